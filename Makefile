@@ -1,0 +1,46 @@
+# The two commands of a new user: `make demo` and `make test`. Both set up all that they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EMBEDDED := out/embedded
+
+.PHONY: setup rendering demo test lint bench embedded fidelity clean
+
+demo: setup rendering
+	$(BIN)/python -m demos.quickstart
+
+test: setup rendering lint
+	$(BIN)/pytest -q -m "not benchmark"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
+
+# Held-out reference data are recorded anew, then the shipped checkpoint is judged on them.
+fidelity: setup rendering
+	$(BIN)/hwm-env fidelity --json out/fidelity.json
+
+# Everything from an empty directory to the checkpoint that ships; see the model card for the time it takes.
+embedded: setup rendering
+	$(BIN)/python -m hwm_env.training.embedded --directory $(EMBEDDED)
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# MuJoCo draws offscreen in software through EGL; only machines that lack Mesa's get it installed.
+rendering: setup
+	@$(BIN)/python -c "import sys; from hwm_env.reference.rendering import can_render; sys.exit(not can_render())" \
+		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 libegl-mesa0 libgl1-mesa-dri) \
+		|| echo "MuJoCo cannot render here and its Debian packages could not be installed: recorded ground truth is used instead." >&2
+
+clean:
+	rm -rf $(VENV) out

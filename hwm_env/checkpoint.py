@@ -1,0 +1,214 @@
+"""A checkpoint directory: `config.json` and safetensors files, and nothing that could execute code.
+
+| file | content |
+| --- | --- |
+| config.json | shapes of model and read-out; the tokenizer's identity; action statistics; decoding; provenance |
+| model.safetensors | the world model |
+| tokenizer.safetensors | the tokenizer whose tokens it speaks |
+| starts.safetensors | recorded histories to begin from |
+| readout.safetensors | the pose read-out, if one was trained |
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.errors import CheckpointError
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.starts import Starts
+from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.types import LATENTS_PER_CLIP
+
+FORMAT_VERSION = 1
+ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that a simulator is made of."""
+
+    model: MaskedHWM
+    tokenizer: TinyTokenizer
+    statistics: ActionStatistics
+    starts: Starts
+    readout: PoseReadout | None = None
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made: data, commands, seeds, measured results. For people; nothing depends on it."""
+
+    def __post_init__(self) -> None:
+        """Raises CheckpointError where the parts do not fit each other."""
+        config = self.model.config
+        if tuple(self.tokenizer.fsq_levels) != config.fsq_levels:
+            raise CheckpointError(
+                f"the tokenizer does not fit the model: its FSQ levels are {tuple(self.tokenizer.fsq_levels)}, the model "
+                f"expects {config.fsq_levels}; use the tokenizer that the model was trained with"
+            )
+        expected = (LATENTS_PER_CLIP, *config.grid_size)
+        if tuple(self.starts.tokens.shape[2:]) != expected or self.starts.tokens.shape[1] > config.num_past_clips:
+            raise CheckpointError(
+                f"the starts do not fit the model: expected histories of at most {config.num_past_clips} clips of "
+                f"{expected} tokens, got shape {tuple(self.starts.tokens.shape)}"
+            )
+        if len(self.starts) and int(self.starts.tokens.max()) >= config.codebook_size:
+            raise CheckpointError(
+                f"the starts hold token {int(self.starts.tokens.max())}, outside the codebook of {config.codebook_size}"
+            )
+
+    @property
+    def image_size(self) -> int:
+        """Height of the decoded frames in pixels."""
+        return self.model.config.grid_size[0] * self.tokenizer.spatial_compression
+
+    @property
+    def identity(self) -> str:
+        """Hash of the world model's weights, 16 hexadecimal digits."""
+        digest = sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def save(checkpoint: Checkpoint, directory: Path) -> None:
+    """Writes a checkpoint directory; `config.json` last, so that an interrupted write is not taken for a checkpoint."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").unlink(missing_ok=True)
+    _save_tensors(checkpoint.model.state_dict(), directory / "model.safetensors")
+    checkpoint.tokenizer.save(directory)
+    starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
+    if checkpoint.starts.poses is not None:
+        starts["poses"] = checkpoint.starts.poses
+    _save_tensors(starts, directory / "starts.safetensors")
+    if checkpoint.readout is not None:
+        _save_tensors(checkpoint.readout.state_dict(), directory / "readout.safetensors")
+    content = {
+        "format": FORMAT_VERSION,
+        "model": asdict(checkpoint.model.config),
+        "tokenizer": {"kind": "tiny", "identity": checkpoint.tokenizer.identity},
+        "readout": None if checkpoint.readout is None else asdict(checkpoint.readout.config),
+        "decoding": asdict(checkpoint.decoding),
+        "action_statistics": checkpoint.statistics.to_dict(),
+        "provenance": dict(checkpoint.provenance),
+    }
+    temporary = directory / ".config.json.tmp"
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(directory / "config.json")
+
+
+def resolve(name_or_directory: str | Path) -> Path:
+    """The directory behind a name ("reference" ships with the package) or a path.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    for candidate in (ASSETS / str(name_or_directory), Path(name_or_directory)):
+        if (candidate / "config.json").is_file():
+            return candidate
+    shipped = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
+    raise CheckpointError(
+        f"unknown checkpoint {str(name_or_directory)!r}: expected one of {shipped} or a directory with a config.json"
+    )
+
+
+def load(name_or_directory: str | Path, *, device: str | torch.device = "cpu") -> Checkpoint:
+    """Loads a checkpoint by name or from a directory.
+
+    Raises:
+        CheckpointError: it is unknown, incomplete, or its parts do not fit each other.
+    """
+    directory = resolve(name_or_directory)
+    content = _read_config(directory)
+    try:
+        model = MaskedHWM(MaskedHWMConfig(**_tuples(content["model"])))
+        kind, identity = content["tokenizer"]["kind"], content["tokenizer"]["identity"]
+        readout = PoseReadout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
+        decoding = DecodingConfig(**content["decoding"])
+        statistics = ActionStatistics.from_dict(content["action_statistics"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
+    if kind != "tiny":
+        raise CheckpointError(f"{directory} names a tokenizer of kind {kind!r}; expected 'tiny'")
+    tokenizer = TinyTokenizer.load(directory)
+    _load_weights(model, directory / "model.safetensors")
+    if readout is not None:
+        _load_weights(readout, directory / "readout.safetensors")
+        readout.to(device).eval()
+    if tokenizer.identity != identity:
+        raise CheckpointError(
+            f"{directory / 'tokenizer.safetensors'} is not the tokenizer of this checkpoint: expected identity {identity}, "
+            f"got {tokenizer.identity}"
+        )
+    starts = _load_tensors(directory / "starts.safetensors")
+    if not {"tokens", "actions"} <= set(starts):
+        raise CheckpointError(f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}")
+    return Checkpoint(
+        model.to(device).eval(),
+        tokenizer.to(device),
+        statistics,
+        Starts(starts["tokens"], starts["actions"], starts.get("poses")),
+        readout,
+        decoding,
+        content.get("provenance", {}),
+    )
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{directory / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{directory / 'config.json'}: expected format {FORMAT_VERSION}, got "
+            f"{content.get('format') if isinstance(content, dict) else type(content).__name__}"
+        )
+    return content
+
+
+def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only; the configurations are hashable and want tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    temporary.replace(path)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; copy the whole checkpoint directory again") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    tensors = _load_tensors(path)
+    expected = module.state_dict()
+    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or surplus or misshapen:
+        raise CheckpointError(
+            f"{path} does not fit config.json: missing tensors {missing}, surplus {surplus}, misshapen {misshapen}"
+        )
+    module.load_state_dict(tensors)

@@ -1,0 +1,205 @@
+"""The 1X v2.0 disk format: the one file that knows folder names, file names and bytes.
+
+A data set is a directory with a `metadata.json`, and for each shard i its own `metadata_{i}.json` and flat,
+headerless, little-endian arrays:
+
+| file                | dtype, shape                       | content                                                |
+| ------------------- | ---------------------------------- | ------------------------------------------------------ |
+| states_{i}.bin      | float32 [frames, 25]               | measured action numbers                                |
+| segment_idx_{i}.bin | int32 [frames]                     | segment of each frame                                  |
+| video_{i}.bin       | int32 [ceil(frames / 17), 3, h, w] | tokens; optional in our own recordings                 |
+| frames_{i}.bin      | uint8 [frames, H, W, 3]            | raw images; ours, optional                             |
+| poses_{i}.bin       | float32 [frames, 3]                | true base pose x (m), y (m), yaw (rad); ours, optional |
+
+The training split keeps each kind of file in its own folder; the validation split keeps them all in one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hwm_env.data.files import read_json, what_is_at, write_json
+from hwm_env.errors import DatasetError
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
+
+METADATA_FILE: Final = "metadata.json"
+DEFAULT_TOKEN_GRID: Final = (32, 32)
+
+
+class Layout(Enum):
+    """How a directory arranges its shard files."""
+
+    TRAIN = "train"
+    """One folder for each kind of file."""
+    FLAT = "flat"
+    """Everything in one folder, as in the validation split."""
+
+
+class ShardFile(Enum):
+    """The kinds of file of a shard: (folder in the train layout, file name with the shard's index, dtype)."""
+
+    METADATA = ("metadata", "metadata_{}.json", "")
+    STATES = ("robot_states", "states_{}.bin", "<f4")
+    SEGMENTS = ("segment_indices", "segment_idx_{}.bin", "<i4")
+    TOKENS = ("videos", "video_{}.bin", "<i4")
+    FRAMES = ("frames", "frames_{}.bin", "|u1")
+    POSES = ("poses", "poses_{}.bin", "<f4")
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds this kind of file in the train layout."""
+        return self.value[0]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The type of the elements on disk."""
+        return np.dtype(self.value[2])
+
+    def path(self, directory: Path, layout: Layout, index: int) -> Path:
+        """The file of shard `index`."""
+        folder = directory / self.folder if layout is Layout.TRAIN else directory
+        return folder / self.value[1].format(index)
+
+    def shape(self, num_frames: int, metadata: "DatasetMetadata") -> tuple[int, ...]:
+        """The shape of this array in a shard of `num_frames` frames."""
+        match self:
+            case ShardFile.STATES:
+                return (num_frames, ACTION_DIM)
+            case ShardFile.SEGMENTS:
+                return (num_frames,)
+            case ShardFile.TOKENS:
+                return (-(-num_frames // FRAMES_PER_CLIP), LATENTS_PER_CLIP, *metadata.token_grid)
+            case ShardFile.POSES:
+                return (num_frames, 3)
+            case ShardFile.FRAMES:
+                assert metadata.image_size is not None, "raw images without an image size"
+                return (num_frames, *metadata.image_size, 3)
+            case ShardFile.METADATA:
+                raise AssertionError("a shard's metadata is JSON, not an array")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetMetadata:
+    """What `metadata.json` says about a data set."""
+
+    num_shards: int
+    """Number of shards."""
+    hz: float
+    """Frames a second."""
+    num_images: int
+    """Frames in all shards together."""
+    token_grid: tuple[int, int] = DEFAULT_TOKEN_GRID
+    """Rows and columns of a latent frame's token grid; without meaning where there are no tokens."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the raw images in pixels, where there are any."""
+    tokenizer: str | None = None
+    """Identity of the tokenizer that made the tokens; None: unknown, as in files from 1X."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """All other keys, kept as they came (provenance such as "split" and "seed")."""
+
+    def to_json(self) -> dict[str, object]:
+        """The content of `metadata.json`; our own keys only where they say more than the format of 1X."""
+        ours: dict[str, object] = {}
+        if self.token_grid != DEFAULT_TOKEN_GRID:
+            ours["token_grid"] = list(self.token_grid)
+        if self.image_size is not None:
+            ours["image_size"] = list(self.image_size)
+        if self.tokenizer is not None:
+            ours["tokenizer"] = self.tokenizer
+        return {**self.extra, "num_shards": self.num_shards, "hz": self.hz, "num_images": self.num_images, **ours}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, object]) -> "DatasetMetadata":
+        """Reads the content of `metadata.json`.
+
+        Raises:
+            DatasetError: a key is missing or has a value of the wrong kind.
+        """
+        rest = dict(content)
+        hz = rest.pop("hz", None)
+        if isinstance(hz, bool) or not isinstance(hz, int | float) or hz <= 0:
+            raise DatasetError(f'"hz" must be a positive number of frames a second, got {hz!r}')
+        token_grid = rest.pop("token_grid", None)
+        image_size = rest.pop("image_size", None)
+        tokenizer = rest.pop("tokenizer", None)
+        if tokenizer is not None and not isinstance(tokenizer, str):
+            raise DatasetError(f'"tokenizer" must be a text, got {tokenizer!r}')
+        return cls(
+            num_shards=_count(rest, "num_shards"),
+            hz=hz,
+            num_images=_count(rest, "num_images"),
+            token_grid=DEFAULT_TOKEN_GRID if token_grid is None else _size("token_grid", token_grid),
+            image_size=None if image_size is None else _size("image_size", image_size),
+            tokenizer=tokenizer,
+            extra=rest,
+        )
+
+
+def _count(content: dict[str, object], key: str) -> int:
+    value = content.pop(key, None)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DatasetError(f'"{key}" must be a whole number of at least 0, got {value!r}')
+    return value
+
+
+def _size(key: str, value: object) -> tuple[int, int]:
+    match value:
+        case [int() as height, int() as width] if height > 0 and width > 0:
+            return height, width
+    raise DatasetError(f'"{key}" must be two positive whole numbers [height, width], got {value!r}')
+
+
+def read_metadata(directory: Path) -> DatasetMetadata:
+    """Reads a data set's `metadata.json`.
+
+    Raises:
+        DatasetError: the directory does not exist, is not a finished data set, or its metadata cannot be read.
+    """
+    if not directory.is_dir():
+        raise DatasetError(f"expected a data set directory at {directory}, found {what_is_at(directory)}")
+    path = directory / METADATA_FILE
+    if not path.is_file():
+        raise DatasetError(
+            f"{directory} has no {METADATA_FILE}: it is not a data set, or writing it was interrupted "
+            f"({METADATA_FILE} is written last); write it again"
+        )
+    content = read_json(path)
+    try:
+        return DatasetMetadata.from_json(content)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def write_metadata(directory: Path, metadata: DatasetMetadata) -> None:
+    """Writes `metadata.json` atomically; its presence marks a finished data set."""
+    write_json(directory / METADATA_FILE, metadata.to_json())
+
+
+def read_shard_metadata(path: Path) -> int:
+    """Reads a shard's `metadata_{i}.json`.
+
+    Returns:
+        The shard's number of frames.
+
+    Raises:
+        DatasetError: the file is missing, or does not say a positive number of frames.
+    """
+    num_frames = read_json(path).get("shard_num_frames")
+    if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
+        raise DatasetError(f'{path}: "shard_num_frames" must be a whole number of at least 1, got {num_frames!r}')
+    return num_frames
+
+
+def write_shard_metadata(path: Path, *, index: int, num_frames: int) -> None:
+    """Writes a shard's `metadata_{i}.json` atomically."""
+    write_json(path, {"shard_num_frames": num_frames, "shard_ind": index})
+
+
+def detect_layout(directory: Path) -> Layout:
+    """The layout of an existing data set: train where a folder of files that every shard has is there, else flat."""
+    folders = (directory / file.folder for file in (ShardFile.METADATA, ShardFile.STATES))
+    return Layout.TRAIN if any(folder.is_dir() for folder in folders) else Layout.FLAT

@@ -1,0 +1,89 @@
+"""Statistics of actions, computed once over a training split and shipped with the weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from hwm_env.data.reader import Dataset, Shard
+from hwm_env.errors import DatasetError
+from hwm_env.types import ACTION_DIM, ACTION_NAMES, Float32Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ActionStatistics:
+    """Statistics of each of the 25 action numbers, in their own units; every field is float32 [25]."""
+
+    mean: Float32Array
+    """Mean over all frames."""
+    std: Float32Array
+    """Standard deviation over all frames."""
+    low: Float32Array
+    """Smallest value."""
+    high: Float32Array
+    """Largest value."""
+    p01: Float32Array
+    """1st percentile."""
+    p99: Float32Array
+    """99th percentile."""
+    max_change: Float32Array
+    """Largest absolute change from one frame to the next within a segment; 0 where there is no such pair."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if values.shape != (ACTION_DIM,) or values.dtype != np.float32 or not np.isfinite(values).all():
+                raise DatasetError(
+                    f"action statistics: expected {field.name} as {ACTION_DIM} finite float32 numbers, "
+                    f"got {values.dtype} {list(values.shape)}: {values}"
+                )
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """As plain lists, for JSON; `from_dict` gives back the same bits."""
+        return {name: values.tolist() for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, object]) -> "ActionStatistics":
+        """Undoes `to_dict`.
+
+        Raises:
+            DatasetError: a field is missing, unknown, or not 25 finite numbers.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(content) != names:
+            raise DatasetError(f"action statistics: expected the keys {sorted(names)}, got {sorted(content)}")
+        try:
+            return cls(**{name: np.array(values, dtype=np.float32) for name, values in content.items()})
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"action statistics: expected lists of numbers ({error})") from error
+
+    @classmethod
+    def from_dataset(cls, dataset: Dataset) -> "ActionStatistics":
+        """Computes the statistics over all frames of a data set.
+
+        Raises:
+            DatasetError: a state is NaN or infinite.
+        """
+        max_change = np.max([_max_change(shard) for shard in dataset.shards], axis=0)
+        columns = []
+        for column in range(ACTION_DIM):
+            # One column at a time: all states of the full-size data set are a gigabyte.
+            values = np.concatenate([shard.states[:, column] for shard in dataset.shards])
+            p01, p99 = np.percentile(values, [1, 99])
+            mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+            columns.append((mean, std, values.min(), values.max(), p01, p99))
+        mean, std, low, high, p01, p99 = np.array(columns, dtype=np.float32).T.copy()
+        return cls(mean=mean, std=std, low=low, high=high, p01=p01, p99=p99, max_change=max_change)
+
+
+def _max_change(shard: Shard) -> Float32Array:
+    finite = np.isfinite(shard.states)
+    if not finite.all():
+        frame, column = np.argwhere(~finite)[0]
+        raise DatasetError(
+            f"states of shard {shard.index}, frame {frame}: {ACTION_NAMES[column]} is "
+            f"{shard.states[frame, column]}, expected a finite number; repair or remove the shard"
+        )
+    changes = np.abs(np.diff(shard.states, axis=0))[np.diff(shard.segments) == 0]
+    largest: Float32Array = changes.max(axis=0, initial=np.float32(0))
+    return largest

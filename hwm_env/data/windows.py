@@ -1,0 +1,191 @@
+"""Windows of consecutive clips or frames that never cross a segment."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hwm_env.data.format import ShardFile
+from hwm_env.data.reader import Dataset
+from hwm_env.data.segments import frame_window_starts, num_covered, window_starts
+from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.types import (
+    ACTION_DIM,
+    FRAMES_PER_CLIP,
+    LATENTS_PER_CLIP,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
+
+
+class ClipBatch(NamedTuple):
+    """Windows of T clips."""
+
+    tokens: Int32Array
+    """int32 [B, T, 3, h, w]"""
+    actions: Float32Array
+    """float32 [B, T, 17, 25]"""
+
+
+class FrameBatch(NamedTuple):
+    """Windows of F frames."""
+
+    frames: UInt8Array
+    """uint8 [B, F, H, W, 3]"""
+    actions: Float32Array
+    """float32 [B, F, 25]"""
+
+
+class _Windows:
+    """The first items of all windows of a data set, shard after shard, in one int64 array."""
+
+    def __init__(self, dataset: Dataset, starts_by_shard: list[Int64Array], length: str) -> None:
+        self._dataset = dataset
+        self._starts: Int64Array = np.concatenate(starts_by_shard)
+        self._shard_ends: Int64Array = np.cumsum([len(starts) for starts in starts_by_shard], dtype=np.int64)
+        if len(self._starts) == 0:
+            raise DatasetError(
+                f"{dataset.directory}: expected at least one window of {length} in one segment, found none in "
+                f"{dataset.num_frames} frames; ask for shorter windows or record longer segments"
+            )
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """The shard of a window, and its first clip (frame, for windows of frames) there.
+
+        Raises:
+            InvalidInputError: there is no such window.
+        """
+        return self._places(np.array([index], dtype=np.int64))[0]
+
+    def _places(self, indices: Int64Array) -> list[tuple[int, int]]:
+        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+            raise InvalidInputError(f"expected window indices int64 [B], got {indices.dtype} {list(indices.shape)}")
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise InvalidInputError(
+                f"expected window indices from 0 to {len(self) - 1}, got {indices.min()} to {indices.max()}"
+            )
+        shards = np.searchsorted(self._shard_ends, indices, side="right")
+        return list(zip(shards.tolist(), self._starts[indices].tolist(), strict=True))
+
+
+class ClipWindows(_Windows):
+    """All windows of `num_clips` whole clips within a segment of a data set with tokens.
+
+    Attributes:
+        num_clips: length of a window in clips.
+        num_dropped_clips: clips of the data set that no window contains.
+    """
+
+    num_clips: int
+    num_dropped_clips: int
+
+    def __init__(self, dataset: Dataset, num_clips: int, stride: int = 1) -> None:
+        """Indexes the windows.
+
+        Args:
+            dataset: a data set with tokens.
+            num_clips: length of a window in clips.
+            stride: clips from one window of an uninterrupted run to the next.
+
+        Raises:
+            InvalidInputError: `num_clips` or `stride` is below 1.
+            DatasetError: the data set has no tokens, or no window fits.
+        """
+        _check_at_least_one(num_clips=num_clips, stride=stride)
+        if not dataset.has(ShardFile.TOKENS):
+            raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
+        starts_by_shard = [window_starts(shard.segments, num_clips, stride) for shard in dataset.shards]
+        super().__init__(dataset, starts_by_shard, f"{num_clips} whole clips")
+        self.num_clips = num_clips
+        self.num_dropped_clips = sum(
+            -(-shard.num_frames // FRAMES_PER_CLIP) - num_covered(starts, num_clips)
+            for shard, starts in zip(dataset.shards, starts_by_shard, strict=True)
+        )
+
+    def gather(self, indices: Int64Array) -> ClipBatch:
+        """Copies windows out of the data set.
+
+        Args:
+            indices: int64 [B], each in [0, len(self)).
+
+        Returns:
+            tokens int32 [B, T, 3, h, w] and actions float32 [B, T, 17, 25] of the T = `num_clips` clips.
+
+        Raises:
+            InvalidInputError: an index is out of range.
+        """
+        places = self._places(indices)
+        grid = self._dataset.metadata.token_grid
+        tokens = np.empty((len(places), self.num_clips, LATENTS_PER_CLIP, *grid), dtype=np.int32)
+        actions = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, ACTION_DIM), dtype=np.float32)
+        # Contiguous copies, one a window: measured 1.3 to 6 times as fast as one fancy index a shard.
+        for row, (shard_index, first_clip) in enumerate(places):
+            shard = self._dataset.shards[shard_index]
+            assert shard.tokens is not None, f"shard {shard_index} has no tokens"
+            tokens[row] = shard.tokens[first_clip : first_clip + self.num_clips]
+            first_frame = first_clip * FRAMES_PER_CLIP
+            actions[row] = shard.states[first_frame : first_frame + actions.shape[1]]
+        return ClipBatch(tokens, actions.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, ACTION_DIM))
+
+
+class FrameWindows(_Windows):
+    """All windows of `num_frames` frames within a segment of a data set with raw images.
+
+    Attributes:
+        num_frames: length of a window in frames.
+    """
+
+    num_frames: int
+
+    def __init__(self, dataset: Dataset, num_frames: int, stride_frames: int = 1) -> None:
+        """Indexes the windows.
+
+        Args:
+            dataset: a data set with raw images.
+            num_frames: length of a window in frames.
+            stride_frames: frames from one window of a segment to the next.
+
+        Raises:
+            InvalidInputError: `num_frames` or `stride_frames` is below 1.
+            DatasetError: the data set has no raw images, or no window fits.
+        """
+        _check_at_least_one(num_frames=num_frames, stride_frames=stride_frames)
+        if not dataset.has(ShardFile.FRAMES):
+            raise DatasetError(f"{dataset.directory} has no raw images; record some with: hwm-env collect")
+        starts_by_shard = [frame_window_starts(shard.segments, num_frames, stride_frames) for shard in dataset.shards]
+        super().__init__(dataset, starts_by_shard, f"{num_frames} frames")
+        self.num_frames = num_frames
+
+    def gather(self, indices: Int64Array) -> FrameBatch:
+        """Copies windows out of the data set.
+
+        Args:
+            indices: int64 [B], each in [0, len(self)).
+
+        Returns:
+            frames uint8 [B, F, H, W, 3] and actions float32 [B, F, 25] of the F = `num_frames` frames.
+
+        Raises:
+            InvalidInputError: an index is out of range.
+        """
+        places = self._places(indices)
+        image_size = self._dataset.metadata.image_size
+        assert image_size is not None, "a data set with raw images says how large they are"
+        frames = np.empty((len(places), self.num_frames, *image_size, 3), dtype=np.uint8)
+        actions = np.empty((len(places), self.num_frames, ACTION_DIM), dtype=np.float32)
+        for row, (shard_index, first_frame) in enumerate(places):
+            shard = self._dataset.shards[shard_index]
+            assert shard.frames is not None, f"shard {shard_index} has no raw images"
+            frames[row] = shard.frames[first_frame : first_frame + self.num_frames]
+            actions[row] = shard.states[first_frame : first_frame + self.num_frames]
+        return FrameBatch(frames, actions)
+
+
+def _check_at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise InvalidInputError(f"{name} must be at least 1, got {count}")

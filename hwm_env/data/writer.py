@@ -1,0 +1,168 @@
+"""Writes data sets in the 1X v2.0 format."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hwm_env.data.files import write_bytes
+from hwm_env.data.format import (
+    DEFAULT_TOKEN_GRID,
+    METADATA_FILE,
+    DatasetMetadata,
+    Layout,
+    ShardFile,
+    read_shard_metadata,
+    write_metadata,
+    write_shard_metadata,
+)
+from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
+
+
+class DatasetWriter:
+    """Writes one data set, shard by shard.
+
+    Each file appears complete or not at all, a shard's metadata after its arrays, and the data set's `metadata.json`
+    last: an interrupted write is recognised. Several processes may write into one directory, each with a writer of
+    its own (or a pickled copy) and with different shard indices; one of them calls `finish` when all are done.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        layout: Layout = Layout.TRAIN,
+        token_grid: tuple[int, int] | None = None,
+        image_size: tuple[int, int] | None = None,
+        tokenizer: str | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """Prepares to write; creates nothing yet.
+
+        Args:
+            directory: where to write; created when needed, and must not hold a finished data set.
+            layout: how to arrange the files.
+            token_grid: rows and columns of a latent frame's tokens; None: shards have no tokens.
+            image_size: height and width of the raw images in pixels; None: shards have no raw images.
+            tokenizer: identity of the tokenizer that made the tokens.
+            extra: further keys for `metadata.json`, such as "split" and "seed".
+
+        Raises:
+            DatasetError: the directory already holds a finished data set, or the path is a file.
+        """
+        self.directory = Path(directory)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise DatasetError(f"{self.directory} is a file; give a directory that is new or empty")
+        if (self.directory / METADATA_FILE).exists():
+            raise DatasetError(
+                f"{self.directory} already holds a data set; give another directory, or remove this one first"
+            )
+        self._layout = layout
+        self._has_tokens = token_grid is not None
+        self._metadata = DatasetMetadata(
+            num_shards=0,
+            hz=FRAME_RATE_HZ,
+            num_images=0,
+            token_grid=DEFAULT_TOKEN_GRID if token_grid is None else token_grid,
+            image_size=image_size,
+            tokenizer=tokenizer,
+            extra=dict(extra or {}),
+        )
+
+    def write_shard(
+        self,
+        index: int,
+        *,
+        states: Float32Array,
+        segments: Int32Array,
+        tokens: Int32Array | None = None,
+        frames: UInt8Array | None = None,
+        poses: Float32Array | None = None,
+    ) -> None:
+        """Writes one shard; an earlier, unfinished version of it is replaced.
+
+        Args:
+            index: the shard's number, counted from 0.
+            states: float32 [N, 25], the measured action numbers of each frame.
+            segments: int32 [N], the segment that each frame belongs to.
+            tokens: int32 [ceil(N / 17), 3, h, w], exactly when the writer has a token grid.
+            frames: uint8 [N, H, W, 3], exactly when the writer has an image size.
+            poses: float32 [N, 3], true base pose a frame: x (m), y (m), yaw (rad).
+
+        Raises:
+            InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
+        """
+        if index < 0:
+            raise InvalidInputError(f"the shard index must be at least 0, got {index}")
+        if len(states) == 0:
+            raise InvalidInputError("a shard needs at least one frame, got states of length 0")
+        _check_declared("tokens", tokens is not None, "token_grid", self._has_tokens)
+        _check_declared("frames", frames is not None, "image_size", self._metadata.image_size is not None)
+        given: dict[ShardFile, npt.NDArray[np.generic] | None] = {
+            ShardFile.STATES: states,
+            ShardFile.SEGMENTS: segments,
+            ShardFile.TOKENS: tokens,
+            ShardFile.FRAMES: frames,
+            ShardFile.POSES: poses,
+        }
+        arrays = {
+            file: _checked(file, array, file.shape(len(states), self._metadata))
+            for file, array in given.items()
+            if array is not None
+        }
+        # Until the new metadata is there, the shard counts as not written.
+        shard_metadata = ShardFile.METADATA.path(self.directory, self._layout, index)
+        shard_metadata.unlink(missing_ok=True)
+        for file in given:
+            path = file.path(self.directory, self._layout, index)
+            if file in arrays:
+                write_bytes(path, arrays[file].data.cast("B"))
+            else:
+                path.unlink(missing_ok=True)
+        write_shard_metadata(shard_metadata, index=index, num_frames=len(states))
+
+    def finish(self, num_shards: int | None = None) -> DatasetMetadata:
+        """Writes `metadata.json`, which makes the directory a data set.
+
+        Args:
+            num_shards: how many shards the caller wrote, to notice the remains of an earlier, interrupted write.
+
+        Raises:
+            DatasetError: there is no shard, the indices have gaps, or there are more or fewer shards than `num_shards`.
+        """
+        folder = ShardFile.METADATA.path(self.directory, self._layout, 0).parent
+        found = len(list(folder.glob("metadata_*.json")))
+        if found == 0 or num_shards not in (None, found):
+            raise DatasetError(
+                f"{self.directory}: expected {num_shards or 'at least 1'} shards, found {found}; write the missing "
+                "ones, or remove the directory if it holds the remains of an interrupted write"
+            )
+        num_frames = [
+            read_shard_metadata(ShardFile.METADATA.path(self.directory, self._layout, index)) for index in range(found)
+        ]
+        metadata = replace(self._metadata, num_shards=found, num_images=sum(num_frames))
+        write_metadata(self.directory, metadata)
+        return metadata
+
+
+def _check_declared(name: str, is_given: bool, option: str, is_declared: bool) -> None:
+    if is_given != is_declared:
+        raise InvalidInputError(
+            f"{name} must be given for every shard exactly when the writer was made with {option}; "
+            f"{name} {'given' if is_given else 'missing'}, {option} {'set' if is_declared else 'not set'}"
+        )
+
+
+def _checked(file: ShardFile, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    """The array as it goes to disk."""
+    name = file.name.lower()
+    if array.shape != shape:
+        raise InvalidInputError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
+    if array.dtype != file.dtype:
+        raise InvalidInputError(f"{name}: expected {file.dtype.name}, got {array.dtype}")
+    if file.dtype.kind == "f" and not np.isfinite(np.asarray(array, np.float32)).all():
+        raise InvalidInputError(f"{name}: every number must be finite, got NaN or infinity")
+    return np.ascontiguousarray(array)

@@ -1,0 +1,1 @@
+"""Gymnasium environments: one environment, driven by the learned world or by the reference world."""

@@ -1,0 +1,49 @@
+"""Pictures for people: enlarged frames, and a window that plays them."""
+
+import os
+from typing import Final
+
+import numpy as np
+
+from hwm_env.errors import require_extra
+from hwm_env.types import FRAME_RATE_HZ, UInt8Array
+
+RENDER_SIZE: Final = 256
+"""Height and width of a rendered picture in pixels."""
+
+
+def enlarged(frame: UInt8Array, size: int = RENDER_SIZE) -> UInt8Array:
+    """A square frame [S, S, 3] at another size [size, size, 3]; each pixel takes the nearest one."""
+    nearest = np.arange(size) * len(frame) // size
+    return frame[nearest[:, None], nearest]
+
+
+class Window:
+    """A window on the screen. Needs pygame.
+
+    Raises:
+        MissingExtraError: pygame is not installed.
+    """
+
+    def __init__(self, title: str) -> None:
+        # A library does not greet; pygame does unless told.
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        self._pygame = require_extra("pygame", "demo")
+        self._pygame.display.init()
+        self._pygame.display.set_caption(title)
+        self._screen = self._pygame.display.set_mode((RENDER_SIZE, RENDER_SIZE))
+        self._clock = self._pygame.time.Clock()
+
+    def play(self, frames: UInt8Array) -> None:
+        """Shows frames [F, S, S, 3] in real time, 30 a second."""
+        for frame in frames:
+            # pygame counts columns first.
+            surface = self._pygame.surfarray.make_surface(enlarged(frame).swapaxes(0, 1))
+            self._screen.blit(surface, (0, 0))
+            self._pygame.event.pump()
+            self._pygame.display.flip()
+            self._clock.tick(FRAME_RATE_HZ)
+
+    def close(self) -> None:
+        """Takes the window off the screen."""
+        self._pygame.display.quit()

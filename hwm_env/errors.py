@@ -1,0 +1,42 @@
+"""Errors that a user can cause; each says what was expected, what came and what to do."""
+
+import importlib
+from types import ModuleType
+
+
+class HWMError(Exception):
+    """Base of every error that hwm_env raises on purpose; the CLI turns it into exit code 2."""
+
+
+class InvalidInputError(HWMError, ValueError):
+    """An argument, action or option is not of the form it must have."""
+
+
+class DatasetError(HWMError, ValueError):
+    """A data set's files are missing, truncated or contradict each other."""
+
+
+class CheckpointError(HWMError, ValueError):
+    """A checkpoint is unknown, incomplete or its parts do not fit each other."""
+
+
+class MissingExtraError(HWMError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """Imports an optional dependency.
+
+    Args:
+        module: the name to import, such as "mujoco".
+        extra: the extra of hwm-env that brings it, such as "reference".
+
+    Raises:
+        MissingExtraError: the module cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module} is needed here but cannot be imported ({error}); install it with: pip install 'hwm-env[{extra}]'"
+        ) from error

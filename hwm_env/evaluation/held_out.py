@@ -1,0 +1,90 @@
+"""Held-out episodes: recorded frames and actions beside the tokens that a tokenizer makes of them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hwm_env.data.format import METADATA_FILE
+from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import FrameWindows
+from hwm_env.errors import DatasetError
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.types import FRAMES_PER_CLIP
+
+ENCODING_BATCH = 16
+
+
+def record_held_out(directory: Path, num_episodes: int, clips_per_episode: int, image_size: int) -> Path:
+    """Records a split of the reference world that no training sees, unless it is there already.
+
+    Args:
+        directory: where recordings are kept, each under its size.
+        num_episodes: episodes, each from a place and behaviour of its own.
+        clips_per_episode: their length.
+        image_size: of the pictures, in pixels.
+
+    Returns:
+        The directory of the recording.
+    """
+    from hwm_env.reference.collect import collect
+
+    recording = directory / f"{num_episodes}x{clips_per_episode}-{image_size}px"
+    if not (recording / METADATA_FILE).exists():
+        collect(
+            recording,
+            num_episodes=num_episodes,
+            seed=0,
+            split="held-out",
+            clips_per_episode=clips_per_episode,
+            image_size=image_size,
+        )
+    return recording
+
+
+class HeldOut:
+    """E uninterrupted episodes of C clips from a recording with raw images.
+
+    Attributes:
+        tokens: int32 [E, C, 3, H, W].
+        actions: float32 [E, C, 17, 25], physical units.
+    """
+
+    tokens: Tensor
+    actions: Tensor
+
+    def __init__(
+        self, recording: Path, tokenizer: VideoTokenizer, *, clips_per_episode: int, num_episodes: int
+    ) -> None:
+        """Encodes the first `num_episodes` stretches of the recording that do not overlap.
+
+        Raises:
+            DatasetError: there are not as many, or there are no raw images.
+        """
+        self.num_clips = clips_per_episode
+        length = clips_per_episode * FRAMES_PER_CLIP
+        self._windows = FrameWindows(Dataset(recording), length, stride_frames=length)
+        if len(self._windows) < num_episodes:
+            raise DatasetError(
+                f"{recording} holds {len(self._windows)} stretches of {clips_per_episode} clips; expected {num_episodes}; "
+                f"record more, or ask for fewer starts"
+            )
+        self._num_episodes = num_episodes
+        tokens, actions = [], []
+        for episode in tqdm(range(num_episodes), desc="encode", unit="episode"):
+            batch = self._windows.gather(np.array([episode]))
+            clips = torch.from_numpy(batch.frames[0]).unflatten(0, (clips_per_episode, FRAMES_PER_CLIP))
+            tokens.append(torch.cat([tokenizer.encode(part).cpu() for part in clips.split(ENCODING_BATCH)]))
+            actions.append(torch.from_numpy(batch.actions[0]).unflatten(0, (clips_per_episode, FRAMES_PER_CLIP)))
+        self.tokens, self.actions = torch.stack(tokens), torch.stack(actions)
+
+    def __len__(self) -> int:
+        return self._num_episodes
+
+    def frames(self, episode: int) -> Tensor:
+        """The recorded images of an episode: uint8 [C, 17, height, width, 3]."""
+        frames: Tensor = torch.from_numpy(self._windows.gather(np.array([episode])).frames[0])
+        clips: Tensor = frames.unflatten(0, (self.num_clips, FRAMES_PER_CLIP))
+        return clips

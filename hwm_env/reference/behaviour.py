@@ -1,0 +1,53 @@
+"""A scripted teleoperator: drives and gestures smoothly, as people who record robot data do."""
+
+from typing import Final
+
+import numpy as np
+
+from hwm_env.reference import robot
+from hwm_env.reference.driving import Driver
+from hwm_env.reference.gestures import Gesturer
+from hwm_env.reference.kinematics import RobotState
+from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, FRAME_RATE_HZ, LINEAR_VELOCITY, Float32Array
+
+
+def _stiffness(name: str) -> float:
+    if name.endswith("velocity"):
+        return 6.0
+    if name.endswith("closure"):
+        return 5.0
+    return 3.0 if name.startswith(("left_", "right_", "neck")) else 2.5
+
+
+_STIFFNESS_1_S: Final = np.array([_stiffness(name) for name in ACTION_NAMES])
+"""Natural frequency of each number's critically damped approach to its target: 3 settles within two seconds."""
+
+
+class Teleoperator:
+    """Plays one endless episode of smooth behaviour; equal generators and equal worlds give equal actions.
+
+    Args:
+        rng: the source of all choices.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._driver = Driver(rng)
+        self._gesturer = Gesturer(rng)
+        self._change_per_s = np.zeros(len(ACTION_NAMES))
+
+    def act(self, state: RobotState) -> Float32Array:
+        """The next action, a small step from the measured numbers of `state` towards what is being done.
+
+        Args:
+            state: the world's present state.
+
+        Returns:
+            Within joint and rate limits, float32 [25].
+        """
+        targets = self._gesturer.targets().astype(np.float64)
+        targets[LINEAR_VELOCITY], targets[ANGULAR_VELOCITY] = self._driver.velocities(state.base_pose)
+        pull = _STIFFNESS_1_S**2 * (targets - state.action) - 2.0 * _STIFFNESS_1_S * self._change_per_s
+        change = self._change_per_s + pull / FRAME_RATE_HZ
+        self._change_per_s = np.clip(change, -robot.RATE_LIMITS, robot.RATE_LIMITS)
+        action = state.action + self._change_per_s / FRAME_RATE_HZ
+        return np.clip(action, robot.ACTION_LOW, robot.ACTION_HIGH).astype(np.float32)

@@ -1,0 +1,164 @@
+"""Makes recordings of the reference world: many seeded episodes, in parallel, the same whatever the parallelism."""
+
+import multiprocessing
+import os
+import zlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from tqdm import tqdm
+
+from hwm_env.data.writer import DatasetWriter
+from hwm_env.errors import InvalidInputError
+from hwm_env.reference.behaviour import Teleoperator
+from hwm_env.reference.world import ReferenceWorld
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
+
+EPISODES_PER_SHARD: Final = 10
+_WARM_UP_FRAMES: Final = 60
+"""Frames played before the recording starts, so that episodes do not all start in the rest pose."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Episode:
+    """One uninterrupted recording of N frames."""
+
+    states: Float32Array
+    """Measured numbers of each frame, [N, 25]."""
+    frames: UInt8Array
+    """The picture after each frame's action, [N, S, S, 3]."""
+    poses: Float32Array
+    """True base pose of each frame: x (m), y (m), yaw (rad), [N, 3]."""
+
+
+def episode_rng(seed: int, split: str, episode: int) -> np.random.Generator:
+    """The generator of one episode: independent of every other episode, split and seed."""
+    key = (zlib.crc32(split.encode()), episode)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def record_episode(world: ReferenceWorld, rng: np.random.Generator, num_frames: int) -> Episode:
+    """Lets a teleoperator drive from a random place.
+
+    Args:
+        world: is reset and left where the episode ends.
+        rng: the source of place and behaviour.
+        num_frames: how many frames to record.
+    """
+    world.reset(rng)
+    teleoperator = Teleoperator(rng)
+    for _ in range(_WARM_UP_FRAMES):
+        world.step(teleoperator.act(world.state))
+    states = np.empty((num_frames, ACTION_DIM), np.float32)
+    frames = np.empty((num_frames, world.image_size, world.image_size, 3), np.uint8)
+    poses = np.empty((num_frames, 3), np.float32)
+    for frame in range(num_frames):
+        states[frame] = world.step(teleoperator.act(world.state))
+        frames[frame] = world.render()
+        poses[frame] = world.state.base_pose
+    return Episode(states, frames, poses)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardJob:
+    """All that a worker process needs to write one shard."""
+
+    writer: DatasetWriter
+    index: int
+    episodes: range
+    seed: int
+    split: str
+    frames_per_episode: int
+    image_size: int
+
+
+def collect(
+    directory: Path,
+    *,
+    num_episodes: int,
+    seed: int,
+    split: str,
+    clips_per_episode: int = 24,
+    image_size: int = 64,
+    workers: int = 2,
+) -> None:
+    """Records a data set in the v2.0 layout with raw frames and true poses, without tokens.
+
+    Each episode is one segment, ten episodes are one shard. Worker processes are spawned, so a script that calls this
+    needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        directory: where to write; must not hold a finished data set.
+        num_episodes: at least 1.
+        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        split: such as "train" or "validation"; different splits never share an episode.
+        clips_per_episode: length of an episode in clips of 17 frames, at least 1.
+        image_size: height and width of the pictures in pixels.
+        workers: number of processes, at least 1.
+
+    Raises:
+        InvalidInputError: a number is out of range.
+        DatasetError: the directory already holds a finished data set.
+        RenderingUnavailableError: there is no OpenGL here.
+    """
+    lowest = {"num_episodes": (num_episodes, 1), "seed": (seed, 0), "clips_per_episode": (clips_per_episode, 1)}
+    for name, (value, minimum) in {**lowest, "workers": (workers, 1)}.items():
+        if value < minimum:
+            raise InvalidInputError(f"{name} must be at least {minimum}; got {value}")
+    extra = {"split": split, "seed": seed, "source": "hwm_env.reference"}
+    writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
+    jobs = [
+        _ShardJob(
+            writer=writer,
+            index=index,
+            episodes=range(first, min(first + EPISODES_PER_SHARD, num_episodes)),
+            seed=seed,
+            split=split,
+            frames_per_episode=clips_per_episode * FRAMES_PER_CLIP,
+            image_size=image_size,
+        )
+        for index, first in enumerate(range(0, num_episodes, EPISODES_PER_SHARD))
+    ]
+    _run(jobs, workers, num_episodes)
+    writer.finish(len(jobs))
+
+
+def _run(jobs: list[_ShardJob], workers: int, num_episodes: int) -> None:
+    # Spawned, because an OpenGL context does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_start_worker) as pool,
+        tqdm(total=num_episodes, unit="episode", desc="collect") as progress,
+    ):
+        futures = [pool.submit(_write_shard, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                progress.update(future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    # Mesa's software renderer would start a thread a core in each process; one a process is faster together.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+
+def _write_shard(job: _ShardJob) -> int:
+    """Records and writes one shard; returns its number of episodes."""
+    with ReferenceWorld(job.image_size) as world:
+        episodes = [
+            record_episode(world, episode_rng(job.seed, job.split, number), job.frames_per_episode)
+            for number in job.episodes
+        ]
+    job.writer.write_shard(
+        job.index,
+        states=np.concatenate([episode.states for episode in episodes]),
+        segments=np.repeat(np.array(job.episodes, np.int32), job.frames_per_episode),
+        frames=np.concatenate([episode.frames for episode in episodes]),
+        poses=np.concatenate([episode.poses for episode in episodes]),
+    )
+    return len(episodes)

@@ -1,0 +1,87 @@
+"""How the robot moves: a pure function from state and action to the next state, one frame of 1/30 s."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.reference import robot, room
+from hwm_env.types import (
+    ACTION_DIM,
+    ANGULAR_VELOCITY,
+    FRAME_RATE_HZ,
+    LINEAR_VELOCITY,
+    Float32Array,
+    Float64Array,
+)
+
+_LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RobotState:
+    """All that the next frame depends on, besides the action."""
+
+    base_pose: Float64Array
+    """x (m), y (m), yaw (rad, in [-pi, pi)), [3]."""
+    action: Float32Array
+    """The measured numbers of the last frame, [25]."""
+
+
+def advance(state: RobotState, action: Float32Array) -> RobotState:
+    """One frame: joints, hands and wheels follow the action as far as their limits allow, then the base moves.
+
+    The measured velocities are those of the *wheels*: when an obstacle blocks the way the base stays where it is and
+    the wheels slip at the speed they were told. Turning on the spot is always possible.
+
+    Args:
+        state: the state before.
+        action: the wanted numbers, finite, [25].
+
+    Returns:
+        The state after; its `action` holds the measured numbers.
+
+    Raises:
+        InvalidInputError: the action has another shape or is not finite.
+    """
+    wanted = _validated(action)
+    bounded = np.clip(wanted, robot.ACTION_LOW, robot.ACTION_HIGH)
+    measured = np.clip(bounded, state.action - _LARGEST_CHANGE, state.action + _LARGEST_CHANGE)
+    velocity, turn_rate = float(measured[LINEAR_VELOCITY]), float(measured[ANGULAR_VELOCITY])
+    return RobotState(move_base(state.base_pose, velocity, turn_rate), measured)
+
+
+def move_base(base_pose: Float64Array, velocity_m_s: float, turn_rate_rad_s: float) -> Float64Array:
+    """Moves the base for one frame along an exact circular arc, or only turns it where the arc ends in an obstacle.
+
+    Args:
+        base_pose: x, y, yaw, [3].
+        velocity_m_s: forward speed.
+        turn_rate_rad_s: positive turns left.
+
+    Returns:
+        The new pose, [3], yaw wrapped to [-pi, pi).
+    """
+    turn = turn_rate_rad_s / FRAME_RATE_HZ
+    chord = velocity_m_s / FRAME_RATE_HZ * np.sinc(turn / (2.0 * np.pi))
+    chord_heading = base_pose[2] + turn / 2.0
+    xy = base_pose[:2] + chord * np.array([np.cos(chord_heading), np.sin(chord_heading)])
+    if not room.is_free(xy):
+        xy = base_pose[:2]
+    return np.array([xy[0], xy[1], wrap_angle(float(base_pose[2]) + turn)])
+
+
+def wrap_angle(angle_rad: float) -> float:
+    """The same direction in [-pi, pi)."""
+    return (angle_rad + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def _validated(action: Float32Array) -> Float32Array:
+    array = np.asarray(action, np.float32)
+    if array.shape != (ACTION_DIM,):
+        raise InvalidInputError(f"an action is {ACTION_DIM} numbers, shape ({ACTION_DIM},); got shape {array.shape}")
+    if not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array)).tolist()
+        raise InvalidInputError(f"an action must be finite; got NaN or infinity at indices {bad}; clean it first")
+    return array

@@ -1,0 +1,130 @@
+"""Facts of the room in metres: the one source for pictures, collisions and tasks.
+
+The room is a square around the origin; x points east, y north. Yaw 0 looks east and grows to the left.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hwm_env.reference.robot import BASE_RADIUS_M
+from hwm_env.types import BoolArray, Float64Array
+
+HALF_SIZE_M: Final = 4.0
+"""Half the side of the square floor."""
+HEIGHT_M: Final = 2.8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """A piece of furniture with an axis-aligned rectangular footprint."""
+
+    x: float
+    """Centre, m."""
+    y: float
+    """Centre, m."""
+    half_x: float
+    """Half the extent along x, m."""
+    half_y: float
+    """Half the extent along y, m."""
+    height: float
+    """Top above the floor, m."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pillar:
+    """A round column from floor to ceiling."""
+
+    x: float
+    """Centre, m."""
+    y: float
+    """Centre, m."""
+    radius: float
+    """Radius, m."""
+
+
+TABLE: Final = Box(x=1.9, y=1.3, half_x=0.45, half_y=0.85, height=0.74)
+SOFA: Final = Box(x=-1.7, y=-3.45, half_x=1.1, half_y=0.45, height=0.45)
+SHELF: Final = Box(x=-3.75, y=2.4, half_x=0.25, half_y=0.8, height=1.7)
+RED_PILLAR: Final = Pillar(x=-1.5, y=1.4, radius=0.25)
+PURPLE_PILLAR: Final = Pillar(x=1.5, y=-1.9, radius=0.25)
+
+BOXES: Final = (TABLE, SOFA, SHELF)
+PILLARS: Final = (RED_PILLAR, PURPLE_PILLAR)
+
+DOOR_XY: Final = (HALF_SIZE_M, -1.6)
+WINDOW_XY: Final = (0.3, HALF_SIZE_M)
+PICTURE_XY: Final = (-HALF_SIZE_M, -1.0)
+SCREEN_XY: Final = (1.6, -HALF_SIZE_M)
+BOARD_XY: Final = (HALF_SIZE_M, 1.3)
+CURTAIN_XY: Final = (-2.4, HALF_SIZE_M)
+BANNER_XY: Final = (-1.7, -HALF_SIZE_M)
+PANEL_XY: Final = (-HALF_SIZE_M, -3.2)
+
+LANDMARKS: Final[dict[str, tuple[float, float]]] = {
+    "table": (TABLE.x, TABLE.y),
+    "sofa": (SOFA.x, SOFA.y),
+    "shelf": (SHELF.x, SHELF.y),
+    "red_pillar": (RED_PILLAR.x, RED_PILLAR.y),
+    "purple_pillar": (PURPLE_PILLAR.x, PURPLE_PILLAR.y),
+    "door": DOOR_XY,
+    "window": WINDOW_XY,
+    "picture": PICTURE_XY,
+    "screen": SCREEN_XY,
+    "board": BOARD_XY,
+    "curtain": CURTAIN_XY,
+    "banner": BANNER_XY,
+    "panel": PANEL_XY,
+}
+"""Centres of what a task can name, (x, y)."""
+
+
+def obstacle_distance(xy: Float64Array) -> Float64Array:
+    """How far points are from the nearest wall or piece of furniture.
+
+    Args:
+        xy: points in metres, [..., 2].
+
+    Returns:
+        Distances in metres, [...]; zero or less on and inside obstacles.
+    """
+    x, y = xy[..., 0], xy[..., 1]
+    nearest = HALF_SIZE_M - np.maximum(np.abs(x), np.abs(y))
+    for box in BOXES:
+        outside_x = np.maximum(np.abs(x - box.x) - box.half_x, 0.0)
+        outside_y = np.maximum(np.abs(y - box.y) - box.half_y, 0.0)
+        nearest = np.minimum(nearest, np.hypot(outside_x, outside_y))
+    for pillar in PILLARS:
+        nearest = np.minimum(nearest, np.hypot(x - pillar.x, y - pillar.y) - pillar.radius)
+    return np.asarray(nearest, np.float64)
+
+
+def is_free(xy: Float64Array, margin_m: float = 0.0) -> BoolArray:
+    """Whether the robot's base can stand at points.
+
+    Args:
+        xy: points in metres, [..., 2].
+        margin_m: room that must be left around the base.
+
+    Returns:
+        True where the base touches nothing, [...].
+    """
+    return np.asarray(obstacle_distance(xy) >= BASE_RADIUS_M + margin_m)
+
+
+def free_path_m(xy: Float64Array, heading_rad: float, limit_m: float = 3.0) -> float:
+    """How far the base can go straight before it touches something.
+
+    Args:
+        xy: start in metres, [2].
+        heading_rad: direction of travel.
+        limit_m: where to stop looking.
+
+    Returns:
+        The distance in metres, to 5 cm; `limit_m` when nothing is in the way.
+    """
+    distances = np.arange(1, round(limit_m / 0.05) + 1) * 0.05
+    direction = np.array([np.cos(heading_rad), np.sin(heading_rad)])
+    blocked = ~is_free(xy + distances[:, None] * direction)
+    return float(distances[np.argmax(blocked)] - 0.05) if blocked.any() else limit_m

@@ -1,0 +1,222 @@
+"""WorldSimulator: the trained model as batched dynamics, `step(state, actions) -> state, clip`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hwm_env.checkpoint import Checkpoint, load
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import Decoded, decode_clip
+from hwm_env.decoding.noise import world_uniforms
+from hwm_env.errors import InvalidInputError
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
+
+
+@dataclass(frozen=True, slots=True)
+class WorldState:
+    """All that a batch of worlds remembers. Never changed in place, so that keeping a reference saves a world."""
+
+    tokens: Tensor
+    """int32 [B, T_p, 3, H, W]: the history's clips."""
+    actions: Tensor
+    """float32 [B, T_p, 17, 25]: the history's action chunks, physical units."""
+    seeds: tuple[int, ...]
+    """A seed for each world: with `step_indices` all the randomness there is."""
+    step_indices: tuple[int, ...]
+    """Env steps taken since reset."""
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def select(self, worlds: Sequence[int]) -> "WorldState":
+        """A batch of these worlds of this one, in this order; repeats fork a world."""
+        index = torch.as_tensor(worlds, device=self.tokens.device)
+        return WorldState(
+            self.tokens[index],
+            self.actions[index],
+            tuple(self.seeds[i] for i in worlds),
+            tuple(self.step_indices[i] for i in worlds),
+        )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The newest clip of each world."""
+
+    tokens: Tensor
+    """int32 [B, 3, H, W]."""
+    log_prob: Tensor
+    """float32 [B, 3, H, W]: log-probability of each token, in nats, when it was chosen."""
+    tokenizer: VideoTokenizer
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """uint8 [B, 17, height, width, 3]; decoded when first asked for."""
+        return self.tokenizer.decode(self.tokens)
+
+    @property
+    def confidence(self) -> Tensor:
+        """Mean log-probability of the clip's tokens, float32 [B], in nats a token."""
+        return self.log_prob.mean(dim=(1, 2, 3))
+
+
+class WorldSimulator:
+    """A learned simulator of a humanoid robot, batched and functional."""
+
+    def __init__(self, checkpoint: Checkpoint, decoding: DecodingConfig | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model.eval()
+        self.tokenizer = checkpoint.tokenizer
+        self.decoding = decoding or checkpoint.decoding
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_directory: str | Path = "reference",
+        *,
+        device: str | torch.device = "cpu",
+        decoding_steps: int | None = None,
+        temperature: float | None = None,
+    ) -> "WorldSimulator":
+        """Loads a simulator.
+
+        Args:
+            name_or_directory: "reference" ships with the package; or a checkpoint directory.
+            device: where the worlds live.
+            decoding_steps: in place of the checkpoint's.
+            temperature: in place of the checkpoint's.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it is damaged.
+            InvalidInputError: decoding settings out of range.
+        """
+        checkpoint = load(name_or_directory, device=device)
+        decoding = checkpoint.decoding
+        if decoding_steps is not None:
+            decoding = replace(decoding, steps=decoding_steps)
+        if temperature is not None:
+            decoding = replace(decoding, temperature=temperature)
+        return cls(checkpoint, decoding)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and so the worlds."""
+        return next(self.model.parameters()).device
+
+    def reset(self, starts: Sequence[int], seeds: Sequence[int]) -> WorldState:
+        """Begins worlds from recorded histories.
+
+        Args:
+            starts: indices of the checkpoint's starts, one for each world.
+            seeds: a seed for each world, 0..2^63-1.
+
+        Raises:
+            InvalidInputError: an unknown start, or not one seed for each start.
+        """
+        count = len(self.checkpoint.starts)
+        for start in starts:
+            if not 0 <= start < count:
+                raise InvalidInputError(
+                    f"start must lie in 0..{count - 1} (this checkpoint has {count} starts), got {start}"
+                )
+        index = torch.as_tensor(list(starts))
+        return self.begin(self.checkpoint.starts.tokens[index], self.checkpoint.starts.actions[index], seeds)
+
+    def begin(self, tokens: Tensor, actions: Tensor, seeds: Sequence[int]) -> WorldState:
+        """Begins worlds from histories of one's own.
+
+        Args:
+            tokens: int [B, T_p, 3, H, W], 1 to `num_past_clips` clips.
+            actions: float [B, T_p, 17, 25], physical units.
+            seeds: a seed for each world, 0..2^63-1.
+
+        Raises:
+            InvalidInputError: shapes, tokens or seeds that do not fit.
+        """
+        config = self.model.config
+        if tokens.ndim != 5 or tuple(tokens.shape[2:]) != (3, *config.grid_size) or tokens.dtype.is_floating_point:
+            raise InvalidInputError(
+                f"history tokens must be integers of shape (B, T, 3, {config.grid_size[0]}, {config.grid_size[1]}), "
+                f"got {tokens.dtype} {tuple(tokens.shape)}"
+            )
+        if not 1 <= tokens.shape[1] <= config.num_past_clips:
+            raise InvalidInputError(f"a history must have 1 to {config.num_past_clips} clips, got {tokens.shape[1]}")
+        if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < config.codebook_size):
+            raise InvalidInputError(
+                f"history tokens must lie in 0..{config.codebook_size - 1}, got {int(tokens.min())} to "
+                f"{int(tokens.max())}; were they made by another tokenizer?"
+            )
+        if len(seeds) != len(tokens):
+            raise InvalidInputError(f"expected one seed for each of {len(tokens)} worlds, got {len(seeds)}")
+        for seed in seeds:
+            if not 0 <= seed < 2**63:
+                raise InvalidInputError(f"a world's seed must lie in 0..2^63-1, got {seed}")
+        expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
+        checked = check_actions(actions, expected).to(self.device)
+        return WorldState(tokens.int().to(self.device), checked, tuple(int(s) for s in seeds), (0,) * len(tokens))
+
+    @torch.no_grad()
+    def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
+        """Takes one env step (17 frames, 0.567 s of robot time) in every world.
+
+        Args:
+            state: where the worlds are; stays valid.
+            actions: float [B, 17, 25], physical units.
+
+        Returns:
+            The state after the clip, and the clip.
+
+        Raises:
+            InvalidInputError: actions of a wrong shape, or not finite.
+        """
+        chunk = check_actions(actions, (len(state), FRAMES_PER_CLIP, ACTION_DIM)).to(self.device)
+        decoded = self._decode(state, chunk)
+        room = self.model.config.num_past_clips - 1
+        tokens = torch.cat([state.tokens[:, -room:] if room else state.tokens[:, :0], decoded.tokens[:, None]], dim=1)
+        history = torch.cat([state.actions[:, -room:] if room else state.actions[:, :0], chunk[:, None]], dim=1)
+        after = replace(
+            state, tokens=tokens, actions=history, step_indices=tuple(index + 1 for index in state.step_indices)
+        )
+        return after, Clip(decoded.tokens, decoded.log_prob, self.tokenizer)
+
+    def _decode(self, state: WorldState, chunk: Tensor) -> Decoded:
+        model, config = self.model, self.decoding
+        history = model.encode_history(state.tokens, state.actions.flatten(1, 2))
+        embedding = model.embed_actions(chunk)
+        shape = (len(state), 3, *model.config.grid_size)
+        uniforms = None
+        if config.temperature > 0 or config.order == "random":
+            num_tokens = 3 * model.config.num_positions
+            numbers = (config.steps, num_tokens, len(model.config.fsq_levels) + 1)
+            uniforms = world_uniforms(state.seeds, state.step_indices, numbers).to(self.device)
+        return decode_clip(
+            lambda tokens: model.predict_next(history, tokens, embedding),
+            model.head,
+            shape,
+            config,
+            uniforms,
+            self.device,
+        )
+
+
+def check_actions(actions: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Returns the actions as float32.
+
+    Raises:
+        InvalidInputError: not of this shape, or not finite; names the first world concerned.
+    """
+    if tuple(actions.shape) != shape:
+        raise InvalidInputError(f"actions must have shape {shape}, got {tuple(actions.shape)}")
+    actions = actions.float()
+    finite = actions.isfinite()
+    if not finite.all():
+        world = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+        raise InvalidInputError(
+            f"actions must be finite numbers, got NaN or infinity in world {world}; the world is unchanged"
+        )
+    return actions

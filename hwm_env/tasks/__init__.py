@@ -1,0 +1,1 @@
+"""Tasks: reward, success and termination, one definition for the learned and the reference world."""

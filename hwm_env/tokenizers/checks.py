@@ -1,0 +1,41 @@
+"""Checks of what a tokenizer is given."""
+
+import torch
+from torch import Tensor
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
+
+
+def check_clips(clips: Tensor, spatial_compression: int) -> None:
+    """Checks clips before they are encoded.
+
+    Raises:
+        InvalidInputError: not uint8 [B, 17, H, W, 3], or H or W is no multiple of `spatial_compression`.
+    """
+    shape = list(clips.shape)
+    is_clip = clips.ndim == 5 and shape[1] == FRAMES_PER_CLIP and shape[4] == 3 and min(shape[2:4]) > 0
+    if not is_clip or shape[2] % spatial_compression or shape[3] % spatial_compression:
+        raise InvalidInputError(
+            f"clips: expected [B, {FRAMES_PER_CLIP}, H, W, 3], H and W multiples of {spatial_compression}, got {shape}"
+        )
+    if clips.dtype != torch.uint8:
+        raise InvalidInputError(f"clips: expected uint8 images in [0, 255], got {clips.dtype}")
+
+
+def check_tokens(tokens: Tensor, codebook_size: int) -> None:
+    """Checks tokens before they are decoded.
+
+    Raises:
+        InvalidInputError: not integers [B, 3, h, w], or outside the codebook.
+    """
+    if tokens.ndim != 4 or tokens.shape[1] != LATENTS_PER_CLIP:
+        raise InvalidInputError(f"tokens: expected [B, {LATENTS_PER_CLIP}, h, w], got {list(tokens.shape)}")
+    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
+        raise InvalidInputError(f"tokens: expected integers, got {tokens.dtype}")
+    lowest, highest = (int(tokens.min()), int(tokens.max())) if tokens.numel() else (0, 0)
+    if not 0 <= lowest <= highest < codebook_size:
+        raise InvalidInputError(
+            f"tokens outside the codebook: expected 0..{codebook_size - 1}, got {lowest}..{highest}; "
+            "were they made by another tokenizer, or is a mask token among them?"
+        )

@@ -1,0 +1,189 @@
+"""The embedded video tokenizer: small, causal in time, 8 x 8 x 8 compression."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.tokenizers.checks import check_clips, check_tokens
+from hwm_env.tokenizers.coders import Decoder, Encoder
+from hwm_env.tokenizers.fsq import FSQ
+from hwm_env.types import SPATIAL_COMPRESSION
+
+TOKENIZER_FILE = "tokenizer.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TinyTokenizerConfig:
+    """Size of a TinyTokenizer."""
+
+    fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    """Levels of each digit of a token; 64,000 codes, as in Cosmos."""
+    coarse_width: int = 176
+    """Channels on the token grid, 3 time steps."""
+    fine_width: int = 96
+    """Channels on the grid of 4 x 4 pixels, 3 time steps."""
+    frame_width: int = 48
+    """Channels on the grid of 4 x 4 pixels, 17 time steps (decoder only)."""
+    pixel_width: int = 24
+    """Channels at half of the image's resolution, 17 time steps (decoder only)."""
+    encoder_blocks: tuple[int, int] = (1, 2)
+    """Blocks of the encoder: fine grid, token grid."""
+    decoder_blocks: tuple[int, int, int] = (3, 1, 1)
+    """Blocks of the decoder: token grid, fine grid, single frames."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes.
+
+        Raises:
+            InvalidInputError: a size is out of range.
+        """
+        if not self.fsq_levels or min(self.fsq_levels) < 2:
+            raise InvalidInputError(f"fsq_levels must be integers of at least 2, got {self.fsq_levels}")
+        for name in ("coarse_width", "fine_width", "frame_width", "pixel_width"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, count in (("encoder_blocks", 2), ("decoder_blocks", 3)):
+            blocks = getattr(self, name)
+            if len(blocks) != count or min(blocks) < 0:
+                raise InvalidInputError(f"{name} must be {count} numbers of at least 0, got {blocks}")
+
+
+class TinyTokenizer(nn.Module):
+    """Turns clips of 17 frames into 3 latent frames of tokens and back; a VideoTokenizer."""
+
+    def __init__(self, config: TinyTokenizerConfig) -> None:
+        """Builds the layers, with weights from torch's global generator."""
+        super().__init__()
+        self.config = config
+        num_digits = len(config.fsq_levels)
+        self.fsq = FSQ(config.fsq_levels)
+        self.encoder = Encoder(
+            num_digits=num_digits,
+            coarse_width=config.coarse_width,
+            fine_width=config.fine_width,
+            num_blocks=config.encoder_blocks,
+        )
+        self.decoder = Decoder(
+            num_digits=num_digits,
+            coarse_width=config.coarse_width,
+            fine_width=config.fine_width,
+            frame_width=config.frame_width,
+            pixel_width=config.pixel_width,
+            num_blocks=config.decoder_blocks,
+        )
+
+    @property
+    def fsq_levels(self) -> tuple[int, ...]:
+        """Levels of each digit of a token, the fastest-running digit first."""
+        return self.config.fsq_levels
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes (V)."""
+        return self.fsq.codebook_size
+
+    @property
+    def spatial_compression(self) -> int:
+        """Pixels a token in each direction."""
+        return SPATIAL_COMPRESSION
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that change with the configuration and with every weight."""
+        digest = hashlib.sha256(_config_json(self.config).encode())
+        for name, weight in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8].
+
+        Raises:
+            InvalidInputError: wrong shape or dtype, or H or W is no multiple of 8.
+        """
+        check_clips(clips, self.spatial_compression)
+        _, digits = self.fsq.quantise(self.encoder(normalised(clips)))
+        return self.fsq.digits_to_codes(digits).int()
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3].
+
+        Raises:
+            InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
+        """
+        check_tokens(tokens, self.codebook_size)
+        images: Tensor = self.decoder(self.fsq.digits_to_values(self.fsq.codes_to_digits(tokens)))
+        return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images float [B, 17, H, W, 3] in [-1, 1] to their reconstruction, with a gradient through the rounding."""
+        values, _ = self.fsq.quantise(self.encoder(images))
+        reconstruction: Tensor = self.decoder(values)
+        return reconstruction
+
+    @torch.no_grad()
+    def save(self, path: Path) -> None:
+        """Writes configuration and weights to one file, atomically.
+
+        The weights are rounded to float16, here too, so that what is in memory stays what is in the file.
+
+        Args:
+            path: a `.safetensors` file, or the directory in which to write `tokenizer.safetensors`.
+        """
+        file = _file(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.half().cpu().contiguous() for name, weight in self.state_dict().items()}
+        self.load_state_dict(weights)
+        partial = file.with_name(file.name + ".partial")
+        save_file(weights, partial, metadata={"config": _config_json(self.config)})
+        os.replace(partial, file)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a tokenizer that `save` wrote; on the CPU, in evaluation mode.
+
+        Args:
+            path: the file, or the directory with `tokenizer.safetensors`.
+
+        Raises:
+            CheckpointError: the file is missing, truncated, or not that of a TinyTokenizer.
+        """
+        file = _file(path)
+        if not file.is_file():
+            raise CheckpointError(f"expected a tokenizer at {file}; train one with: hwm-env train-tokenizer")
+        try:
+            with safetensors.safe_open(file, framework="pt") as content:
+                fields: dict[str, Any] = json.loads((content.metadata() or {})["config"])
+                weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+            tokenizer = cls(TinyTokenizerConfig(**{**fields, **lists}))
+            tokenizer.load_state_dict(weights)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{file} is not a whole TinyTokenizer: {error}; copy or train it again") from error
+        return tokenizer.eval()
+
+
+def normalised(clips: Tensor) -> Tensor:
+    """uint8 in [0, 255] to float32 in [-1, 1]."""
+    return clips.float() / 127.5 - 1.0
+
+
+def _config_json(config: TinyTokenizerConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def _file(path: Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / TOKENIZER_FILE

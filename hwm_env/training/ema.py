@@ -1,0 +1,69 @@
+"""An exponential moving average of a module's weights."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwm_env.errors import InvalidInputError
+
+
+class Ema:
+    """Averages parameters over the last `1 / (1 - decay)` updates or so.
+
+    The first updates count more (`(1 + n) / (10 + n)` in place of a larger decay), so that the random
+    initial weights are forgotten quickly.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Starts from the module's present weights.
+
+        Raises:
+            InvalidInputError: the decay is not in [0, 1).
+        """
+        if not 0 <= decay < 1:
+            raise InvalidInputError(f"the decay of averaged weights must be in [0, 1), got {decay}")
+        self.decay = decay
+        self._num_updates = 0
+        self._average = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Moves the average towards the module's weights; call after each optimiser step."""
+        decay = min(self.decay, (1 + self._num_updates) / (10 + self._num_updates))
+        self._num_updates += 1
+        for name, parameter in module.named_parameters():
+            self._average[name].lerp_(parameter, 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Replaces the module's weights by the average."""
+        for name, parameter in module.named_parameters():
+            parameter.copy_(self._average[name])
+
+    @contextmanager
+    def applied_to(self, module: nn.Module) -> Iterator[None]:
+        """Inside, the module has the averaged weights; afterwards its own again."""
+        own = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+        self.copy_to(module)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in module.named_parameters():
+                    parameter.copy_(own[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and the number of updates, for a checkpoint."""
+        return {"average": dict(self._average), "num_updates": self._num_updates}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a saved average of the same module."""
+        average: dict[str, Tensor] = state["average"]
+        assert average.keys() == self._average.keys(), f"{sorted(average.keys() ^ self._average.keys())}"
+        for name, parameter in self._average.items():
+            parameter.copy_(average[name])
+        self._num_updates = int(state["num_updates"])

@@ -1,0 +1,246 @@
+"""Trains the embedded tokenizer on raw images; can be stopped at any moment and continues bit for bit."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import FrameWindows
+from hwm_env.errors import InvalidInputError
+from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig, normalised
+from hwm_env.training.ema import Ema
+from hwm_env.training.run import Run
+from hwm_env.training.schedule import learning_rate_at
+from hwm_env.types import FRAMES_PER_CLIP
+
+logger = logging.getLogger(__name__)
+
+END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "decoder.to_pixels")
+"""Layers that read or write images or tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerTrainingConfig:
+    """Recipe of a tokenizer training run."""
+
+    tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
+    """Size of the tokenizer."""
+    steps: int = 5000
+    """Optimiser steps."""
+    batch_size: int = 8
+    """Clips a step."""
+    matrix_learning_rate: float = 0.02
+    """Peak learning rate of Muon, which trains the matrices."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW, which trains the rest."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    hold_share: float = 0.3
+    """Share of the steps before the cosine decay."""
+    final_share: float = 0.03
+    """Learning rate at the end, as a share of the peak."""
+    weight_decay: float = 0.01
+    """Weight decay of both optimisers."""
+    max_gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    ema_decay: float = 0.998
+    """Decay of the averaged weights, which are the ones that are kept."""
+    squared_error_weight: float = 4.0
+    """Weight of the mean squared error beside the mean absolute error, images in [-1, 1]."""
+    edge_weight: float = 0.5
+    """Weight of the mean absolute error of differences between neighbouring pixels."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
+    report_every: int = 250
+    """Steps between validations and saved states."""
+    validation_clips: int = 100
+    """Held-out clips that are judged each time, always the same."""
+    seed: int = 0
+    """Of initialisation and batches."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            InvalidInputError: a number is out of range.
+        """
+        for name in ("steps", "batch_size", "report_every", "validation_clips"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+
+
+def train_tokenizer(
+    recordings: Path,
+    out: Path,
+    config: TokenizerTrainingConfig,
+    resume: bool = False,
+    *,
+    validation: Path | None = None,
+    device: str | torch.device = "cpu",
+) -> TinyTokenizer:
+    """Trains a tokenizer on all windows of 17 frames, whatever their offset.
+
+    Args:
+        recordings: data set with raw images.
+        out: receives `tokenizer.safetensors` (averaged weights), `log.jsonl` and the state to resume from.
+        config: the recipe.
+        resume: go on with the run that is in `out`.
+        validation: another data set with raw images, on which the log's PSNR is measured; without one, `recordings`.
+        device: where to train.
+
+    Returns:
+        The tokenizer with averaged weights, in evaluation mode, as saved.
+
+    Raises:
+        InvalidInputError: a run is in the way, or belongs to another configuration.
+        DatasetError: the data set has no raw images.
+    """
+    device = torch.device(device)
+    run = Run(out, resume=resume)
+    windows = FrameWindows(Dataset(recordings), FRAMES_PER_CLIP)
+    held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
+    tokenizer = _new_tokenizer(config).to(device)
+    ema = Ema(tokenizer, config.ema_decay)
+    optimizers = _optimizers(tokenizer, config)
+    first_step = _restore(run, tokenizer, ema, optimizers, config)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    started_s = time.monotonic()
+    for step in tqdm(
+        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-tokenizer", unit="step"
+    ):
+        images = normalised(_batch(windows, config, step).to(device))
+        with autocast:
+            reconstruction = tokenizer(images).float()
+        loss = reconstruction_loss(reconstruction, images, config)
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss became {loss.item()} at step {step}; the saved state is sound")
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
+        _set_learning_rates(optimizers, config, step)
+        for optimizer in optimizers:
+            optimizer.step()
+        ema.update(tokenizer)
+        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
+            with ema.applied_to(tokenizer):
+                validation_psnr = mean_psnr(tokenizer, held_out)
+            clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
+            run.log(step=step + 1, loss=loss.item(), validation_psnr=validation_psnr, clips_per_s=clips_per_s)
+            run.save_state(
+                {
+                    "step": step + 1,
+                    "config": asdict(config),
+                    "model": tokenizer.state_dict(),
+                    "ema": ema.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                }
+            )
+    ema.copy_to(tokenizer)
+    tokenizer.save(out)
+    return tokenizer.eval()
+
+
+def reconstruction_loss(reconstruction: Tensor, images: Tensor, config: TokenizerTrainingConfig) -> Tensor:
+    """Mean absolute error + weighted mean squared error + weighted mean absolute error of the edges.
+
+    Args:
+        reconstruction: float [B, F, H, W, 3] in [-1, 1].
+        images: the same.
+        config: has the weights.
+
+    Returns:
+        A scalar.
+    """
+    error = reconstruction - images
+    across, down = error[..., 1:, :] - error[..., :-1, :], error[..., 1:, :, :] - error[..., :-1, :, :]
+    edges = (across.abs().mean() + down.abs().mean()) / 2
+    return error.abs().mean() + config.squared_error_weight * error.square().mean() + config.edge_weight * edges
+
+
+def mean_psnr(tokenizer: TinyTokenizer, clips: Tensor, batch_size: int = 10) -> float:
+    """Mean over clips uint8 [B, 17, H, W, 3] of the PSNR (dB) of encoding and decoding them."""
+    values = []
+    for batch in clips.split(batch_size):
+        error = tokenizer.decode(tokenizer.encode(batch)).float() - batch.float()
+        squared_error = error.square().mean(dim=(1, 2, 3, 4)).clamp(min=1e-3)
+        values.append(10 * torch.log10(255.0**2 / squared_error))
+    return float(torch.cat(values).mean())
+
+
+def _new_tokenizer(config: TokenizerTrainingConfig) -> TinyTokenizer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return TinyTokenizer(config.tokenizer)
+
+
+def _batch(windows: FrameWindows, config: TokenizerTrainingConfig, step: int) -> Tensor:
+    """Clips of a step, uint8 [B, 17, H, W, 3]: a function of seed and step, so that no data order has to be saved."""
+    indices = np.random.default_rng([config.seed, step]).integers(len(windows), size=config.batch_size)
+    return torch.from_numpy(windows.gather(indices).frames)
+
+
+def _validation_batch(dataset: Dataset, count: int) -> Tensor:
+    windows = FrameWindows(dataset, FRAMES_PER_CLIP)
+    indices = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(np.int64)
+    return torch.from_numpy(windows.gather(indices).frames)
+
+
+def _optimizers(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, AdamW for its ends (images, tokens) and for biases."""
+    inner: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in tokenizer.named_parameters():
+        layer = name.rsplit(".", 1)[0]
+        (others if layer in END_LAYERS or parameter.ndim < 2 else inner).append(parameter)
+    return [
+        torch.optim.Muon(inner, lr=config.matrix_learning_rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay),
+    ]
+
+
+def _set_learning_rates(optimizers: list[torch.optim.Optimizer], config: TokenizerTrainingConfig, step: int) -> None:
+    peaks = (config.matrix_learning_rate, config.learning_rate)
+    for optimizer, peak in zip(optimizers, peaks, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(
+                step,
+                total_steps=config.steps,
+                warmup_steps=config.warmup_steps,
+                peak=peak,
+                hold_share=config.hold_share,
+                final_share=config.final_share,
+            )
+
+
+def _restore(
+    run: Run,
+    tokenizer: TinyTokenizer,
+    ema: Ema,
+    optimizers: list[torch.optim.Optimizer],
+    config: TokenizerTrainingConfig,
+) -> int:
+    """Puts the saved state back, if there is one, and returns the step to go on with."""
+    state = run.load_state()
+    if state is None:
+        return 0
+    if state["config"] != asdict(config):
+        raise InvalidInputError(
+            f"the run in {run.directory} was started with another configuration: {state['config']}; "
+            f"got {asdict(config)}; repeat the first one to resume, or choose another directory"
+        )
+    tokenizer.load_state_dict(state["model"])
+    ema.load_state_dict(state["ema"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    logger.info("resuming %s at step %d", run.directory, state["step"])
+    return int(state["step"])

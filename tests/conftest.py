@@ -1,0 +1,66 @@
+"""What the tests of several packages use."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hwm_env.checkpoint import Checkpoint, save
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.model.config import TINY
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.reference import robot, room
+from hwm_env.starts import Starts
+from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
+from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS
+
+NUM_STARTS = 4
+
+
+def make_tiny_checkpoint() -> Checkpoint:
+    """An untrained checkpoint whose shapes are those of a real one (64 x 64 pixels, 9 past clips), only narrower."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    model_config = replace(TINY, grid_size=(8, 8), fsq_levels=(8, 8, 8, 5, 5, 5), num_past_clips=HISTORY_CLIPS)
+    tokenizer_config = TinyTokenizerConfig(coarse_width=8, fine_width=8, frame_width=8, pixel_width=8)
+    model = MaskedHWM(model_config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            # An untrained model does not listen to its actions yet (its output layers are zero); this one shall.
+            weight.add_(0.2 * torch.randn_like(weight))
+    actions = rng.uniform(robot.ACTION_LOW, robot.ACTION_HIGH, (NUM_STARTS, HISTORY_CLIPS, 1, ACTION_DIM))
+    free = [xy for xy in rng.uniform(-room.HALF_SIZE_M, room.HALF_SIZE_M, (200, 2)) if room.is_free(xy, margin_m=0.3)]
+    poses = np.column_stack([free[:NUM_STARTS], rng.uniform(-np.pi, np.pi, NUM_STARTS)])
+    tokens_shape = (NUM_STARTS, HISTORY_CLIPS, 3, *model_config.grid_size)
+    return Checkpoint(
+        model=model,
+        tokenizer=TinyTokenizer(tokenizer_config),
+        statistics=ActionStatistics(
+            mean=actions.mean((0, 1, 2)).astype(np.float32),
+            std=actions.std((0, 1, 2)).astype(np.float32),
+            low=robot.ACTION_LOW,
+            high=robot.ACTION_HIGH,
+            p01=robot.ACTION_LOW,
+            p99=robot.ACTION_HIGH,
+            max_change=robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ),
+        ),
+        starts=Starts(
+            torch.randint(model_config.codebook_size, tokens_shape, dtype=torch.int32),
+            torch.from_numpy(np.repeat(actions, FRAMES_PER_CLIP, axis=2)).float(),
+            torch.from_numpy(poses).float(),
+        ),
+        readout=PoseReadout(
+            ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size, width=8, hidden=8)
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a checkpoint that loads and steps within milliseconds."""
+    directory = tmp_path_factory.mktemp("checkpoint")
+    save(make_tiny_checkpoint(), directory)
+    return directory

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.reference.collect import collect, episode_rng
+from hwm_env.reference.rendering import can_render
+from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP
+
+EPISODES, CLIPS = 11, 2
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    directory = tmp_path_factory.mktemp("recording") / "data"
+    collect(directory, num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=2)
+    return directory
+
+
+def test_the_number_of_workers_changes_nothing(recording: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    collect(alone, num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=1)
+    assert contents(alone) == contents(recording)
+
+
+def test_episodes_are_segments_of_whole_clips(recording: Path) -> None:
+    dataset = Dataset(recording)
+    assert dataset.num_frames == EPISODES * CLIPS * FRAMES_PER_CLIP
+    assert [shard.num_frames for shard in dataset.shards] == [10 * CLIPS * FRAMES_PER_CLIP, CLIPS * FRAMES_PER_CLIP]
+    segments = np.concatenate([shard.segments for shard in dataset.shards])
+    np.testing.assert_array_equal(segments, np.repeat(np.arange(EPISODES), CLIPS * FRAMES_PER_CLIP))
+    assert dataset.metadata.extra["split"] == "train"
+    assert dataset.metadata.extra["seed"] == 4
+
+
+def test_poses_integrate_the_recorded_velocities(recording: Path) -> None:
+    """A frame's action makes that frame: its pose is the one before, turned and moved at the frame's velocities."""
+    for shard in Dataset(recording).shards:
+        assert shard.poses is not None
+        states, poses = np.array(shard.states, np.float64), np.array(shard.poses, np.float64)
+        same_episode = np.diff(shard.segments) == 0
+        turn = (np.diff(poses[:, 2]) + np.pi) % (2 * np.pi) - np.pi
+        np.testing.assert_allclose(turn[same_episode], states[1:, 24][same_episode] / FRAME_RATE_HZ, atol=1e-5)
+        step = np.diff(poses[:, :2], axis=0)
+        moved = same_episode & (np.abs(step).max(1) > 0)
+        heading = poses[1:, 2] - turn / 2
+        forward = step[:, 0] * np.cos(heading) + step[:, 1] * np.sin(heading)
+        np.testing.assert_allclose(forward[moved], states[1:, 23][moved] / FRAME_RATE_HZ, atol=1e-5)
+
+
+def test_frames_change_when_the_robot_moves(recording: Path) -> None:
+    shard = Dataset(recording).shards[0]
+    assert shard.frames is not None
+    change = np.abs(np.diff(np.array(shard.frames, np.int16), axis=0)).mean((1, 2, 3))
+    turning = np.abs(shard.states[1:, 24]) > 0.3
+    assert (change[turning] > 0.3).all()
+
+
+def test_seeds_splits_and_episodes_never_share_a_start() -> None:
+    keys = [(seed, split, episode) for seed in (0, 1) for split in ("train", "validation") for episode in (0, 1)]
+    draws = {episode_rng(*key).random() for key in keys}
+    assert len(draws) == len(keys)
+    assert episode_rng(0, "train", 3).random() == episode_rng(0, "train", 3).random()
+
+
+def test_a_finished_data_set_is_not_written_over(recording: Path) -> None:
+    before = contents(recording)
+    with pytest.raises(DatasetError, match="already"):
+        collect(recording, num_episodes=1, seed=0, split="train")
+    assert contents(recording) == before
+
+
+@pytest.mark.parametrize("argument", ["num_episodes", "seed", "clips_per_episode", "workers"])
+def test_numbers_out_of_range_are_refused_by_name(tmp_path: Path, argument: str) -> None:
+    arguments = {"num_episodes": 1, "seed": 0, "clips_per_episode": 1, "workers": 1, argument: -1}
+    with pytest.raises(InvalidInputError, match=argument):
+        collect(tmp_path / "new", split="train", **arguments)
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,132 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hwm_env.data.writer import DatasetWriter
+from hwm_env.errors import InvalidInputError
+from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
+from hwm_env.training.tokenizer import (
+    TokenizerTrainingConfig,
+    mean_psnr,
+    reconstruction_loss,
+    train_tokenizer,
+)
+
+CONFIG = TokenizerTrainingConfig(
+    tokenizer=TinyTokenizerConfig(
+        coarse_width=16, fine_width=16, frame_width=8, pixel_width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1, 1)
+    ),
+    steps=6,
+    batch_size=2,
+    warmup_steps=2,
+    report_every=2,
+    validation_clips=2,
+    precision="float32",
+)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One shard of 60 frames of 16 x 16: a bright square that drifts over a coloured ground."""
+    frames = np.empty((60, 16, 16, 3), np.uint8)
+    frames[:] = (40, 90, 160)
+    for frame in range(60):
+        left = 2 + frame // 6
+        frames[frame, 6:10, left : left + 4] = (250, 200, 60)
+    directory = tmp_path_factory.mktemp("recordings") / "raw"
+    writer = DatasetWriter(directory, image_size=(16, 16))
+    writer.write_shard(0, states=np.zeros((60, 25), np.float32), segments=np.zeros(60, np.int32), frames=frames)
+    writer.finish()
+    return directory
+
+
+class Interruption(Exception):
+    """Stands for a kill."""
+
+
+def test_stopping_and_resuming_changes_no_bit(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_tokenizer(recordings, tmp_path / "whole", CONFIG)
+    calls = 0
+
+    def loss_or_interruption(*args: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # After the state of step 4 was saved, and one step more.
+            raise Interruption
+        return reconstruction_loss(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hwm_env.training.tokenizer.reconstruction_loss", loss_or_interruption)
+    with pytest.raises(Interruption):
+        train_tokenizer(recordings, tmp_path / "parts", CONFIG)
+    assert not (tmp_path / "parts" / "tokenizer.safetensors").exists()
+    resumed = train_tokenizer(recordings, tmp_path / "parts", CONFIG, resume=True)
+    assert calls == 8
+    assert resumed.identity == whole.identity
+    assert TinyTokenizer.load(tmp_path / "parts").identity == whole.identity
+    for name in ("model", "ema", "optimizers"):
+        states = [torch.load(tmp_path / run / "state.pt", weights_only=True)[name] for run in ("whole", "parts")]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+def test_overfits_a_square(recordings: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=120, batch_size=4, warmup_steps=5, report_every=60, ema_decay=0.9)
+    train_tokenizer(recordings, tmp_path / "run", config)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [60, 120]
+    assert log[1]["loss"] < log[0]["loss"]
+    # The mean colour of the clip scores 14.7 dB.
+    assert log[1]["validation_psnr"] > 22
+
+
+def test_the_seed_decides_and_the_global_generator_does_not(recordings: Path, tmp_path: Path) -> None:
+    short = replace(CONFIG, steps=1)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = train_tokenizer(recordings, tmp_path / "a", short)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    assert train_tokenizer(recordings, tmp_path / "b", short).identity == first.identity
+    assert train_tokenizer(recordings, tmp_path / "c", replace(short, seed=1)).identity != first.identity
+
+
+def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(recordings: Path, tmp_path: Path) -> None:
+    short = replace(CONFIG, steps=1)
+    train_tokenizer(recordings, tmp_path / "run", short)
+    with pytest.raises(InvalidInputError, match="already holds a training run"):
+        train_tokenizer(recordings, tmp_path / "run", short)
+    with pytest.raises(InvalidInputError, match="another configuration"):
+        train_tokenizer(recordings, tmp_path / "run", replace(short, steps=2), resume=True)
+
+
+def test_loss_matches_a_naive_sum() -> None:
+    generator = np.random.default_rng(0)
+    reconstruction, images = generator.uniform(-1, 1, (2, 1, 2, 3, 4, 3))
+    error = reconstruction - images
+    across = [abs(error[0, f, y, x + 1, c] - error[0, f, y, x, c]) for f, y, x, c in np.ndindex(2, 3, 3, 3)]
+    down = [abs(error[0, f, y + 1, x, c] - error[0, f, y, x, c]) for f, y, x, c in np.ndindex(2, 2, 4, 3)]
+    expected = np.abs(error).mean() + 3 * (error**2).mean() + 0.25 * (np.mean(across) + np.mean(down)) / 2
+    config = replace(CONFIG, squared_error_weight=3.0, edge_weight=0.25)
+    loss = reconstruction_loss(torch.from_numpy(reconstruction), torch.from_numpy(images), config)
+    assert float(loss) == pytest.approx(expected)
+
+
+def test_psnr_is_the_mean_over_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = TinyTokenizer(CONFIG.tokenizer)
+    clips = torch.zeros(2, 17, 16, 16, 3, dtype=torch.uint8)
+    decoded = torch.stack([torch.full_like(clips[0], error) for error in (5, 50)])
+    monkeypatch.setattr(tokenizer, "encode", lambda clips: clips)
+    monkeypatch.setattr(tokenizer, "decode", lambda tokens: decoded)
+    expected = np.mean([20 * np.log10(255 / error) for error in (5, 50)])
+    assert mean_psnr(tokenizer, clips) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("batch_size", 0), ("precision", "int8")])
+def test_bad_config_names_the_field(field: str, value: object) -> None:
+    with pytest.raises(InvalidInputError, match=field):
+        TokenizerTrainingConfig(**{field: value})  # type: ignore[arg-type]
