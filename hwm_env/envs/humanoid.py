@@ -52,10 +52,10 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         CheckpointError: the task needs to know where the robot is and the world cannot say.
     """
 
-    # Gymnasium declares it as a variable of instances.
+    # Env steps a second, rounded: video writers drop frames when it is not whole.
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": list(get_args(RenderMode)),
-        "render_fps": FRAME_RATE_HZ / FRAMES_PER_CLIP,
+        "render_fps": round(FRAME_RATE_HZ / FRAMES_PER_CLIP),
     }
 
     def __init__(

@@ -16,6 +16,7 @@ from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig, normalised
 from hwm_env.training.ema import Ema
+from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
 from hwm_env.training.run import Run
 from hwm_env.training.schedule import learning_rate_at
 from hwm_env.types import FRAMES_PER_CLIP
@@ -32,7 +33,7 @@ class TokenizerTrainingConfig:
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
     """Size of the tokenizer."""
-    steps: int = 5000
+    steps: int = 3800
     """Optimiser steps."""
     batch_size: int = 8
     """Clips a step."""
@@ -112,30 +113,19 @@ def train_tokenizer(
     ema = Ema(tokenizer, config.ema_decay)
     optimizers = _optimizers(tokenizer, config)
     first_step = _restore(run, tokenizer, ema, optimizers, config)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     started_s = time.monotonic()
     for step in tqdm(
         range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-tokenizer", unit="step"
     ):
         images = normalised(_batch(windows, config, step).to(device))
-        with autocast:
-            reconstruction = tokenizer(images).float()
-        loss = reconstruction_loss(reconstruction, images, config)
-        if not loss.isfinite():
-            raise FloatingPointError(f"the loss became {loss.item()} at step {step}; the saved state is sound")
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
         _set_learning_rates(optimizers, config, step)
-        for optimizer in optimizers:
-            optimizer.step()
+        loss = _train_step(tokenizer, optimizers, images, config)
         ema.update(tokenizer)
         if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
             with ema.applied_to(tokenizer):
                 validation_psnr = mean_psnr(tokenizer, held_out)
             clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
-            run.log(step=step + 1, loss=loss.item(), validation_psnr=validation_psnr, clips_per_s=clips_per_s)
+            run.log(step=step + 1, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
             run.save_state(
                 {
                     "step": step + 1,
@@ -150,31 +140,27 @@ def train_tokenizer(
     return tokenizer.eval()
 
 
-def reconstruction_loss(reconstruction: Tensor, images: Tensor, config: TokenizerTrainingConfig) -> Tensor:
-    """Mean absolute error + weighted mean squared error + weighted mean absolute error of the edges.
-
-    Args:
-        reconstruction: float [B, F, H, W, 3] in [-1, 1].
-        images: the same.
-        config: has the weights.
-
-    Returns:
-        A scalar.
-    """
-    error = reconstruction - images
-    across, down = error[..., 1:, :] - error[..., :-1, :], error[..., 1:, :, :] - error[..., :-1, :, :]
-    edges = (across.abs().mean() + down.abs().mean()) / 2
-    return error.abs().mean() + config.squared_error_weight * error.square().mean() + config.edge_weight * edges
-
-
-def mean_psnr(tokenizer: TinyTokenizer, clips: Tensor, batch_size: int = 10) -> float:
-    """Mean over clips uint8 [B, 17, H, W, 3] of the PSNR (dB) of encoding and decoding them."""
-    values = []
-    for batch in clips.split(batch_size):
-        error = tokenizer.decode(tokenizer.encode(batch)).float() - batch.float()
-        squared_error = error.square().mean(dim=(1, 2, 3, 4)).clamp(min=1e-3)
-        values.append(10 * torch.log10(255.0**2 / squared_error))
-    return float(torch.cat(values).mean())
+def _train_step(
+    tokenizer: TinyTokenizer,
+    optimizers: list[torch.optim.Optimizer],
+    images: Tensor,
+    config: TokenizerTrainingConfig,
+) -> float:
+    """Changes the weights once, and returns the loss before."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        reconstruction = tokenizer(images).float()
+    loss = reconstruction_loss(
+        reconstruction, images, squared_error_weight=config.squared_error_weight, edge_weight=config.edge_weight
+    )
+    if not loss.isfinite():
+        raise FloatingPointError(f"the loss became {loss.item()}; the state that was saved last is sound")
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.item()
 
 
 def _new_tokenizer(config: TokenizerTrainingConfig) -> TinyTokenizer:

@@ -35,9 +35,14 @@ def test_the_module_gets_its_own_weights_back_even_after_an_error() -> None:
     module = moved(nn.Linear(2, 2), 1.0)
     ema = Ema(module, 0.9)
     moved(module, 5.0)
-    with pytest.raises(RuntimeError, match="inside"), ema.applied_to(module):
-        assert float(module.bias.detach()[0]) == 1.0
-        raise RuntimeError("inside")
+
+    def fail_inside() -> None:
+        with ema.applied_to(module):
+            assert float(module.bias.detach()[0]) == 1.0
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_inside()
     assert float(module.bias.detach()[0]) == 5.0
     ema.copy_to(module)
     assert float(module.bias.detach()[0]) == 1.0

@@ -9,12 +9,8 @@ import torch
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
-from hwm_env.training.tokenizer import (
-    TokenizerTrainingConfig,
-    mean_psnr,
-    reconstruction_loss,
-    train_tokenizer,
-)
+from hwm_env.training.reconstruction import reconstruction_loss
+from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
 
 CONFIG = TokenizerTrainingConfig(
     tokenizer=TinyTokenizerConfig(
@@ -44,7 +40,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """Stands for a kill."""
 
 
@@ -54,15 +50,15 @@ def test_stopping_and_resuming_changes_no_bit(
     whole = train_tokenizer(recordings, tmp_path / "whole", CONFIG)
     calls = 0
 
-    def loss_or_interruption(*args: object) -> torch.Tensor:
+    def loss_or_interruption(*args: torch.Tensor, **weights: float) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 6:  # After the state of step 4 was saved, and one step more.
-            raise Interruption
-        return reconstruction_loss(*args)  # type: ignore[arg-type]
+            raise InterruptionError
+        return reconstruction_loss(*args, **weights)
 
     monkeypatch.setattr("hwm_env.training.tokenizer.reconstruction_loss", loss_or_interruption)
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         train_tokenizer(recordings, tmp_path / "parts", CONFIG)
     assert not (tmp_path / "parts" / "tokenizer.safetensors").exists()
     resumed = train_tokenizer(recordings, tmp_path / "parts", CONFIG, resume=True)
@@ -75,13 +71,13 @@ def test_stopping_and_resuming_changes_no_bit(
 
 
 def test_overfits_a_square(recordings: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, steps=120, batch_size=4, warmup_steps=5, report_every=60, ema_decay=0.9)
+    config = replace(CONFIG, steps=140, batch_size=2, warmup_steps=3, report_every=70, ema_decay=0.8)
     train_tokenizer(recordings, tmp_path / "run", config)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == [60, 120]
+    assert [entry["step"] for entry in log] == [70, 140]
     assert log[1]["loss"] < log[0]["loss"]
-    # The mean colour of the clip scores 14.7 dB.
-    assert log[1]["validation_psnr"] > 22
+    # The mean colour of the clip scores 17.0 dB.
+    assert log[1]["validation_psnr"] > 22, log
 
 
 def test_the_seed_decides_and_the_global_generator_does_not(recordings: Path, tmp_path: Path) -> None:
@@ -102,28 +98,6 @@ def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(recordings: P
         train_tokenizer(recordings, tmp_path / "run", short)
     with pytest.raises(InvalidInputError, match="another configuration"):
         train_tokenizer(recordings, tmp_path / "run", replace(short, steps=2), resume=True)
-
-
-def test_loss_matches_a_naive_sum() -> None:
-    generator = np.random.default_rng(0)
-    reconstruction, images = generator.uniform(-1, 1, (2, 1, 2, 3, 4, 3))
-    error = reconstruction - images
-    across = [abs(error[0, f, y, x + 1, c] - error[0, f, y, x, c]) for f, y, x, c in np.ndindex(2, 3, 3, 3)]
-    down = [abs(error[0, f, y + 1, x, c] - error[0, f, y, x, c]) for f, y, x, c in np.ndindex(2, 2, 4, 3)]
-    expected = np.abs(error).mean() + 3 * (error**2).mean() + 0.25 * (np.mean(across) + np.mean(down)) / 2
-    config = replace(CONFIG, squared_error_weight=3.0, edge_weight=0.25)
-    loss = reconstruction_loss(torch.from_numpy(reconstruction), torch.from_numpy(images), config)
-    assert float(loss) == pytest.approx(expected)
-
-
-def test_psnr_is_the_mean_over_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = TinyTokenizer(CONFIG.tokenizer)
-    clips = torch.zeros(2, 17, 16, 16, 3, dtype=torch.uint8)
-    decoded = torch.stack([torch.full_like(clips[0], error) for error in (5, 50)])
-    monkeypatch.setattr(tokenizer, "encode", lambda clips: clips)
-    monkeypatch.setattr(tokenizer, "decode", lambda tokens: decoded)
-    expected = np.mean([20 * np.log10(255 / error) for error in (5, 50)])
-    assert mean_psnr(tokenizer, clips) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("batch_size", 0), ("precision", "int8")])

@@ -1,0 +1,43 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+import hwm_env  # noqa: F401  (registers the environments)
+
+MakeEnv = Callable[..., gymnasium.Env[Any, Any]]
+
+
+@pytest.fixture
+def make_env(tiny_checkpoint: Path) -> Iterator[MakeEnv]:
+    """Makes environments from the tiny checkpoint and closes them after the test."""
+    opened: list[gymnasium.Env[Any, Any]] = []
+
+    def make(env_id: str = "HWM-v0", **arguments: Any) -> gymnasium.Env[Any, Any]:
+        if env_id == "HWMReference-v0":
+            pytest.importorskip("mujoco")
+            from hwm_env.reference.rendering import can_render
+
+            if not can_render():
+                pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+        env = gymnasium.make(env_id, **{"checkpoint": str(tiny_checkpoint), **arguments})
+        opened.append(env)
+        return env
+
+    yield make
+    for env in opened:
+        env.close()
+
+
+@pytest.fixture(params=["HWM-v0", "HWMReference-v0"])
+def env_id(request: pytest.FixtureRequest) -> str:
+    """Both worlds, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows go nowhere."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

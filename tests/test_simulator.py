@@ -1,0 +1,149 @@
+"""The simulator: functional, batched, seeded; cached decoding equals plain recomputation."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import decode_clip
+from hwm_env.errors import InvalidInputError
+from hwm_env.simulator import WorldSimulator, WorldState
+
+
+@pytest.fixture
+def simulator(tiny_checkpoint: Path) -> WorldSimulator:
+    return WorldSimulator.from_pretrained(tiny_checkpoint)
+
+
+def chunks(batch: int, seed: int = 0) -> Tensor:
+    return torch.rand(batch, 17, 25, generator=torch.Generator().manual_seed(seed))
+
+
+def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: WorldSimulator) -> None:
+    """At temperature 0, over five env steps: every decoding step recomputes all ten clips in the plain loop."""
+    simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
+    model = simulator.model
+    state = simulator.reset([0, 1, 2], [0, 0, 0])
+    tokens, actions = state.tokens, state.actions
+    for step in range(5):
+        chunk = chunks(3, seed=step)
+        state, clip = simulator.step(state, chunk)
+
+        def plain(partly: Tensor, tokens: Tensor = tokens, actions: Tensor = actions, chunk: Tensor = chunk) -> Tensor:
+            time = torch.tensor([tokens.shape[1]])
+            logits = model.predict(
+                tokens, partly[:, None], actions.flatten(1, 2), chunk, time, parallel_targets=False
+            )
+            return logits[:, 0]
+
+        with torch.no_grad():
+            expected = decode_clip(plain, model.head, (3, 3, 8, 8), simulator.decoding, None, torch.device("cpu"))
+        assert torch.equal(clip.tokens, expected.tokens)
+        tokens = torch.cat([tokens[:, 1:], expected.tokens[:, None]], dim=1)
+        actions = torch.cat([actions[:, 1:], chunk[:, None]], dim=1)
+        assert torch.equal(state.tokens, tokens)
+        assert torch.equal(state.actions, actions)
+
+
+def test_a_world_in_a_batch_equals_the_same_world_alone(simulator: WorldSimulator) -> None:
+    together = simulator.reset([2, 0, 1], [7, 8, 9])
+    alone = simulator.reset([0], [8])
+    for step in range(3):
+        chunk = chunks(3, seed=step)
+        together, batch_clip = simulator.step(together, chunk)
+        alone, clip = simulator.step(alone, chunk[1:2])
+        assert torch.equal(batch_clip.tokens[1], clip.tokens[0])
+        assert torch.equal(batch_clip.frames[1], clip.frames[0])
+        assert torch.allclose(batch_clip.confidence[1], clip.confidence[0], atol=1e-4)
+
+
+def test_a_state_is_never_changed_so_that_keeping_it_saves_a_world(simulator: WorldSimulator) -> None:
+    saved = simulator.reset([0, 1], [1, 2])
+    copy = WorldState(saved.tokens.clone(), saved.actions.clone(), saved.seeds, saved.step_indices)
+    first, clip = simulator.step(saved, chunks(2))
+    simulator.step(first, chunks(2, seed=1))
+    assert torch.equal(saved.tokens, copy.tokens)
+    assert torch.equal(saved.actions, copy.actions)
+    _, again = simulator.step(saved, chunks(2))
+    assert torch.equal(clip.tokens, again.tokens)
+
+
+def test_forks_share_their_past_and_go_their_own_ways(simulator: WorldSimulator) -> None:
+    state, _ = simulator.step(simulator.reset([0, 1], [1, 2]), chunks(2))
+    forks = state.select([1, 1, 0])
+    assert forks.seeds == (2, 2, 1)
+    same, clip = simulator.step(forks, chunks(1).expand(3, -1, -1))
+    assert torch.equal(clip.tokens[0], clip.tokens[1])
+    other = replace(forks, seeds=(2, 3, 1))
+    _, other_clip = simulator.step(other, chunks(1).expand(3, -1, -1))
+    assert not torch.equal(other_clip.tokens[0], other_clip.tokens[1])
+    assert same.step_indices == (2, 2, 2)
+
+
+def test_actions_and_seeds_matter(simulator: WorldSimulator) -> None:
+    state = simulator.reset([0, 0, 0], [1, 1, 2])
+    chunk = chunks(3)
+    chunk[2] = chunk[0]
+    _, clip = simulator.step(state, chunk)
+    assert not torch.equal(clip.tokens[0], clip.tokens[1])
+    assert not torch.equal(clip.tokens[0], clip.tokens[2])
+
+
+def test_a_short_history_grows_to_nine_clips_and_then_slides(simulator: WorldSimulator) -> None:
+    starts = simulator.checkpoint.starts
+    state = simulator.begin(starts.tokens[:1, -8:], starts.actions[:1, -8:], [0])
+    lengths = []
+    for _ in range(3):
+        state, clip = simulator.step(state, chunks(1))
+        lengths.append(state.tokens.shape[1])
+        assert torch.equal(state.tokens[:, -1], clip.tokens)
+    assert lengths == [9, 9, 9]
+
+
+def test_frames_are_those_of_the_tokenizer(simulator: WorldSimulator) -> None:
+    _, clip = simulator.step(simulator.reset([0], [0]), chunks(1))
+    assert clip.frames.shape == (1, 17, 64, 64, 3)
+    assert torch.equal(clip.frames, simulator.tokenizer.decode(clip.tokens))
+    assert torch.isclose(clip.confidence[0], rearrange(clip.log_prob, "b l h w -> b (l h w)")[0].mean())
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (torch.zeros(2, 17, 24), r"shape \(2, 17, 25\), got \(2, 17, 24\)"),
+        (torch.zeros(1, 17, 25), r"shape \(2, 17, 25\), got \(1, 17, 25\)"),
+        (torch.zeros(2, 17, 25).index_fill(0, torch.tensor([1]), torch.nan), "infinity in world 1"),
+        (torch.full((2, 17, 25), torch.inf), "infinity in world 0"),
+    ],
+)
+def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        simulator.step(simulator.reset([0, 1], [0, 0]), actions)
+
+
+@pytest.mark.parametrize(
+    ("starts", "seeds", "message"),
+    [([4], [0], "start must lie in 0..3"), ([-1], [0], "got -1"), ([0], [0, 1], "one seed for each"), ([0], [-1], "seed must")],
+)
+def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], seeds: list[int], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        simulator.reset(starts, seeds)
+
+
+def test_histories_that_do_not_fit_are_refused(simulator: WorldSimulator) -> None:
+    starts = simulator.checkpoint.starts
+    with pytest.raises(InvalidInputError, match="made by another tokenizer"):
+        simulator.begin(starts.tokens[:1] + 64_000, starts.actions[:1], [0])
+    with pytest.raises(InvalidInputError, match=r"shape \(B, T, 3, 8, 8\)"):
+        simulator.begin(starts.tokens[:1, :, :, :4], starts.actions[:1], [0])
+    with pytest.raises(InvalidInputError, match="1 to 9 clips, got 18"):
+        simulator.begin(starts.tokens[:1].repeat(1, 2, 1, 1, 1), starts.actions[:1].repeat(1, 2, 1, 1), [0])
+
+
+def test_decoding_settings_replace_those_of_the_checkpoint(tiny_checkpoint: Path) -> None:
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, decoding_steps=2, temperature=0.0)
+    assert (simulator.decoding.steps, simulator.decoding.temperature) == (2, 0.0)
