@@ -53,8 +53,8 @@ class Checkpoint:
         config = self.model.config
         if tuple(self.tokenizer.fsq_levels) != config.fsq_levels:
             raise CheckpointError(
-                f"the tokenizer does not fit the model: its FSQ levels are {tuple(self.tokenizer.fsq_levels)}, the model "
-                f"expects {config.fsq_levels}; use the tokenizer that the model was trained with"
+                f"the tokenizer does not fit the model: its FSQ levels are {tuple(self.tokenizer.fsq_levels)}, the "
+                f"model expects {config.fsq_levels}; use the tokenizer that the model was trained with"
             )
         expected = (LATENTS_PER_CLIP, *config.grid_size)
         if tuple(self.starts.tokens.shape[2:]) != expected or self.starts.tokens.shape[1] > config.num_past_clips:
@@ -148,8 +148,8 @@ def load(name_or_directory: str | Path, *, device: str | torch.device = "cpu") -
         readout.to(device).eval()
     if tokenizer.identity != identity:
         raise CheckpointError(
-            f"{directory / 'tokenizer.safetensors'} is not the tokenizer of this checkpoint: expected identity {identity}, "
-            f"got {tokenizer.identity}"
+            f"{directory / 'tokenizer.safetensors'} is not the tokenizer of this checkpoint: expected identity "
+            f"{identity}, got {tokenizer.identity}"
         )
     starts = _load_tensors(directory / "starts.safetensors")
     if not {"tokens", "actions"} <= set(starts):

@@ -79,7 +79,9 @@ def test_tensors_that_do_not_fit_are_listed(directory: Path) -> None:
     tensors["positions"] = torch.zeros(3, 3)
     del tensors["norm.bias"]
     save_file(tensors, file)
-    with pytest.raises(CheckpointError, match=r"missing tensors \['norm.bias'\], surplus \['surplus.weight'\]") as error:
+    with pytest.raises(
+        CheckpointError, match=r"missing tensors \['norm.bias'\], surplus \['surplus.weight'\]"
+    ) as error:
         load(directory)
     assert "positions (3, 3) instead of (64, 16)" in str(error.value)
 
@@ -115,7 +117,7 @@ def test_starts_outside_the_codebook_do_not_fit() -> None:
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}'])
 def test_a_config_of_another_kind_is_refused(directory: Path, content: str) -> None:
     (directory / "config.json").write_text(content)
-    with pytest.raises(CheckpointError, match="config.json"):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         load(directory)
 
 

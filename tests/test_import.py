@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import gymnasium
@@ -73,8 +74,8 @@ def test_unknown_names_are_attribute_errors() -> None:
 
 
 def test_environments_are_registered() -> None:
-    pytest.importorskip("mujoco")
-    assert {"HWM-v0", "HWMReference-v0"} <= set(gymnasium.registry)
+    assert "HWM-v0" in gymnasium.registry
+    assert ("HWMReference-v0" in gymnasium.registry) == (find_spec("mujoco") is not None)
 
 
 def test_every_part_has_its_place_in_the_order() -> None:

@@ -35,9 +35,7 @@ def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: W
 
         def plain(partly: Tensor, tokens: Tensor = tokens, actions: Tensor = actions, chunk: Tensor = chunk) -> Tensor:
             time = torch.tensor([tokens.shape[1]])
-            logits = model.predict(
-                tokens, partly[:, None], actions.flatten(1, 2), chunk, time, parallel_targets=False
-            )
+            logits = model.predict(tokens, partly[:, None], actions.flatten(1, 2), chunk, time, parallel_targets=False)
             return logits[:, 0]
 
         with torch.no_grad():
@@ -127,7 +125,12 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
 
 @pytest.mark.parametrize(
     ("starts", "seeds", "message"),
-    [([4], [0], "start must lie in 0..3"), ([-1], [0], "got -1"), ([0], [0, 1], "one seed for each"), ([0], [-1], "seed must")],
+    [
+        ([4], [0], "start must lie in 0..3"),
+        ([-1], [0], "got -1"),
+        ([0], [0, 1], "one seed for each"),
+        ([0], [-1], "seed must"),
+    ],
 )
 def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], seeds: list[int], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):

@@ -22,7 +22,7 @@ class Decoded(NamedTuple):
 
 
 def masked_counts(num_tokens: int, steps: int) -> list[int]:
-    """How many tokens are still masked after each of K steps: cos(pi/2 * k/K) of them, and at least one fewer each time.
+    """How many tokens are still masked after each of K steps: cos(pi/2 * k/K) of them, at least one fewer each time.
 
     Raises:
         InvalidInputError: there are more steps than tokens.
@@ -53,8 +53,8 @@ def decode_clip(
         head: interprets the logits.
         shape: (B, 3, H, W).
         config: steps, temperature and order.
-        uniforms: float32 [B, K, 3 * H * W, digits + 1] in [0, 1): a number for each digit and one for the order; None where
-            temperature is 0 and the order is by confidence.
+        uniforms: float32 [B, K, 3 * H * W, digits + 1] in [0, 1): a number for each digit and one for the order; None
+            where temperature is 0 and the order is by confidence.
         device: where to decode.
     """
     batch, num_tokens = shape[0], math.prod(shape[1:])

@@ -10,14 +10,7 @@ from hwm_env.errors import CheckpointError
 from hwm_env.reference.kinematics import RobotState, move_base
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.tasks.base import WorldReadout
-from hwm_env.types import (
-    ANGULAR_VELOCITY,
-    FRAMES_PER_CLIP,
-    LINEAR_VELOCITY,
-    Float32Array,
-    Float64Array,
-    UInt8Array,
-)
+from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array, Float64Array, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -25,8 +18,11 @@ class GroundTruthMoment:
     """A Moment of the reference world."""
 
     state: RobotState
+    """At the last frame."""
     frames: UInt8Array
+    """Drawn after each frame, [17, S, S, 3]."""
     measured: Float32Array
+    """The robot's numbers in each frame, [17, 25]."""
 
     @property
     def readout(self) -> WorldReadout:
@@ -56,7 +52,8 @@ class ReferenceGroundTruth:
         self._statistics = checkpoint.statistics
         self._poses: Float64Array = checkpoint.starts.poses.cpu().double().numpy()
         self._actions: Float32Array = checkpoint.starts.actions[:, -1].cpu().numpy()
-        self._world = ReferenceWorld(checkpoint.image_size)
+        self._image_size = checkpoint.image_size
+        self._opened: ReferenceWorld | None = ReferenceWorld(self._image_size)
 
     @property
     def identity(self) -> str:
@@ -71,7 +68,7 @@ class ReferenceGroundTruth:
     @property
     def image_size(self) -> int:
         """Height and width of a frame in pixels."""
-        return self._world.image_size
+        return self._image_size
 
     @property
     def num_starts(self) -> int:
@@ -93,18 +90,27 @@ class ReferenceGroundTruth:
         for numbers in measured[:0:-1]:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
         frames = []
+        world = self._world
         for pose, numbers in zip(reversed(poses), measured, strict=True):
-            self._world.set_state(RobotState(pose, numbers))
-            frames.append(self._world.render())
-        assert len(frames) == FRAMES_PER_CLIP
-        return GroundTruthMoment(self._world.state, np.stack(frames), measured)
+            world.set_state(RobotState(pose, numbers))
+            frames.append(world.render())
+        return GroundTruthMoment(world.state, np.stack(frames), measured)
 
     def step(self, moment: GroundTruthMoment, chunk: Float32Array) -> GroundTruthMoment:
         """One clip forward; the measured numbers are the chunk after the robot's joint and rate limits. See World."""
-        self._world.set_state(moment.state)
-        measured, frames, _ = self._world.step_clip(chunk)
-        return GroundTruthMoment(self._world.state, frames, measured)
+        world = self._world
+        world.set_state(moment.state)
+        measured, frames, _ = world.step_clip(chunk)
+        return GroundTruthMoment(world.state, frames, measured)
 
     def close(self) -> None:
-        """Frees the OpenGL context."""
-        self._world.close()
+        """Frees the OpenGL context; the world opens another one when it is used again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def _world(self) -> ReferenceWorld:
+        if self._opened is None:
+            self._opened = ReferenceWorld(self._image_size)
+        return self._opened

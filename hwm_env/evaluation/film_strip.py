@@ -17,7 +17,7 @@ GAP_PIXELS = 4
 def closed_loop_strips(simulator: WorldSimulator, held_out: HeldOut, steps: int, file: Path, *, seed: int) -> None:
     """Draws closed loops with the recorded actions: in each pair of rows truth above prediction, a column an env step.
 
-    The first column is the last recorded frame, from which the loop starts; the others are the last frames of the clips.
+    The first column is the last recorded frame, from which the loop starts; the others are the clips' last frames.
 
     Args:
         simulator: the world to draw.

@@ -68,8 +68,8 @@ class HeldOut:
         self._windows = FrameWindows(Dataset(recording), length, stride_frames=length)
         if len(self._windows) < num_episodes:
             raise DatasetError(
-                f"{recording} holds {len(self._windows)} stretches of {clips_per_episode} clips; expected {num_episodes}; "
-                f"record more, or ask for fewer starts"
+                f"{recording} holds {len(self._windows)} stretches of {clips_per_episode} clips; expected "
+                f"{num_episodes}; record more, or ask for fewer starts"
             )
         self._num_episodes = num_episodes
         tokens, actions = [], []

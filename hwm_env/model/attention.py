@@ -14,10 +14,10 @@ Rotation = tuple[Tensor, Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C], visible bool [I, J]; [N, heads, I, C].
+    """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C], visible bool [I, J].
 
-    On the CPU, training on our short sequences (tens of clips or grid positions) is two to ten times as fast written out
-    as through the fused kernel, whose backward pass in bfloat16 is not vectorised.
+    On the CPU, training on our short sequences (tens of clips or grid positions) is up to ten times as fast written
+    out as through the fused kernel, whose backward pass in bfloat16 is not vectorised.
     """
     if q.device.type != "cpu" or not q.requires_grad:
         return scaled_dot_product_attention(q, k, v, attn_mask=visible)

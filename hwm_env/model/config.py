@@ -44,8 +44,8 @@ class MaskedHWMConfig:
                 raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
         if self.width % self.num_heads or self.head_width % 4:
             raise InvalidInputError(
-                f"width / num_heads must be a multiple of 4 for 2D rotary positions, got {self.width} / {self.num_heads}; "
-                f"choose width = num_heads * 4 * n"
+                f"width / num_heads must be a multiple of 4 for 2D rotary positions, got "
+                f"{self.width} / {self.num_heads}; choose width = num_heads * 4 * n"
             )
         if not 0 <= self.shared_layers_start <= self.num_layers:
             raise InvalidInputError(

@@ -1,5 +1,6 @@
 """MaskGIT decoding against its definition, with stand-in networks whose answers are known."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -52,7 +53,7 @@ def test_unmasking_is_monotone_and_ends_with_nothing_masked(num_tokens: int, dat
     steps = data.draw(st.integers(1, num_tokens))
     counts = [num_tokens, *masked_counts(num_tokens, steps)]
     assert counts[-1] == 0
-    assert all(later < earlier for earlier, later in zip(counts, counts[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(counts))
 
 
 def test_the_masked_share_follows_the_cosine() -> None:
@@ -126,7 +127,12 @@ def test_a_uniform_number_of_almost_one_stays_inside_the_codebook(head: Factored
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"steps": 0}, "steps"), ({"temperature": -0.1}, "temperature"), ({"temperature": math.nan}, "temperature"), ({"order": "x"}, "order")],
+    [
+        ({"steps": 0}, "steps"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"order": "x"}, "order"),
+    ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
     make: Callable[..., DecodingConfig] = DecodingConfig

@@ -37,7 +37,7 @@ def test_held_actions_arrive_after_ten_frames_and_stay() -> None:
     command = adapter("hold").command(HIGH, LOW)
     np.testing.assert_array_equal(command.chunk[9:], np.tile(HIGH, (8, 1)))
     way = (command.chunk - LOW) / (HIGH - LOW)
-    # The textbook values of a minimum-jerk movement (Flash and Hogan, 1985) at a tenth, half and nine tenths of its time.
+    # A minimum-jerk movement (Flash and Hogan, 1985) at a tenth, half and nine tenths of its time.
     np.testing.assert_allclose(way[[0, 4, 8]], np.outer([0.00856, 0.5, 0.99144], np.ones(25)), atol=1e-5)
     assert (np.diff(way, axis=0) >= 0).all()
 
@@ -123,4 +123,4 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"action_mode.*chunk.*hold.*'joystick'"):
-        ActionAdapter(statistics(), "joystick", False)  # type: ignore[arg-type]
+        ActionAdapter(statistics(), "joystick", False)

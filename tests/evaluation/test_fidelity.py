@@ -1,6 +1,5 @@
 """The judge itself: simulators whose scores are known get them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,9 @@ def held_out(tmp_path: Path) -> HeldOut:
         0,
         states=by_frame.reshape(-1, 1).repeat(25, axis=1).astype(np.float32),
         segments=np.arange(EPISODES, dtype=np.int32).repeat(CLIPS * 17),
-        frames=np.broadcast_to((4 * by_frame).reshape(-1, 1, 1, 1), (EPISODES * CLIPS * 17, SIZE, SIZE, 3)).astype(np.uint8),
+        frames=np.broadcast_to((4 * by_frame).reshape(-1, 1, 1, 1), (EPISODES * CLIPS * 17, SIZE, SIZE, 3)).astype(
+            np.uint8
+        ),
     )
     writer.finish()
     return HeldOut(tmp_path, Lookup(), clips_per_episode=CLIPS, num_episodes=EPISODES)

@@ -155,7 +155,14 @@ def test_too_long_a_past_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("width", 18), ("num_heads", 8), ("num_layers", 0), ("shared_layers_start", 3), ("fsq_levels", (1, 8)), ("grid_size", (0, 4))],
+    [
+        ("width", 18),
+        ("num_heads", 8),
+        ("num_layers", 0),
+        ("shared_layers_start", 3),
+        ("fsq_levels", (1, 8)),
+        ("grid_size", (0, 4)),
+    ],
 )
 def test_a_configuration_that_cannot_work_names_its_field(field: str, value: object) -> None:
     with pytest.raises(InvalidInputError, match=field):

@@ -37,7 +37,7 @@ def test_standing_points_are_free_reachable_and_near(landmark: str, reachable: s
     point = STANDING_POINTS[landmark]
     assert room.is_free(np.array(point), margin_m=0.1)
     assert cell(point) in reachable
-    assert 0.3 < math.dist(point, room.LANDMARKS[landmark]) < 1.3
+    assert 0.3 < math.dist(point, room.LANDMARKS[landmark]) < 1.7, "the banner hangs behind the sofa"
 
 
 def test_random_targets_are_near_enough_and_not_too_near(reachable: set[tuple[int, int]]) -> None:

@@ -1,0 +1,23 @@
+"""Labelled pictures side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from hwm_env.types import UInt8Array
+
+LABEL_PIXELS = 22
+
+
+def panel(frame: UInt8Array, label: str, pixels: int) -> UInt8Array:
+    """A frame [S, S, 3] enlarged to `pixels` squared under a label: [pixels + 22, pixels, 3]."""
+    picture = Image.new("RGB", (pixels, pixels + LABEL_PIXELS), "white")
+    ImageDraw.Draw(picture).text((5, 3), label, fill="black", font=ImageFont.load_default(size=14))
+    picture.paste(Image.fromarray(frame).resize((pixels, pixels), Image.Resampling.BICUBIC), (0, LABEL_PIXELS))
+    return np.asarray(picture)
+
+
+def side_by_side(panels: Sequence[UInt8Array]) -> UInt8Array:
+    """Panels of one height next to each other."""
+    return np.concatenate(list(panels), axis=1)

@@ -1,0 +1,141 @@
+"""One policy, one start, two worlds: the programmed reference world beside the learned one.
+
+Writes out/quickstart.mp4 and out/quickstart.png and prints how close the learned world stays to the truth. Where MuJoCo
+cannot render, the recorded ground truth of the same tour takes the reference world's place.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import imageio.v3 as imageio
+import numpy as np
+import torch
+
+import hwm_env  # noqa: F401 (registers the environments)
+from demos.panels import panel, side_by_side
+from hwm_env.errors import HWMError
+from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.video import write_mp4
+from hwm_env.types import CLIP_DURATION_S, UInt8Array
+from policies.tour import TOUR, Tour
+
+START = 0
+RECORDED_TRUTH = Path(__file__).with_name("recorded_truth.npz")
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What was seen in one world."""
+
+    first_frame: UInt8Array
+    """[S, S, 3]: the frame that the policy started from."""
+    clips: UInt8Array
+    """[steps, 17, S, S, 3]."""
+    step_s: float
+    """Median wall-clock time of a step, frames included."""
+
+
+def play(env_id: str) -> Episode:
+    """Plays the tour in a world."""
+    env = gymnasium.make(env_id, task=None, obs_mode="pixels_state", action_mode="chunk")
+    policy = Tour()
+    policy.reset(seed=0)
+    observation, _ = env.reset(seed=0, options={"start": START})
+    first_frame, clips, times = observation["pixels"], [], []
+    for _ in TOUR:
+        began = time.perf_counter()
+        observation, *_ = env.step(policy.act(observation))
+        clips.append(env.unwrapped.clip)
+        times.append(time.perf_counter() - began)
+    env.close()
+    return Episode(first_frame, np.stack(clips), float(np.median(times)))
+
+
+def play_truth() -> tuple[Episode, str]:
+    """The tour in the reference world, or its recording, and which of the two it is."""
+    try:
+        return play("HWMReference-v0"), "reference world"
+    except (HWMError, gymnasium.error.UnregisteredEnv) as error:
+        print(f"The reference world cannot be shown here ({error}). Its recorded ground truth is played instead.\n")
+        with np.load(RECORDED_TRUTH, allow_pickle=False) as recorded:
+            return Episode(recorded["first_frame"], recorded["clips"], float("nan")), "reference (recorded)"
+
+
+def psnr_by_step(clips: UInt8Array, truth: UInt8Array) -> list[float]:
+    """PSNR in dB of each step's clip against the truth."""
+    scores: list[float] = psnr_db(torch.from_numpy(clips), torch.from_numpy(truth)).tolist()
+    return scores
+
+
+def print_table(truth: Episode, learned: Episode) -> None:
+    """Prints how far the learned world is from the truth, step by step."""
+    model = psnr_by_step(learned.clips, truth.clips)
+    repeat = psnr_by_step(np.broadcast_to(truth.first_frame, truth.clips.shape).copy(), truth.clips)
+    print("PSNR against the reference world, dB (nothing is corrected on the way)")
+    print(f"{'step':>4}  {'action':<14}{'learned':>9}{'repeat first frame':>20}")
+    for step, ((name, _), ours, baseline) in enumerate(zip(TOUR, model, repeat, strict=True), start=1):
+        print(f"{step:>4}  {name:<14}{ours:>9.1f}{baseline:>20.1f}")
+    print(f"mean  {'':<14}{np.mean(model):>9.1f}{np.mean(repeat):>20.1f}")
+    print(
+        f"\nA step of HWM-v0 shows {CLIP_DURATION_S:.3f} s of robot time and took {learned.step_s:.3f} s: "
+        f"{CLIP_DURATION_S / learned.step_s:.1f} times real time."
+    )
+
+
+def write_video(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
+    """Writes both worlds side by side, 30 frames a second."""
+    write_mp4(
+        file,
+        (
+            side_by_side([panel(true, f"{truth_label}: {name}", 256), panel(ours, "learned world", 256)])
+            for (name, _), true_clip, our_clip in zip(TOUR, truth.clips, learned.clips, strict=True)
+            for true, ours in zip(true_clip, our_clip, strict=True)
+        ),
+    )
+
+
+def write_contact_sheet(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
+    """Writes the last frame of each step: truth above, learned world below."""
+    rows = [
+        side_by_side(
+            [
+                panel(frame, label, 160)
+                for frame, label in zip(
+                    [episode.first_frame, *episode.clips[:, -1]],
+                    [world, *(f"{step} {name}" for step, (name, _) in enumerate(TOUR, start=1))],
+                    strict=True,
+                )
+            ]
+        )
+        for episode, world in ((truth, truth_label), (learned, "learned world"))
+    ]
+    imageio.imwrite(file, np.concatenate(rows))
+
+
+def main() -> None:
+    """Plays, prints and writes."""
+    parser = argparse.ArgumentParser(description="One policy, one start, two worlds.")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where the video and the contact sheet go")
+    parser.add_argument(
+        "--record-truth", action="store_true", help="renew the recorded ground truth from the reference world, and stop"
+    )
+    arguments = parser.parse_args()
+    if arguments.record_truth:
+        truth = play("HWMReference-v0")
+        np.savez_compressed(RECORDED_TRUTH, first_frame=truth.first_frame, clips=truth.clips)
+        return
+    truth, truth_label = play_truth()
+    learned = play("HWM-v0")
+    print_table(truth, learned)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    video, sheet = arguments.out / "quickstart.mp4", arguments.out / "quickstart.png"
+    write_video(truth, truth_label, learned, video)
+    write_contact_sheet(truth, truth_label, learned, sheet)
+    print(f"\nWritten: {video} (side by side), {sheet} (last frame of each step)")
+
+
+if __name__ == "__main__":
+    main()

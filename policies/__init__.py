@@ -1,0 +1,1 @@
+"""Policies for HWM-v0 and HWMReference-v0."""

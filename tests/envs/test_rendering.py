@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from hwm_env.envs.rendering import enlarged
+from tests.envs.conftest import MakeEnv
+
+
+def test_enlarging_repeats_pixels() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(enlarged(frame), frame.repeat(4, axis=0).repeat(4, axis=1))
+    assert enlarged(frame[:40, :40]).shape == (256, 256, 3)
+
+
+def test_rgb_array_is_the_newest_frame(make_env: MakeEnv, env_id: str) -> None:
+    env = make_env(env_id, render_mode="rgb_array")
+    shown = [env.reset(seed=0)[0], env.step(env.action_space.sample())[0]]
+    picture = env.render()
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[::4, ::4], shown[-1])
+    assert (picture[::4, ::4] != shown[0]).any()
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_a_window_plays_the_clip(make_env: MakeEnv, env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pygame = pytest.importorskip("pygame")
+    env = make_env(env_id, render_mode="human", obs_mode="clip")
+    env.reset(seed=0)
+    shown = []
+    flip = pygame.display.flip
+
+    def note() -> None:
+        flip()
+        shown.append(pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)[::4, ::4])
+
+    monkeypatch.setattr(pygame.display, "flip", note)
+    clip = env.step(env.action_space.sample())[0]
+    np.testing.assert_array_equal(np.stack(shown), clip)
+    assert env.render() is None
+    np.testing.assert_array_equal(shown[17], clip[-1])
+    env.close()
+    assert not pygame.display.get_init()
+    env.close()
+
+
+def test_nothing_is_shown_without_a_mode(make_env: MakeEnv) -> None:
+    env = make_env(disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode=None"):
+        assert env.render() is None
+
+
+def test_closing_twice_is_fine(make_env: MakeEnv, env_id: str) -> None:
+    env = make_env(env_id).unwrapped
+    env.reset(seed=0)
+    env.close()
+    env.close()
+
+
+def test_record_video(make_env: MakeEnv, tmp_path: Path) -> None:
+    pytest.importorskip("moviepy", reason="gymnasium.wrappers.RecordVideo needs moviepy")
+    av = pytest.importorskip("av")
+    env = gymnasium.wrappers.RecordVideo(make_env(render_mode="rgb_array"), str(tmp_path / "videos"))
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step(env.action_space.sample())
+    env.close()
+    (file,) = (tmp_path / "videos").iterdir()
+    with av.open(file) as video:
+        frames = list(video.decode(video=0))
+    assert len(frames) == 5
+    assert (frames[0].width, frames[0].height) == (256, 256)

@@ -1,0 +1,53 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from hwm_env.errors import InvalidInputError
+from tests.envs.conftest import MakeEnv
+from tests.envs.rollouts import fingerprint
+from tests.envs.test_tasks_in_worlds import LookEast
+
+
+def test_a_restored_future_is_bit_equal(make_env: MakeEnv, env_id: str) -> None:
+    env, other = make_env(env_id, obs_mode="pixels_state", max_steps=6), make_env(env_id, obs_mode="pixels_state")
+    env.reset(seed=0)
+    actions = [env.action_space.sample() for _ in range(8)]
+    for action in actions[:3]:
+        env.step(action)
+    saved = env.unwrapped.get_state()
+
+    def future() -> list[str]:
+        """Four steps, over the horizon, and the next episode, which np_random decides."""
+        return [*(fingerprint(env.step(action)) for action in actions[3:7]), fingerprint(env.reset())]
+
+    first = future()
+    env.unwrapped.set_state(saved)
+    assert future() == first
+    env.unwrapped.set_state(pickle.loads(pickle.dumps(saved)))
+    assert future() == first
+    other.reset(seed=5)
+    other.unwrapped.set_state(saved)
+    env.unwrapped.set_state(saved)
+    np.testing.assert_array_equal(other.step(actions[3])[0]["pixels"], env.step(actions[3])[0]["pixels"])
+
+
+def test_two_futures_from_one_state_differ_by_their_actions(make_env: MakeEnv) -> None:
+    env = make_env(temperature=0.0)
+    env.reset(seed=0)
+    saved = env.unwrapped.get_state()
+    low = env.step(env.action_space.low)[0]
+    env.unwrapped.set_state(saved)
+    assert (env.step(env.action_space.high)[0] != low).any()
+
+
+def test_foreign_states_change_nothing(make_env: MakeEnv) -> None:
+    env, twin = make_env(), make_env()
+    other_world, other_task = make_env("HWMReference-v0"), make_env(task=LookEast())
+    for each in (env, twin, other_world, other_task):
+        each.reset(seed=0)
+    for state in ({}, None, 3, other_world.unwrapped.get_state(), other_task.unwrapped.get_state()):
+        with pytest.raises(InvalidInputError, match="state must be"):
+            env.unwrapped.set_state(state)
+    action = env.action_space.sample()
+    assert fingerprint(env.step(action)) == fingerprint(twin.step(action))
