@@ -158,6 +158,15 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             return None
         return enlarged(moment.frames[-1])
 
+    @property
+    def clip(self) -> UInt8Array:
+        """All frames of the newest step, whatever observations show: uint8 [17, S, S, 3].
+
+        Raises:
+            ResetNeeded: there is no episode yet.
+        """
+        return self._current_moment().frames.copy()
+
     def close(self) -> None:
         """Frees window and world; may be called twice."""
         if self._window is not None:

@@ -1,9 +1,7 @@
 """HWM-v0: the environment in the learned world."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from hwm_env.checkpoint import load
 from hwm_env.envs.actions import ActionMode
 from hwm_env.envs.humanoid import HumanoidEnv, RenderMode
 from hwm_env.envs.learned import LearnedMoment, LearnedWorld
@@ -93,14 +91,11 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         render_mode: RenderMode | None = None,
         device: str = "cpu",
     ) -> None:
-        loaded = load(checkpoint, device=device)
-        decoding = loaded.decoding
-        if decoding_steps is not None:
-            decoding = replace(decoding, steps=decoding_steps)
-        if temperature is not None:
-            decoding = replace(decoding, temperature=temperature)
+        simulator = WorldSimulator.from_pretrained(
+            checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature
+        )
         super().__init__(
-            LearnedWorld(WorldSimulator(loaded, decoding)),
+            LearnedWorld(simulator),
             task=task,
             obs_mode=obs_mode,
             action_mode=action_mode,

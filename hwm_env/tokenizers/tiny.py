@@ -3,15 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Self
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from hwm_env.data.files import write_bytes
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
@@ -142,13 +142,9 @@ class TinyTokenizer(nn.Module):
         Args:
             path: a `.safetensors` file, or the directory in which to write `tokenizer.safetensors`.
         """
-        file = _file(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
         weights = {name: weight.half().cpu().contiguous() for name, weight in self.state_dict().items()}
         self.load_state_dict(weights)
-        partial = file.with_name(file.name + ".partial")
-        save_file(weights, partial, metadata={"config": _config_json(self.config)})
-        os.replace(partial, file)
+        write_bytes(_file(path), serialise(weights, metadata={"config": _config_json(self.config)}))
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -112,3 +112,13 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
 def test_bad_arguments_are_refused(tiny_checkpoint: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HumanoidWorldModelEnv(**{"checkpoint": tiny_checkpoint, **arguments})
+
+
+def test_the_clip_shows_all_frames_whatever_observations_show(make_env: MakeEnv, env_id: str) -> None:
+    pixels, clips = make_env(env_id, obs_mode="pixels"), make_env(env_id, obs_mode="clip")
+    for env in (pixels, clips):
+        env.reset(seed=0)
+    action = pixels.action_space.sample()
+    observation, clip = (env.step(action)[0] for env in (pixels, clips))
+    np.testing.assert_array_equal(pixels.unwrapped.clip, clip)
+    np.testing.assert_array_equal(pixels.unwrapped.clip[-1], observation)
