@@ -16,6 +16,7 @@ from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig, normalised
 from hwm_env.training.ema import Ema
+from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
 from hwm_env.training.run import Run
 from hwm_env.training.schedule import learning_rate_at
@@ -111,15 +112,15 @@ def train_tokenizer(
     held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
     tokenizer = _new_tokenizer(config).to(device)
     ema = Ema(tokenizer, config.ema_decay)
-    optimizers = _optimizers(tokenizer, config)
-    first_step = _restore(run, tokenizer, ema, optimizers, config)
+    optimizer = _optimizer(tokenizer, config)
+    first_step = _restore(run, tokenizer, ema, optimizer, config)
     started_s = time.monotonic()
     for step in tqdm(
         range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-tokenizer", unit="step"
     ):
         images = normalised(_batch(windows, config, step).to(device))
-        _set_learning_rates(optimizers, config, step)
-        loss = _train_step(tokenizer, optimizers, images, config)
+        optimizer.set_learning_rate(_schedule(config, step))
+        loss = _train_step(tokenizer, optimizer, images, config)
         ema.update(tokenizer)
         if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
             with ema.applied_to(tokenizer):
@@ -132,7 +133,7 @@ def train_tokenizer(
                     "config": asdict(config),
                     "model": tokenizer.state_dict(),
                     "ema": ema.state_dict(),
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "optimizers": optimizer.state_dict(),
                 }
             )
     ema.copy_to(tokenizer)
@@ -142,7 +143,7 @@ def train_tokenizer(
 
 def _train_step(
     tokenizer: TinyTokenizer,
-    optimizers: list[torch.optim.Optimizer],
+    optimizer: MuonWithAdamW,
     images: Tensor,
     config: TokenizerTrainingConfig,
 ) -> float:
@@ -154,12 +155,10 @@ def _train_step(
     )
     if not loss.isfinite():
         raise FloatingPointError(f"the loss became {loss.item()}; the state that was saved last is sound")
-    for optimizer in optimizers:
-        optimizer.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
-    for optimizer in optimizers:
-        optimizer.step()
+    optimizer.step()
     return loss.item()
 
 
@@ -181,38 +180,34 @@ def _validation_batch(dataset: Dataset, count: int) -> Tensor:
     return torch.from_numpy(windows.gather(indices).frames)
 
 
-def _optimizers(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the network, AdamW for its ends (images, tokens) and for biases."""
-    inner: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in tokenizer.named_parameters():
-        layer = name.rsplit(".", 1)[0]
-        (others if layer in END_LAYERS or parameter.ndim < 2 else inner).append(parameter)
-    return [
-        torch.optim.Muon(inner, lr=config.matrix_learning_rate, weight_decay=config.weight_decay),
-        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay),
-    ]
+def _optimizer(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> MuonWithAdamW:
+    return MuonWithAdamW(
+        tokenizer,
+        is_inner=lambda name: name.rsplit(".", 1)[0] not in END_LAYERS,
+        matrix_learning_rate=config.matrix_learning_rate,
+        learning_rate=config.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
+    )
 
 
-def _set_learning_rates(optimizers: list[torch.optim.Optimizer], config: TokenizerTrainingConfig, step: int) -> None:
-    peaks = (config.matrix_learning_rate, config.learning_rate)
-    for optimizer, peak in zip(optimizers, peaks, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(
-                step,
-                total_steps=config.steps,
-                warmup_steps=config.warmup_steps,
-                peak=peak,
-                hold_share=config.hold_share,
-                final_share=config.final_share,
-            )
+def _schedule(config: TokenizerTrainingConfig, step: int) -> float:
+    """Learning rates of a step, as a share of their peaks."""
+    return learning_rate_at(
+        step,
+        total_steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        peak=1.0,
+        hold_share=config.hold_share,
+        final_share=config.final_share,
+    )
 
 
 def _restore(
     run: Run,
     tokenizer: TinyTokenizer,
     ema: Ema,
-    optimizers: list[torch.optim.Optimizer],
+    optimizer: MuonWithAdamW,
     config: TokenizerTrainingConfig,
 ) -> int:
     """Puts the saved state back, if there is one, and returns the step to go on with."""
@@ -226,7 +221,6 @@ def _restore(
         )
     tokenizer.load_state_dict(state["model"])
     ema.load_state_dict(state["ema"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(state["optimizers"])
     logger.info("resuming %s at step %d", run.directory, state["step"])
     return int(state["step"])

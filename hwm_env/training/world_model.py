@@ -19,6 +19,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.training.ema import Ema
 from hwm_env.training.objective import next_clip_loss, parallel_targets_loss
+from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.run import Run
 from hwm_env.training.schedule import learning_rate_at
 
@@ -32,13 +33,15 @@ MIN_ACTION_STD = 1e-2
 class TrainingConfig:
     """Recipe of a world-model training run."""
 
-    steps: int = 4000
+    steps: int = 2100
     """Optimizer steps."""
     batch_size: int = 8
     """Windows of `num_past_clips` + 1 clips a step; each holds `num_past_clips` targets."""
-    learning_rate: float = 1.5e-3
-    """Peak of the schedule."""
-    warmup_steps: int = 100
+    matrix_learning_rate: float = 0.02
+    """Peak learning rate of Muon, which trains the blocks' matrices."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of AdamW, which trains the rest."""
+    warmup_steps: int = 30
     """Steps of linear warm-up."""
     hold_share: float = 0.3
     """Share of the steps at the peak, before the cosine decay."""
@@ -47,7 +50,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's decay rates."""
     weight_decay: float = 0.05
-    """AdamW's weight decay, on matrices only."""
+    """Weight decay of both optimizers."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
     ema_decay: float = 0.998
@@ -58,7 +61,7 @@ class TrainingConfig:
     """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     report_every: int = 100
     """Steps between validations and saved states."""
-    validation_windows: int = 128
+    validation_windows: int = 64
     """Windows of the validation split that are judged each time, always the same."""
     seed: int = 0
     """Of initialisation, batches, masks and corruption."""
@@ -124,7 +127,7 @@ def train_world_model(
     ):
         batch = _Batch.gather(windows, _batch_indices(len(windows), config, step)).to(device)
         generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
-        rate = _set_learning_rate(optimizer, config, step)
+        optimizer.set_learning_rate(_schedule(config, step))
         with autocast:
             result = parallel_targets_loss(model, batch.tokens, batch.actions, config.max_corruption, generator)
         if not result.loss.isfinite():
@@ -149,7 +152,7 @@ def train_world_model(
                 validation_loss=true.loss.item(),
                 validation_loss_shuffled_actions=shuffled.loss.item(),
                 validation_accuracy=true.accuracy.item(),
-                learning_rate=rate,
+                learning_rate=config.learning_rate * _schedule(config, step),
                 targets_per_s=trained / (time.monotonic() - started_s),
             )
             run.save_state(
@@ -198,25 +201,27 @@ def _validation_batch(validation: Dataset, model_config: MaskedHWMConfig, config
     return _Batch.gather(windows, np.linspace(0, len(windows) - 1, count).astype(np.int64))
 
 
-def _optimizer(model: MaskedHWM, config: TrainingConfig) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+def _optimizer(model: MaskedHWM, config: TrainingConfig) -> MuonWithAdamW:
+    return MuonWithAdamW(
+        model,
+        is_inner=lambda name: name.startswith("blocks."),
+        matrix_learning_rate=config.matrix_learning_rate,
+        learning_rate=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int) -> float:
-    rate = learning_rate_at(
+def _schedule(config: TrainingConfig, step: int) -> float:
+    """Learning rates of a step, as a share of their peaks."""
+    return learning_rate_at(
         step,
         total_steps=config.steps,
         warmup_steps=config.warmup_steps,
-        peak=config.learning_rate,
+        peak=1.0,
         hold_share=config.hold_share,
         final_share=config.final_share,
     )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
 
 
 def _configs(model_config: MaskedHWMConfig, config: TrainingConfig) -> dict[str, dict[str, object]]:
@@ -227,7 +232,7 @@ def _restore(
     run: Run,
     model: MaskedHWM,
     ema: Ema,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MuonWithAdamW,
     model_config: MaskedHWMConfig,
     config: TrainingConfig,
 ) -> int:
