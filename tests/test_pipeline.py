@@ -1,0 +1,82 @@
+"""From nothing to a moving picture by the commands a user types, in small: the result is bad, the path is whole."""
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from hwm_env.cli import main
+from hwm_env.reference.rendering import can_render
+
+TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")
+TINY_TOKENIZER = ("--tokenizer.coarse-width", "8", "--tokenizer.fine-width", "8", "--tokenizer.frame-width", "8")
+
+
+def run(*argv: object) -> None:
+    assert main([str(argument) for argument in argv]) == 0
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not can_render():
+        pytest.skip("MuJoCo cannot render on this machine")
+    root = tmp_path_factory.mktemp("pipeline")
+    for split, episodes in (("train", 3), ("validation", 2)):
+        clips = ("--clips-per-episode", 12, "--workers", 1)
+        run("collect", root / f"{split}-raw", "--episodes", episodes, "--split", split, *clips)
+    run("train-tokenizer", root / "train-raw", "--out", root / "tokenizer", "--steps", 2, "--batch-size", 1, *TINY_TOKENIZER)
+    for split in ("train", "validation"):
+        run("tokenize", root / f"{split}-raw", root / split, "--tokenizer", root / "tokenizer", "--offsets", 0, 8)
+    splits = (root / "train", "--validation", root / "validation")
+    recipe = ("--steps", 2, "--batch-size", 2, "--validation-windows", 2)
+    run("train", *splits, "--tokenizer", root / "tokenizer", "--out", root / "run", *recipe, *TINY_MODEL)
+    run("train-readout", root / "run/checkpoint", *splits, "--steps", 2, "--json", root / "readout.json")
+    return root
+
+
+def test_the_checkpoint_plays_in_the_environment(directory: Path) -> None:
+    env = gymnasium.make("HWM-v0", checkpoint=str(directory / "run/checkpoint"), obs_mode="pixels_state")
+    env.reset(seed=0)
+    observation, _, _, _, info = env.step(np.zeros((17, 25), np.float32))
+    assert env.observation_space.contains(observation)
+    assert info["base_pose"].shape == (3,)
+
+
+def test_the_readout_reports_its_error(directory: Path) -> None:
+    error = json.loads((directory / "readout.json").read_text())
+    assert error["clips"] == 2 * (12 + 11)  # the second offset drops a clip of each episode
+    assert error["median_position_m"] > 0
+
+
+def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Path) -> None:
+    report, strip = tmp_path / "fidelity.json", tmp_path / "strip.png"
+    where = ("--checkpoint", directory / "run/checkpoint", "--recording", directory / "validation-raw")
+    run("fidelity", *where, "--starts", 2, "--steps", 3, "--json", report, "--film-strip", strip)
+    content = json.loads(report.read_text())
+    assert content["next_clip"]["starts"] == 2 * 3
+    assert len(content["closed_loop"]["psnr"]) == 3
+    assert strip.stat().st_size > 0
+
+
+def test_a_finished_run_is_not_started_over(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = (directory / "train", "--validation", directory / "validation", "--tokenizer", directory / "tokenizer")
+    argv = ["train", *splits, "--out", directory / "run"]
+    assert main([str(argument) for argument in argv]) == 2
+    assert "already holds a training run" in capsys.readouterr().err
+
+
+def test_data_of_another_tokenizer_are_refused(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = ("--steps", 1, "--batch-size", 1, "--seed", 1, *TINY_TOKENIZER)
+    run("train-tokenizer", directory / "train-raw", "--out", tmp_path / "tokenizer", *other)
+    splits = (directory / "train", "--validation", directory / "validation", "--tokenizer", tmp_path / "tokenizer")
+    assert main([str(argument) for argument in ["train", *splits, "--out", tmp_path / "run"]]) == 2
+    assert "was tokenised by" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_checkpoint_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fidelity", "--checkpoint", "nowhere", "--json", str(tmp_path / "report.json")]) == 2
+    assert "unknown checkpoint 'nowhere'" in capsys.readouterr().err
+    assert not (tmp_path / "report.json").exists()
