@@ -26,7 +26,17 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split, episodes in (("train", 3), ("validation", 2)):
         clips = ("--clips-per-episode", 12, "--workers", 1)
         run("collect", root / f"{split}-raw", "--episodes", episodes, "--split", split, *clips)
-    run("train-tokenizer", root / "train-raw", "--out", root / "tokenizer", "--steps", 2, "--batch-size", 1, *TINY_TOKENIZER)
+    run(
+        "train-tokenizer",
+        root / "train-raw",
+        "--out",
+        root / "tokenizer",
+        "--steps",
+        2,
+        "--batch-size",
+        1,
+        *TINY_TOKENIZER,
+    )
     for split in ("train", "validation"):
         run("tokenize", root / f"{split}-raw", root / split, "--tokenizer", root / "tokenizer", "--offsets", 0, 8)
     splits = (root / "train", "--validation", root / "validation")
@@ -67,7 +77,9 @@ def test_a_finished_run_is_not_started_over(directory: Path, capsys: pytest.Capt
     assert "already holds a training run" in capsys.readouterr().err
 
 
-def test_data_of_another_tokenizer_are_refused(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_another_tokenizer_are_refused(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = ("--steps", 1, "--batch-size", 1, "--seed", 1, *TINY_TOKENIZER)
     run("train-tokenizer", directory / "train-raw", "--out", tmp_path / "tokenizer", *other)
     splits = (directory / "train", "--validation", directory / "validation", "--tokenizer", tmp_path / "tokenizer")

@@ -13,15 +13,15 @@ from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt
 from hwm_env.model.readout import PoseReadout, ReadoutConfig
-from hwm_env.training.schedule import learning_rate_at
+from hwm_env.training.schedule import Schedule
 from hwm_env.types import FRAMES_PER_CLIP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReadoutTrainingConfig:
+class ReadoutTrainingConfig(Schedule):
     """Recipe of a read-out training run."""
 
-    steps: int = 3000
+    steps: int = 1200
     """Optimizer steps."""
     batch_size: int = 256
     """Clips a step."""
@@ -34,9 +34,9 @@ class ReadoutTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        for field in ("steps", "batch_size"):
-            if getattr(self, field) < 1:
-                raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
+        Schedule.__post_init__(self)
+        if self.batch_size < 1:
+            raise InvalidInputError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,8 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
         chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator)
         seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, generator)
         loss = (readout(seen) - targets[chosen]).abs().mean()
-        rate = learning_rate_at(
-            step,
-            total_steps=config.steps,
-            warmup_steps=50,
-            peak=config.learning_rate,
-            hold_share=0.3,
-            final_share=0.01,
-        )
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = config.learning_rate * config.share_at(step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,14 +1,29 @@
 """The directory of a training run: a log, and the state to go on from."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from hwm_env.errors import InvalidInputError
+
+logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """What can be saved and put back: modules, optimizers, averages."""
+
+    def state_dict(self) -> Any:
+        """Tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> object:
+        """Undoes `state_dict`."""
+        ...
 
 
 class Run:
@@ -32,18 +47,44 @@ class Run:
             )
         directory.mkdir(parents=True, exist_ok=True)
 
-    def load_state(self) -> dict[str, Any] | None:
-        """The newest saved state on the CPU, or None in a fresh run."""
-        if not self._state_path.exists():
-            return None
-        state: dict[str, Any] = torch.load(self._state_path, map_location="cpu", weights_only=True)
-        return state
+    def restore(self, config: Mapping[str, object], **parts: Stateful) -> int:
+        """Puts the saved state back into the parts, if there is one.
 
-    def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replaces the saved state; a kill at any moment leaves the old one or the new one."""
+        Args:
+            config: what the run was started with.
+            parts: model, optimizer and whatever else has a state.
+
+        Returns:
+            The step to go on with; 0 in a fresh run.
+
+        Raises:
+            InvalidInputError: the run was started with another configuration.
+        """
+        if not self._state_path.exists():
+            return 0
+        state: dict[str, Any] = torch.load(self._state_path, map_location="cpu", weights_only=True)
+        if state["config"] != config:
+            raise InvalidInputError(
+                f"the run in {self.directory} was started with another configuration: {state['config']}; got {config}; "
+                f"repeat the first one to resume, or choose another directory"
+            )
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        logger.info("resuming %s at step %d", self.directory, state["step"])
+        return int(state["step"])
+
+    def save(self, step: int, config: Mapping[str, object], **parts: Stateful) -> None:
+        """Replaces the saved state; a kill at any moment leaves the old one or the new one.
+
+        Args:
+            step: steps done.
+            config: what the run was started with.
+            parts: the same as for `restore`.
+        """
+        state = {"step": step, "config": config, **{name: part.state_dict() for name, part in parts.items()}}
         temporary = self._state_path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            torch.save(dict(state), file)
+            torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._state_path)

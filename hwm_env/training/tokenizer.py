@@ -1,6 +1,5 @@
 """Trains the embedded tokenizer on raw images; can be stopped at any moment and continues bit for bit."""
 
-import logging
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,17 +18,15 @@ from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
 from hwm_env.training.run import Run
-from hwm_env.training.schedule import learning_rate_at
+from hwm_env.training.schedule import Schedule
 from hwm_env.types import FRAMES_PER_CLIP
-
-logger = logging.getLogger(__name__)
 
 END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "decoder.to_pixels")
 """Layers that read or write images or tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizerTrainingConfig:
+class TokenizerTrainingConfig(Schedule):
     """Recipe of a tokenizer training run."""
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
@@ -42,12 +39,6 @@ class TokenizerTrainingConfig:
     """Peak learning rate of Muon, which trains the matrices."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW, which trains the rest."""
-    warmup_steps: int = 50
-    """Steps of linear warm-up."""
-    hold_share: float = 0.3
-    """Share of the steps before the cosine decay."""
-    final_share: float = 0.03
-    """Learning rate at the end, as a share of the peak."""
     weight_decay: float = 0.01
     """Weight decay of both optimisers."""
     max_gradient_norm: float = 1.0
@@ -73,7 +64,8 @@ class TokenizerTrainingConfig:
         Raises:
             InvalidInputError: a number is out of range.
         """
-        for name in ("steps", "batch_size", "report_every", "validation_clips"):
+        Schedule.__post_init__(self)
+        for name in ("batch_size", "report_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.precision not in ("float32", "bfloat16"):
@@ -113,13 +105,13 @@ def train_tokenizer(
     tokenizer = _new_tokenizer(config).to(device)
     ema = Ema(tokenizer, config.ema_decay)
     optimizer = _optimizer(tokenizer, config)
-    first_step = _restore(run, tokenizer, ema, optimizer, config)
+    first_step = run.restore(asdict(config), model=tokenizer, ema=ema, optimizer=optimizer)
     started_s = time.monotonic()
     for step in tqdm(
         range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-tokenizer", unit="step"
     ):
         images = normalised(_batch(windows, config, step).to(device))
-        optimizer.set_learning_rate(_schedule(config, step))
+        optimizer.set_learning_rate(config.share_at(step))
         loss = _train_step(tokenizer, optimizer, images, config)
         ema.update(tokenizer)
         if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
@@ -127,15 +119,7 @@ def train_tokenizer(
                 validation_psnr = mean_psnr(tokenizer, held_out)
             clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
             run.log(step=step + 1, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
-            run.save_state(
-                {
-                    "step": step + 1,
-                    "config": asdict(config),
-                    "model": tokenizer.state_dict(),
-                    "ema": ema.state_dict(),
-                    "optimizers": optimizer.state_dict(),
-                }
-            )
+            run.save(step + 1, asdict(config), model=tokenizer, ema=ema, optimizer=optimizer)
     ema.copy_to(tokenizer)
     tokenizer.save(out)
     return tokenizer.eval()
@@ -189,38 +173,3 @@ def _optimizer(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> Muo
         betas=(0.9, 0.99),
         weight_decay=config.weight_decay,
     )
-
-
-def _schedule(config: TokenizerTrainingConfig, step: int) -> float:
-    """Learning rates of a step, as a share of their peaks."""
-    return learning_rate_at(
-        step,
-        total_steps=config.steps,
-        warmup_steps=config.warmup_steps,
-        peak=1.0,
-        hold_share=config.hold_share,
-        final_share=config.final_share,
-    )
-
-
-def _restore(
-    run: Run,
-    tokenizer: TinyTokenizer,
-    ema: Ema,
-    optimizer: MuonWithAdamW,
-    config: TokenizerTrainingConfig,
-) -> int:
-    """Puts the saved state back, if there is one, and returns the step to go on with."""
-    state = run.load_state()
-    if state is None:
-        return 0
-    if state["config"] != asdict(config):
-        raise InvalidInputError(
-            f"the run in {run.directory} was started with another configuration: {state['config']}; "
-            f"got {asdict(config)}; repeat the first one to resume, or choose another directory"
-        )
-    tokenizer.load_state_dict(state["model"])
-    ema.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizers"])
-    logger.info("resuming %s at step %d", run.directory, state["step"])
-    return int(state["step"])

@@ -1,6 +1,5 @@
 """Trains a MaskedHWM on a tokenised data set; can be stopped at any moment and continues bit for bit."""
 
-import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,32 +20,26 @@ from hwm_env.training.ema import Ema
 from hwm_env.training.objective import next_clip_loss, parallel_targets_loss
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.run import Run
-from hwm_env.training.schedule import learning_rate_at
-
-logger = logging.getLogger(__name__)
+from hwm_env.training.schedule import Schedule
 
 MIN_ACTION_STD = 1e-2
 """Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(Schedule):
     """Recipe of a world-model training run."""
 
-    steps: int = 2100
+    steps: int = 1500
     """Optimizer steps."""
     batch_size: int = 8
     """Windows of `num_past_clips` + 1 clips a step; each holds `num_past_clips` targets."""
-    matrix_learning_rate: float = 0.02
+    matrix_learning_rate: float = 0.01
     """Peak learning rate of Muon, which trains the blocks' matrices."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1.5e-3
     """Peak learning rate of AdamW, which trains the rest."""
-    warmup_steps: int = 30
+    warmup_steps: int = 50
     """Steps of linear warm-up."""
-    hold_share: float = 0.3
-    """Share of the steps at the peak, before the cosine decay."""
-    final_share: float = 0.03
-    """Learning rate at the end, as a share of the peak."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's decay rates."""
     weight_decay: float = 0.05
@@ -68,7 +61,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        for field in ("steps", "batch_size", "report_every"):
+        Schedule.__post_init__(self)
+        for field in ("batch_size", "report_every"):
             if getattr(self, field) < 1:
                 raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
         if self.validation_windows < 2:
@@ -119,7 +113,8 @@ def train_world_model(
     model = new_model(model_config, ActionStatistics.from_dataset(data), config.seed).to(device)
     ema = Ema(model, config.ema_decay)
     optimizer = _optimizer(model, config)
-    first_step = _restore(run, model, ema, optimizer, model_config, config)
+    whole_config = {"model": asdict(model_config), "training": asdict(config)}
+    first_step = run.restore(whole_config, model=model, ema=ema, optimizer=optimizer)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     started_s, trained = time.monotonic(), 0
     for step in tqdm(
@@ -127,7 +122,7 @@ def train_world_model(
     ):
         batch = _Batch.gather(windows, _batch_indices(len(windows), config, step)).to(device)
         generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
-        optimizer.set_learning_rate(_schedule(config, step))
+        optimizer.set_learning_rate(config.share_at(step))
         with autocast:
             result = parallel_targets_loss(model, batch.tokens, batch.actions, config.max_corruption, generator)
         if not result.loss.isfinite():
@@ -152,18 +147,10 @@ def train_world_model(
                 validation_loss=true.loss.item(),
                 validation_loss_shuffled_actions=shuffled.loss.item(),
                 validation_accuracy=true.accuracy.item(),
-                learning_rate=config.learning_rate * _schedule(config, step),
+                learning_rate=config.learning_rate * config.share_at(step),
                 targets_per_s=trained / (time.monotonic() - started_s),
             )
-            run.save_state(
-                {
-                    "step": step + 1,
-                    "configs": _configs(model_config, config),
-                    "model": model.state_dict(),
-                    "ema": ema.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                }
-            )
+            run.save(step + 1, whole_config, model=model, ema=ema, optimizer=optimizer)
     ema.copy_to(model)
     return model.eval()
 
@@ -204,49 +191,10 @@ def _validation_batch(validation: Dataset, model_config: MaskedHWMConfig, config
 def _optimizer(model: MaskedHWM, config: TrainingConfig) -> MuonWithAdamW:
     return MuonWithAdamW(
         model,
-        is_inner=lambda name: name.startswith("blocks."),
+        # With Muon the modulation's scales grew to several times the features within 400 steps, and the loss diverged.
+        is_inner=lambda name: name.startswith("blocks.") and ".modulation." not in name,
         matrix_learning_rate=config.matrix_learning_rate,
         learning_rate=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
     )
-
-
-def _schedule(config: TrainingConfig, step: int) -> float:
-    """Learning rates of a step, as a share of their peaks."""
-    return learning_rate_at(
-        step,
-        total_steps=config.steps,
-        warmup_steps=config.warmup_steps,
-        peak=1.0,
-        hold_share=config.hold_share,
-        final_share=config.final_share,
-    )
-
-
-def _configs(model_config: MaskedHWMConfig, config: TrainingConfig) -> dict[str, dict[str, object]]:
-    return {"model": asdict(model_config), "training": asdict(config)}
-
-
-def _restore(
-    run: Run,
-    model: MaskedHWM,
-    ema: Ema,
-    optimizer: MuonWithAdamW,
-    model_config: MaskedHWMConfig,
-    config: TrainingConfig,
-) -> int:
-    """Puts the saved state back, if there is one, and returns the step to go on with."""
-    state = run.load_state()
-    if state is None:
-        return 0
-    if state["configs"] != _configs(model_config, config):
-        raise InvalidInputError(
-            f"the run in {run.directory} was started with another configuration: {state['configs']}; "
-            f"got {_configs(model_config, config)}; repeat the first one to resume, or choose another directory"
-        )
-    model.load_state_dict(state["model"])
-    ema.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizer"])
-    logger.info("resuming %s at step %d", run.directory, state["step"])
-    return int(state["step"])

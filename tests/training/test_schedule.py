@@ -1,14 +1,17 @@
 import math
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.training.schedule import learning_rate_at
+from hwm_env.training.schedule import Schedule
 
-rate = partial(learning_rate_at, total_steps=101, warmup_steps=10, peak=2.0, hold_share=0.5, final_share=0.1)
+SCHEDULE = Schedule(steps=101, warmup_steps=10, hold_share=0.5, final_share=0.1)
+
+
+def rate(step: int) -> float:
+    return 2.0 * SCHEDULE.share_at(step)
 
 
 def test_closed_form() -> None:
@@ -25,10 +28,8 @@ def test_closed_form() -> None:
 
 @given(st.integers(1, 50), st.integers(0, 60), st.floats(0, 1), st.floats(0, 1))
 def test_rises_then_falls_within_its_bounds(total: int, warmup: int, hold: float, final: float) -> None:
-    rates = [
-        learning_rate_at(s, total_steps=total, warmup_steps=warmup, peak=1.0, hold_share=hold, final_share=final)
-        for s in range(total)
-    ]
+    schedule = Schedule(steps=total, warmup_steps=warmup, hold_share=hold, final_share=final)
+    rates = [schedule.share_at(step) for step in range(total)]
     assert all(0 < r <= 1 for r in rates[:warmup])
     assert all(final - 1e-9 <= r <= 1 for r in rates[warmup:])
     assert rates[:warmup] == sorted(rates[:warmup])
@@ -36,8 +37,8 @@ def test_rises_then_falls_within_its_bounds(total: int, warmup: int, hold: float
 
 
 def test_steps_and_shares_out_of_range_are_refused() -> None:
-    for step in (-1, 101):
-        with pytest.raises(InvalidInputError, match=r"step: expected 0\.\.100"):
-            rate(step)
-    with pytest.raises(InvalidInputError, match="hold_share"):
-        rate(0, hold_share=1.5)
+    with pytest.raises(InvalidInputError, match="steps must be at least 1, got 0"):
+        Schedule(steps=0)
+    for name in ("hold_share", "final_share"):
+        with pytest.raises(InvalidInputError, match=name):
+            Schedule(**{name: 1.5})

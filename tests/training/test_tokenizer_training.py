@@ -65,7 +65,7 @@ def test_stopping_and_resuming_changes_no_bit(
     assert calls == 8
     assert resumed.identity == whole.identity
     assert TinyTokenizer.load(tmp_path / "parts").identity == whole.identity
-    for name in ("model", "ema", "optimizers"):
+    for name in ("model", "ema", "optimizer"):
         states = [torch.load(tmp_path / run / "state.pt", weights_only=True)[name] for run in ("whole", "parts")]
         torch.testing.assert_close(*states, rtol=0, atol=0)
 
