@@ -23,7 +23,7 @@ bench: setup
 
 # Held-out reference data are recorded anew, then the shipped checkpoint is judged on them.
 fidelity: setup rendering
-	$(BIN)/hwm-env fidelity --json out/fidelity.json
+	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png
 
 # Everything from an empty directory to the checkpoint that ships; see the model card for the time it takes.
 embedded: setup rendering
