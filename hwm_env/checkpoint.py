@@ -3,10 +3,10 @@
 | file | content |
 | --- | --- |
 | config.json | shapes of model and read-out; the tokenizer's identity; action statistics; decoding; provenance |
-| model.safetensors | the world model |
+| model.safetensors | the world model, weights in float16 |
 | tokenizer.safetensors | the tokenizer whose tokens it speaks |
 | starts.safetensors | recorded histories to begin from |
-| readout.safetensors | the pose read-out, if one was trained |
+| readout.safetensors | the pose read-out, if one was trained, weights in float16 |
 """
 
 import json
@@ -18,9 +18,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from hwm_env.data.files import write_bytes, write_json
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import CheckpointError
@@ -86,14 +88,14 @@ def save(checkpoint: Checkpoint, directory: Path) -> None:
     """Writes a checkpoint directory; `config.json` last, so that an interrupted write is not taken for a checkpoint."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").unlink(missing_ok=True)
-    _save_tensors(checkpoint.model.state_dict(), directory / "model.safetensors")
+    _save_weights(checkpoint.model, directory / "model.safetensors")
     checkpoint.tokenizer.save(directory)
     starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
     if checkpoint.starts.poses is not None:
         starts["poses"] = checkpoint.starts.poses
     _save_tensors(starts, directory / "starts.safetensors")
     if checkpoint.readout is not None:
-        _save_tensors(checkpoint.readout.state_dict(), directory / "readout.safetensors")
+        _save_weights(checkpoint.readout, directory / "readout.safetensors")
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
@@ -103,9 +105,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> None:
         "action_statistics": checkpoint.statistics.to_dict(),
         "provenance": dict(checkpoint.provenance),
     }
-    temporary = directory / ".config.json.tmp"
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(directory / "config.json")
+    write_json(directory / "config.json", content)
 
 
 def resolve(name_or_directory: str | Path) -> Path:
@@ -184,9 +184,12 @@ def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    temporary.replace(path)
+    write_bytes(path, serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def _save_weights(module: nn.Module, path: Path) -> None:
+    """Half precision halves the file; `_load_weights` gives back the module's own type."""
+    _save_tensors({name: weight.half() for name, weight in module.state_dict().items()}, path)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

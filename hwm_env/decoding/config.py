@@ -14,7 +14,7 @@ class DecodingConfig:
 
     steps: int = 4
     """Forward passes a clip (K); each reveals a part of the tokens."""
-    temperature: float = 0.7
+    temperature: float = 0.5
     """Divides the logits before sampling; 0 takes the most probable token."""
     order: Order = "confidence"
     """Which tokens are revealed first: the most probable ones, or random ones."""
