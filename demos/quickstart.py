@@ -22,7 +22,8 @@ from hwm_env.evaluation.video import write_mp4
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
-START = 0
+START = 13
+"""Arms hanging, the table ahead on the left."""
 RECORDED_TRUTH = Path(__file__).with_name("recorded_truth.npz")
 
 
