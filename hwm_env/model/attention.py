@@ -16,8 +16,8 @@ Rotation = tuple[Tensor, Tensor]
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C], visible bool [I, J].
 
-    On the CPU, training on our short sequences (tens of clips or grid positions) is up to ten times as fast written
-    out as through the fused kernel, whose backward pass in bfloat16 is not vectorised.
+    On the CPU, training on our short sequences (tens of clips or grid positions) is faster written out than through
+    the fused kernel, above all in bfloat16, in which its backward pass is slow.
     """
     if q.device.type != "cpu" or not q.requires_grad:
         return scaled_dot_product_attention(q, k, v, attn_mask=visible)

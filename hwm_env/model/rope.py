@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al., arXiv 2104.09864) in one and two dimensions.
 
-A pair is channel i of a head's first half and channel i of its second half, which runs several times as fast as
-adjacent pairs; weights made for adjacent pairs serve after a permutation of their query and key rows.
+A pair is channel i of a head's first half and channel i of its second half: the halves are contiguous, which is
+cheaper than adjacent pairs. Weights made for adjacent pairs serve after a permutation of their query and key rows.
 """
 
 import torch
