@@ -3,10 +3,10 @@
 | file | content |
 | --- | --- |
 | config.json | shapes of model and read-out; the tokenizer's identity; action statistics; decoding; provenance |
-| model.safetensors | the world model, weights in float16 |
+| model.safetensors | the world model, weights in float16 (imported ones in float32) |
 | tokenizer.safetensors | the tokenizer whose tokens it speaks |
 | starts.safetensors | recorded histories to begin from |
-| readout.safetensors | the pose read-out, if one was trained, weights in float16 |
+| readout.safetensors | the pose read-out, if one was trained, weights like the model's |
 """
 
 import json
@@ -53,10 +53,16 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Raises CheckpointError where the parts do not fit each other."""
         config = self.model.config
-        if tuple(self.tokenizer.fsq_levels) != config.fsq_levels:
+        uses_digits = config.token_embedding == "code" or config.codebook_head == "factored"
+        if uses_digits and tuple(self.tokenizer.fsq_levels) != config.fsq_levels:
             raise CheckpointError(
                 f"the tokenizer does not fit the model: its FSQ levels are {tuple(self.tokenizer.fsq_levels)}, the "
                 f"model expects {config.fsq_levels}; use the tokenizer that the model was trained with"
+            )
+        if self.tokenizer.codebook_size > config.codebook_size:
+            raise CheckpointError(
+                f"the tokenizer does not fit the model: it has {self.tokenizer.codebook_size} codes, the model's "
+                f"vocabulary {config.codebook_size}; use the tokenizer that the model was trained with"
             )
         expected = (LATENTS_PER_CLIP, *config.grid_size)
         if tuple(self.starts.tokens.shape[2:]) != expected or self.starts.tokens.shape[1] > config.num_past_clips:
@@ -64,9 +70,10 @@ class Checkpoint:
                 f"the starts do not fit the model: expected histories of at most {config.num_past_clips} clips of "
                 f"{expected} tokens, got shape {tuple(self.starts.tokens.shape)}"
             )
-        if len(self.starts) and int(self.starts.tokens.max()) >= config.codebook_size:
+        num_codes = self.tokenizer.codebook_size
+        if len(self.starts) and int(self.starts.tokens.max()) >= num_codes:
             raise CheckpointError(
-                f"the starts hold token {int(self.starts.tokens.max())}, outside the codebook of {config.codebook_size}"
+                f"the starts hold token {int(self.starts.tokens.max())}, outside the codebook of {num_codes}"
             )
 
     @property
@@ -80,22 +87,28 @@ class Checkpoint:
         digest = sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
-def save(checkpoint: Checkpoint, directory: Path) -> None:
-    """Writes a checkpoint directory; `config.json` last, so that an interrupted write is not taken for a checkpoint."""
+def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torch.float16) -> None:
+    """Writes a checkpoint directory; `config.json` last, so that an interrupted write is not taken for a checkpoint.
+
+    Args:
+        checkpoint: what to write.
+        directory: where; created when needed.
+        weights: type of the weights of model and read-out in their files.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").unlink(missing_ok=True)
-    _save_weights(checkpoint.model, directory / "model.safetensors")
+    _save_weights(checkpoint.model, directory / "model.safetensors", weights)
     checkpoint.tokenizer.save(directory)
     starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
     if checkpoint.starts.poses is not None:
         starts["poses"] = checkpoint.starts.poses
     _save_tensors(starts, directory / "starts.safetensors")
     if checkpoint.readout is not None:
-        _save_weights(checkpoint.readout, directory / "readout.safetensors")
+        _save_weights(checkpoint.readout, directory / "readout.safetensors", weights)
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
@@ -187,9 +200,9 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     write_bytes(path, serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _save_weights(module: nn.Module, path: Path) -> None:
+def _save_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
     """Half precision halves the file; `_load_weights` gives back the module's own type."""
-    _save_tensors({name: weight.half() for name, weight in module.state_dict().items()}, path)
+    _save_tensors({name: weight.to(dtype) for name, weight in module.state_dict().items()}, path)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

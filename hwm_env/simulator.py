@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint, load
-from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError
+from hwm_env.model.masked_hwm import History
+from hwm_env.model.precision import Precision, convert
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class WorldState:
     """A seed for each world: with `step_indices` all the randomness there is."""
     step_indices: tuple[int, ...]
     """Env steps taken since reset."""
+    encoded: History | None = None
+    """What the history was encoded to, where it is kept from step to step (`history="streaming"`)."""
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -41,6 +47,7 @@ class WorldState:
             self.actions[index],
             tuple(self.seeds[i] for i in worlds),
             tuple(self.step_indices[i] for i in worlds),
+            None if self.encoded is None else self.encoded.select(index),
         )
 
 
@@ -73,6 +80,7 @@ class WorldSimulator:
         self.model = checkpoint.model.eval()
         self.tokenizer = checkpoint.tokenizer
         self.decoding = decoding or checkpoint.decoding
+        self.decoding.check_model(self.model.config)
 
     @classmethod
     def from_pretrained(
@@ -82,26 +90,35 @@ class WorldSimulator:
         device: str | torch.device = "cpu",
         decoding_steps: int | None = None,
         temperature: float | None = None,
+        order: Order | None = None,
+        history: HistoryMode | None = None,
+        precision: Precision = "float32",
+        compiled: bool = False,
     ) -> "WorldSimulator":
-        """Loads a simulator.
+        """Loads a simulator; what is None is as in the checkpoint.
 
         Args:
             name_or_directory: "reference" ships with the package; or a checkpoint directory.
             device: where the worlds live.
-            decoding_steps: in place of the checkpoint's.
-            temperature: in place of the checkpoint's.
+            decoding_steps: passes a clip (K).
+            temperature: of the sampling; 0 takes the most probable tokens.
+            order: in which tokens are revealed: "confidence", "random" or "halton".
+            history: "window" encodes the past anew for each step, "streaming" each clip once (see DecodingConfig).
+            precision: "float32", "bfloat16" or "int8" (see model/precision.py).
+            compiled: compile the model's blocks with torch.compile when they first run (needs a C++ compiler).
 
         Raises:
             CheckpointError: there is no such checkpoint, or it is damaged.
-            InvalidInputError: decoding settings out of range.
+            InvalidInputError: decoding settings out of range, or not possible with this model.
         """
         checkpoint = load(name_or_directory, device=device)
-        decoding = checkpoint.decoding
-        if decoding_steps is not None:
-            decoding = replace(decoding, steps=decoding_steps)
-        if temperature is not None:
-            decoding = replace(decoding, temperature=temperature)
-        return cls(checkpoint, decoding)
+        wanted = {"steps": decoding_steps, "temperature": temperature, "order": order, "history": history}
+        changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        convert(checkpoint.model, precision)
+        if compiled:
+            for block in checkpoint.model.blocks:
+                block.compile()
+        return cls(checkpoint, replace(checkpoint.decoding, **changes))
 
     @property
     def device(self) -> torch.device:
@@ -127,6 +144,7 @@ class WorldSimulator:
         index = torch.as_tensor(list(starts))
         return self.begin(self.checkpoint.starts.tokens[index], self.checkpoint.starts.actions[index], seeds)
 
+    @torch.no_grad()
     def begin(self, tokens: Tensor, actions: Tensor, seeds: Sequence[int]) -> WorldState:
         """Begins worlds from histories of one's own.
 
@@ -146,9 +164,10 @@ class WorldSimulator:
             )
         if not 1 <= tokens.shape[1] <= config.num_past_clips:
             raise InvalidInputError(f"a history must have 1 to {config.num_past_clips} clips, got {tokens.shape[1]}")
-        if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < config.codebook_size):
+        num_codes = self.tokenizer.codebook_size
+        if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < num_codes):
             raise InvalidInputError(
-                f"history tokens must lie in 0..{config.codebook_size - 1}, got {int(tokens.min())} to "
+                f"history tokens must lie in 0..{num_codes - 1}, got {int(tokens.min())} to "
                 f"{int(tokens.max())}; were they made by another tokenizer?"
             )
         if len(seeds) != len(tokens):
@@ -158,7 +177,9 @@ class WorldSimulator:
                 raise InvalidInputError(f"a world's seed must lie in 0..2^63-1, got {seed}")
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
         checked = check_actions(actions, expected).to(self.device)
-        return WorldState(tokens.int().to(self.device), checked, tuple(int(s) for s in seeds), (0,) * len(tokens))
+        tokens = tokens.int().to(self.device)
+        state = WorldState(tokens, checked, tuple(int(s) for s in seeds), (0,) * len(tokens))
+        return replace(state, encoded=self._encoded(state))
 
     @torch.no_grad()
     def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
@@ -175,32 +196,38 @@ class WorldSimulator:
             InvalidInputError: actions of a wrong shape, or not finite.
         """
         chunk = check_actions(actions, (len(state), FRAMES_PER_CLIP, ACTION_DIM)).to(self.device)
+        state = replace(state, encoded=self._encoded(state))
         decoded = self._decode(state, chunk)
         room = self.model.config.num_past_clips - 1
         tokens = torch.cat([state.tokens[:, -room:] if room else state.tokens[:, :0], decoded.tokens[:, None]], dim=1)
         history = torch.cat([state.actions[:, -room:] if room else state.actions[:, :0], chunk[:, None]], dim=1)
-        after = replace(
-            state, tokens=tokens, actions=history, step_indices=tuple(index + 1 for index in state.step_indices)
+        encoded = state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk)
+        steps = tuple(index + 1 for index in state.step_indices)
+        return WorldState(tokens, history, state.seeds, steps, encoded), Clip(
+            decoded.tokens, decoded.log_prob, self.tokenizer
         )
-        return after, Clip(decoded.tokens, decoded.log_prob, self.tokenizer)
+
+    def _encoded(self, state: WorldState) -> History | None:
+        """What this simulator keeps of a state's history, wherever the state comes from."""
+        if self.decoding.history == "window":
+            return None
+        return state.encoded or self.model.encode_history(state.tokens, state.actions.flatten(1, 2))
 
     def _decode(self, state: WorldState, chunk: Tensor) -> Decoded:
         model, config = self.model, self.decoding
-        history = model.encode_history(state.tokens, state.actions.flatten(1, 2))
-        embedding = model.embed_actions(chunk)
-        shape = (len(state), 3, *model.config.grid_size)
         uniforms = None
         if config.temperature > 0 or config.order == "random":
-            num_tokens = 3 * model.config.num_positions
-            numbers = (config.steps, num_tokens, len(model.config.fsq_levels) + 1)
+            num_tokens = LATENTS_PER_CLIP * model.config.num_positions
+            numbers = (config.steps, num_tokens, len(model.config.head_levels) + 1)
             uniforms = world_uniforms(state.seeds, state.step_indices, numbers).to(self.device)
         return decode_clip(
-            lambda tokens: model.predict_next(history, tokens, embedding),
+            next_clip_predictor(model, state.tokens, state.actions, chunk, state.encoded),
             model.head,
-            shape,
+            (len(state), LATENTS_PER_CLIP, *model.config.grid_size),
             config,
             uniforms,
             self.device,
+            num_codes=self.tokenizer.codebook_size,
         )
 
 

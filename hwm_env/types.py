@@ -13,6 +13,7 @@ FRAME_RATE_HZ: Final = 30
 FRAMES_PER_CLIP: Final = 17
 LATENTS_PER_CLIP: Final = 3
 """Latent frames a clip: frame 0; frames 1-8; frames 9-16."""
+FRAMES_PER_LATENT: Final = (1, 8, 8)
 HISTORY_CLIPS: Final = 9
 CLIP_DURATION_S: Final = FRAMES_PER_CLIP / FRAME_RATE_HZ
 SPATIAL_COMPRESSION: Final = 8

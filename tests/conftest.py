@@ -9,8 +9,8 @@ import torch
 
 from hwm_env.checkpoint import Checkpoint, save
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.model.config import TINY
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.presets import TINY
 from hwm_env.model.readout import PoseReadout, ReadoutConfig
 from hwm_env.reference import robot, room
 from hwm_env.starts import Starts

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,12 @@ from einops import rearrange
 from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
-from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import InvalidInputError
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.presets import TINY
 from hwm_env.simulator import WorldSimulator, WorldState
+from tests.naive import naive_decode
+from tests.simulators import simulator_of
 
 
 @pytest.fixture
@@ -33,15 +37,9 @@ def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: W
         chunk = chunks(3, seed=step)
         state, clip = simulator.step(state, chunk)
 
-        def plain(partly: Tensor, tokens: Tensor = tokens, actions: Tensor = actions, chunk: Tensor = chunk) -> Tensor:
-            time = torch.tensor([tokens.shape[1]])
-            logits = model.predict(tokens, partly[:, None], actions.flatten(1, 2), chunk, time, parallel_targets=False)
-            return logits[:, 0]
-
-        with torch.no_grad():
-            expected = decode_clip(plain, model.head, (3, 3, 8, 8), simulator.decoding, None, torch.device("cpu"))
-        assert torch.equal(clip.tokens, expected.tokens)
-        tokens = torch.cat([tokens[:, 1:], expected.tokens[:, None]], dim=1)
+        expected, _ = naive_decode(model, tokens, actions, chunk, simulator.decoding, None)
+        assert torch.equal(clip.tokens, expected)
+        tokens = torch.cat([tokens[:, 1:], expected[:, None]], dim=1)
         actions = torch.cat([actions[:, 1:], chunk[:, None]], dim=1)
         assert torch.equal(state.tokens, tokens)
         assert torch.equal(state.actions, actions)
@@ -148,5 +146,27 @@ def test_histories_that_do_not_fit_are_refused(simulator: WorldSimulator) -> Non
 
 
 def test_decoding_settings_replace_those_of_the_checkpoint(tiny_checkpoint: Path) -> None:
-    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, decoding_steps=2, temperature=0.0)
-    assert (simulator.decoding.steps, simulator.decoding.temperature) == (2, 0.0)
+    simulator = WorldSimulator.from_pretrained(
+        tiny_checkpoint, decoding_steps=2, temperature=0.0, order="halton", history="streaming"
+    )
+    assert simulator.decoding == DecodingConfig(steps=2, temperature=0.0, order="halton", history="streaming")
+
+
+@pytest.mark.parametrize(
+    ("change", "decoding", "message"),
+    [
+        ({"temporal_mask": "bidirectional"}, {"history": "streaming"}, "'streaming'.*temporal_mask 'bidirectional'"),
+        ({}, {"steps": 19}, r"steps 19 .*grid_size \(2, 3\)"),
+        (
+            {"past_latents": 2, "latent_layout": "sequential", "num_past_clips": 1, "num_future_clips": 1},
+            {},
+            "past_latents 2 completes one clip",
+        ),
+    ],
+)
+def test_decoding_that_the_model_cannot_do_is_refused(
+    change: dict[str, Any], decoding: dict[str, Any], message: str
+) -> None:
+    model = MaskedHWM(replace(TINY, **change))
+    with pytest.raises(InvalidInputError, match=message):
+        simulator_of(model, DecodingConfig(**decoding))

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.halton import halton_order
+from hwm_env.decoding.sampling import draw_tokens
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.heads import FactoredHead
+from hwm_env.model.heads import CodebookHead
 
 
 class Decoded(NamedTuple):
@@ -38,71 +40,66 @@ def masked_counts(num_tokens: int, steps: int) -> list[int]:
     return counts
 
 
+@torch.no_grad()
 def decode_clip(
     predict: Callable[[Tensor], Tensor],
-    head: FactoredHead,
+    head: CodebookHead,
     shape: tuple[int, int, int, int],
     config: DecodingConfig,
     uniforms: Tensor | None,
     device: torch.device,
+    *,
+    num_codes: int | None = None,
 ) -> Decoded:
     """Decodes one clip from nothing but masks.
 
+    The head is evaluated only where it must be: at tokens that are still masked, if their probabilities decide which
+    are revealed; otherwise at those that the step reveals.
+
     Args:
-        predict: digit logits [B, 3, H, W, sum(levels)] of a partly masked clip int [B, 3, H, W].
-        head: interprets the logits.
+        predict: features [B, 3, S, D] (or [B, 1, S, D] that a position's latents share) of a partly masked clip int
+            [B, 3, H, W].
+        head: turns features into logits.
         shape: (B, 3, H, W).
-        config: steps, temperature and order.
+        config: steps, temperature, order and truncation.
         uniforms: float32 [B, K, 3 * H * W, digits + 1] in [0, 1): a number for each digit and one for the order; None
-            where temperature is 0 and the order is by confidence.
+            where temperature is 0 and the order is not random.
         device: where to decode.
+        num_codes: tokens from this one on are never drawn; by default the whole vocabulary may be.
     """
-    batch, num_tokens = shape[0], math.prod(shape[1:])
+    batch, latents, rows, columns = shape
+    num_tokens, num_positions = latents * rows * columns, rows * columns
     mask_token = head.fsq.codebook_size
     tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int32, device=device)
     log_prob = torch.zeros(batch, num_tokens, device=device)
+    worlds = torch.arange(batch, device=device)[:, None]
+    if config.order == "halton":
+        rank = halton_order(latents, rows, columns).argsort().to(device)
     num_masked = num_tokens
     for step, num_left in enumerate(masked_counts(num_tokens, config.steps)):
-        logits = predict(tokens.view(shape)).float().flatten(1, 3)
+        features = predict(tokens.view(shape))
         uniform = None if uniforms is None else uniforms[:, step]
-        drawn, drawn_log_prob = sample_tokens(head, logits, config.temperature, uniform)
-        if config.order == "random":
+        chosen = (tokens != mask_token).byte().argsort(dim=1, stable=True)[:, :num_masked]
+        num_revealed = num_masked - num_left
+        if config.order == "halton":
+            chosen = chosen.gather(1, rank[chosen].topk(num_revealed, dim=1, largest=False).indices)
+        elif config.order == "random":
             assert uniform is not None, "random order needs uniforms"
-            priority = uniform[..., -1]
-        else:
-            priority = drawn_log_prob
-        priority = priority.masked_fill(tokens != mask_token, -torch.inf)
-        revealed = priority.topk(num_masked - num_left, dim=1).indices
-        tokens.scatter_(1, revealed, drawn.gather(1, revealed))
-        log_prob.scatter_(1, revealed, drawn_log_prob.gather(1, revealed))
+            chosen = chosen.gather(1, uniform[..., -1].gather(1, chosen).topk(num_revealed, dim=1).indices)
+        latent, position = chosen // num_positions, chosen % num_positions
+        drawn, drawn_log_prob = draw_tokens(
+            head,
+            features[worlds, latent if features.shape[1] > 1 else 0, position].flatten(0, 1),
+            latent.flatten(),
+            None if uniform is None else uniform[worlds, chosen].flatten(0, 1),
+            config,
+            num_codes or mask_token,
+        )
+        drawn, drawn_log_prob = drawn.view_as(chosen), drawn_log_prob.view_as(chosen)
+        if config.order == "confidence":
+            best = drawn_log_prob.topk(num_revealed, dim=1).indices
+            chosen, drawn, drawn_log_prob = (part.gather(1, best) for part in (chosen, drawn, drawn_log_prob))
+        tokens.scatter_(1, chosen, drawn)
+        log_prob.scatter_(1, chosen, drawn_log_prob)
         num_masked = num_left
     return Decoded(tokens.view(shape), log_prob.view(shape))
-
-
-def sample_tokens(
-    head: FactoredHead, logits: Tensor, temperature: float, uniform: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Draws a token at every position, by inverting each digit's cumulative distribution.
-
-    Args:
-        head: interprets the logits.
-        logits: float32 [B, N, sum(levels)].
-        temperature: divides the logits; 0 takes the most probable digits.
-        uniform: float32 [B, N, at least digits] in [0, 1); may be None at temperature 0.
-
-    Returns:
-        tokens int32 [B, N] and their log-probabilities at temperature 1, float32 [B, N].
-    """
-    digits = []
-    log_prob = torch.zeros(logits.shape[:-1], device=logits.device)
-    for index, part in enumerate(head.split(logits)):
-        if temperature == 0:
-            digit = part.argmax(dim=-1)
-        else:
-            assert uniform is not None, "sampling needs uniforms"
-            cumulative = (part / temperature).softmax(dim=-1).cumsum(dim=-1)
-            # Rounding can leave the last cumulative value below a uniform number: stay within the digit's levels.
-            digit = (cumulative <= uniform[..., index, None]).sum(dim=-1).clamp(max=part.shape[-1] - 1)
-        digits.append(digit)
-        log_prob += part.log_softmax(dim=-1).gather(-1, digit[..., None]).squeeze(-1)
-    return head.fsq.digits_to_codes(torch.stack(digits, dim=-1)).int(), log_prob

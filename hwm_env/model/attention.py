@@ -1,5 +1,6 @@
 """Spatial attention within a clip, and joint temporal attention over video and actions."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,31 +9,47 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from hwm_env.model.linear import ZeroLinear
-from hwm_env.model.rope import rotate
-
-Rotation = tuple[Tensor, Tensor]
+from hwm_env.model.rope import Rotation, rotate
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C], visible bool [I, J].
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C].
 
-    On the CPU, training on our short sequences (tens of clips or grid positions) is faster written out than through
-    the fused kernel, above all in bfloat16, in which its backward pass is slow.
+    On the CPU, training on small grids is faster written out than through the fused kernel, above all in bfloat16, in
+    which its backward pass is slow.
     """
     if q.device.type != "cpu" or not q.requires_grad:
-        return scaled_dot_product_attention(q, k, v, attn_mask=visible)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if visible is not None:
-        scores = scores + torch.zeros_like(visible, dtype=scores.dtype).masked_fill(~visible, -torch.inf)
-    mixed: Tensor = scores.softmax(dim=-1).to(v.dtype) @ v
+        return scaled_dot_product_attention(q, k, v)
+    mixed: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype) @ v
     return mixed
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of past clips in one layer, as [video, actions]: each [B, S, heads, 2 * T_p, head_width]."""
+    """What temporal attention needs of earlier places in time (N of them), keys already rotated.
 
-    keys: Tensor
-    values: Tensor
+    The shapes are those of one layer; the history keeps those of all layers, with an axis for them before.
+    """
+
+    video_keys: Tensor
+    """[B, S, heads, N, C]; with pooled video, S is 1."""
+    video_values: Tensor
+    action_keys: Tensor
+    """[B, heads, N, C]: the same for every grid position, and kept once."""
+    action_values: Tensor
+
+    def split(self, size: int) -> "list[KeyValues]":
+        """Parts of `size` places each."""
+        return [KeyValues(*part) for part in zip(*(field.split(size, dim=-2) for field in self), strict=True)]
+
+
+class Rotations(NamedTuple):
+    """Rotary positions of everything that attention compares."""
+
+    grid: Rotation
+    video: Rotation
+    """Of the places in time, for [B, S, heads, N, C]."""
+    actions: Rotation
+    """The same for [B, heads, N, C]."""
 
 
 class Attention(nn.Module):
@@ -46,54 +63,73 @@ class Attention(nn.Module):
 
 
 class SpatialAttention(Attention):
-    """Full attention over the grid positions of one clip, 2D rotary positions."""
+    """Full attention over the grid positions of one place in time, 2D rotary positions."""
 
-    def forward(self, video_BTSD: Tensor, rotation_S: Rotation) -> Tensor:
-        """Mixes positions: [B, T, S, D] to [B, T, S, D]."""
+    def forward(self, video_BNSD: Tensor, grid: Rotation) -> Tensor:
+        """Mixes positions: [B, N, S, D] to [B, N, S, D]."""
         q, k, v = rearrange(
-            self.qkv(video_BTSD), "b t s (three h d) -> three (b t) h s d", three=3, h=self.num_heads
+            self.qkv(video_BNSD), "b n s (three h d) -> three (b n) h s d", three=3, h=self.num_heads
         ).unbind(0)
-        mixed = attend(rotate(q, rotation_S), rotate(k, rotation_S), v)
-        merged: Tensor = self.out(rearrange(mixed, "(b t) h s d -> b t s (h d)", b=len(video_BTSD)))
+        mixed = attend(rotate(q, grid), rotate(k, grid), v)
+        merged: Tensor = self.out(rearrange(mixed, "(b n) h s d -> b n s (h d)", b=len(video_BNSD)))
         return merged
 
 
 class JointTemporalAttention(Attention):
-    """Attention over the clips of all four streams at every grid position, with one shared QKV.
+    """Attention over time and all four streams at every grid position, with one shared QKV.
 
-    Actions have no position: their queries, keys and values are the same at every one, and what they
-    gather is averaged back over positions.
+    Actions have no position: their queries, keys and values are the same at every one, and what they gather is
+    averaged back over positions. So their keys are compared with all positions at once instead of being copied to
+    each, as a fused kernel would need: at full size that halves the history's memory.
     """
 
     def forward(
         self,
-        video_BTSD: Tensor,
-        actions_BTD: Tensor,
-        rotation_T: Rotation,
+        video_BNSD: Tensor,
+        actions_BND: Tensor,
+        rotations: Rotations,
         visible: Tensor | None,
-        past: KeyValues | None,
-    ) -> tuple[Tensor, Tensor, KeyValues]:
-        """Mixes clips and streams.
+        past: Sequence[KeyValues],
+        *,
+        actions_ask: bool,
+    ) -> tuple[Tensor, Tensor | None, KeyValues]:
+        """Mixes places in time and streams.
 
         Args:
-            video_BTSD: [B, T, S, D].
-            actions_BTD: [B, T, D], one vector a clip.
-            rotation_T: rotary positions of the T clip times.
-            visible: bool [2T, 2T_p + 2T], queries [video, actions] by keys [past, video, actions]; None: all.
-            past: keys and values of clips that came before, if they are not among the T.
+            video_BNSD: [B, N, S, D].
+            actions_BND: [B, N, D].
+            rotations: rotary positions of the N places.
+            visible: bool [2N, 2(M + N)], queries [video, actions] by keys [video, actions], each with the M earlier
+                places first; None: all.
+            past: keys and values of earlier places, oldest first, where they are not among the N.
+            actions_ask: whether the actions gather something too, or are only seen.
 
         Returns:
-            What to add to video [B, T, S, D] and to actions [B, T, D], and these clips' own keys and values.
+            What to add to video [B, N, S, D] and, if they ask, to actions [B, N, D]; and the places' own keys and
+            values.
         """
-        num_clips, num_positions = video_BTSD.shape[1:3]
-        video = rearrange(self.qkv(video_BTSD), "b t s (three h d) -> three b s h t d", three=3, h=self.num_heads)
-        actions = rearrange(self.qkv(actions_BTD), "b t (three h d) -> three b 1 h t d", three=3, h=self.num_heads)
-        q, k, v = torch.cat([video, actions.expand(-1, -1, num_positions, -1, -1, -1)], dim=-2).unbind(0)
-        twice = (rotation_T[0].repeat(2, 1), rotation_T[1].repeat(2, 1))
-        q, k = rotate(q, twice), rotate(k, twice)
-        own = KeyValues(k, v)
-        if past is not None:
-            k, v = torch.cat([past.keys, k], dim=-2), torch.cat([past.values, v], dim=-2)
-        mixed = attend(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), visible)
-        mixed = rearrange(mixed, "(b s) h t d -> b t s (h d)", s=num_positions)
-        return self.out(mixed[:, :num_clips]), self.out(mixed[:, num_clips:].mean(dim=2)), own
+        num_places, num_positions = video_BNSD.shape[1:3]
+        q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b s h n c", three=3, h=self.num_heads)
+        action_q, action_k, action_v = rearrange(
+            self.qkv(actions_BND), "b n (three h c) -> three b h n c", three=3, h=self.num_heads
+        )
+        own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v)
+        keys, values, action_keys, action_values = (
+            torch.cat(parts, dim=-2) if past else parts[0] for parts in zip(*past, own, strict=True)
+        )
+        queries = rotate(q, rotations.video)
+        if actions_ask:
+            shared = rotate(action_q, rotations.actions).unsqueeze(1).expand(-1, num_positions, -1, -1, -1)
+            queries = torch.cat([queries, shared], dim=-2)
+        queries = queries * queries.shape[-1] ** -0.5
+        scores = torch.cat(
+            [queries @ keys.transpose(-1, -2), torch.einsum("bshqc,bhmc->bshqm", queries, action_keys)], dim=-1
+        )
+        if visible is not None:
+            scores = scores.masked_fill(~visible[: queries.shape[-2]], -torch.inf)
+        to_video, to_actions = scores.softmax(dim=-1).to(values.dtype).chunk(2, dim=-1)
+        mixed = to_video @ values + torch.einsum("bshqm,bhmc->bshqc", to_actions, action_values)
+        merged = rearrange(mixed, "b s h q c -> b q s (h c)")
+        video_update: Tensor = self.out(merged[:, :num_places])
+        action_update: Tensor | None = self.out(merged[:, num_places:].mean(dim=2)) if actions_ask else None
+        return video_update, action_update, own

@@ -1,13 +1,16 @@
-"""One block: spatial attention, joint temporal attention, an MLP a modality; every norm answers to the actions."""
+"""One block: spatial attention, joint temporal attention, an MLP a stream; every norm may answer to the actions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from hwm_env.model.attention import JointTemporalAttention, KeyValues, Rotation, SpatialAttention
+from hwm_env.model.attention import JointTemporalAttention, KeyValues, Rotations, SpatialAttention
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.linear import ZeroLinear
+
+ScalesShifts = tuple[Tensor, ...]
+"""A scale and a shift for each norm on the video's way, each [B, N, 1, D]."""
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -16,79 +19,105 @@ def mlp(width: int, hidden: int) -> nn.Sequential:
 
 
 class ByTime(nn.Module):
-    """The same kind of module for past and future clips: with weights of their own, or one for both."""
+    """The same kind of module for past and future: with weights of their own, or one for both."""
 
     def __init__(self, make: Callable[[], nn.Module], *, shared: bool) -> None:
         super().__init__()
         self.members = nn.ModuleList(make() for _ in range(1 if shared else 2))
 
-    def forward(self, x_BT: Tensor, num_past: int, *args: object) -> Tensor:
-        """Applies the past's module to the first `num_past` clips of [B, T, ...] and the future's to the rest."""
+    def forward(self, x_BN: Tensor, num_past: int, *args: object) -> Tensor:
+        """Applies the past's module to the first `num_past` places of [B, N, ...] and the future's to the rest."""
         if len(self.members) == 1:
-            whole: Tensor = self.members[0](x_BT, *args)
+            whole: Tensor = self.members[0](x_BN, *args)
             return whole
-        spans: Iterator[Tensor] = iter((x_BT[:, :num_past], x_BT[:, num_past:]))
+        spans: Iterator[Tensor] = iter((x_BN[:, :num_past], x_BN[:, num_past:]))
         parts = [member(x, *args) for member, x in zip(self.members, spans, strict=True) if x.shape[1]]
         return torch.cat(parts, dim=1)
 
 
 class Block(nn.Module):
-    """Pre-norm residual block on video [B, T, S, D] and actions [B, T, D] (past clips first).
+    """Pre-norm residual block on video [B, N, S, D] and actions [B, N, D], past places in time first.
 
-    The clip's action embedding scales and shifts each norm of its video (adaptive layer norm,
+    With `adaln`, the action embedding of each place scales and shifts each norm of its video (adaptive layer norm,
     arXiv 2212.09748, without gates), starting from no effect.
     """
 
     def __init__(self, config: MaskedHWMConfig, *, shared: bool, last: bool) -> None:
         super().__init__()
         width = config.width
-        self.modulation = ZeroLinear(width, 6 * width)
+        self.pooled = config.temporal_scope == "pooled"
+        num_norms = 4 if config.spatial_mlp else 3
+        self.modulation = ZeroLinear(width, 2 * num_norms * width) if config.action_injection == "adaln" else None
         self.spatial_norm = nn.LayerNorm(width)
         self.spatial = ByTime(lambda: SpatialAttention(width, config.num_heads), shared=shared)
+        self.spatial_mlp: ByTime | None = None
+        if config.spatial_mlp:
+            self.spatial_mlp_norm = nn.LayerNorm(width)
+            self.spatial_mlp = ByTime(lambda: mlp(width, config.mlp_width), shared=shared)
         self.temporal_norm = nn.LayerNorm(width)
         self.temporal = JointTemporalAttention(width, config.num_heads)
         self.mlp_norm = nn.LayerNorm(width)
-        self.video_mlp = ByTime(lambda: mlp(width, config.mlp_width), shared=shared)
-        # Nothing reads the actions that leave the last block.
-        self.action_mlp = None if last else ByTime(lambda: mlp(width, config.mlp_width), shared=shared)
+        share_mlps = shared and config.share_mlps
+        # Nothing reads the past's video and the actions that leave the last block.
+        self.video_mlp = ByTime(lambda: mlp(width, config.mlp_width), shared=share_mlps or last)
+        self.action_mlp = None if last else ByTime(lambda: mlp(width, config.mlp_width), shared=share_mlps)
+
+    def scales_shifts(self, condition_BND: Tensor) -> ScalesShifts | None:
+        """What the actions' embedding [B, N, D] does to the norms; None: nothing."""
+        if self.modulation is None:
+            return None
+        chunks: ScalesShifts = (
+            self.modulation(condition_BND)
+            .unsqueeze(2)
+            .chunk(self.modulation.out_features // condition_BND.shape[-1], dim=-1)
+        )
+        return chunks
 
     def forward(
         self,
-        video_BTSD: Tensor,
-        actions_BTD: Tensor,
-        condition_BTD: Tensor,
+        video_BNSD: Tensor,
+        actions_BND: Tensor,
+        scales_shifts: ScalesShifts | None,
         num_past: int,
-        rotation_S: Rotation,
-        rotation_T: Rotation,
+        rotations: Rotations,
         visible: Tensor | None,
-        past: KeyValues | None = None,
+        past: Sequence[KeyValues],
     ) -> tuple[Tensor, Tensor, KeyValues]:
         """Runs the block.
 
         Args:
-            video_BTSD: video vectors [B, T, S, D].
-            actions_BTD: action vectors [B, T, D].
-            condition_BTD: embedding of each clip's actions [B, T, D], for the norms.
-            num_past: how many of the T clips are past ones.
-            rotation_S: rotary positions of the grid.
-            rotation_T: rotary positions of the T clip times.
+            video_BNSD: video vectors [B, N, S, D].
+            actions_BND: action vectors [B, N, D].
+            scales_shifts: from `scales_shifts`.
+            num_past: how many of the N places are past ones.
+            rotations: rotary positions of the grid and of the N places.
             visible: see JointTemporalAttention.
-            past: keys and values of earlier clips, where the T clips do not include them.
+            past: keys and values of earlier places, where the N do not include them.
 
         Returns:
-            Video, actions, and this layer's keys and values of the T clips.
+            Video, actions, and this layer's keys and values of the N places.
         """
-        scales_shifts = self.modulation(condition_BTD).unsqueeze(2).chunk(6, dim=-1)
 
-        def modulate(x_BTSD: Tensor, index: int) -> Tensor:
-            return torch.addcmul(scales_shifts[2 * index + 1], x_BTSD, 1 + scales_shifts[2 * index])
+        def modulated(x_BNSD: Tensor, index: int) -> Tensor:
+            if scales_shifts is None:
+                return x_BNSD
+            return torch.addcmul(scales_shifts[2 * index + 1], x_BNSD, 1 + scales_shifts[2 * index])
 
-        video_BTSD = video_BTSD + self.spatial(modulate(self.spatial_norm(video_BTSD), 0), num_past, rotation_S)
+        video_BNSD = video_BNSD + self.spatial(modulated(self.spatial_norm(video_BNSD), 0), num_past, rotations.grid)
+        if self.spatial_mlp is not None:
+            video_BNSD = video_BNSD + self.spatial_mlp(modulated(self.spatial_mlp_norm(video_BNSD), 3), num_past)
+        asking = modulated(self.temporal_norm(video_BNSD), 1)
         video_update, action_update, own = self.temporal(
-            modulate(self.temporal_norm(video_BTSD), 1), self.temporal_norm(actions_BTD), rotation_T, visible, past
+            asking.mean(dim=2, keepdim=True) if self.pooled else asking,
+            self.temporal_norm(actions_BND),
+            rotations,
+            visible,
+            past,
+            actions_ask=self.action_mlp is not None,
         )
-        video_BTSD, actions_BTD = video_BTSD + video_update, actions_BTD + action_update
-        video_BTSD = video_BTSD + self.video_mlp(modulate(self.mlp_norm(video_BTSD), 2), num_past)
+        video_BNSD = video_BNSD + video_update
+        video_BNSD = video_BNSD + self.video_mlp(modulated(self.mlp_norm(video_BNSD), 2), num_past)
         if self.action_mlp is not None:
-            actions_BTD = actions_BTD + self.action_mlp(self.mlp_norm(actions_BTD), num_past)
-        return video_BTSD, actions_BTD, own
+            actions_BND = actions_BND + action_update
+            actions_BND = actions_BND + self.action_mlp(self.mlp_norm(actions_BND), num_past)
+        return video_BNSD, actions_BND, own

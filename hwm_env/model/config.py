@@ -1,21 +1,20 @@
-"""The one configuration of MaskedHWM; every preset is a `replace()` of another."""
+"""The one configuration of MaskedHWM; presets.py has the sizes that are in use."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.types import HISTORY_CLIPS
+from hwm_env.types import HISTORY_CLIPS, LATENTS_PER_CLIP
+
+MAX_FUTURE_CLIPS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedHWMConfig:
-    """Shape of a MaskedHWM.
+    """Shape of a MaskedHWM, and the design options that it is built with.
 
-    The design options that this model stands for: joint temporal attention at every grid position
-    (`patch`), the `clip_causal` mask, rotary positions by clip time, the three latents of a position
-    summed into one vector (`stacked`), action chunks embedded in order (`chunk`) and injected through
-    attention and adaptive layer norm (`adaln`), FSQ code vectors as token embedding (`code`) and one
-    softmax per FSQ digit (`factored`).
+    The defaults are those of the checkpoint that ships: whatever its config.json does not name is this.
     """
 
     num_layers: int = 6
@@ -26,26 +25,64 @@ class MaskedHWMConfig:
     """Channels of every stream (D)."""
     mlp_width: int = 640
     """Hidden channels of the MLPs."""
-    shared_layers_start: int = 0
-    """Layers below this index have weights of their own for past and for future; later ones share them."""
     grid_size: tuple[int, int] = (8, 8)
     """Rows and columns of the token grid (H, W)."""
     fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
-    """Levels of each FSQ digit of a token; their product is the codebook size (V)."""
+    """Levels of each FSQ digit of a token; their product is the codebook size (V). Tables and joint heads know tokens
+    by number only: for them, one digit of V levels says all."""
     num_past_clips: int = HISTORY_CLIPS
-    """Most past clips that the model looks at (T_p)."""
+    """Most past clips that the model looks at (T_p), 1..9."""
+    num_future_clips: int = MAX_FUTURE_CLIPS
+    """Most future clips that it predicts in one pass (T_f), 1..8."""
+    past_latents: int | None = None
+    """None: past and future are whole clips. 1 or 2: both lie in one clip, the past are its first latents and the
+    future the rest (the setting of arXiv 2506.01182 has 2)."""
+    shared_layers_start: int = 0
+    """Layers below this index have weights of their own for past and for future; later ones share them."""
+    share_mlps: bool = True
+    """Whether layers that share do so in the MLPs of the four streams too, or only in spatial attention and its MLP."""
     rope_base: float = 100.0
     """Base of the rotary angles, in space and in time."""
+    temporal_scope: Literal["patch", "pooled"] = "patch"
+    """Joint temporal attention at every grid position (actions take part in each, and are averaged back), or once on
+    video averaged over the grid, what it gathers being added to every position."""
+    temporal_mask: Literal["clip_causal", "bidirectional"] = "clip_causal"
+    """A clip's video and actions see all streams of earlier clips and of their own; or everything sees everything."""
+    temporal_positions: Literal["time", "concat"] = "time"
+    """Rotary positions by time, which video and actions of the same moment share; or by index in the concatenation
+    [v_p, v_f, a_p, a_f]."""
+    position_embedding: Literal["grid", "window"] = "grid"
+    """Learned vectors a grid position; or a grid position and a place in the window of past and future clips (with
+    one for the actions of each place too)."""
+    stream_type_embedding: bool = True
+    """A learned vector a stream, so that streams at the same time differ."""
+    latent_layout: Literal["stacked", "sequential"] = "stacked"
+    """A position's 3 latents are summed into one vector, with an output head each; or are 3 places in time."""
+    action_pooling: Literal["mean", "chunk"] = "chunk"
+    """Actions are embedded a frame at a time and averaged, or in their order, as one vector. They are those of a clip
+    (stacked) or those of a latent's 1, 8 or 8 frames (sequential)."""
+    action_injection: Literal["attention", "adaln"] = "adaln"
+    """Actions act only as tokens of joint temporal attention; or, in addition, are added to the video of the same
+    moment and scale and shift every norm on its way (adaptive layer norm), starting from no effect."""
+    token_embedding: Literal["table", "code"] = "code"
+    """One table a latent, or a projection of the FSQ digits' values and a flag for "masked"."""
+    codebook_head: Literal["joint", "factored"] = "factored"
+    """One softmax over the codebook, or one a digit, independent given the network's features."""
+    spatial_mlp: bool = False
+    """An MLP on video after spatial attention."""
 
     def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name where the numbers do not fit together."""
-        for field in ("num_layers", "num_heads", "width", "mlp_width", "num_past_clips"):
+        """Raises InvalidInputError naming the fields that do not fit together, and what to do."""
+        for field in ("num_layers", "num_heads", "width", "mlp_width"):
             if getattr(self, field) < 1:
                 raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
+        for field, limit in (("num_past_clips", HISTORY_CLIPS), ("num_future_clips", MAX_FUTURE_CLIPS)):
+            if not 1 <= getattr(self, field) <= limit:
+                raise InvalidInputError(f"{field} must lie in 1..{limit}, got {getattr(self, field)}")
         if self.width % self.num_heads or self.head_width % 4:
             raise InvalidInputError(
-                f"width / num_heads must be a multiple of 4 for 2D rotary positions, got "
-                f"{self.width} / {self.num_heads}; choose width = num_heads * 4 * n"
+                f"width / num_heads must be a multiple of 4 for 2D rotary positions, got width {self.width} and "
+                f"num_heads {self.num_heads}; choose width = num_heads * 4 * n"
             )
         if not 0 <= self.shared_layers_start <= self.num_layers:
             raise InvalidInputError(
@@ -55,6 +92,28 @@ class MaskedHWMConfig:
             raise InvalidInputError(f"grid_size must be (rows, columns), both at least 1, got {self.grid_size}")
         if not self.fsq_levels or min(self.fsq_levels) < 2:
             raise InvalidInputError(f"fsq_levels must be integers of at least 2, got {self.fsq_levels}")
+        for field, kind in get_type_hints(type(self)).items():
+            choices = get_args(kind)
+            if choices and isinstance(choices[0], str) and getattr(self, field) not in choices:
+                raise InvalidInputError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
+        if self.rope_base <= 1:
+            raise InvalidInputError(f"rope_base must be above 1, got {self.rope_base}")
+        if self.past_latents is not None:
+            self._check_past_latents(self.past_latents)
+
+    def _check_past_latents(self, past_latents: int) -> None:
+        if not 1 <= past_latents < LATENTS_PER_CLIP:
+            raise InvalidInputError(f"past_latents must be None, 1 or 2, got {past_latents}")
+        if self.latent_layout != "sequential":
+            raise InvalidInputError(
+                f"past_latents {past_latents} parts a clip in time, and latent_layout {self.latent_layout!r} has no "
+                "time within a clip; choose latent_layout='sequential' or past_latents=None"
+            )
+        if self.num_past_clips != 1 or self.num_future_clips != 1:
+            raise InvalidInputError(
+                f"past_latents {past_latents} puts past and future into one clip, got num_past_clips "
+                f"{self.num_past_clips} and num_future_clips {self.num_future_clips}; set both to 1"
+            )
 
     @property
     def head_width(self) -> int:
@@ -76,18 +135,17 @@ class MaskedHWMConfig:
         """The index that stands for "not known yet" in `v_f`: one past the last token."""
         return self.codebook_size
 
+    @property
+    def head_levels(self) -> tuple[int, ...]:
+        """Outcomes of each softmax that predicts a token."""
+        return self.fsq_levels if self.codebook_head == "factored" else (self.codebook_size,)
 
-EMBEDDED = MaskedHWMConfig()
-"""The model that ships with the package: trains on two CPU cores."""
+    @property
+    def steps_per_clip(self) -> int:
+        """Places in time that a clip takes in temporal attention."""
+        return LATENTS_PER_CLIP if self.latent_layout == "sequential" else 1
 
-TINY = replace(
-    EMBEDDED,
-    num_layers=2,
-    num_heads=2,
-    width=16,
-    mlp_width=32,
-    shared_layers_start=1,
-    grid_size=(2, 3),
-    fsq_levels=(4, 3),
-)
-"""For tests: shows every mechanism of the model and runs in milliseconds."""
+    @property
+    def future_latents(self) -> int:
+        """Latents of a predicted clip (L)."""
+        return LATENTS_PER_CLIP - (self.past_latents or 0)

@@ -1,4 +1,4 @@
-"""From tokens and action chunks to vectors."""
+"""From tokens and actions to vectors, one for each place in time (and grid position)."""
 
 from collections.abc import Sequence
 
@@ -6,55 +6,140 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.tokenizers.fsq import FSQ
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENTS_PER_CLIP
+
+EMBEDDING_STD = 0.02
+
+
+class TableEmbedding(nn.Module):
+    """One learned vector a token, from a table for each latent, whose last row stands for "masked"."""
+
+    def __init__(self, codebook_size: int, width: int, *, sequential: bool) -> None:
+        super().__init__()
+        self.sequential = sequential
+        self.tables = nn.ModuleList(nn.Embedding(codebook_size + 1, width) for _ in range(LATENTS_PER_CLIP))
+
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Starts so that the sum over the latents has a deviation of 0.02; the mask's row by Xavier's rule."""
+        for table in self.parameters():
+            nn.init.normal_(table, std=EMBEDDING_STD / LATENTS_PER_CLIP**0.5, generator=generator)
+            nn.init.xavier_normal_(table.data[-1:], generator=generator)
+
+    def forward(self, tokens_BTLHW: Tensor) -> Tensor:
+        """Tokens int [B, T, 3, H, W], V standing for "masked", to vectors [B, N, S, D]."""
+        flat = rearrange(tokens_BTLHW, "b t l h w -> l b t (h w)")
+        vectors = [table(tokens) for table, tokens in zip(self.tables, flat, strict=True)]
+        if self.sequential:
+            return torch.stack(vectors, dim=2).flatten(1, 2)
+        return torch.stack(vectors).sum(dim=0)
 
 
 class CodeEmbedding(nn.Module):
-    """Embeds the three latents of each grid position into one vector.
+    """Embeds tokens by what they mean.
 
     A token enters as its FSQ code vector (ordered digits in [-1, 1]) and a flag that says "masked"; so codes that
-    decode to similar pictures start out with similar vectors, and no table of V rows has to be learned.
+    decode to similar pictures start out with similar vectors, and no table of V rows has to be learned. Each latent has
+    columns of its own in the projection.
     """
 
-    def __init__(self, fsq_levels: Sequence[int], width: int) -> None:
+    def __init__(self, fsq_levels: Sequence[int], width: int, *, sequential: bool) -> None:
         super().__init__()
+        self.sequential = sequential
         self.fsq = FSQ(tuple(fsq_levels))
         self.project = nn.Linear(LATENTS_PER_CLIP * (len(fsq_levels) + 1), width)
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, tokens_BTLHW: Tensor) -> Tensor:
-        """Tokens int [B, T, 3, H, W], V standing for "masked", to vectors [B, T, S, D]."""
+        """Tokens int [B, T, 3, H, W], V standing for "masked", to vectors [B, N, S, D]."""
         masked = tokens_BTLHW == self.fsq.codebook_size
         digits = self.fsq.codes_to_digits(tokens_BTLHW.masked_fill(masked, 0))
         values = self.fsq.digits_to_values(digits) * ~masked[..., None]
         features = torch.cat([values, masked[..., None].to(values.dtype)], dim=-1)
-        x = self.project(rearrange(features, "b t l h w c -> b t (h w) (l c)").to(self.project.weight.dtype))
+        if self.sequential:
+            own_columns = torch.eye(LATENTS_PER_CLIP, device=features.device)
+            columns = rearrange(
+                torch.einsum("btlhwc,lk->btlhwkc", features, own_columns), "b t l h w k c -> b (t l) (h w) (k c)"
+            )
+        else:
+            columns = rearrange(features, "b t l h w c -> b t (h w) (l c)")
+        x = self.project(columns.to(self.project.weight.dtype))
         embedded: Tensor = x + self.mlp(self.norm(x))
         return embedded
 
 
-class ChunkEmbedding(nn.Module):
-    """Embeds the 17 x 25 numbers of an action chunk, in their order, into one vector.
+class ActionEmbedding(nn.Module):
+    """Embeds the actions of each place in time into one vector.
 
-    Takes physical units; the statistics that normalise them are part of the weights.
+    Takes physical units; the statistics that normalise them are part of the weights. Places are clips of 17 frames, or
+    latents of 1, 8 and 8 frames.
     """
 
     action_mean: Tensor
     action_std: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__()
+        self.sequential = config.latent_layout == "sequential"
         self.register_buffer("action_mean", torch.zeros(ACTION_DIM))
         self.register_buffer("action_std", torch.ones(ACTION_DIM))
+
+    def embed(self, chunks_BTFA: Tensor) -> Tensor:
+        """Embeds normalised chunks [B, T, 17, 25]: [B, T, places, D]."""
+        raise NotImplementedError
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Actions float [B, 17 * T, 25] to vectors [B, N, D]."""
+        normalised = (actions - self.action_mean) / self.action_std
+        normalised = normalised.to(next(self.parameters()).dtype)
+        return self.embed(rearrange(normalised, "b (t f) a -> b t f a", f=FRAMES_PER_CLIP)).flatten(1, 2)
+
+
+class MeanActionEmbedding(ActionEmbedding):
+    """Embeds each frame's action and averages over the frames of a place: their order is lost."""
+
+    def __init__(self, config: MaskedHWMConfig) -> None:
+        super().__init__(config)
+        self.mlp = nn.Sequential(nn.Linear(ACTION_DIM, config.width), nn.GELU(), nn.Linear(config.width, config.width))
+
+    def embed(self, chunks_BTFA: Tensor) -> Tensor:
+        """Embeds normalised chunks [B, T, 17, 25]: [B, T, places, D]."""
+        frames = self.mlp(chunks_BTFA)
+        lengths = list(FRAMES_PER_LATENT) if self.sequential else [FRAMES_PER_CLIP]
+        return torch.stack([part.mean(dim=2) for part in frames.split(lengths, dim=2)], dim=2)
+
+
+class ChunkActionEmbedding(ActionEmbedding):
+    """Embeds the numbers of a place's frames, in their order; each latent has columns of its own in the projection."""
+
+    def __init__(self, config: MaskedHWMConfig) -> None:
+        super().__init__(config)
+        width = config.width
         self.mlp = nn.Sequential(
             nn.Linear(FRAMES_PER_CLIP * ACTION_DIM, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
 
-    def forward(self, actions: Tensor) -> Tensor:
-        """Actions float [B, 17 * T, 25] to vectors [B, T, D]."""
-        normalised = (actions - self.action_mean) / self.action_std
-        chunks = rearrange(normalised, "b (t f) a -> b t (f a)", f=FRAMES_PER_CLIP)
-        embedded: Tensor = self.mlp(chunks)
+    def embed(self, chunks_BTFA: Tensor) -> Tensor:
+        """Embeds normalised chunks [B, T, 17, 25]: [B, T, places, D]."""
+        places = chunks_BTFA.unsqueeze(2)
+        if self.sequential:
+            latents = torch.arange(LATENTS_PER_CLIP, device=chunks_BTFA.device)
+            latent_of_frame = latents.repeat_interleave(torch.tensor(FRAMES_PER_LATENT, device=latents.device))
+            places = places * (latent_of_frame == latents[:, None])[:, :, None]
+        embedded: Tensor = self.mlp(places.flatten(3))
         return embedded
+
+
+def token_embedding(config: MaskedHWMConfig) -> TableEmbedding | CodeEmbedding:
+    """The token embedding that a configuration asks for."""
+    sequential = config.latent_layout == "sequential"
+    if config.token_embedding == "table":
+        return TableEmbedding(config.codebook_size, config.width, sequential=sequential)
+    return CodeEmbedding(config.fsq_levels, config.width, sequential=sequential)
+
+
+def action_embedding(config: MaskedHWMConfig) -> ActionEmbedding:
+    """The action embedding that a configuration asks for."""
+    return MeanActionEmbedding(config) if config.action_pooling == "mean" else ChunkActionEmbedding(config)

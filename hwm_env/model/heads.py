@@ -1,46 +1,73 @@
-"""Factored codebook head: one small softmax per FSQ digit."""
-
-from collections.abc import Sequence
+"""Codebook heads: a token's probability as the product of one or more softmaxes."""
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.tokenizers.fsq import FSQ
-from hwm_env.types import LATENTS_PER_CLIP
 
 
-class FactoredHead(nn.Module):
-    """Predicts each digit of each latent's token by itself: sum(levels) outputs in place of prod(levels)."""
+class CodebookHead(nn.Module):
+    """Predicts tokens by groups of outcomes ("levels"), each latent with rows of its own in the projection.
 
-    def __init__(self, fsq_levels: Sequence[int], width: int, grid_size: tuple[int, int]) -> None:
+    `factored`: a softmax for each digit of a token, sum(levels) outputs in place of prod(levels). `joint`: a single
+    softmax over the codebook, one digit of V levels.
+    """
+
+    def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__()
-        self.fsq = FSQ(tuple(fsq_levels))
-        self.levels = tuple(fsq_levels)
-        self.rows = grid_size[0]
-        self.project = nn.Linear(width, LATENTS_PER_CLIP * sum(self.levels))
+        self.levels = config.head_levels
+        self.fsq = FSQ(self.levels)
+        self.rows = config.grid_size[0]
+        self.num_latents = config.future_latents
+        self.project = nn.Linear(config.width, self.num_latents * sum(self.levels))
 
-    def forward(self, x_BTSD: Tensor) -> Tensor:
-        """Vectors [B, T, S, D] to digit logits [B, T, 3, H, W, sum(levels)], digit after digit."""
-        logits: Tensor = self.project(x_BTSD)
-        return rearrange(logits, "b t (h w) (l n) -> b t l h w n", h=self.rows, l=LATENTS_PER_CLIP)
+    def initialise(self, generator: torch.Generator | None) -> None:
+        """Starts a joint head by Xavier's rule, near uniform; the digits' small ones start like any linear layer."""
+        if len(self.levels) == 1:
+            for rows in self.project.weight.data.chunk(self.num_latents):
+                nn.init.xavier_normal_(rows, generator=generator)
+
+    def forward(self, x_BTLSD: Tensor) -> Tensor:
+        """Vectors [B, T, L, S, D], or [B, T, 1, S, D] that all latents share, to digit logits [B, T, L, H, W, n]."""
+        if x_BTLSD.shape[2] == 1:
+            logits: Tensor = rearrange(self.project(x_BTLSD), "b t 1 s (l n) -> b t l s n", l=self.num_latents)
+        else:
+            logits = torch.stack([self.logits(x, index) for index, x in enumerate(x_BTLSD.unbind(2))], dim=2)
+        arranged: Tensor = rearrange(logits, "b t l (h w) n -> b t l h w n", h=self.rows)
+        return arranged
+
+    def logits(self, x_D: Tensor, latent: int) -> Tensor:
+        """Vectors [..., D] of one latent (counted from the first that is predicted) to digit logits [..., n]."""
+        weight, bias = self.rows_of(latent)
+        return linear(x_D, weight, bias)
+
+    def rows_of(self, latent: int) -> tuple[Tensor, Tensor]:
+        """One latent's part of the projection: weight [n, D] and bias [n]."""
+        size = sum(self.levels)
+        rows = slice(latent * size, (latent + 1) * size)
+        return self.project.weight[rows], self.project.bias[rows]
 
     def split(self, digit_logits: Tensor) -> tuple[Tensor, ...]:
-        """Digit logits [..., sum(levels)] to one tensor [..., level] a digit."""
+        """Digit logits [..., n] to one tensor [..., level] a digit."""
         return torch.split(digit_logits, list(self.levels), dim=-1)
 
     def joint(self, digit_logits: Tensor) -> Tensor:
-        """Log-probabilities over the whole codebook: [..., sum(levels)] to [..., V].
+        """Logits over the whole codebook: [..., n] to [..., V]; those of several digits are normalised.
 
         The digits are independent given the network's features, so a token's log-probability is the sum of its digits'.
         """
+        if len(self.levels) == 1:
+            return digit_logits
         tokens = torch.arange(self.fsq.codebook_size, device=digit_logits.device)
         digits = self.fsq.codes_to_digits(tokens)
         parts = [part.log_softmax(dim=-1)[..., digits[:, i]] for i, part in enumerate(self.split(digit_logits))]
         return torch.stack(parts).sum(dim=0)
 
     def cross_entropy(self, digit_logits: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of tokens [...] under digit logits [..., sum(levels)]: float [...], nats a token."""
+        """Negative log-likelihood of tokens [...] under digit logits [..., n]: float [...], nats a token."""
         digits = self.fsq.codes_to_digits(tokens)
         chosen = [
             part.float().log_softmax(dim=-1).gather(-1, digits[..., i : i + 1])

@@ -3,31 +3,62 @@
 After "Humanoid World Models" (arXiv 2506.01182), with the options that MaskedHWMConfig names.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.attention import KeyValues, Rotation
-from hwm_env.model.block import Block
+from hwm_env.model.attention import KeyValues, Rotations
+from hwm_env.model.block import Block, ScalesShifts
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.embedding import ChunkEmbedding, CodeEmbedding
-from hwm_env.model.heads import FactoredHead
+from hwm_env.model.embedding import EMBEDDING_STD, TableEmbedding, action_embedding, token_embedding
+from hwm_env.model.heads import CodebookHead
 from hwm_env.model.linear import initialise
-from hwm_env.model.masking import clip_causal_visibility
+from hwm_env.model.masking import clip_causal_visibility, history_visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
+from hwm_env.model.timeline import Timeline, timeline_of_clips, timeline_within_clip
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENTS_PER_CLIP
 
-EMBEDDING_STD = 0.02
+ROWS_AT_ONCE = 1024
+"""Vectors of past video that are encoded at once: enough to keep a processor busy, few enough for its caches."""
 
 
 class History(NamedTuple):
-    """What the future needs of the past: each layer's keys and values, and how many clips they stand for."""
+    """What the next clip needs of the past: keys and values, which under the clip-causal mask no future can change."""
 
-    layers: tuple[KeyValues, ...]
-    num_clips: int
+    clips: tuple[KeyValues, ...]
+    """Past clips, oldest first, with an axis for the layers before the others. Histories that follow one another
+    share them."""
+    next_time: Tensor
+    """int [B]: clip time of the clip that follows."""
+
+    def select(self, worlds: Tensor) -> "History":
+        """The history of these worlds of the batch, int [n]."""
+        clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
+        return History(clips, self.next_time[worlds])
+
+    def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
+        """The clips' keys and values in one layer."""
+        return tuple(KeyValues(*(field[layer] for field in clip)) for clip in self.clips)
+
+
+class Setting(NamedTuple):
+    """All that a pass needs but the video's tokens: the K passes of decoding a clip have it in common."""
+
+    video_offset: Tensor
+    """Added to token vectors, [B, N, S, D] or with axes of size 1."""
+    actions: Tensor
+    """Action vectors [B, N, D]."""
+    scales_shifts: tuple[ScalesShifts | None, ...]
+    """What the actions do to the norms of each block."""
+    rotations: Rotations
+    visible: Tensor | None
+    num_past: int
+    past: tuple[tuple[KeyValues, ...], ...]
+    """For each layer, keys and values of clips that came before, oldest first."""
 
 
 class MaskedHWM(nn.Module):
@@ -42,25 +73,35 @@ class MaskedHWM(nn.Module):
     def __init__(self, config: MaskedHWMConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.tokens = CodeEmbedding(config.fsq_levels, config.width)
-        self.actions = ChunkEmbedding(config.width)
-        self.positions = nn.Parameter(torch.empty(config.num_positions, config.width))
-        self.streams = nn.Parameter(torch.empty(4, config.width))
+        self.tokens = token_embedding(config)
+        self.actions = action_embedding(config)
+        self.positions = nn.Parameter(torch.empty(*_position_shape(config), config.width))
+        if config.position_embedding == "window":
+            self.action_positions = nn.Parameter(torch.empty(_num_slots(config), config.width))
+        if config.stream_type_embedding:
+            self.streams = nn.Parameter(torch.empty(4, config.width))
         self.blocks = nn.ModuleList(
             Block(config, shared=layer >= config.shared_layers_start, last=layer == config.num_layers - 1)
             for layer in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.head = FactoredHead(config.fsq_levels, config.width, config.grid_size)
+        self.head = CodebookHead(config)
         cos, sin = rotation(spatial_angles(*config.grid_size, config.head_width, config.rope_base))
         self.register_buffer("rotation_cos", cos, persistent=False)
         self.register_buffer("rotation_sin", sin, persistent=False)
         initialise(self, generator)
-        nn.init.normal_(self.positions, std=EMBEDDING_STD, generator=generator)
-        nn.init.normal_(self.streams, std=EMBEDDING_STD, generator=generator)
+        for name, parameter in self.named_parameters(recurse=False):
+            assert name in ("positions", "action_positions", "streams"), name
+            nn.init.normal_(parameter, std=EMBEDDING_STD, generator=generator)
+        if isinstance(self.tokens, TableEmbedding):
+            self.tokens.initialise(generator)
+        self.head.initialise(generator)
 
     def forward(self, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor) -> Tensor:
-        """Log-probabilities of the future video's tokens, in one pass over all clips.
+        """Logits of the future video's tokens, in one pass over all clips.
+
+        With `past_latents` = n, past and future are parts of one clip: the shapes below with T = 1, the past with n
+        latents and their 1 or 9 frames of actions, the future with the rest.
 
         Args:
             v_p: past tokens, int [B, 3, T_p, H, W].
@@ -69,7 +110,7 @@ class MaskedHWM(nn.Module):
             a_f: future actions, float [B, 17 * T_f, 25].
 
         Returns:
-            float [3, B, T_f, H, W, V], normalised over V.
+            float [3, B, T_f, H, W, V]; log-probabilities where `codebook_head` is "factored".
 
         Raises:
             InvalidInputError: a shape does not fit the others or the configuration.
@@ -101,85 +142,261 @@ class MaskedHWM(nn.Module):
             parallel_targets: each future clip is a target of its own (see `clip_causal_visibility`).
 
         Returns:
-            float [B, T_f, 3, H, W, sum(levels)].
+            float [B, T_f, 3, H, W, n], n outputs a token (the sum of `config.head_levels`).
+
+        Raises:
+            InvalidInputError: parallel targets, and the configuration lets the past see the future.
         """
         num_past = past_BTLHW.shape[1]
-        past_times = torch.arange(num_past, device=past_BTLHW.device)
-        visible = clip_causal_visibility(past_times, future_times, parallel_targets=parallel_targets)
-        tokens = torch.cat([past_BTLHW, future_BTLHW], dim=1)
-        actions = torch.cat([a_p, a_f], dim=1)
-        features, _ = self._run(
-            tokens, self.actions(actions), num_past, torch.cat([past_times, future_times]), visible, None
-        )
-        digit_logits: Tensor = self.head(self.norm(features[:, num_past:]))
+        setting = self.prepare(num_past, a_p, a_f, future_times, parallel_targets=parallel_targets)
+        digit_logits: Tensor = self.head(self.future_features(setting, past_BTLHW, future_BTLHW))
         return digit_logits
 
+    def prepare(
+        self, num_past: int, a_p: Tensor, a_f: Tensor, future_times: Tensor, *, parallel_targets: bool
+    ) -> Setting:
+        """All that predicting future clips in one pass over all clips needs but tokens; see `predict`."""
+        config = self.config
+        if config.past_latents is None:
+            line = timeline_of_clips(config, num_past, future_times)
+        else:
+            line = timeline_within_clip(config, future_times.device)
+        return self._setting(self.actions(torch.cat([a_p, a_f], dim=1)), line, self._visible(line, parallel_targets))
+
+    def future_features(self, setting: Setting, past_BTLHW: Tensor, future_BTLHW: Tensor) -> Tensor:
+        """What the head reads the future's tokens from.
+
+        Args:
+            setting: from `prepare`.
+            past_BTLHW: past tokens, int [B, T_p, 3, H, W].
+            future_BTLHW: future tokens, int [B, T_f, 3, H, W].
+
+        Returns:
+            float [B, T_f, L, S, D], L being 1 if a position's latents share it.
+        """
+        along = 1 if self.config.past_latents is None else 2
+        features = self._run(setting, torch.cat([past_BTLHW, future_BTLHW], dim=along))
+        future = self.norm(features[:, setting.num_past :])
+        by_clip: Tensor = rearrange(future, "b (t l) s d -> b t l s d", t=future_BTLHW.shape[1])
+        return by_clip
+
     def encode_history(self, past_BTLHW: Tensor, a_p: Tensor) -> History:
-        """Keys and values of the past, which under the clip-causal mask no future clip can change.
+        """Encodes the past once for many predictions: each clip sees all of the given clips up to itself.
 
         Args:
             past_BTLHW: past tokens, int [B, T_p, 3, H, W].
             a_p: past actions, float [B, 17 * T_p, 25].
+
+        Raises:
+            InvalidInputError: the past of this model depends on the future.
         """
-        num_past = past_BTLHW.shape[1]
-        times = torch.arange(num_past, device=past_BTLHW.device)
-        visible = clip_causal_visibility(times, times[:0], parallel_targets=False)
-        _, layers = self._run(past_BTLHW, self.actions(a_p), num_past, times, visible, None)
-        return History(tuple(layers), num_past)
+        self._check_history()
+        batch, num_past = past_BTLHW.shape[:2]
+        steps = self.config.steps_per_clip
+        line = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=past_BTLHW.device))
+        history = History((), torch.full((batch,), num_past, device=past_BTLHW.device))
+        at_once = max(1, ROWS_AT_ONCE // (batch * self.config.num_positions))
+        chunks = rearrange(a_p, "b (t f) a -> b t f a", f=FRAMES_PER_CLIP)
+        for start in range(0, num_past, at_once):
+            stop = min(start + at_once, num_past)
+            places = line.span(start * steps, stop * steps)
+            visible = history_visibility(places.clips, line.clips[: stop * steps])
+            clips = self._encode(past_BTLHW[:, start:stop], chunks[:, start:stop], places, visible, history)
+            history = history._replace(clips=history.clips + clips)
+        return history
 
-    def embed_actions(self, a_f: Tensor) -> Tensor:
-        """Embeds action chunks [B, 17 * T, 25] once for many decoding steps: [B, T, D]."""
-        embedded: Tensor = self.actions(a_f)
-        return embedded
+    def append_clip(self, history: History, clip_BLHW: Tensor, chunk_BFA: Tensor) -> History:
+        """The history after one more clip, which is encoded as it sees the clips that remain; nothing else changes.
 
-    def predict_next(self, history: History, next_BLHW: Tensor, action_embedding_BTD: Tensor) -> Tensor:
-        """Digit logits of the clip that follows the history: the same function as `predict` with one future clip.
+        A full history drops its oldest clip first. So each clip was encoded when it was the newest, and has seen the
+        `num_past_clips` - 1 clips before it; the clips of `encode_history` have seen fewer.
 
         Args:
-            history: from `encode_history`.
+            history: from `encode_history` or this.
+            clip_BLHW: tokens of the clip, int [B, 3, H, W].
+            chunk_BFA: its actions, float [B, 17, 25].
+
+        Raises:
+            InvalidInputError: the model's positions are bound to a fixed window.
+        """
+        self._check_appending()
+        surplus = max(0, len(history.clips) + 1 - self.config.num_past_clips)
+        kept = history._replace(clips=history.clips[surplus:])
+        line = self._next_places(kept)._replace(num_past=self.config.steps_per_clip)
+        clips = self._encode(clip_BLHW.unsqueeze(1), chunk_BFA.unsqueeze(1), line, None, kept)
+        return History(kept.clips + clips, history.next_time + 1)
+
+    def prepare_next(self, history: History, chunk_BFA: Tensor) -> Setting:
+        """All that predicting the clip after the history needs but its tokens.
+
+        Args:
+            history: from `encode_history` or `append_clip`.
+            chunk_BFA: the clip's actions, float [B, 17, 25].
+        """
+        return self._setting(self.actions(chunk_BFA), self._next_places(history), None, history)
+
+    def next_features(self, setting: Setting, next_BLHW: Tensor) -> Tensor:
+        """What the head reads the next clip's tokens from: `future_features` with one future clip.
+
+        Args:
+            setting: from `prepare_next`.
             next_BLHW: tokens of the next clip, int [B, 3, H, W], `config.mask_token` where unknown.
-            action_embedding_BTD: from `embed_actions`, [B, 1, D].
 
         Returns:
-            float [B, 3, H, W, sum(levels)].
+            float [B, L, S, D], L being 1 if a position's latents share it.
         """
-        time = torch.tensor([history.num_clips], device=next_BLHW.device)
-        features, _ = self._run(next_BLHW.unsqueeze(1), action_embedding_BTD, 0, time, None, history)
-        digit_logits: Tensor = self.head(self.norm(features)).squeeze(1)
-        return digit_logits
+        features = self._run(setting, next_BLHW.unsqueeze(1))
+        normalised: Tensor = self.norm(features)
+        return normalised
+
+    def _encode(
+        self, clips_BTLHW: Tensor, chunks_BTFA: Tensor, line: Timeline, visible: Tensor | None, history: History
+    ) -> tuple[KeyValues, ...]:
+        """Keys and values of clips that follow the history's."""
+        config = self.config
+        clips: list[KeyValues] = []
+
+        def keep(layer: int, own: KeyValues) -> None:
+            parts = own.split(config.steps_per_clip)
+            if not clips:
+                clips.extend(
+                    KeyValues(*(field.new_empty(config.num_layers, *field.shape) for field in part)) for part in parts
+                )
+            for clip, part in zip(clips, parts, strict=True):
+                for whole, field in zip(clip, part, strict=True):
+                    whole[layer] = field
+
+        setting = self._setting(self.actions(chunks_BTFA.flatten(1, 2)), line, visible, history)
+        self._run(setting, clips_BTLHW, keep)
+        return tuple(clips)
+
+    def _next_places(self, history: History) -> Timeline:
+        """The timeline of the clip that follows the history, whose worlds may differ in age."""
+        steps, num_past = self.config.steps_per_clip, len(history.clips)
+        device = history.next_time.device
+        line = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=device))
+        line = line.span(num_past * steps, (num_past + 1) * steps)
+        elapsed = (history.next_time - num_past)[:, None] * steps
+        return line._replace(
+            video_positions=line.video_positions + elapsed, action_positions=line.action_positions + elapsed
+        )
+
+    def _setting(
+        self, condition_BND: Tensor, line: Timeline, visible: Tensor | None, history: History | None = None
+    ) -> Setting:
+        config = self.config
+        offset, acting = self._position_vectors(line.slots), condition_BND
+        if config.position_embedding == "window":
+            acting = acting + self.action_positions[line.slots]
+        added = torch.zeros_like(condition_BND[:1]) if config.action_injection == "attention" else condition_BND
+        if config.stream_type_embedding:
+            is_future = (torch.arange(len(line.clips), device=line.clips.device) >= line.num_past).long()
+            added, acting = added + self.streams[is_future], acting + self.streams[2 + is_future]
+        rotations = [
+            rotation(temporal_angles(positions, config.head_width, config.rope_base).unsqueeze(-3))
+            for positions in (line.video_positions, line.action_positions)
+        ]
+        over_grid = (rotations[0][0].unsqueeze(-4), rotations[0][1].unsqueeze(-4))
+        past = [() if history is None else history.of_layer(layer) for layer in range(config.num_layers)]
+        return Setting(
+            offset + added.unsqueeze(2),
+            acting,
+            tuple(block.scales_shifts(condition_BND) for block in cast(Iterable[Block], self.blocks)),
+            Rotations((self.rotation_cos, self.rotation_sin), over_grid, rotations[1]),
+            visible,
+            line.num_past,
+            tuple(past),
+        )
 
     def _run(
-        self,
-        tokens_BTLHW: Tensor,
-        condition_BTD: Tensor,
-        num_past: int,
-        times_T: Tensor,
-        visible: Tensor | None,
-        history: History | None,
-    ) -> tuple[Tensor, list[KeyValues]]:
-        """Runs all blocks: video features [B, T, S, D] and each layer's keys and values."""
+        self, setting: Setting, tokens_BTLHW: Tensor, keep: Callable[[int, KeyValues], None] | None = None
+    ) -> Tensor:
+        """Runs all blocks: video features [B, N, S, D]. `keep` is given each layer's keys and values."""
+        video: Tensor = self.tokens(tokens_BTLHW) + setting.video_offset
+        acting = setting.actions
+        for layer, (block, scales_shifts, past) in enumerate(
+            zip(self.blocks, setting.scales_shifts, setting.past, strict=True)
+        ):
+            # Compiled blocks are for decoding: the past grows clip by clip, and each length would be compiled anew.
+            run = block if keep is None else block.forward
+            video, acting, own = run(
+                video, acting, scales_shifts, setting.num_past, setting.rotations, setting.visible, past
+            )
+            if keep is not None:
+                keep(layer, own)
+        return video
+
+    def _position_vectors(self, slots: Tensor) -> Tensor:
+        """Learned position vectors, [N, S, D] or [S, D]."""
+        if self.config.position_embedding == "window":
+            return self.positions[slots]
+        return self.positions[slots % LATENTS_PER_CLIP] if self.positions.ndim == 3 else self.positions
+
+    def _visible(self, line: Timeline, parallel_targets: bool) -> Tensor | None:
         config = self.config
-        is_future = (torch.arange(len(times_T), device=times_T.device) >= num_past).long()
-        video = self.tokens(tokens_BTLHW) + self.positions + (condition_BTD + self.streams[is_future]).unsqueeze(2)
-        acting = condition_BTD + self.streams[2 + is_future]
-        rotation_S: Rotation = (self.rotation_cos, self.rotation_sin)
-        rotation_T = rotation(temporal_angles(times_T, config.head_width, config.rope_base))
-        layers = []
-        for index, block in enumerate(self.blocks):
-            past = None if history is None else history.layers[index]
-            video, acting, own = block(video, acting, condition_BTD, num_past, rotation_S, rotation_T, visible, past)
-            layers.append(own)
-        return video, layers
+        # In a fixed window, a target's place in it changes with the number of clips before it.
+        if parallel_targets and (config.temporal_mask, config.temporal_positions, config.position_embedding) != (
+            "clip_causal",
+            "time",
+            "grid",
+        ):
+            raise InvalidInputError(
+                "parallel targets need temporal_mask 'clip_causal', temporal_positions 'time' and position_embedding "
+                f"'grid', got {config.temporal_mask!r}, {config.temporal_positions!r} and "
+                f"{config.position_embedding!r}; predict with parallel_targets=False"
+            )
+        if config.temporal_mask == "bidirectional":
+            return None
+        past, future = line.clips[: line.num_past], line.clips[line.num_past :]
+        return clip_causal_visibility(past, future, parallel_targets=parallel_targets)
+
+    def _check_history(self) -> None:
+        config = self.config
+        if config.temporal_mask == "bidirectional" or config.past_latents is not None:
+            raise InvalidInputError(
+                "a history that is encoded once needs temporal_mask 'clip_causal' and past_latents None, got "
+                f"{config.temporal_mask!r} and {config.past_latents}; use future_features, which takes past and future"
+            )
+
+    def _check_appending(self) -> None:
+        config = self.config
+        if config.temporal_positions == "concat" or config.position_embedding == "window":
+            raise InvalidInputError(
+                "appending to a history needs temporal_positions 'time' and position_embedding 'grid', got "
+                f"{config.temporal_positions!r} and {config.position_embedding!r}: there a clip's place in the window "
+                "changes what it was encoded to; encode the whole history anew"
+            )
 
     def _check(self, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor) -> None:
         config = self.config
-        batch = len(v_p)
-        for name, video, actions in (("past", v_p, a_p), ("future", v_f, a_f)):
-            expected = (batch, LATENTS_PER_CLIP, video.shape[2] if video.ndim == 5 else "T", *config.grid_size)
+        past_latents = LATENTS_PER_CLIP if config.past_latents is None else config.past_latents
+        first_frame = 0 if config.past_latents is None else sum(FRAMES_PER_LATENT[: config.past_latents])
+        for name, video, actions, latents, frames, limit in (
+            ("past", v_p, a_p, past_latents, first_frame or FRAMES_PER_CLIP, config.num_past_clips),
+            ("future", v_f, a_f, config.future_latents, FRAMES_PER_CLIP - first_frame, config.num_future_clips),
+        ):
+            expected = (len(v_p), latents, video.shape[2] if video.ndim == 5 else "T", *config.grid_size)
             if tuple(video.shape) != expected:
                 raise InvalidInputError(f"{name} video must have shape {expected}, got {tuple(video.shape)}")
-            wanted = (batch, FRAMES_PER_CLIP * video.shape[2], ACTION_DIM)
+            wanted = (len(v_p), frames * video.shape[2], ACTION_DIM)
             if tuple(actions.shape) != wanted:
                 raise InvalidInputError(f"{name} actions must have shape {wanted}, got {tuple(actions.shape)}")
-        if not 1 <= v_p.shape[2] <= config.num_past_clips:
-            raise InvalidInputError(f"the past must have 1 to {config.num_past_clips} clips, got {v_p.shape[2]}")
+            if not 1 <= video.shape[2] <= limit:
+                raise InvalidInputError(
+                    f"the {name} must have 1 to {limit} clips (num_{name}_clips), got {video.shape[2]}; leave out "
+                    f"{'the oldest' if name == 'past' else 'the last'} ones"
+                )
+
+
+def _num_slots(config: MaskedHWMConfig) -> int:
+    """Places of the window of past and future clips."""
+    if config.past_latents is not None:
+        return LATENTS_PER_CLIP
+    return (config.num_past_clips + config.num_future_clips) * config.steps_per_clip
+
+
+def _position_shape(config: MaskedHWMConfig) -> tuple[int, ...]:
+    """Learned positions: of the grid, or of the grid at each place."""
+    if config.position_embedding == "window":
+        return (_num_slots(config), config.num_positions)
+    return (config.num_positions,) if config.latent_layout == "stacked" else (LATENTS_PER_CLIP, config.num_positions)

@@ -14,8 +14,8 @@ def clip_causal_visibility(past_times: Tensor, future_times: Tensor, *, parallel
     actions and never see one.
 
     Args:
-        past_times: int [P], clip times of the clean past.
-        future_times: int [F], clip times of the masked clips.
+        past_times: int [P], clip times of the clean past's places in time.
+        future_times: int [F], clip times of the masked ones.
         parallel_targets: each masked clip is a target of its own, seeing the clean clips before it and itself, but
             no other masked clip. Otherwise masked clips also see the masked clips before them.
 
@@ -37,6 +37,11 @@ def clip_causal_visibility(past_times: Tensor, future_times: Tensor, *, parallel
         ]
     )
     return clips.repeat(2, 2)
+
+
+def history_visibility(query_times: Tensor, key_times: Tensor) -> Tensor:
+    """The same rule among clean clips: bool [2Q, 2K], queries by keys, both as [video, actions]."""
+    return (query_times[:, None] >= key_times[None, :]).repeat(2, 2)
 
 
 def corrupt(tokens: Tensor, codebook_size: int, max_rate: float, generator: torch.Generator) -> Tensor:

@@ -7,24 +7,27 @@ cheaper than adjacent pairs. Weights made for adjacent pairs serve after a permu
 import torch
 from torch import Tensor
 
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and sine of the angles by which channel pairs turn."""
+
 
 def axial_angles(positions: Tensor, num_pairs: int, base: float) -> Tensor:
     """Angles by which each channel pair turns.
 
     Args:
-        positions: float [N].
+        positions: number [..., N].
         num_pairs: channel pairs that this axis turns.
         base: pair i turns by position / base^(i / num_pairs).
 
     Returns:
-        float32 [N, num_pairs], radians.
+        float32 [..., N, num_pairs], radians.
     """
     exponents = torch.arange(num_pairs, device=positions.device, dtype=torch.float32) / num_pairs
-    return positions.float()[:, None] * base**-exponents
+    return positions.float()[..., None] * base**-exponents
 
 
 def temporal_angles(times: Tensor, head_width: int, base: float) -> Tensor:
-    """Angles for clip times [T]: float32 [T, head_width / 2]."""
+    """Angles for places in time [..., N]: float32 [..., N, head_width / 2]."""
     return axial_angles(times, head_width // 2, base)
 
 
@@ -40,12 +43,12 @@ def spatial_angles(rows: int, columns: int, head_width: int, base: float) -> Ten
     )
 
 
-def rotation(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of angles [N, pairs]."""
+def rotation(angles: Tensor) -> Rotation:
+    """Cosine and sine of angles [..., N, pairs]."""
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, cos_sin: Rotation) -> Tensor:
     """Turns the channel pairs of x [..., N, 2 * pairs] by the angles behind `cos_sin` (see `rotation`)."""
     cos, sin = (part.to(x.dtype) for part in cos_sin)
     first, second = x.chunk(2, dim=-1)

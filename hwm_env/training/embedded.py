@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
-from hwm_env.model.config import EMBEDDED
+from hwm_env.model.presets import EMBEDDED
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.assemble import assemble, with_readout
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout

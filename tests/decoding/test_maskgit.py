@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwm_env.decoding.config import DecodingConfig
-from hwm_env.decoding.maskgit import decode_clip, masked_counts, sample_tokens
+from hwm_env.decoding.config import DecodingConfig, Order
+from hwm_env.decoding.halton import halton_order
+from hwm_env.decoding.maskgit import decode_clip, masked_counts
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.heads import FactoredHead
+from hwm_env.model.heads import CodebookHead
+from tests.decoding.heads import as_features, transparent_head
 
 LEVELS = (4, 3)
 GRID = (2, 3)
@@ -22,9 +23,9 @@ NUM_TOKENS = math.prod(SHAPE[1:])
 MASK = math.prod(LEVELS)
 
 
-@pytest.fixture
-def head() -> FactoredHead:
-    return FactoredHead(LEVELS, 8, GRID)
+@pytest.fixture(params=["factored", "joint"])
+def head(request: pytest.FixtureRequest) -> CodebookHead:
+    return transparent_head(LEVELS, GRID, request.param)
 
 
 def uniforms(steps: int, seed: int = 0) -> Tensor:
@@ -32,20 +33,21 @@ def uniforms(steps: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def random_logits(seed: int = 0) -> Tensor:
-    return torch.randn(*SHAPE, sum(LEVELS), generator=torch.Generator().manual_seed(seed))
+def random_logits(head: CodebookHead, seed: int = 0) -> Tensor:
+    return torch.randn(*SHAPE, sum(head.levels), generator=torch.Generator().manual_seed(seed))
 
 
 class Recorder:
     """A network that always answers the same and remembers what it was shown."""
 
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
+    def __init__(self, head: CodebookHead) -> None:
+        self.logits = random_logits(head)
+        self.features = as_features(self.logits, head)
         self.seen: list[Tensor] = []
 
     def __call__(self, tokens: Tensor) -> Tensor:
         self.seen.append(tokens.clone())
-        return self.logits
+        return self.features
 
 
 @given(num_tokens=st.integers(1, 300), data=st.data())
@@ -65,76 +67,82 @@ def test_more_steps_than_tokens_are_refused() -> None:
         masked_counts(18, 19)
 
 
-@pytest.mark.parametrize("order", ["confidence", "random"])
+def decode(network: Recorder, head: CodebookHead, config: DecodingConfig) -> tuple[Tensor, Tensor]:
+    return decode_clip(network, head, SHAPE, config, uniforms(config.steps), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
 @pytest.mark.parametrize("steps", [1, 3, 18])
-def test_known_tokens_stay_and_all_become_known(head: FactoredHead, steps: int, order: str) -> None:
-    network = Recorder(random_logits())
-    config = DecodingConfig(steps=steps, order=order, temperature=1.0)
-    decoded = decode_clip(network, head, SHAPE, config, uniforms(steps), torch.device("cpu"))
+def test_known_tokens_stay_and_all_become_known(head: CodebookHead, steps: int, order: Order) -> None:
+    network = Recorder(head)
+    tokens, log_prob = decode(network, head, DecodingConfig(steps=steps, order=order, temperature=1.0))
     assert len(network.seen) == steps
     assert (network.seen[0] == MASK).all()
+    left = [(shown == MASK).flatten(1).sum(dim=1).tolist() for shown in network.seen]
+    assert left == [[count] * SHAPE[0] for count in [NUM_TOKENS, *masked_counts(NUM_TOKENS, steps)[:-1]]]
     for shown in network.seen:
         known = shown != MASK
-        assert torch.equal(shown[known], decoded.tokens[known])
-    assert 0 <= decoded.tokens.min() <= decoded.tokens.max() < MASK
+        assert torch.equal(shown[known], tokens[known])
+    assert 0 <= tokens.min() <= tokens.max() < MASK
+    expected = head.joint(network.logits).log_softmax(dim=-1).gather(-1, tokens.long()[..., None]).squeeze(-1)
+    assert torch.allclose(log_prob, expected, atol=1e-5)
 
 
-def test_greedy_one_step_is_the_most_probable_token_of_the_joint_distribution(head: FactoredHead) -> None:
-    logits = random_logits()
-    config = DecodingConfig(steps=1, temperature=0.0)
-    decoded = decode_clip(Recorder(logits), head, SHAPE, config, None, torch.device("cpu"))
-    log_prob, token = head.joint(logits).max(dim=-1)
-    assert torch.equal(decoded.tokens, token.int())
-    assert torch.allclose(decoded.log_prob, log_prob, atol=1e-5)
+def test_greedy_one_step_is_the_most_probable_token(head: CodebookHead) -> None:
+    network = Recorder(head)
+    tokens, log_prob = decode(network, head, DecodingConfig(steps=1, temperature=0.0))
+    expected, token = head.joint(network.logits).log_softmax(dim=-1).max(dim=-1)
+    assert torch.equal(tokens, token.int())
+    assert torch.allclose(log_prob, expected, atol=1e-5)
 
 
-def test_the_most_confident_tokens_come_first(head: FactoredHead) -> None:
-    network = Recorder(random_logits())
-    decode_clip(network, head, SHAPE, DecodingConfig(steps=3, temperature=0.0), None, torch.device("cpu"))
-    confidence = head.joint(network.logits).amax(dim=-1).flatten(1)
+def test_the_most_confident_tokens_come_first(head: CodebookHead) -> None:
+    network = Recorder(head)
+    decode(network, head, DecodingConfig(steps=3, temperature=0.0))
+    confidence = head.joint(network.logits).log_softmax(dim=-1).amax(dim=-1).flatten(1)
     known = (network.seen[1] != MASK).flatten(1)
     for row in range(SHAPE[0]):
         assert confidence[row][known[row]].min() > confidence[row][~known[row]].max()
 
 
-def test_samples_have_the_frequencies_of_the_tempered_distribution(head: FactoredHead) -> None:
-    logits = torch.randn(1, 1, sum(LEVELS), generator=torch.Generator().manual_seed(5))
-    count, temperature = 200_000, 0.6
-    uniform = torch.rand(1, count, len(LEVELS), generator=torch.Generator().manual_seed(6))
-    tokens, _ = sample_tokens(head, logits.expand(1, count, -1), temperature, uniform)
-    frequencies = torch.bincount(tokens[0].long(), minlength=MASK) / count
-    assert torch.allclose(frequencies, head.joint(logits / temperature).exp()[0, 0], atol=0.005)
+def test_a_random_order_is_that_of_the_last_uniform_number(head: CodebookHead) -> None:
+    network = Recorder(head)
+    decode(network, head, DecodingConfig(steps=3, temperature=0.0, order="random"))
+    numbers = uniforms(3)[:, 0, :, -1]
+    known = (network.seen[1] != MASK).flatten(1)
+    for row in range(SHAPE[0]):
+        assert numbers[row][known[row]].min() > numbers[row][~known[row]].max()
 
 
-def test_a_higher_temperature_has_more_entropy(head: FactoredHead) -> None:
-    logits = torch.randn(1, 1, sum(LEVELS), generator=torch.Generator().manual_seed(5)).expand(1, 20_000, -1)
-    uniform = torch.rand(1, 20_000, len(LEVELS), generator=torch.Generator().manual_seed(6))
-
-    def entropy(temperature: float) -> float:
-        tokens, _ = sample_tokens(head, logits, temperature, uniform)
-        frequencies = torch.bincount(tokens[0].long(), minlength=MASK) / 20_000
-        return torch.special.entr(frequencies).sum().item()
-
-    assert entropy(0.3) < entropy(1.0) - 0.2 < entropy(3.0) - 0.4
+def test_a_halton_order_goes_along_the_sequence(head: CodebookHead) -> None:
+    network = Recorder(head)
+    decode(network, head, DecodingConfig(steps=3, temperature=0.0, order="halton"))
+    sequence = halton_order(*SHAPE[1:])
+    for shown in network.seen:
+        in_order = (shown != MASK).flatten(1)[:, sequence].int()
+        assert torch.equal(in_order, in_order.sort(dim=1, descending=True).values)
 
 
-def test_a_uniform_number_of_almost_one_stays_inside_the_codebook(head: FactoredHead) -> None:
-    logits = torch.full((1, 1, sum(LEVELS)), -40.0)
-    almost_one = torch.full((1, 1, len(LEVELS)), 1 - 2**-24)
-    tokens, _ = sample_tokens(head, logits, 1.0, almost_one)
-    assert tokens.item() == MASK - 1
+@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+def test_features_that_latents_share_are_those_of_each(head: CodebookHead, order: Order) -> None:
+    """A stacked model gives [B, 1, S, D]: the same as if each latent had been given it."""
+    shared = as_features(random_logits(head)[:, :1], head)
+    config = DecodingConfig(steps=3, temperature=1.0, order=order)
+    results = [
+        decode_clip(lambda _, f=features: f, head, SHAPE, config, uniforms(3), torch.device("cpu"))
+        for features in (shared, shared.expand(-1, SHAPE[1], -1, -1))
+    ]
+    assert torch.equal(results[0].tokens, results[1].tokens)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"steps": 0}, "steps"),
-        ({"temperature": -0.1}, "temperature"),
-        ({"temperature": math.nan}, "temperature"),
-        ({"order": "x"}, "order"),
-    ],
-)
-def test_settings_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
-    make: Callable[..., DecodingConfig] = DecodingConfig
-    with pytest.raises(InvalidInputError, match=message):
-        make(**change)
+@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+def test_a_world_in_a_batch_equals_the_same_world_alone(head: CodebookHead, order: Order) -> None:
+    features, numbers = as_features(random_logits(head), head), uniforms(3)
+    config = DecodingConfig(steps=3, temperature=1.0, order=order)
+    together = decode_clip(lambda _: features, head, SHAPE, config, numbers, torch.device("cpu"))
+    for row in range(SHAPE[0]):
+        one = slice(row, row + 1)
+        alone = decode_clip(
+            lambda _, one=one: features[one], head, (1, *SHAPE[1:]), config, numbers[one], torch.device("cpu")
+        )
+        assert torch.equal(together.tokens[one], alone.tokens)

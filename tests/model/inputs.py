@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.types import FRAMES_PER_LATENT
 
 
 class Inputs(NamedTuple):
@@ -26,16 +27,21 @@ def awake(model: MaskedHWM) -> MaskedHWM:
 
 
 def random_inputs(model: MaskedHWM, *, batch: int = 2, past: int = 3, future: int = 1, seed: int = 0) -> Inputs:
-    """Random streams in the public layout; the future is half masked."""
+    """Random streams in the public layout; the future is half masked. With `past_latents`, both lie in one clip."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
 
-    def tokens(clips: int) -> Tensor:
-        return torch.randint(config.codebook_size, (batch, 3, clips, *config.grid_size), generator=generator)
+    def tokens(latents: int, clips: int) -> Tensor:
+        return torch.randint(config.codebook_size, (batch, latents, clips, *config.grid_size), generator=generator)
 
-    def actions(clips: int) -> Tensor:
-        return torch.randn(batch, 17 * clips, 25, generator=generator)
+    def actions(frames: int) -> Tensor:
+        return torch.randn(batch, frames, 25, generator=generator)
 
-    v_p, v_f = tokens(past), tokens(future)
+    if config.past_latents is None:
+        sizes, frames = ((3, past), (3, future)), (17 * past, 17 * future)
+    else:
+        known = config.past_latents
+        sizes, frames = ((known, 1), (3 - known, 1)), (sum(FRAMES_PER_LATENT[:known]), sum(FRAMES_PER_LATENT[known:]))
+    v_p, v_f = (tokens(*size) for size in sizes)
     v_f[torch.rand(v_f.shape, generator=generator) < 0.5] = config.mask_token
-    return Inputs(v_p, v_f, actions(past), actions(future))
+    return Inputs(v_p, v_f, *(actions(count) for count in frames))

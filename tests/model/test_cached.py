@@ -1,51 +1,63 @@
-"""The fast paths compute the same function as the plain one."""
+"""A history that is encoded once gives what one pass over all clips gives, or is refused."""
+
+from dataclasses import replace
 
 import pytest
 import torch
-from einops import rearrange
+from torch import Tensor
 
-from hwm_env.model.config import TINY
+import hwm_env.model.masked_hwm as masked_hwm_module
+from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
-from tests.model.inputs import random_inputs
+from hwm_env.model.presets import TINY
+from tests.model.inputs import Inputs, random_inputs
+from tests.model.options import SMALL, example, named
 
 
-@pytest.mark.parametrize("past", [1, 4, 9])
-def test_history_and_next_clip_equal_one_plain_pass(model: MaskedHWM, past: int) -> None:
-    v_p, v_f, a_p, a_f = random_inputs(model, past=past)
+def cached_logits(model: MaskedHWM, inputs: Inputs) -> Tensor:
+    """The cached counterpart of `forward` with one future clip."""
+    history = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
+    features = model.next_features(model.prepare_next(history, inputs.a_f), inputs.v_f[:, :, 0])
+    digit_logits = model.head(features.unsqueeze(1))
+    return model.head.joint(digit_logits).permute(2, 0, 1, 3, 4, 5)
+
+
+def test_a_cached_history_equals_one_pass(family: list[MaskedHWM], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoded in one go, or a clip at a time."""
+    for index, model in enumerate(family):
+        inputs = random_inputs(model, past=1 + index % SMALL.num_past_clips, seed=index)
+        with torch.no_grad():
+            if model.config.temporal_mask == "bidirectional":
+                with pytest.raises(InvalidInputError, match="temporal_mask 'clip_causal'"):
+                    cached_logits(model, inputs)
+                continue
+            monkeypatch.setattr(masked_hwm_module, "ROWS_AT_ONCE", 8192 if index % 2 else 1)
+            assert torch.allclose(cached_logits(model, inputs), model(*inputs), atol=1e-9), named(model)
+
+
+@pytest.mark.parametrize("clips_at_once", [1, 2, 3, 4, 9])
+def test_slices_of_any_length_give_the_same_history(monkeypatch: pytest.MonkeyPatch, clips_at_once: int) -> None:
+    model = example(replace(TINY, latent_layout="sequential"))
+    inputs = random_inputs(model, past=9)
     with torch.no_grad():
-        plain = model(v_p, v_f, a_p, a_f)
-        history = model.encode_history(rearrange(v_p, "b l t h w -> b t l h w"), a_p)
-        digit_logits = model.predict_next(history, v_f[:, :, 0], model.embed_actions(a_f))
-        cached = rearrange(model.head.joint(digit_logits), "b l h w v -> l b 1 h w v")
-    assert torch.allclose(plain, cached, atol=1e-5)
+        whole = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
+        monkeypatch.setattr(masked_hwm_module, "ROWS_AT_ONCE", clips_at_once * len(inputs.v_p) * TINY.num_positions)
+        sliced = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
+    assert len(sliced.clips) == 9
+    for clip, expected_clip in zip(sliced.clips, whole.clips, strict=True):
+        for field, expected in zip(clip, expected_clip, strict=True):
+            assert torch.allclose(field, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("target", [0, 1, 4])
-def test_a_parallel_target_equals_the_same_clip_predicted_alone(model: MaskedHWM, target: int) -> None:
-    """Parallel targets are the function that the simulator calls, for every history length at once."""
-    clips = 5
-    v_p, v_f, a_p, a_f = random_inputs(model, past=clips, future=clips)
-    past, future = (rearrange(v, "b l t h w -> b t l h w") for v in (v_p, v_f))
-    actions = torch.cat([a_p[:, :17], a_f], dim=1)
-    times = torch.arange(1, clips + 1)
-    with torch.no_grad():
-        parallel = model.predict(past, future, actions[:, : 17 * clips], a_f, times, parallel_targets=True)
-        alone = model.predict(
-            past[:, : target + 1],
-            future[:, target : target + 1],
-            actions[:, : 17 * (target + 1)],
-            a_f[:, 17 * target : 17 * (target + 1)],
-            torch.tensor([target + 1]),
-            parallel_targets=False,
-        )
-    assert torch.allclose(parallel[:, target], alone[:, 0], atol=1e-5)
+def test_a_model_that_completes_a_clip_has_no_history() -> None:
+    model = example(replace(SMALL, latent_layout="sequential", past_latents=2, num_past_clips=1, num_future_clips=1))
+    inputs = random_inputs(model)
+    with pytest.raises(InvalidInputError, match="past_latents None"):
+        model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
 
 
-def test_written_out_attention_equals_the_fused_kernel() -> None:
+def test_written_out_attention_equals_the_fused_kernel(model: MaskedHWM) -> None:
     """Training on the CPU takes the first, inference the second."""
-    model = MaskedHWM(TINY, torch.Generator().manual_seed(0))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(2))
     inputs = random_inputs(model)
     with torch.no_grad():
         fused = model(*inputs)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hwm_env.model.config import TINY
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.presets import TINY
 from hwm_env.training.objective import masked_loss, next_clip_loss, parallel_targets_loss
 
 

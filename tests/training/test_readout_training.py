@@ -11,7 +11,7 @@ import torch
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
-from hwm_env.model.config import TINY
+from hwm_env.model.presets import TINY
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, labelled_clips, train_readout
 
 

@@ -13,8 +13,8 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.config import TINY
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.presets import TINY
 from hwm_env.training.objective import MaskedLoss
 from hwm_env.training.world_model import MIN_ACTION_STD, TrainingConfig, new_model, train_world_model
 

@@ -1,0 +1,40 @@
+"""What the K passes of decoding a clip have in common, computed once."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hwm_env.model.masked_hwm import History, MaskedHWM
+
+
+def next_clip_predictor(
+    model: MaskedHWM, past_BTLHW: Tensor, actions_BTFA: Tensor, chunk_BFA: Tensor, encoded: History | None
+) -> Callable[[Tensor], Tensor]:
+    """The function from the next clip's tokens, partly masked, to the features that its head reads.
+
+    Where the past cannot see the future, it is encoded once, and the function runs the network on one clip. With a
+    bidirectional mask, the past depends on what has been revealed so far, and each call runs on all clips.
+
+    Args:
+        model: the world model.
+        past_BTLHW: tokens of the past, int [B, T_p, 3, H, W].
+        actions_BTFA: its actions, float [B, T_p, 17, 25].
+        chunk_BFA: actions of the next clip, float [B, 17, 25].
+        encoded: what the past was encoded to, if that is known.
+
+    Returns:
+        A function from int [B, 3, H, W] to float [B, L, S, D].
+    """
+    if model.config.temporal_mask == "bidirectional":
+        num_past = past_BTLHW.shape[1]
+        next_time = torch.tensor([num_past], device=past_BTLHW.device)
+        whole = model.prepare(num_past, actions_BTFA.flatten(1, 2), chunk_BFA, next_time, parallel_targets=False)
+
+        def predict(tokens_BLHW: Tensor) -> Tensor:
+            return model.future_features(whole, past_BTLHW, tokens_BLHW.unsqueeze(1)).squeeze(1)
+
+        return predict
+    history = encoded or model.encode_history(past_BTLHW, actions_BTFA.flatten(1, 2))
+    return partial(model.next_features, model.prepare_next(history, chunk_BFA))

@@ -1,0 +1,30 @@
+"""A head that passes its features on as logits, so that decoding is tested with logits that are known."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.heads import CodebookHead
+
+
+def transparent_head(
+    levels: tuple[int, ...], grid: tuple[int, int] = (2, 3), kind: Literal["factored", "joint"] = "factored"
+) -> CodebookHead:
+    """A head whose logits are the first of each vector's numbers."""
+    config = MaskedHWMConfig(num_heads=1, width=4, fsq_levels=levels, grid_size=grid, codebook_head=kind)
+    outputs = sum(config.head_levels)
+    config = replace(config, width=4 * -(-outputs // 4))
+    head = CodebookHead(config)
+    with torch.no_grad():
+        head.project.weight.copy_(torch.eye(outputs, config.width).repeat(config.future_latents, 1))
+        head.project.bias.zero_()
+    return head.requires_grad_(False)
+
+
+def as_features(logits: Tensor, head: CodebookHead) -> Tensor:
+    """Logits [..., H, W, n] to the features [..., S, D] that the head turns into them."""
+    return pad(logits, (0, head.project.in_features - logits.shape[-1])).flatten(-3, -2)

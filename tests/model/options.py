@@ -1,0 +1,66 @@
+"""All combinations of the design options, at a size at which a pass takes milliseconds."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from random import Random
+from typing import Any
+
+import torch
+
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.presets import TINY
+from tests.model.inputs import awake
+
+SMALL = replace(TINY, num_past_clips=4, num_future_clips=3, mlp_width=24)
+
+FAMILY_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "temporal_scope": ("patch", "pooled"),
+    "temporal_mask": ("clip_causal", "bidirectional"),
+    "temporal_positions": ("time", "concat"),
+    "latent_layout": ("stacked", "sequential"),
+}
+MEMBER_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "position_embedding": ("grid", "window"),
+    "stream_type_embedding": (True, False),
+    "action_pooling": ("mean", "chunk"),
+    "action_injection": ("attention", "adaln"),
+    "token_embedding": ("table", "code"),
+    "codebook_head": ("joint", "factored"),
+    "spatial_mlp": (False, True),
+}
+OPTIONS = FAMILY_OPTIONS | MEMBER_OPTIONS
+SHARING = [
+    {"shared_layers_start": start, "share_mlps": share}
+    for start, share in ((0, True), (0, False), (1, True), (1, False), (2, True))
+]
+
+Family = tuple[str, ...]
+"""A value for each of FAMILY_OPTIONS."""
+FAMILIES: list[Family] = list(product(*FAMILY_OPTIONS.values()))
+
+
+def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterator[MaskedHWMConfig]:
+    """Every combination of some options, together with `fixed` ones; the rest, and sharing, varies pseudo-randomly."""
+    for values in product(*options.values()):
+        given = fixed | dict(zip(options, values, strict=True))
+        random = Random(repr(given))
+        others = {field: random.choice(choices) for field, choices in OPTIONS.items() if field not in given}
+        yield replace(SMALL, **(others | random.choice(SHARING) | given))
+
+
+def members(family: Family) -> Iterator[MaskedHWMConfig]:
+    """Every combination of the other options."""
+    return combinations(MEMBER_OPTIONS, **dict(zip(FAMILY_OPTIONS, family, strict=True)))
+
+
+def example(config: MaskedHWMConfig) -> MaskedHWM:
+    """A model all of whose parameters act. In float64, so that two ways to compute the same differ by nothing else."""
+    return awake(MaskedHWM(config, torch.Generator().manual_seed(0))).double()
+
+
+def named(model: MaskedHWM) -> str:
+    """The options of a model, for the message of an assertion."""
+    fields = (*OPTIONS, *SHARING[0], "past_latents")
+    return ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fields)

@@ -1,0 +1,30 @@
+"""Simulators around a given model, with tokens that nobody looks at."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.simulator import WorldSimulator
+from hwm_env.starts import Starts
+
+
+@dataclass
+class NoTokenizer:
+    """Says what tokens there are, and can neither make nor show any."""
+
+    fsq_levels: tuple[int, ...]
+    codebook_size: int
+
+
+def simulator_of(
+    model: MaskedHWM, decoding: DecodingConfig | None = None, num_codes: int | None = None
+) -> WorldSimulator:
+    """A simulator without starts; `num_codes`: of a tokenizer that has fewer codes than the model's vocabulary."""
+    config = model.config
+    tokenizer = cast(Any, NoTokenizer(config.fsq_levels, num_codes or config.codebook_size))
+    starts = Starts(torch.zeros(0, 1, 3, *config.grid_size, dtype=torch.int32), torch.zeros(0, 1, 17, 25), None)
+    return WorldSimulator(Checkpoint(model, tokenizer, cast(Any, None), starts), decoding)
