@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -20,6 +20,8 @@ RecordingsArgument = Positional[Annotated[Path, arg(metavar="RECORDINGS")]]
 DataArgument = Positional[Annotated[Path, arg(metavar="DATA")]]
 CheckpointArgument = Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
 OutArgument = Positional[Annotated[Path, arg(metavar="OUT")]]
+OptionalOutArgument = Positional[Annotated[Path | None, arg(metavar="[OUT]")]]
+ForeignArgument = Positional[Annotated[Path, arg(metavar="DIR")]]
 
 
 def collect(
@@ -203,6 +205,30 @@ def train_readout(
     _report(error, json)
 
 
+def import_checkpoint(
+    directory: ForeignArgument,
+    out: OptionalOutArgument = None,
+    /,
+    *,
+    tokenizer: Path | None = None,
+    data: Path | None = None,
+) -> None:
+    """Turns a foreign Masked-HWM checkpoint into one that HWM-v0 can load.
+
+    Args:
+        directory: holds its pytorch_model.bin (or model.safetensors) and, if there is one, its config.json.
+        out: directory for the checkpoint; by default out/imported/ and the name of DIR.
+        tokenizer: file or directory of the tokenizer; by default an untrained one stands in, whose frames mean nothing.
+        data: data set with tokens that gives the starts and the bounds of actions; by default the starts are random and
+            the bounds those of the reference robot.
+    """
+    from hwm_env import importing
+
+    written = out or Path("out/imported") / directory.resolve().name
+    importing.import_checkpoint(directory, written, tokenizer, data)
+    print(f"wrote {written}; play it with gymnasium.make('HWM-v0', checkpoint={str(written)!r}, task=None)")
+
+
 def fidelity(
     *,
     checkpoint: str = "reference",
@@ -211,6 +237,9 @@ def fidelity(
     steps: int = 10,
     decoding_steps: int | None = None,
     temperature: float | None = None,
+    order: Literal["confidence", "random", "halton"] | None = None,
+    history: Literal["window", "streaming"] | None = None,
+    precision: Literal["float32", "bfloat16", "int8"] = "float32",
     seed: int = 0,
     json: Path | None = None,
     film_strip: Path | None = None,
@@ -226,6 +255,9 @@ def fidelity(
         steps: env steps of the closed loop.
         decoding_steps: decoding steps; by default those of the checkpoint.
         temperature: sampling temperature; by default that of the checkpoint.
+        order: in which order tokens are revealed; by default that of the checkpoint.
+        history: whether the past is encoded anew at each step, or each clip once; by default as in the checkpoint.
+        precision: number type of the model's matrix products.
         seed: of the worlds and of the shuffled actions.
         json: file for the measurements.
         film_strip: PNG file for a picture of closed loops: truth above prediction (needs the demo extra).
@@ -238,7 +270,13 @@ def fidelity(
     from hwm_env.types import HISTORY_CLIPS
 
     simulator = WorldSimulator.from_pretrained(
-        checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature
+        checkpoint,
+        device=device,
+        decoding_steps=decoding_steps,
+        temperature=temperature,
+        order=order,
+        history=history,
+        precision=precision,
     )
     clips = HISTORY_CLIPS + steps
     if recording is None:
@@ -246,10 +284,18 @@ def fidelity(
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=starts)
     report = measure(simulator, held_out, closed_loop_steps=steps, seed=seed).to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
-    report["decoding"] = dataclasses.asdict(simulator.decoding)
+    report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": precision}
     if film_strip is not None:
         closed_loop_strips(simulator, held_out, steps, film_strip, seed=seed)
     _report(report, json)
+
+
+def presets() -> None:
+    """Lists the models that have a name: parameters, operations and memory, as a Markdown table (takes a minute)."""
+    from hwm_env.model.cost import table
+    from hwm_env.model.presets import PRESETS
+
+    print(table(PRESETS))
 
 
 def _report(content: dict[str, Any], file: Path | None) -> None:
@@ -267,7 +313,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tokenize": tokenize,
     "train": train,
     "train-readout": train_readout,
+    "import-checkpoint": import_checkpoint,
     "fidelity": fidelity,
+    "presets": presets,
 }
 
 

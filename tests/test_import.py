@@ -29,6 +29,7 @@ ORDER = [
     "envs",
     "evaluation",
     "training",
+    "importing",
     "cli",
 ]
 """A part may import itself and those above it."""
