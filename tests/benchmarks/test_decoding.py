@@ -1,0 +1,101 @@
+"""What decoding costs at full size, and against the naive loop over the same weights: `make bench`.
+
+The naive loop is the textbook one (tests/naive.py): K passes over all ten clips and all of the output heads. A step of
+ours encodes the newest clip once (streaming history) and passes K times over the next clip alone.
+"""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import Decoded, decode_clip, masked_counts
+from hwm_env.model.cost import cost_of
+from hwm_env.model.masked_hwm import History, MaskedHWM
+from tests.benchmarks.timing import matmul_flops_per_s, median_s
+from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
+from tests.naive import naive_decode, naive_digit_logits
+
+pytestmark = pytest.mark.benchmark
+
+PRESETS = ("embedded", "masked_hwm_full", "masked_hwm_full_patch", "masked_hwm_full_fast")
+STEPS = (1, 2, 4, 8, 12)
+COMPARED_STEPS = 8
+
+
+def decode(model: MaskedHWM, past: Past, history: History, config: DecodingConfig) -> Decoded:
+    predict = next_clip_predictor(model, past.tokens, past.actions, past.chunk, history)
+    shape = (1, 3, *model.config.grid_size)
+    return decode_clip(predict, model.head, shape, config, None, torch.device("cpu"), num_codes=NUM_CODES)
+
+
+@pytest.mark.parametrize("order", ["confidence", "halton"])
+@pytest.mark.parametrize("preset", PRESETS)
+@torch.no_grad()
+def test_env_step_against_the_naive_loop(preset: str, order: str) -> None:
+    """Greedy, so that the naive loop's tokens are the same; it is run once at K = 8, and one pass of it is timed."""
+    model = untrained(preset)
+    past = random_past(model)
+    repeats = 15 if preset == "embedded" else 2
+    history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
+    cost = cost_of(model.config)
+    config = DecodingConfig(steps=COMPARED_STEPS, temperature=0.0, order=order)
+    began = time.perf_counter()
+    naive_tokens, _ = naive_decode(model, past.tokens, past.actions, past.chunk, config, None, NUM_CODES)
+    naive_s = (time.perf_counter() - began) / COMPARED_STEPS
+    print(f"\n{preset}, order {order}, a naive pass {naive_s * 1e3:.0f} ms")
+    append_s = median_s(lambda: model.append_clip(history, past.tokens[:, 0], past.chunk), repeats)
+    for steps in STEPS:
+        config = DecodingConfig(steps=steps, temperature=0.0, order=order)
+        decode_s = median_s(lambda config=config: decode(model, past, history, config), repeats)
+        rate = matmul_flops_per_s()
+        flops = steps * cost.pass_flops + heads_evaluated(model, steps, order) * cost.head_flops
+        step_s = decode_s + append_s
+        print(
+            f"| `{preset}` | {order} | {steps} | {step_s * 1e3:.0f} | {steps * naive_s / step_s:.1f} | "
+            f"{flops / decode_s / 1e9:.0f} | {100 * flops / decode_s / rate:.0f} % |"
+        )
+        if steps == COMPARED_STEPS:
+            tokens = decode(model, past, history, config).tokens
+            print(f"tokens that differ from the naive loop's: {(tokens != naive_tokens).float().mean().item():.2%}")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@torch.no_grad()
+def test_passes(preset: str) -> None:
+    """One forward over all ten clips, the naive one, the encoding of nine clips, and one pass of decoding."""
+    model = untrained(preset)
+    past = random_past(model)
+    repeats = 15 if preset == "embedded" else 1
+    hidden = torch.full((1, 3, 1, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
+    v_p, a_p = past.tokens.transpose(1, 2), past.actions.flatten(1, 2)
+    history = model.encode_history(past.tokens, a_p)
+    setting = model.prepare_next(history, past.chunk)
+    times = {
+        "forward": median_s(lambda: model(v_p, hidden, a_p, past.chunk), repeats),
+        "naive forward": median_s(lambda: naive_digit_logits(model, v_p, hidden, a_p, past.chunk), repeats),
+        "history of nine clips": median_s(lambda: model.encode_history(past.tokens, a_p), repeats),
+        "one clip more": median_s(lambda: model.append_clip(history, past.tokens[:, 0], past.chunk), repeats),
+        "one pass over the next clip": median_s(lambda: model.next_features(setting, hidden[:, :, 0]), repeats),
+    }
+    print(f"\n| `{preset}` | " + " | ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in times.items()) + " |")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_peak_memory(preset: str) -> None:
+    """Encoding a history and one env step at K = 8, batch 1, float32."""
+    command = [sys.executable, "-m", "tests.benchmarks.memory", preset]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(f"\n| `{preset}` | {float(done.stdout):.2f} GB |")
+
+
+def heads_evaluated(model: MaskedHWM, steps: int, order: str) -> float:
+    """How many times the head was evaluated at all of a clip's tokens."""
+    num_tokens = 3 * model.config.num_positions
+    if order != "confidence":
+        return 1.0
+    return sum([num_tokens, *masked_counts(num_tokens, steps)]) / num_tokens

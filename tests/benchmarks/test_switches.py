@@ -1,0 +1,40 @@
+"""What bfloat16, int8 and torch.compile do to the time of a decoding pass: `make bench`."""
+
+import pytest
+import torch
+
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.precision import Precision, convert
+from tests.benchmarks.timing import median_s
+from tests.benchmarks.worlds import random_past, untrained
+
+pytestmark = pytest.mark.benchmark
+
+
+@torch.no_grad()
+def passes_s(model: MaskedHWM, repeats: int) -> tuple[float, float]:
+    """Seconds of encoding one clip and of a pass of decoding."""
+    past = random_past(model)
+    history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
+    setting = model.prepare_next(history, past.chunk)
+    hidden = torch.full((1, 3, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
+    return (
+        median_s(lambda: model.append_clip(history, past.tokens[:, 0], past.chunk), repeats),
+        median_s(lambda: model.next_features(setting, hidden), repeats),
+    )
+
+
+@pytest.mark.parametrize("preset", ["embedded", "masked_hwm_full_patch"])
+def test_switches(preset: str) -> None:
+    repeats = 30 if preset == "embedded" else 3
+    plain_s = passes_s(untrained(preset), repeats)
+    switches: tuple[tuple[Precision, bool], ...] = (("bfloat16", False), ("int8", False), ("float32", True))
+    print(f"\n| `{preset}` | float32 | {plain_s[0] * 1e3:.1f} | {plain_s[1] * 1e3:.1f} | 1.0 |")
+    for precision, compiled in switches:
+        model = convert(untrained(preset), precision)
+        if compiled:
+            for block in model.blocks:
+                block.compile()
+        append_s, pass_s = passes_s(model, repeats)
+        name = precision + (", compiled" if compiled else "")
+        print(f"| `{preset}` | {name} | {append_s * 1e3:.1f} | {pass_s * 1e3:.1f} | {plain_s[1] / pass_s:.2f} |")

@@ -1,0 +1,26 @@
+"""How benchmarks measure."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+RATE_SIZE = 2048
+
+
+def median_s(function: Callable[[], object], repeats: int) -> float:
+    """Median wall-clock time of a call, after a warm-up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def matmul_flops_per_s() -> float:
+    """What the machine reaches here and now in a plain float32 matrix product."""
+    a, b = torch.randn(2, RATE_SIZE, RATE_SIZE)
+    return 2 * RATE_SIZE**3 / median_s(lambda: a @ b, repeats=15)
