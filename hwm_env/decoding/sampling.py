@@ -13,8 +13,8 @@ ELEMENTS_AT_ONCE = 2**24
 """Logits that exist at once where rows need their whole softmax: 64 MB."""
 LARGE = 4096
 """From this many outcomes on, a softmax is walked through in slices of outcomes."""
-ROWS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 1024
-"""Size of such a slice: 4 MB of logits, which stay in a processor's cache from the product to the sum."""
+ROWS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 512
+"""Size of such a slice: 2 MB of logits, which stay in a processor's cache from the product to the sum."""
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hwm_env.checkpoint import load
+from hwm_env.decoding.config import HistoryMode
 from hwm_env.envs.actions import ActionMode
 from hwm_env.envs.ground_truth import GroundTruthMoment, ReferenceGroundTruth
 from hwm_env.envs.humanoid import HumanoidEnv, RenderMode
@@ -23,6 +24,7 @@ class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
         normalized_actions: whether actions are sent in [-1, 1].
         decoding_steps: has no meaning here; taken so that a script runs in either world.
         temperature: has no meaning here; taken so that a script runs in either world.
+        history: has no meaning here; taken so that a script runs in either world.
         checkpoint: name ("reference" ships with the package) or directory.
         max_steps: env steps until truncation.
         render_mode: "rgb_array" (the last frame, 256 x 256), "human" (a window that plays all frames) or None.
@@ -43,6 +45,7 @@ class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
         normalized_actions: bool = False,
         decoding_steps: int | None = None,
         temperature: float | None = None,
+        history: HistoryMode | None = None,
         checkpoint: str | Path = "reference",
         max_steps: int = 40,
         render_mode: RenderMode | None = None,

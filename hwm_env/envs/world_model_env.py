@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hwm_env.decoding.config import HistoryMode
 from hwm_env.envs.actions import ActionMode
 from hwm_env.envs.humanoid import HumanoidEnv, RenderMode
 from hwm_env.envs.learned import LearnedMoment, LearnedWorld
@@ -67,6 +68,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         normalized_actions: whether actions are sent in [-1, 1].
         decoding_steps: forward passes a clip; None takes the checkpoint's.
         temperature: of the sampling, 0 for the most probable tokens; None takes the checkpoint's.
+        history: "window" encodes the past anew at each step, "streaming" each clip once, which is faster (see
+            DecodingConfig); None takes the checkpoint's.
         checkpoint: name ("reference" ships with the package) or directory.
         max_steps: env steps until truncation.
         render_mode: "rgb_array" (the last frame, 256 x 256), "human" (a window that plays all frames) or None.
@@ -86,13 +89,14 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         normalized_actions: bool = False,
         decoding_steps: int | None = None,
         temperature: float | None = None,
+        history: HistoryMode | None = None,
         checkpoint: str | Path = "reference",
         max_steps: int = 40,
         render_mode: RenderMode | None = None,
         device: str = "cpu",
     ) -> None:
         simulator = WorldSimulator.from_pretrained(
-            checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature
+            checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature, history=history
         )
         super().__init__(
             LearnedWorld(simulator),

@@ -11,6 +11,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from hwm_env.model.linear import ZeroLinear
 from hwm_env.model.rope import Rotation, rotate
 
+ELEMENTS_AT_ONCE = 2**20
+"""Numbers of keys that temporal attention brings together at once: few enough to stay in a processor's cache."""
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C].
@@ -40,6 +43,34 @@ class KeyValues(NamedTuple):
     def split(self, size: int) -> "list[KeyValues]":
         """Parts of `size` places each."""
         return [KeyValues(*part) for part in zip(*(field.split(size, dim=-2) for field in self), strict=True)]
+
+    def at_positions(self, start: int, stop: int) -> "KeyValues":
+        """Those of some grid positions."""
+        return self._replace(video_keys=self.video_keys[:, start:stop], video_values=self.video_values[:, start:stop])
+
+
+def gather(queries: Tensor, timeline: Sequence[KeyValues], visible: Tensor | None) -> Tensor:
+    """What queries [B, S, heads, Q, C] gather from the video of their own position and from the actions.
+
+    Args:
+        queries: rotated.
+        timeline: keys and values, oldest first; M places in time together.
+        visible: bool [at least Q, 2M], queries by keys as [video, actions]; None: all.
+
+    Returns:
+        [B, S, heads, Q, C].
+    """
+    keys, values, action_keys, action_values = (
+        torch.cat(parts, dim=-2) if len(parts) > 1 else parts[0] for parts in zip(*timeline, strict=True)
+    )
+    queries = queries * queries.shape[-1] ** -0.5
+    scores = torch.cat(
+        [queries @ keys.transpose(-1, -2), torch.einsum("bshqc,bhmc->bshqm", queries, action_keys)], dim=-1
+    )
+    if visible is not None:
+        scores = scores.masked_fill(~visible[: queries.shape[-2]], -torch.inf)
+    to_video, to_actions = scores.softmax(dim=-1).to(values.dtype).chunk(2, dim=-1)
+    return to_video @ values + torch.einsum("bshqm,bhmc->bshqc", to_actions, action_values)
 
 
 class Rotations(NamedTuple):
@@ -114,22 +145,18 @@ class JointTemporalAttention(Attention):
             self.qkv(actions_BND), "b n (three h c) -> three b h n c", three=3, h=self.num_heads
         )
         own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v)
-        keys, values, action_keys, action_values = (
-            torch.cat(parts, dim=-2) if past else parts[0] for parts in zip(*past, own, strict=True)
-        )
         queries = rotate(q, rotations.video)
         if actions_ask:
             shared = rotate(action_q, rotations.actions).unsqueeze(1).expand(-1, num_positions, -1, -1, -1)
             queries = torch.cat([queries, shared], dim=-2)
-        queries = queries * queries.shape[-1] ** -0.5
-        scores = torch.cat(
-            [queries @ keys.transpose(-1, -2), torch.einsum("bshqc,bhmc->bshqm", queries, action_keys)], dim=-1
-        )
-        if visible is not None:
-            scores = scores.masked_fill(~visible[: queries.shape[-2]], -torch.inf)
-        to_video, to_actions = scores.softmax(dim=-1).to(values.dtype).chunk(2, dim=-1)
-        mixed = to_video @ values + torch.einsum("bshqm,bhmc->bshqc", to_actions, action_values)
-        merged = rearrange(mixed, "b s h q c -> b q s (h c)")
+        timeline = [*past, own]
+        num_keys = sum(part.video_keys.shape[-2] for part in timeline)
+        at_once = max(1, ELEMENTS_AT_ONCE // (len(video_BNSD) * num_keys * video_BNSD.shape[-1]))
+        mixed = [
+            gather(part, [earlier.at_positions(start, start + at_once) for earlier in timeline], visible)
+            for start, part in zip(range(0, num_positions, at_once), queries.split(at_once, dim=1), strict=True)
+        ]
+        merged = rearrange(torch.cat(mixed, dim=1), "b s h q c -> b q s (h c)")
         video_update: Tensor = self.out(merged[:, :num_places])
         action_update: Tensor | None = self.out(merged[:, num_places:].mean(dim=2)) if actions_ask else None
         return video_update, action_update, own

@@ -9,9 +9,10 @@ import torch
 RATE_SIZE = 2048
 
 
-def median_s(function: Callable[[], object], repeats: int) -> float:
-    """Median wall-clock time of a call, after a warm-up."""
-    function()
+def median_s(function: Callable[[], object], repeats: int, *, warm_up: bool = True) -> float:
+    """Median wall-clock time of a call."""
+    if warm_up:
+        function()
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
