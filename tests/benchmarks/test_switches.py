@@ -8,7 +8,8 @@ from hwm_env.model.precision import Precision, convert
 from tests.benchmarks.timing import median_s
 from tests.benchmarks.worlds import random_past, untrained
 
-pytestmark = pytest.mark.benchmark
+# Compiling imports parts of PyTorch that use its own deprecated functions.
+pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @torch.no_grad()

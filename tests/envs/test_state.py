@@ -51,3 +51,22 @@ def test_foreign_states_change_nothing(make_env: MakeEnv) -> None:
             env.unwrapped.set_state(state)
     action = env.action_space.sample()
     assert fingerprint(env.step(action)) == fingerprint(twin.step(action))
+
+
+def test_either_kind_of_history_can_go_on_from_the_others_states(make_env: MakeEnv) -> None:
+    streaming, window = (make_env(history=history, temperature=0.0) for history in ("streaming", "window"))
+    for env in (streaming, window):
+        env.reset(seed=0)
+    action = streaming.action_space.low
+    np.testing.assert_array_equal(streaming.step(action)[0], window.step(action)[0])
+    for giver, taker in ((streaming, window), (window, streaming)):
+        taker.unwrapped.set_state(giver.unwrapped.get_state())
+        twin = taker.unwrapped.get_state()
+        pixels = taker.step(action)[0]
+        taker.unwrapped.set_state(twin)
+        np.testing.assert_array_equal(taker.step(action)[0], pixels)
+
+
+def test_both_worlds_take_a_kind_of_history(make_env: MakeEnv, env_id: str) -> None:
+    env = make_env(env_id, history="streaming")
+    assert env.observation_space.contains(env.reset(seed=0)[0])

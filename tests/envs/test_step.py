@@ -106,6 +106,7 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
         ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
         ({"decoding_steps": 0}, "steps must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be .* got -1.0"),
+        ({"history": "long"}, "history must be .window. or .streaming., got .long."),
         ({"checkpoint": "moon"}, "unknown checkpoint 'moon'"),
     ],
 )
