@@ -15,7 +15,7 @@ from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.masked_hwm import History
+from hwm_env.model.history import History
 from hwm_env.model.precision import Precision, convert
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP

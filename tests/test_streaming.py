@@ -10,7 +10,8 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues
-from hwm_env.model.masked_hwm import History, MaskedHWM
+from hwm_env.model.history import History
+from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.model.options import OPTIONS, combinations, example, named
 from tests.naive import Sees, naive_decode

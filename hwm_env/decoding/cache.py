@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hwm_env.model.masked_hwm import History, MaskedHWM
+from hwm_env.model.history import History
+from hwm_env.model.masked_hwm import MaskedHWM
 
 
 def next_clip_predictor(

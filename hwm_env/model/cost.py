@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.masked_hwm import History, MaskedHWM
+from hwm_env.model.history import History
+from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENTS_PER_CLIP
 
 R = TypeVar("R")

@@ -1,5 +1,6 @@
 """From tokens and actions to vectors, one for each place in time (and grid position)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -70,7 +71,7 @@ class CodeEmbedding(nn.Module):
         return embedded
 
 
-class ActionEmbedding(nn.Module):
+class ActionEmbedding(nn.Module, ABC):
     """Embeds the actions of each place in time into one vector.
 
     Takes physical units; the statistics that normalise them are part of the weights. Places are clips of 17 frames, or
@@ -86,9 +87,9 @@ class ActionEmbedding(nn.Module):
         self.register_buffer("action_mean", torch.zeros(ACTION_DIM))
         self.register_buffer("action_std", torch.ones(ACTION_DIM))
 
+    @abstractmethod
     def embed(self, chunks_BTFA: Tensor) -> Tensor:
         """Embeds normalised chunks [B, T, 17, 25]: [B, T, places, D]."""
-        raise NotImplementedError
 
     def forward(self, actions: Tensor) -> Tensor:
         """Actions float [B, 17 * T, 25] to vectors [B, N, D]."""

@@ -4,7 +4,7 @@ After "Humanoid World Models" (arXiv 2506.01182), with the options that MaskedHW
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues, Rotations
-from hwm_env.model.block import Block, ScalesShifts
+from hwm_env.model.block import Block
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.embedding import EMBEDDING_STD, TableEmbedding, action_embedding, token_embedding
 from hwm_env.model.heads import CodebookHead
+from hwm_env.model.history import History, Setting
 from hwm_env.model.linear import initialise
 from hwm_env.model.masking import clip_causal_visibility, history_visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
@@ -24,41 +25,6 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENT
 
 ROWS_AT_ONCE = 1024
 """Vectors of past video that are encoded at once: enough to keep a processor busy, few enough for its caches."""
-
-
-class History(NamedTuple):
-    """What the next clip needs of the past: keys and values, which under the clip-causal mask no future can change."""
-
-    clips: tuple[KeyValues, ...]
-    """Past clips, oldest first, with an axis for the layers before the others. Histories that follow one another
-    share them."""
-    next_time: Tensor
-    """int [B]: clip time of the clip that follows."""
-
-    def select(self, worlds: Tensor) -> "History":
-        """The history of these worlds of the batch, int [n]."""
-        clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
-        return History(clips, self.next_time[worlds])
-
-    def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
-        """The clips' keys and values in one layer."""
-        return tuple(KeyValues(*(field[layer] for field in clip)) for clip in self.clips)
-
-
-class Setting(NamedTuple):
-    """All that a pass needs but the video's tokens: the K passes of decoding a clip have it in common."""
-
-    video_offset: Tensor
-    """Added to token vectors, [B, N, S, D] or with axes of size 1."""
-    actions: Tensor
-    """Action vectors [B, N, D]."""
-    scales_shifts: tuple[ScalesShifts | None, ...]
-    """What the actions do to the norms of each block."""
-    rotations: Rotations
-    visible: Tensor | None
-    num_past: int
-    past: tuple[tuple[KeyValues, ...], ...]
-    """For each layer, keys and values of clips that came before, oldest first."""
 
 
 class MaskedHWM(nn.Module):

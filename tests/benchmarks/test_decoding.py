@@ -17,10 +17,11 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip, masked_counts
 from hwm_env.model.cost import cost_of
-from hwm_env.model.masked_hwm import History, MaskedHWM
+from hwm_env.model.history import History
+from hwm_env.model.masked_hwm import MaskedHWM
 from tests.benchmarks.timing import matmul_flops_per_s, median_s
 from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
-from tests.naive import naive_decode, naive_digit_logits
+from tests.naive import naive_decode, naive_logits
 
 pytestmark = pytest.mark.benchmark
 
@@ -86,7 +87,7 @@ def test_passes(preset: str) -> None:
     setting = model.prepare_next(history, past.chunk)
     passes: dict[str, Callable[[], object]] = {
         "forward": lambda: model(v_p, hidden, a_p, past.chunk),
-        "naive forward": lambda: naive_digit_logits(model, v_p, hidden, a_p, past.chunk),
+        "naive forward": lambda: naive_logits(model, v_p, hidden, a_p, past.chunk),
         "history of nine clips": lambda: model.encode_history(past.tokens, a_p),
         "one clip more": lambda: model.append_clip(history, past.tokens[:, 0], past.chunk),
         "one pass over the next clip": lambda: model.next_features(setting, hidden[:, :, 0]),

@@ -1,0 +1,43 @@
+"""What is computed once and used by many passes: the encoded past, and all that a pass needs but tokens."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from hwm_env.model.attention import KeyValues, Rotations
+from hwm_env.model.block import ScalesShifts
+
+
+class History(NamedTuple):
+    """What the next clip needs of the past: keys and values, which under the clip-causal mask no future can change."""
+
+    clips: tuple[KeyValues, ...]
+    """Past clips, oldest first, with an axis for the layers before the others. Histories that follow one another
+    share them."""
+    next_time: Tensor
+    """int [B]: clip time of the clip that follows."""
+
+    def select(self, worlds: Tensor) -> "History":
+        """The history of these worlds of the batch, int [n]."""
+        clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
+        return History(clips, self.next_time[worlds])
+
+    def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
+        """The clips' keys and values in one layer."""
+        return tuple(KeyValues(*(field[layer] for field in clip)) for clip in self.clips)
+
+
+class Setting(NamedTuple):
+    """All that a pass needs but the video's tokens: the K passes of decoding a clip have it in common."""
+
+    video_offset: Tensor
+    """Added to token vectors, [B, N, S, D] or with axes of size 1."""
+    actions: Tensor
+    """Action vectors [B, N, D]."""
+    scales_shifts: tuple[ScalesShifts | None, ...]
+    """What the actions do to the norms of each block."""
+    rotations: Rotations
+    visible: Tensor | None
+    num_past: int
+    past: tuple[tuple[KeyValues, ...], ...]
+    """For each layer, keys and values of clips that came before, oldest first."""
