@@ -11,12 +11,15 @@ headerless, little-endian arrays:
 | frames_{i}.bin      | uint8 [frames, H, W, 3]            | raw images; ours, optional                             |
 | poses_{i}.bin       | float32 [frames, 3]                | true base pose x (m), y (m), yaw (rad); ours, optional |
 
-The training split keeps each kind of file in its own folder; the validation split keeps them all in one.
+The training split keeps each kind of file in its own folder; the validation split keeps them all in one. So does the
+test split, whose shards are single samples: no segment file says that each is one segment, and its tokens may end
+before its states do. It may come without metadata; then its files say how many and how long they are.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +27,12 @@ import numpy as np
 
 from hwm_env.data.files import read_json, what_is_at, write_json
 from hwm_env.errors import DatasetError
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
+from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 METADATA_FILE: Final = "metadata.json"
 DEFAULT_TOKEN_GRID: Final = (32, 32)
+MAX_SAMPLE_FRAMES: Final = 1800
+"""A minute: a longer shard without a segment file is no sample of a test split; its file was lost."""
 
 
 class Layout(Enum):
@@ -37,6 +42,13 @@ class Layout(Enum):
     """One folder for each kind of file."""
     FLAT = "flat"
     """Everything in one folder, as in the validation split."""
+    TEST = "test"
+    """Everything in one folder, each shard one sample without a segment file, as in the test split."""
+
+    @property
+    def required(self) -> "tuple[ShardFile, ...]":
+        """The arrays that no shard may lack."""
+        return (ShardFile.STATES, ShardFile.TOKENS if self is Layout.TEST else ShardFile.SEGMENTS)
 
 
 class ShardFile(Enum):
@@ -63,6 +75,13 @@ class ShardFile(Enum):
         """The file of shard `index`."""
         folder = directory / self.folder if layout is Layout.TRAIN else directory
         return folder / self.value[1].format(index)
+
+    def indices(self, directory: Path, layout: Layout) -> list[int]:
+        """The shards that have this kind of file, in no particular order."""
+        prefix, suffix = self.value[1].split("{}")
+        folder = self.path(directory, layout, 0).parent
+        numbers = (path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}*{suffix}"))
+        return [int(number) for number in numbers if number.isdecimal()]
 
     def shape(self, num_frames: int, metadata: "DatasetMetadata") -> tuple[int, ...]:
         """The shape of this array in a shard of `num_frames` frames."""
@@ -154,7 +173,7 @@ def _size(key: str, value: object) -> tuple[int, int]:
 
 
 def read_metadata(directory: Path) -> DatasetMetadata:
-    """Reads a data set's `metadata.json`.
+    """Reads a data set's `metadata.json`, or finds out from its files what a test split without one would say.
 
     Raises:
         DatasetError: the directory does not exist, is not a finished data set, or its metadata cannot be read.
@@ -163,6 +182,15 @@ def read_metadata(directory: Path) -> DatasetMetadata:
         raise DatasetError(f"expected a data set directory at {directory}, found {what_is_at(directory)}")
     path = directory / METADATA_FILE
     if not path.is_file():
+        if detect_layout(directory) is Layout.TEST:
+            frames = [read_num_frames(directory, Layout.TEST, i) for i in range(count_shards(directory, Layout.TEST))]
+            return DatasetMetadata(num_shards=len(frames), hz=FRAME_RATE_HZ, num_images=sum(frames))
+        splits = [inside.parent for inside in sorted(directory.glob(f"*/{METADATA_FILE}"))]
+        if splits:
+            raise DatasetError(
+                f"{directory} is no data set itself, but holds {', '.join(split.name for split in splits)}; "
+                f"give one of them, such as {splits[0]}"
+            )
         raise DatasetError(
             f"{directory} has no {METADATA_FILE}: it is not a data set, or writing it was interrupted "
             f"({METADATA_FILE} is written last); write it again"
@@ -199,7 +227,52 @@ def write_shard_metadata(path: Path, *, index: int, num_frames: int) -> None:
     write_json(path, {"shard_num_frames": num_frames, "shard_ind": index})
 
 
+def read_num_frames(directory: Path, layout: Layout, index: int) -> int:
+    """The number of frames of a shard: from its metadata or, in a test split without, from the size of its states.
+
+    Raises:
+        DatasetError: the file is missing, says no positive number of frames, or one that no sample has.
+    """
+    metadata = ShardFile.METADATA.path(directory, layout, index)
+    if layout is not Layout.TEST:
+        return read_shard_metadata(metadata)
+    num_frames = read_shard_metadata(metadata) if metadata.exists() else _count_states(directory, index)
+    if num_frames > MAX_SAMPLE_FRAMES:
+        raise DatasetError(
+            f"expected {ShardFile.SEGMENTS.path(directory, layout, index)}, found nothing; only the samples of a test "
+            f"split, of at most {MAX_SAMPLE_FRAMES} frames, need none, and this shard has {num_frames}: copy it again"
+        )
+    return num_frames
+
+
+def _count_states(directory: Path, index: int) -> int:
+    path = ShardFile.STATES.path(directory, Layout.TEST, index)
+    if not path.is_file():
+        raise DatasetError(f"expected a file {path}, found {what_is_at(path)}; copy it again")
+    frame_size, size = ACTION_DIM * ShardFile.STATES.dtype.itemsize, path.stat().st_size
+    if size == 0 or size % frame_size:
+        raise DatasetError(
+            f"{path}: expected one or more frames of {frame_size} bytes each, got {size} bytes; "
+            "the file was cut short: copy it again"
+        )
+    return size // frame_size
+
+
 def detect_layout(directory: Path) -> Layout:
-    """The layout of an existing data set: train where a folder of files that every shard has is there, else flat."""
+    """The layout of an existing data set: train where a folder of files that every shard has is there, else flat.
+
+    A flat data set with tokens and without a single segment file is a test split.
+    """
     folders = (directory / file.folder for file in (ShardFile.METADATA, ShardFile.STATES))
-    return Layout.TRAIN if any(folder.is_dir() for folder in folders) else Layout.FLAT
+    if any(folder.is_dir() for folder in folders):
+        return Layout.TRAIN
+    has_tokens, has_segments = (
+        bool(file.indices(directory, Layout.FLAT)) for file in (ShardFile.TOKENS, ShardFile.SEGMENTS)
+    )
+    return Layout.TEST if has_tokens and not has_segments else Layout.FLAT
+
+
+def count_shards(directory: Path, layout: Layout) -> int:
+    """How many shards there are by the highest number of a file of states or tokens; some may be incomplete."""
+    indices = (file.indices(directory, layout) for file in (ShardFile.STATES, ShardFile.TOKENS))
+    return 1 + max(chain((-1,), *indices))

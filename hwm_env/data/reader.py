@@ -1,9 +1,11 @@
 """Reads data sets in the 1X v2.0 format, memory-mapped."""
 
+import math
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +16,22 @@ from hwm_env.data.format import (
     DatasetMetadata,
     Layout,
     ShardFile,
+    count_shards,
     detect_layout,
     read_metadata,
-    read_shard_metadata,
+    read_num_frames,
 )
 from hwm_env.errors import DatasetError
-from hwm_env.types import Float32Array, Int32Array, UInt8Array
+from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array
 
-_REQUIRED = (ShardFile.STATES, ShardFile.SEGMENTS)
-_OPTIONAL = (ShardFile.TOKENS, ShardFile.FRAMES, ShardFile.POSES)
+_ARRAYS = (ShardFile.STATES, ShardFile.SEGMENTS, ShardFile.TOKENS, ShardFile.FRAMES, ShardFile.POSES)
+
+MAX_READ_BYTES: Final = 2**19
+"""Larger files are mapped. A map keeps a file descriptor, of which a process may have no more than about a thousand."""
 
 
 class Shard:
-    """One shard: read-only arrays that are mapped into memory when first touched."""
+    """One shard: read-only arrays that are mapped into memory (small ones: read) when first touched."""
 
     index: int
     num_frames: int
@@ -38,54 +43,82 @@ class Shard:
             DatasetError: a file is missing, truncated or too long.
         """
         self.index = index
-        self.num_frames = read_shard_metadata(ShardFile.METADATA.path(directory, layout, index))
+        self.num_frames = read_num_frames(directory, layout, index)
         self._files: dict[ShardFile, tuple[Path, tuple[int, ...]]] = {}
-        for file in (*_REQUIRED, *_OPTIONAL):
+        for file in _ARRAYS:
             path = file.path(directory, layout, index)
-            if path.exists() or file in _REQUIRED:
+            if path.exists() or file in layout.required:
                 if file is ShardFile.FRAMES and metadata.image_size is None:
                     raise DatasetError(
                         f'{path} holds raw images of unknown size; add "image_size": [height, width] to {METADATA_FILE}'
                     )
                 shape = file.shape(self.num_frames, metadata)
-                _check_size(path, shape, file.dtype)
+                if layout is Layout.TEST and file is ShardFile.TOKENS:
+                    shape = _shape_of_fewer(path, shape, file.dtype)
+                _check_size(path, file, shape)
                 self._files[file] = (path, shape)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leaves the mapped arrays behind, so that a copy in another process maps them itself."""
+        """Leaves the arrays behind, so that a copy, maybe in another process, maps them itself."""
         return {"index": self.index, "num_frames": self.num_frames, "_files": self._files}
 
     def has(self, file: ShardFile) -> bool:
         """Whether the shard has this kind of file."""
         return file in self._files
 
+    @property
+    def num_clips(self) -> int:
+        """Clips that have tokens; the last one may be partial."""
+        return self._files[ShardFile.TOKENS][1][0] if self.has(ShardFile.TOKENS) else 0
+
+    def check_states(self, first_frame: int, stop_frame: int) -> None:
+        """Looks for broken numbers in the states of some frames.
+
+        Raises:
+            DatasetError: a state is NaN or infinite.
+        """
+        finite = np.isfinite(self.states[first_frame:stop_frame])
+        if not finite.all():
+            place, column = np.argwhere(~finite)[0]
+            frame = first_frame + place
+            raise DatasetError(
+                f"states of shard {self.index}, frame {frame}: {ACTION_NAMES[column]} is {self.states[frame, column]}, "
+                f"expected a finite number; repair {self._files[ShardFile.STATES][0]}, or remove the shard"
+            )
+
     @cached_property
     def states(self) -> Float32Array:
         """Measured action numbers, float32 [N, 25]."""
-        return self._mapped(ShardFile.STATES)
+        return self._array(ShardFile.STATES)
 
     @cached_property
     def segments(self) -> Int32Array:
         """The segment of each frame, int32 [N]."""
-        return self._mapped(ShardFile.SEGMENTS)
+        if not self.has(ShardFile.SEGMENTS):
+            return np.zeros(self.num_frames, np.int32)
+        return self._array(ShardFile.SEGMENTS)
 
     @cached_property
     def tokens(self) -> Int32Array | None:
-        """Tokens of the clips, int32 [ceil(N / 17), 3, h, w], or None; the last clip may be partial."""
-        return self._mapped(ShardFile.TOKENS) if self.has(ShardFile.TOKENS) else None
+        """Tokens of the clips, int32 [num_clips, 3, h, w], or None; the last clip may be partial."""
+        return self._array(ShardFile.TOKENS) if self.has(ShardFile.TOKENS) else None
 
     @cached_property
     def frames(self) -> UInt8Array | None:
         """Raw images, uint8 [N, H, W, 3], or None."""
-        return self._mapped(ShardFile.FRAMES) if self.has(ShardFile.FRAMES) else None
+        return self._array(ShardFile.FRAMES) if self.has(ShardFile.FRAMES) else None
 
     @cached_property
     def poses(self) -> Float32Array | None:
         """True base poses x (m), y (m), yaw (rad), float32 [N, 3], or None."""
-        return self._mapped(ShardFile.POSES) if self.has(ShardFile.POSES) else None
+        return self._array(ShardFile.POSES) if self.has(ShardFile.POSES) else None
 
-    def _mapped(self, file: ShardFile) -> npt.NDArray[Any]:
+    def _array(self, file: ShardFile) -> npt.NDArray[Any]:
         path, shape = self._files[file]
+        if _num_bytes(shape, file.dtype) <= MAX_READ_BYTES:
+            array = np.fromfile(path, file.dtype).reshape(shape)
+            array.flags.writeable = False
+            return array
         # A plain view of the map: slicing an np.memmap itself costs several times as much.
         return np.asarray(np.memmap(path, file.dtype, "r", shape=shape))
 
@@ -104,7 +137,7 @@ class Dataset:
     shards: Sequence[Shard]
 
     def __init__(self, directory: str | Path) -> None:
-        """Opens a data set in either layout; reads metadata and file sizes only.
+        """Opens a data set in any layout; reads metadata and file sizes only.
 
         Raises:
             DatasetError: the directory is no finished data set, has no shards, or its files are missing, truncated or
@@ -115,6 +148,7 @@ class Dataset:
         if self.metadata.num_shards == 0:
             raise DatasetError(f"{self.directory} is empty: its {METADATA_FILE} says 0 shards; write it again")
         layout = detect_layout(self.directory)
+        self._check_count(layout)
         self.shards = tuple(
             Shard(self.directory, layout, index, self.metadata) for index in range(self.metadata.num_shards)
         )
@@ -123,13 +157,29 @@ class Dataset:
                 f"{self.directory / METADATA_FILE} says {self.metadata.num_images} images, but its "
                 f"{len(self.shards)} shards have {self.num_frames} frames; copy the data set again"
             )
-        for file in _OPTIONAL:
+        for file in _ARRAYS:
             lacking = [shard.index for shard in self.shards if not shard.has(file)]
             if 0 < len(lacking) < len(self.shards):
                 raise DatasetError(
                     f"expected {file.path(self.directory, layout, lacking[0])}, found nothing; other shards have "
                     f"this kind of file, {len(lacking)} of {len(self.shards)} do not; copy the missing ones again"
                 )
+
+    def _check_count(self, layout: Layout) -> None:
+        expected, found = self.metadata.num_shards, count_shards(self.directory, layout)
+        if found == expected:
+            return
+        raise DatasetError(
+            f"{self.directory / METADATA_FILE} says {expected} shards, the last one with "
+            f"{ShardFile.STATES.path(self.directory, layout, expected - 1)}, but the files there are those of {found}; "
+            'copy the data set again, or correct "num_shards" and "num_images"'
+        )
+
+    def subset(self, positions: Sequence[int]) -> "Dataset":
+        """The data set with some of its shards, which keep their own indices."""
+        part = copy(self)
+        part.shards = tuple(self.shards[position] for position in positions)
+        return part
 
     @property
     def num_frames(self) -> int:
@@ -141,9 +191,15 @@ class Dataset:
         return self.shards[0].has(file)
 
 
-def _check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    contents = f"{dtype.name} {list(shape)}"
+def _shape_of_fewer(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
+    """The shape of the tokens of a sample: of as many clips as the file holds, where that is a number from 1 to all."""
+    num_clips, rest = divmod(path.stat().st_size if path.is_file() else 0, _num_bytes(shape[1:], dtype))
+    return (num_clips, *shape[1:]) if rest == 0 and 1 <= num_clips <= shape[0] else shape
+
+
+def _check_size(path: Path, file: ShardFile, shape: tuple[int, ...]) -> None:
+    expected = _num_bytes(shape, file.dtype)
+    contents = f"{file.dtype.name} {list(shape)}"
     if not path.is_file():
         raise DatasetError(
             f"{path}: expected a file of {expected} bytes ({contents}), found {what_is_at(path)}; copy it again"
@@ -153,4 +209,18 @@ def _check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic])
         raise DatasetError(
             f"{path}: expected {expected} bytes ({contents}), got {actual}; "
             "the file was cut short or belongs to another data set: copy it again"
+            + (_fitting_grid(actual, shape) if file is ShardFile.TOKENS else "")
         )
+
+
+def _fitting_grid(num_bytes: int, shape: tuple[int, ...]) -> str:
+    """What to do if the size of a file of tokens is that of another, square grid."""
+    num_bytes_of_one = _num_bytes(shape[:2], ShardFile.TOKENS.dtype)
+    side = math.isqrt(num_bytes // num_bytes_of_one)
+    if side == 0 or side**2 * num_bytes_of_one != num_bytes:
+        return ""
+    return f', or, if its grid is {side} x {side}, which fits, put "token_grid": [{side}, {side}] into {METADATA_FILE}'
+
+
+def _num_bytes(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> int:
+    return math.prod(shape) * dtype.itemsize

@@ -1,13 +1,18 @@
 """Statistics of actions, computed once over a training split and shipped with the weights."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, fields
+from typing import Final
 
 import numpy as np
 
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.errors import DatasetError
-from hwm_env.types import ACTION_DIM, ACTION_NAMES, Float32Array
+from hwm_env.types import ACTION_DIM, Float32Array
+
+COLUMNS_A_PASS: Final = 5
+"""A divisor of 25. All states of the full-size data set at once would be a gigabyte, and one at a time 25 passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,26 +69,25 @@ class ActionStatistics:
         Raises:
             DatasetError: a state is NaN or infinite.
         """
-        max_change = np.max([_max_change(shard) for shard in dataset.shards], axis=0)
+        # A copy of a shard maps its files anew and lets go of them: a whole split would count as a gigabyte of memory.
+        max_change = np.max([_max_change(copy(shard)) for shard in dataset.shards], axis=0)
+        values_by_column = np.empty((COLUMNS_A_PASS, dataset.num_frames), dtype=np.float32)
         columns = []
-        for column in range(ACTION_DIM):
-            # One column at a time: all states of the full-size data set are a gigabyte.
-            values = np.concatenate([shard.states[:, column] for shard in dataset.shards])
-            p01, p99 = np.percentile(values, [1, 99])
-            mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
-            columns.append((mean, std, values.min(), values.max(), p01, p99))
+        for first in range(0, ACTION_DIM, COLUMNS_A_PASS):
+            stop = 0
+            for shard in dataset.shards:
+                start, stop = stop, stop + shard.num_frames
+                values_by_column[:, start:stop] = copy(shard).states[:, first : first + COLUMNS_A_PASS].T
+            for values in values_by_column:
+                p01, p99 = np.percentile(values, [1, 99])
+                mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+                columns.append((mean, std, values.min(), values.max(), p01, p99))
         mean, std, low, high, p01, p99 = np.array(columns, dtype=np.float32).T.copy()
         return cls(mean=mean, std=std, low=low, high=high, p01=p01, p99=p99, max_change=max_change)
 
 
 def _max_change(shard: Shard) -> Float32Array:
-    finite = np.isfinite(shard.states)
-    if not finite.all():
-        frame, column = np.argwhere(~finite)[0]
-        raise DatasetError(
-            f"states of shard {shard.index}, frame {frame}: {ACTION_NAMES[column]} is "
-            f"{shard.states[frame, column]}, expected a finite number; repair or remove the shard"
-        )
+    shard.check_states(0, shard.num_frames)
     changes = np.abs(np.diff(shard.states, axis=0))[np.diff(shard.segments) == 0]
     largest: Float32Array = changes.max(axis=0, initial=np.float32(0))
     return largest

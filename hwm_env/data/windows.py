@@ -6,7 +6,7 @@ import numpy as np
 
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.data.segments import frame_window_starts, num_covered, window_starts
+from hwm_env.data.segments import clip_is_whole, frame_window_starts, num_covered, window_starts
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import (
     ACTION_DIM,
@@ -35,6 +35,17 @@ class FrameBatch(NamedTuple):
     """uint8 [B, F, H, W, 3]"""
     actions: Float32Array
     """float32 [B, F, 25]"""
+
+
+class DroppedClips(NamedTuple):
+    """How many clips no window contains, each counted by the first reason that applies."""
+
+    partial: int
+    """The last clip of a shard, with fewer than 17 frames."""
+    crossing: int
+    """A segment ends inside the clip."""
+    too_short: int
+    """The uninterrupted run of clips is shorter than a window, or the stride leaves the clip over at the run's end."""
 
 
 class _Windows:
@@ -71,17 +82,24 @@ class _Windows:
         shards = np.searchsorted(self._shard_ends, indices, side="right")
         return list(zip(shards.tolist(), self._starts[indices].tolist(), strict=True))
 
+    def _check_actions(self, actions: Float32Array, places: list[tuple[int, int]], unit_frames: int) -> None:
+        """Raises an error that names the frame if one of the gathered actions, float32 [B, F, 25], is not finite."""
+        if not np.isfinite(actions).all():
+            for shard, start in places:
+                first_frame = start * unit_frames
+                self._dataset.shards[shard].check_states(first_frame, first_frame + actions.shape[1])
+
 
 class ClipWindows(_Windows):
     """All windows of `num_clips` whole clips within a segment of a data set with tokens.
 
     Attributes:
         num_clips: length of a window in clips.
-        num_dropped_clips: clips of the data set that no window contains.
+        dropped: clips of the data set that no window contains, by reason.
     """
 
     num_clips: int
-    num_dropped_clips: int
+    dropped: DroppedClips
 
     def __init__(self, dataset: Dataset, num_clips: int, stride: int = 1) -> None:
         """Indexes the windows.
@@ -98,13 +116,21 @@ class ClipWindows(_Windows):
         _check_at_least_one(num_clips=num_clips, stride=stride)
         if not dataset.has(ShardFile.TOKENS):
             raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
-        starts_by_shard = [window_starts(shard.segments, num_clips, stride) for shard in dataset.shards]
+        starts_by_shard, dropped_by_shard = [], []
+        for shard in dataset.shards:
+            # The states of a test sample go on where its tokens end.
+            segments = shard.segments[: shard.num_clips * FRAMES_PER_CLIP]
+            starts = window_starts(segments, num_clips, stride)
+            starts_by_shard.append(starts)
+            dropped_by_shard.append(_dropped(segments, shard.num_clips, num_covered(starts, num_clips)))
         super().__init__(dataset, starts_by_shard, f"{num_clips} whole clips")
         self.num_clips = num_clips
-        self.num_dropped_clips = sum(
-            -(-shard.num_frames // FRAMES_PER_CLIP) - num_covered(starts, num_clips)
-            for shard, starts in zip(dataset.shards, starts_by_shard, strict=True)
-        )
+        self.dropped = DroppedClips(*(sum(counts) for counts in zip(*dropped_by_shard, strict=True)))
+
+    @property
+    def num_dropped_clips(self) -> int:
+        """Clips of the data set that no window contains, for whatever reason."""
+        return sum(self.dropped)
 
     def gather(self, indices: Int64Array) -> ClipBatch:
         """Copies windows out of the data set.
@@ -117,6 +143,7 @@ class ClipWindows(_Windows):
 
         Raises:
             InvalidInputError: an index is out of range.
+            DatasetError: an action is NaN or infinite.
         """
         places = self._places(indices)
         grid = self._dataset.metadata.token_grid
@@ -129,6 +156,7 @@ class ClipWindows(_Windows):
             tokens[row] = shard.tokens[first_clip : first_clip + self.num_clips]
             first_frame = first_clip * FRAMES_PER_CLIP
             actions[row] = shard.states[first_frame : first_frame + actions.shape[1]]
+        self._check_actions(actions, places, FRAMES_PER_CLIP)
         return ClipBatch(tokens, actions.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, ACTION_DIM))
 
 
@@ -171,6 +199,7 @@ class FrameWindows(_Windows):
 
         Raises:
             InvalidInputError: an index is out of range.
+            DatasetError: an action is NaN or infinite.
         """
         places = self._places(indices)
         image_size = self._dataset.metadata.image_size
@@ -182,7 +211,16 @@ class FrameWindows(_Windows):
             assert shard.frames is not None, f"shard {shard_index} has no raw images"
             frames[row] = shard.frames[first_frame : first_frame + self.num_frames]
             actions[row] = shard.states[first_frame : first_frame + self.num_frames]
+        self._check_actions(actions, places, 1)
         return FrameBatch(frames, actions)
+
+
+def _dropped(segments: Int32Array, num_clips: int, num_covered_clips: int) -> DroppedClips:
+    whole = clip_is_whole(segments)
+    num_whole = int(whole.sum())
+    return DroppedClips(
+        partial=num_clips - len(whole), crossing=len(whole) - num_whole, too_short=num_whole - num_covered_clips
+    )
 
 
 def _check_at_least_one(**counts: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class DatasetWriter:
         self,
         directory: Path,
         *,
-        layout: Layout = Layout.TRAIN,
+        layout: Literal[Layout.TRAIN, Layout.FLAT] = Layout.TRAIN,
         token_grid: tuple[int, int] | None = None,
         image_size: tuple[int, int] | None = None,
         tokenizer: str | None = None,

@@ -8,6 +8,7 @@ from hwm_env.data.format import Layout
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 
+WRITTEN_LAYOUTS = (Layout.TRAIN, Layout.FLAT)
 GRID = (2, 3)
 IMAGE_SIZE = (4, 6)
 

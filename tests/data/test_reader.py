@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from hwm_env.data.format import Layout
 from hwm_env.data.reader import Dataset
+from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
+from tests.data.conftest import WRITTEN_LAYOUTS
 
 FILES = ["robot_states/states_1.bin", "segment_indices/segment_idx_1.bin", "videos/video_1.bin"]
 OUR_FILES = ["frames/frames_1.bin", "poses/poses_1.bin"]
@@ -52,7 +55,57 @@ def test_a_missing_file(directory: Path, name: str) -> None:
 def test_the_grid_of_another_data_set(directory: Path) -> None:
     metadata = json.loads((directory / "metadata.json").read_text())
     (directory / "metadata.json").write_text(json.dumps({**metadata, "token_grid": [8, 8]}))
-    with pytest.raises(DatasetError, match=r"video_0\.bin: expected \d+ bytes \(int32 \[3, 3, 8, 8\]\)"):
+    with pytest.raises(DatasetError, match=r"video_0\.bin: expected \d+ bytes \(int32 \[3, 3, 8, 8\]\).*again$"):
+        Dataset(directory)
+
+
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
+def test_a_grid_that_was_not_declared_is_guessed(tmp_path: Path, layout: Layout) -> None:
+    writer = DatasetWriter(tmp_path, layout=layout, token_grid=(8, 8))
+    tokens = np.zeros((3, 3, 8, 8), np.int32)
+    writer.write_shard(0, states=np.zeros((40, 25), np.float32), segments=np.zeros(40, np.int32), tokens=tokens)
+    writer.finish()
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    del metadata["token_grid"]
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    message = r'expected \d+ bytes \(int32 \[3, 3, 32, 32\]\), got 2304.*"token_grid": \[8, 8\] into metadata\.json'
+    with pytest.raises(DatasetError, match=message):
+        Dataset(tmp_path)
+
+
+def test_the_directory_of_all_splits(write_dataset, tmp_path: Path) -> None:
+    for split in ("val_v2.0", "train_v2.0"):
+        shutil.copytree(write_dataset([0] * 20)[0].directory, tmp_path / split)
+    with pytest.raises(DatasetError, match=r"holds train_v2\.0, val_v2\.0; give one of them, such as .*/train_v2\.0$"):
+        Dataset(tmp_path)
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
+def test_another_number_of_shards(write_dataset, layout: Layout, num_shards: int) -> None:
+    directory = write_dataset([0] * 40, [1] * 30, layout=layout)[0].directory
+    metadata = json.loads((directory / "metadata.json").read_text())
+    (directory / "metadata.json").write_text(json.dumps({**metadata, "num_shards": num_shards}))
+    message = (
+        rf"metadata\.json says {num_shards} shards, the last one with .*/states_{num_shards - 1}\.bin.* those of 2;"
+    )
+    with pytest.raises(DatasetError, match=message):
+        Dataset(directory)
+
+
+@pytest.mark.parametrize("name", ["segment_idx_0.bin", "segment_idx_1.bin", "metadata_1.json", "states_0.bin"])
+def test_a_flat_data_set_is_as_strict(write_dataset, name: str) -> None:
+    directory = write_dataset([0] * 40, [1] * 30, layout=Layout.FLAT)[0].directory
+    (directory / name).unlink()
+    with pytest.raises(DatasetError, match=rf"{directory / name}.*copy"):
+        Dataset(directory)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[3]"])
+@pytest.mark.parametrize("name", ["metadata.json", "metadata/metadata_1.json"])
+def test_unreadable_metadata_is_named(directory: Path, name: str, content: str) -> None:
+    (directory / name).write_text(content)
+    with pytest.raises(DatasetError, match=rf"{directory / name}"):
         Dataset(directory)
 
 
@@ -74,7 +127,7 @@ def test_metadata_that_disagrees_with_the_shards(directory: Path) -> None:
         Dataset(directory)
 
 
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
 def test_a_copy_in_another_process_maps_the_files_itself(write_dataset, layout: Layout) -> None:
     dataset, shards = write_dataset(np.zeros(5000), layout=layout)
     np.testing.assert_array_equal(dataset.shards[0].states, shards[0]["states"])

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwm_env.data.format import Layout
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import clip_is_whole, frame_window_starts, window_starts
-from hwm_env.data.windows import ClipWindows, FrameWindows
+from hwm_env.data.windows import ClipWindows, DroppedClips, FrameWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
+from tests.data.conftest import WRITTEN_LAYOUTS
 
 
 @st.composite
@@ -40,6 +40,13 @@ def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> l
     return starts
 
 
+def naive_reason(segments_of_clip: list[int]) -> str:
+    """Why a clip that no window contains was dropped."""
+    if len(segments_of_clip) < 17:
+        return "partial"
+    return "too_short" if len(set(segments_of_clip)) == 1 else "crossing"
+
+
 @given(segments=segment_arrays(), num_clips=st.integers(1, 5), stride=st.integers(1, 3))
 @settings(max_examples=300, deadline=None)
 def test_clip_windows_never_cross_a_segment(segments: np.ndarray, num_clips: int, stride: int) -> None:
@@ -65,7 +72,7 @@ def test_frame_windows_never_cross_a_segment(segments: np.ndarray, num_frames: i
     segments_by_shard=st.lists(segment_arrays(), min_size=1, max_size=3),
     num_clips=st.integers(1, 4),
     stride=st.integers(1, 3),
-    layout=st.sampled_from(Layout),
+    layout=st.sampled_from(WRITTEN_LAYOUTS),
     data=st.data(),
 )
 @settings(max_examples=40, deadline=None)
@@ -86,7 +93,14 @@ def test_gathered_clips_are_those_of_the_shards(
     assert [windows.locate(index) for index in range(len(windows))] == expected
 
     covered = {(shard, clip) for shard, start in expected for clip in range(start, start + num_clips)}
-    assert windows.num_dropped_clips == sum(len(shard["tokens"]) for shard in shards) - len(covered)
+    reasons = [
+        naive_reason(segments[17 * clip : 17 * clip + 17].tolist())
+        for index, segments in enumerate(segments_by_shard)
+        for clip in range(len(shards[index]["tokens"]))
+        if (index, clip) not in covered
+    ]
+    assert windows.dropped._asdict() == {name: reasons.count(name) for name in DroppedClips._fields}
+    assert windows.num_dropped_clips == len(reasons)
 
     indices = np.array(data.draw(st.lists(st.integers(0, len(expected) - 1), max_size=5)), dtype=np.int64)
     tokens, actions = windows.gather(indices)
@@ -150,3 +164,34 @@ def test_windows_that_cannot_be(write_dataset, tmp_path) -> None:
         ClipWindows(Dataset(tmp_path), 1)
     with pytest.raises(DatasetError, match=r"no raw images.*hwm-env collect"):
         FrameWindows(Dataset(tmp_path), 1)
+
+
+def test_reasons_to_drop_a_clip(write_dataset) -> None:
+    # A run of three clips; one with a boundary inside; a run of two clips, one of a single clip, and five frames.
+    dataset, _ = write_dataset([0] * 17 * 3 + [0] * 5 + [1] * (12 + 17 * 2) + [2] * (17 + 5))
+    assert ClipWindows(dataset, 3).dropped == DroppedClips(partial=1, crossing=1, too_short=3)
+    assert ClipWindows(dataset, 2).dropped == DroppedClips(partial=1, crossing=1, too_short=1)
+    # With a stride, the third clip of the first run is left over.
+    assert ClipWindows(dataset, 2, stride=2).dropped == DroppedClips(partial=1, crossing=1, too_short=2)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_action_that_is_not_finite_is_not_served(write_dataset, number: float) -> None:
+    dataset, _ = write_dataset([0] * 17 * 4, [0] * 17 * 4)
+    path = dataset.directory / "robot_states" / "states_1.bin"
+    states = np.fromfile(path, np.float32).reshape(-1, 25)
+    states[17 * 2 + 3, 20] = number
+    states.tofile(path)
+    dataset = Dataset(dataset.directory)
+    message = rf"shard 1, frame 37: neck_pitch is {number}, expected a finite number; repair {path}"
+
+    clips = ClipWindows(dataset, 2)
+    clips.gather(np.array([0, 1, 2, 3]))
+    for index in (4, 5):
+        with pytest.raises(DatasetError, match=message):
+            clips.gather(np.array([0, index]))
+
+    frames = FrameWindows(dataset, 10, stride_frames=10)
+    frames.gather(np.array([0, 8]))
+    with pytest.raises(DatasetError, match=message):
+        frames.gather(np.array([0, 9]))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwm_env.data.format import Layout
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
+from tests.data.conftest import WRITTEN_LAYOUTS
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -20,7 +20,7 @@ def shard(num_frames: int = 20) -> dict[str, np.ndarray]:
 
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=3),
-    layout=st.sampled_from(Layout),
+    layout=st.sampled_from(WRITTEN_LAYOUTS),
     extra=st.dictionaries(st.sampled_from(["split", "seed", "note"]), st.integers() | st.text()),
 )
 @settings(max_examples=40, deadline=None)
@@ -35,8 +35,9 @@ def test_what_is_written_is_read(write_dataset, lengths, layout, extra) -> None:
             np.testing.assert_array_equal(got, array)
 
 
-def test_arrays_are_read_only(write_dataset) -> None:
-    dataset, _ = write_dataset([0] * 20)
+@pytest.mark.parametrize("num_frames", [20, 6000])
+def test_arrays_are_read_only(write_dataset, num_frames: int) -> None:
+    dataset, _ = write_dataset([0] * num_frames)
     with pytest.raises(ValueError, match="read-only"):
         dataset.shards[0].states[0, 0] = 1
 

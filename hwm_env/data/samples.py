@@ -1,0 +1,85 @@
+"""Samples for training: past and future clips with their actions, in the layout that people know from the 1X data."""
+
+from typing import TypedDict
+
+import numpy as np
+
+from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import ClipWindows
+from hwm_env.errors import InvalidInputError
+from hwm_env.types import Float32Array, Int32Array, Int64Array
+
+
+class ClipSample(TypedDict):
+    """One sample of P past and F future clips; a batch of them has an axis B before the others."""
+
+    video_past: Int32Array
+    """int32 [P, 3, h, w]"""
+    video_future: Int32Array
+    """int32 [F, 3, h, w]"""
+    actions_past: Float32Array
+    """float32 [17 * P, 25]"""
+    actions_future: Float32Array
+    """float32 [17 * F, 25]"""
+
+
+class ClipSamples:
+    """A map-style data set of all windows of P + F clips within a segment.
+
+    Indexed by a number it gives a sample, by an array of numbers a batch. Nothing is read before it is asked for, and a
+    copy in another process maps the files itself: `torch.utils.data.DataLoader` takes it as it is. `read_ahead` is
+    faster than its worker processes.
+    """
+
+    def __init__(self, dataset: Dataset, num_past_clips: int, num_future_clips: int = 1) -> None:
+        """Indexes the samples.
+
+        Args:
+            dataset: a data set with tokens.
+            num_past_clips: P, at least 0.
+            num_future_clips: F, at least 1.
+
+        Raises:
+            InvalidInputError: a number is out of range.
+            DatasetError: the data set has no tokens, or no sample fits.
+        """
+        if num_past_clips < 0 or num_future_clips < 1:
+            raise InvalidInputError(
+                f"a sample needs at least 0 past and 1 future clips, got {num_past_clips} and {num_future_clips}"
+            )
+        self.windows = ClipWindows(dataset, num_past_clips + num_future_clips)
+        self._num_past = num_past_clips
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int | Int64Array) -> ClipSample:
+        if isinstance(index, np.ndarray):
+            return self.gather(index)
+        batch = self.gather(np.array([index], dtype=np.int64))
+        return ClipSample(
+            video_past=batch["video_past"][0],
+            video_future=batch["video_future"][0],
+            actions_past=batch["actions_past"][0],
+            actions_future=batch["actions_future"][0],
+        )
+
+    def gather(self, indices: Int64Array) -> ClipSample:
+        """Copies a batch out of the data set.
+
+        Args:
+            indices: int64 [B], each in [0, len(self)).
+
+        Raises:
+            InvalidInputError: an index is out of range.
+            DatasetError: an action is not finite.
+        """
+        tokens, actions = self.windows.gather(indices)
+        past, future = np.split(actions, [self._num_past], axis=1)
+        batch = len(indices)
+        return ClipSample(
+            video_past=tokens[:, : self._num_past],
+            video_future=tokens[:, self._num_past :],
+            actions_past=past.reshape(batch, -1, past.shape[-1]),
+            actions_future=future.reshape(batch, -1, future.shape[-1]),
+        )
