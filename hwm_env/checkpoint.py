@@ -4,12 +4,14 @@
 | --- | --- |
 | config.json | shapes of model and read-out; the tokenizer's identity; action statistics; decoding; provenance |
 | model.safetensors | the world model, weights in float16 (imported ones in float32) |
-| tokenizer.safetensors | the tokenizer whose tokens it speaks |
+| tokenizer.safetensors | the tokenizer whose tokens it speaks; not Cosmos, whose files are code and stay outside |
 | starts.safetensors | recorded histories to begin from |
 | readout.safetensors | the pose read-out, if one was trained, weights like the model's |
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -22,6 +24,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from hwm_env import hub
 from hwm_env.data.files import write_bytes, write_json
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
@@ -29,12 +32,17 @@ from hwm_env.errors import CheckpointError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.model_card import model_card
 from hwm_env.starts import Starts
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.cosmos import DECODER_FILE, ENCODER_FILE, CosmosTokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer
 from hwm_env.types import LATENTS_PER_CLIP
 
 FORMAT_VERSION = 1
 ASSETS = Path(__file__).parent / "assets"
+TOKENIZER_VARIABLE = "HWM_TOKENIZER"
+"""Environment variable: directory of the tokenizer, for checkpoints that do not hold theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Checkpoint:
     """Everything that a simulator is made of."""
 
     model: MaskedHWM
-    tokenizer: TinyTokenizer
+    tokenizer: VideoTokenizer
     statistics: ActionStatistics
     starts: Starts
     readout: PoseReadout | None = None
@@ -102,7 +110,8 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").unlink(missing_ok=True)
     _save_weights(checkpoint.model, directory / "model.safetensors", weights)
-    checkpoint.tokenizer.save(directory)
+    if isinstance(checkpoint.tokenizer, TinyTokenizer):
+        checkpoint.tokenizer.save(directory)
     starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
     if checkpoint.starts.poses is not None:
         starts["poses"] = checkpoint.starts.poses
@@ -112,7 +121,10 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
-        "tokenizer": {"kind": "tiny", "identity": checkpoint.tokenizer.identity},
+        "tokenizer": {
+            "kind": "tiny" if isinstance(checkpoint.tokenizer, TinyTokenizer) else "cosmos",
+            "identity": checkpoint.tokenizer.identity,
+        },
         "readout": None if checkpoint.readout is None else asdict(checkpoint.readout.config),
         "decoding": asdict(checkpoint.decoding),
         "action_statistics": checkpoint.statistics.to_dict(),
@@ -122,22 +134,36 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
 
 
 def resolve(name_or_directory: str | Path) -> Path:
-    """The directory behind a name ("reference" ships with the package) or a path.
+    """The directory behind a name ("reference" ships with the package), a path, or a Hugging Face id.
+
+    Ids are `owner/name`, or `owner/name@revision`; what is downloaded for them is kept in the Hub's own cache.
 
     Raises:
         CheckpointError: there is no such checkpoint.
+        MissingExtraError: it must come from the Hub, and huggingface_hub is not installed.
     """
     for candidate in (ASSETS / str(name_or_directory), Path(name_or_directory)):
         if (candidate / "config.json").is_file():
             return candidate
+    if not Path(name_or_directory).exists() and hub.is_id(str(name_or_directory)):
+        return hub.download(str(name_or_directory))
     shipped = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
     raise CheckpointError(
-        f"unknown checkpoint {str(name_or_directory)!r}: expected one of {shipped} or a directory with a config.json"
+        f"unknown checkpoint {str(name_or_directory)!r}: expected one of {shipped}, a directory with a config.json, "
+        "or a Hugging Face id owner/name"
     )
 
 
-def load(name_or_directory: str | Path, *, device: str | torch.device = "cpu") -> Checkpoint:
-    """Loads a checkpoint by name or from a directory.
+def load(
+    name_or_directory: str | Path, *, device: str | torch.device = "cpu", tokenizer: str | Path | None = None
+) -> Checkpoint:
+    """Loads a checkpoint by name, from a directory or from the Hugging Face Hub.
+
+    Args:
+        name_or_directory: see `resolve`.
+        device: where it shall be.
+        tokenizer: where the tokenizer is, for a checkpoint that does not hold its own (Cosmos); by default where the
+            environment variable HWM_TOKENIZER says.
 
     Raises:
         CheckpointError: it is unknown, incomplete, or its parts do not fit each other.
@@ -146,36 +172,108 @@ def load(name_or_directory: str | Path, *, device: str | torch.device = "cpu") -
     content = _read_config(directory)
     try:
         model = MaskedHWM(MaskedHWMConfig(**_tuples(content["model"])))
-        kind, identity = content["tokenizer"]["kind"], content["tokenizer"]["identity"]
+        tokenizer_content = content["tokenizer"]
         readout = PoseReadout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
         decoding = DecodingConfig(**content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
-    if kind != "tiny":
-        raise CheckpointError(f"{directory} names a tokenizer of kind {kind!r}; expected 'tiny'")
-    tokenizer = TinyTokenizer.load(directory)
+    loaded_tokenizer = _load_own_tokenizer(directory, tokenizer_content, tokenizer, device)
     _load_weights(model, directory / "model.safetensors")
     if readout is not None:
         _load_weights(readout, directory / "readout.safetensors")
         readout.to(device).eval()
-    if tokenizer.identity != identity:
-        raise CheckpointError(
-            f"{directory / 'tokenizer.safetensors'} is not the tokenizer of this checkpoint: expected identity "
-            f"{identity}, got {tokenizer.identity}"
-        )
     starts = _load_tensors(directory / "starts.safetensors")
     if not {"tokens", "actions"} <= set(starts):
         raise CheckpointError(f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}")
     return Checkpoint(
         model.to(device).eval(),
-        tokenizer.to(device),
+        loaded_tokenizer,
         statistics,
         Starts(starts["tokens"], starts["actions"], starts.get("poses")),
         readout,
         decoding,
         content.get("provenance", {}),
     )
+
+
+def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") -> VideoTokenizer:
+    """Loads a tokenizer.
+
+    Args:
+        source: a directory with `encoder.jit` and `decoder.jit` (Cosmos); a file or directory that a TinyTokenizer was
+            saved to; or a checkpoint (see `resolve`), whose tokenizer is taken.
+        device: where it shall be.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    path = Path(source)
+    if any((path / name).is_file() for name in (ENCODER_FILE, DECODER_FILE)):
+        return CosmosTokenizer.load(path, device=device)
+    if path.exists() and not (path / "config.json").is_file():
+        return TinyTokenizer.load(path).to(device)
+    directory = resolve(source)
+    content = _read_config(directory)
+    return _load_own_tokenizer(directory, content.get("tokenizer") or {}, None, device)
+
+
+def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) -> str:
+    """Writes a checkpoint to the Hugging Face Hub: weights, configuration and a model card.
+
+    Args:
+        checkpoint: what to write.
+        repo_id: `owner/name`; made when needed.
+        private: whether a repository that is made is private.
+
+    Returns:
+        The address of what was written.
+
+    Raises:
+        CheckpointError: the Hub refuses it or cannot be reached.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        save(checkpoint, directory)
+        config = checkpoint.model.config
+        card = model_card(
+            repo_id,
+            config,
+            num_parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+            image_size=checkpoint.image_size,
+            tokenizer=checkpoint.tokenizer.identity,
+            provenance=checkpoint.provenance,
+        )
+        (directory / "README.md").write_text(card, encoding="utf-8")
+        return hub.push(directory, repo_id, private=private)
+
+
+def _load_own_tokenizer(
+    directory: Path, content: Mapping[str, Any], given: str | Path | None, device: str | torch.device
+) -> VideoTokenizer:
+    """The tokenizer that a checkpoint names."""
+    kind, identity = content.get("kind"), content.get("identity")
+    tokenizer: VideoTokenizer
+    if kind == "tiny":
+        tokenizer = TinyTokenizer.load(directory).to(device)
+        where: str | Path = directory / "tokenizer.safetensors"
+    elif kind == "cosmos":
+        where = given or os.environ.get(TOKENIZER_VARIABLE, "")
+        if not where:
+            raise CheckpointError(
+                f"{directory} speaks the tokens of {identity} and does not hold NVIDIA's files; name the directory "
+                f"with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
+                f"{TOKENIZER_VARIABLE}"
+            )
+        tokenizer = CosmosTokenizer.load(where, device=device)
+    else:
+        raise CheckpointError(f"{directory} names a tokenizer of kind {kind!r}; expected 'tiny' or 'cosmos'")
+    if tokenizer.identity != identity:
+        raise CheckpointError(
+            f"{where} is not the tokenizer of this checkpoint: expected identity {identity}, got {tokenizer.identity}"
+        )
+    return tokenizer
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwm_env.checkpoint import Checkpoint, save
+from hwm_env.checkpoint import Checkpoint, load_tokenizer, save
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import InvalidInputError
@@ -24,13 +24,15 @@ MOST_LEVELS = 8
 logger = logging.getLogger(__name__)
 
 
-def import_checkpoint(directory: Path, out: Path, tokenizer: Path | None = None, data: Path | None = None) -> None:
+def import_checkpoint(
+    directory: Path, out: Path, tokenizer: str | Path | None = None, data: Path | None = None
+) -> None:
     """Writes a checkpoint directory with a foreign model.
 
     Args:
         directory: the foreign checkpoint (see `load_foreign_checkpoint`).
         out: directory to write.
-        tokenizer: file or directory of the tokenizer; None: one whose frames mean nothing.
+        tokenizer: as for `load_tokenizer`; None: one whose frames mean nothing.
         data: data set with tokens, for starts and action statistics; None: random starts, the reference robot's range.
 
     Raises:
@@ -41,7 +43,7 @@ def import_checkpoint(directory: Path, out: Path, tokenizer: Path | None = None,
     if out.resolve() == directory.resolve():
         raise InvalidInputError(f"{out} is the foreign checkpoint and would be overwritten; choose another directory")
     dataset = None if data is None else Dataset(data)
-    loaded_tokenizer = None if tokenizer is None else TinyTokenizer.load(tokenizer)
+    loaded_tokenizer = None if tokenizer is None else load_tokenizer(tokenizer)
     if dataset is not None and loaded_tokenizer is not None:
         check_tokenizer(loaded_tokenizer, dataset)
     model = load_foreign_checkpoint(directory)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hwm_env.checkpoint import Checkpoint, load
+from hwm_env.checkpoint import Checkpoint, load, push_to_hub
 from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
@@ -88,6 +88,7 @@ class WorldSimulator:
         name_or_directory: str | Path = "reference",
         *,
         device: str | torch.device = "cpu",
+        tokenizer: str | Path | None = None,
         decoding_steps: int | None = None,
         temperature: float | None = None,
         order: Order | None = None,
@@ -98,8 +99,10 @@ class WorldSimulator:
         """Loads a simulator; what is None is as in the checkpoint.
 
         Args:
-            name_or_directory: "reference" ships with the package; or a checkpoint directory.
+            name_or_directory: "reference" ships with the package; a checkpoint directory; or a Hugging Face id.
             device: where the worlds live.
+            tokenizer: where the tokenizer is, for a checkpoint that does not hold its own (Cosmos); by default where
+                the environment variable HWM_TOKENIZER says.
             decoding_steps: passes a clip (K).
             temperature: of the sampling; 0 takes the most probable tokens.
             order: in which tokens are revealed: "confidence", "random" or "halton".
@@ -111,7 +114,7 @@ class WorldSimulator:
             CheckpointError: there is no such checkpoint, or it is damaged.
             InvalidInputError: decoding settings out of range, or not possible with this model.
         """
-        checkpoint = load(name_or_directory, device=device)
+        checkpoint = load(name_or_directory, device=device, tokenizer=tokenizer)
         wanted = {"steps": decoding_steps, "temperature": temperature, "order": order, "history": history}
         changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         convert(checkpoint.model, precision)
@@ -119,6 +122,10 @@ class WorldSimulator:
             for block in checkpoint.model.blocks:
                 block.compile()
         return cls(checkpoint, replace(checkpoint.decoding, **changes))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Writes the checkpoint to the Hugging Face Hub, see `hwm_env.checkpoint.push_to_hub`."""
+        return push_to_hub(self.checkpoint, repo_id, private=private)
 
     @property
     def device(self) -> torch.device:

@@ -23,6 +23,8 @@ ORDER = [
     "model",
     "decoding",
     "starts",
+    "hub",
+    "model_card",
     "checkpoint",
     "simulator",
     "tasks",
@@ -31,6 +33,7 @@ ORDER = [
     "training",
     "importing",
     "cli",
+    "__main__",
 ]
 """A part may import itself and those above it."""
 

@@ -70,7 +70,9 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         temperature: of the sampling, 0 for the most probable tokens; None takes the checkpoint's.
         history: "window" encodes the past anew at each step, "streaming" each clip once, which is faster (see
             DecodingConfig); None takes the checkpoint's.
-        checkpoint: name ("reference" ships with the package) or directory.
+        checkpoint: name ("reference" ships with the package), directory or Hugging Face id.
+        tokenizer: directory of the tokenizer, for a checkpoint that does not hold its own (Cosmos); None takes that of
+            the environment variable HWM_TOKENIZER.
         max_steps: env steps until truncation.
         render_mode: "rgb_array" (the last frame, 256 x 256), "human" (a window that plays all frames) or None.
         device: where the model runs, such as "cpu" or "cuda".
@@ -91,12 +93,18 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         temperature: float | None = None,
         history: HistoryMode | None = None,
         checkpoint: str | Path = "reference",
+        tokenizer: str | Path | None = None,
         max_steps: int = 40,
         render_mode: RenderMode | None = None,
         device: str = "cpu",
     ) -> None:
         simulator = WorldSimulator.from_pretrained(
-            checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature, history=history
+            checkpoint,
+            device=device,
+            tokenizer=tokenizer,
+            decoding_steps=decoding_steps,
+            temperature=temperature,
+            history=history,
         )
         super().__init__(
             LearnedWorld(simulator),

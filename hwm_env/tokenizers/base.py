@@ -1,7 +1,8 @@
 """What the rest of the package expects of a video tokenizer."""
 
-from typing import Protocol
+from typing import Protocol, Self
 
+import torch
 from torch import Tensor
 
 
@@ -31,6 +32,10 @@ class VideoTokenizer(Protocol):
     @property
     def spatial_compression(self) -> int:
         """Pixels a token in each direction."""
+        ...
+
+    def to(self, device: str | torch.device, /) -> Self:
+        """Moves the weights to a device, in place."""
         ...
 
     def encode(self, clips: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ def check_clips(clips: Tensor, spatial_compression: int) -> None:
     if not is_clip or shape[2] % spatial_compression or shape[3] % spatial_compression:
         raise InvalidInputError(
             f"clips: expected [B, {FRAMES_PER_CLIP}, H, W, 3], H and W multiples of {spatial_compression}, got {shape}"
+            f"{_about_clips(shape)}"
         )
     if clips.dtype != torch.uint8:
         raise InvalidInputError(f"clips: expected uint8 images in [0, 255], got {clips.dtype}")
@@ -30,12 +31,36 @@ def check_tokens(tokens: Tensor, codebook_size: int) -> None:
         InvalidInputError: not integers [B, 3, h, w], or outside the codebook.
     """
     if tokens.ndim != 4 or tokens.shape[1] != LATENTS_PER_CLIP:
-        raise InvalidInputError(f"tokens: expected [B, {LATENTS_PER_CLIP}, h, w], got {list(tokens.shape)}")
+        raise InvalidInputError(
+            f"tokens: expected [B, {LATENTS_PER_CLIP}, h, w], got {list(tokens.shape)}"
+            f"{_about_tokens(list(tokens.shape))}"
+        )
     if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
         raise InvalidInputError(f"tokens: expected integers, got {tokens.dtype}")
     lowest, highest = (int(tokens.min()), int(tokens.max())) if tokens.numel() else (0, 0)
     if not 0 <= lowest <= highest < codebook_size:
         raise InvalidInputError(
             f"tokens outside the codebook: expected 0..{codebook_size - 1}, got {lowest}..{highest}; "
-            "were they made by another tokenizer, or is a mask token among them?"
+            "were they made by another tokenizer, are several combined into one number, or is a mask token among them?"
         )
+
+
+def _about_clips(shape: list[int]) -> str:
+    """What to do about clips of a wrong shape, where that can be told."""
+    if len(shape) == 5 and shape[4] == 3 and shape[1] != FRAMES_PER_CLIP:
+        return (
+            f"; the tokenizer takes 1 + 8k frames, of which a clip has {FRAMES_PER_CLIP} (1 + 8 * 2), not {shape[1]}: "
+            "cut or fill it up"
+        )
+    if len(shape) == 5 and 3 in shape[1:3]:
+        return "; frames come before, channels after height and width"
+    return ""
+
+
+def _about_tokens(shape: list[int]) -> str:
+    """What to do about tokens of a wrong shape, where that can be told."""
+    if len(shape) == 5:
+        return "; factorised tokens must be put together to one number a position first"
+    if len(shape) == 3 or (len(shape) == 4 and shape[1] < LATENTS_PER_CLIP):
+        return f"; all {LATENTS_PER_CLIP} latents of a clip are decoded together, in a batch of clips"
+    return ""

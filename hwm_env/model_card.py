@@ -1,0 +1,67 @@
+"""The page that a checkpoint shows on the Hugging Face Hub."""
+
+import json
+from collections.abc import Mapping
+
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.types import CLIP_DURATION_S
+
+
+def model_card(
+    repo_id: str,
+    config: MaskedHWMConfig,
+    *,
+    num_parameters: int,
+    image_size: int,
+    tokenizer: str,
+    provenance: Mapping[str, object],
+) -> str:
+    """Writes the page, in Markdown.
+
+    Args:
+        repo_id: owner/name.
+        config: shape of the model.
+        num_parameters: of the world model.
+        image_size: height of the frames in pixels.
+        tokenizer: identity of the tokenizer.
+        provenance: how the checkpoint was made; shown as it is.
+    """
+    rows, columns = config.grid_size
+    return f"""---
+library_name: hwm-env
+pipeline_tag: robotics
+tags:
+- world-model
+- humanoid
+- reinforcement-learning
+- gymnasium
+---
+
+# {repo_id}
+
+A learned simulator of a humanoid robot: a masked video transformer (after arXiv 2506.01182) that plays as the
+[Gymnasium](https://gymnasium.farama.org) environment `HWM-v0`. It predicts the robot's camera from its past and from
+chunks of 17 actions of 25 numbers; a step shows 17 frames, {CLIP_DURATION_S:.3f} s of robot time.
+
+```python
+import gymnasium
+import hwm_env
+
+env = gymnasium.make("HWM-v0", checkpoint="{repo_id}", task=None)
+observation, info = env.reset(seed=0)
+observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+```
+
+| | |
+| --- | --- |
+| parameters | {num_parameters / 1e6:.1f} M |
+| frames | {image_size} pixels high, {rows} x {columns} tokens a latent |
+| history | up to {config.num_past_clips} clips |
+| tokenizer | `{tokenizer}` |
+
+How it was made:
+
+```json
+{json.dumps(dict(provenance), indent=2)}
+```
+"""

@@ -1,0 +1,227 @@
+"""NVIDIA's Cosmos DV8x8x8 video tokenizer (arXiv 2501.03575), whose tokens the 1X data set is made of."""
+
+import hashlib
+import importlib
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from hwm_env.errors import CheckpointError, InvalidInputError, MissingExtraError
+from hwm_env.tokenizers.checks import check_clips, check_tokens
+from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, SPATIAL_COMPRESSION
+
+ENCODER_FILE = "encoder.jit"
+DECODER_FILE = "decoder.jit"
+FSQ_LEVELS = (8, 8, 8, 5, 5, 5)
+SLICE_BYTES = 2 * 1024**3
+"""Memory that the features of the clips worked on at a time may take, about."""
+NUMBERS_PER_PIXEL = 64
+"""Features alive at a time: 128 channels on a grid of 4 x 4 pixels, with what unfolding them for convolutions takes."""
+
+
+class Networks(Protocol):
+    """Encoder and decoder: the methods of NVIDIA's `CausalVideoTokenizer` that are used here."""
+
+    def encode(self, images: Tensor, /) -> tuple[Tensor, ...]:
+        """Images [B, 3, 17, H, W] in [-1, 1] to indices [B, 3, H / 8, W / 8], and more that is not used."""
+        ...
+
+    def decode(self, indices: Tensor, /) -> Tensor:
+        """Indices [B, 3, h, w] to images [B, 3, 17, 8 * h, 8 * w], roughly in [-1, 1]."""
+        ...
+
+    def to(self, device: torch.device, /) -> Self:
+        """Moves the weights."""
+        ...
+
+
+class CosmosTokenizer:
+    """Turns clips of 17 frames into 3 latent frames of tokens and back; a VideoTokenizer.
+
+    Slices of a batch are worked on one after the other, so that memory does not grow with the batch. Results do not
+    depend on the slicing beyond what PyTorch's own kernels round differently for batches of different size.
+    """
+
+    def __init__(self, networks: Networks, identity: str, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Wraps networks that are on this device and compute with this type; see `load`."""
+        self._networks = networks
+        self._identity = identity
+        self._device = device
+        self._dtype = dtype
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        backend: Literal["jit", "package"] = "jit",
+    ) -> Self:
+        """Loads `encoder.jit` and `decoder.jit` as NVIDIA ships them.
+
+        They are TorchScript, that is code: take them from NVIDIA only.
+
+        Args:
+            directory: holds both files.
+            device: where to compute.
+            dtype: torch.float32 or torch.bfloat16; None: float32 on the CPU, bfloat16 elsewhere.
+            backend: "jit" needs PyTorch alone, "package" NVIDIA's package `cosmos_tokenizer`; the results are equal.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+            InvalidInputError: another dtype or backend.
+            MissingExtraError: the package is wanted but not installed.
+        """
+        device = torch.device(device)
+        if dtype is None:
+            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise InvalidInputError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
+        if backend not in ("jit", "package"):
+            raise InvalidInputError(f"backend must be 'jit' or 'package', got {backend!r}")
+        files = tuple(Path(directory) / name for name in (ENCODER_FILE, DECODER_FILE))
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise CheckpointError(
+                f"{directory} has no {' and no '.join(missing)}; expected {ENCODER_FILE} and {DECODER_FILE} of "
+                "NVIDIA's Cosmos-Tokenizer-DV8x8x8"
+            )
+        load = _load_scripts if backend == "jit" else _load_package
+        try:
+            networks = load(files, device, dtype)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{directory}: {ENCODER_FILE} or {DECODER_FILE} is not whole TorchScript ({error}); copy both again"
+            ) from error
+        return cls(networks, _identity(files), device=device, dtype=dtype)
+
+    @property
+    def fsq_levels(self) -> tuple[int, ...]:
+        """Levels of each digit of a token, the fastest-running digit first."""
+        return FSQ_LEVELS
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes (V), 64,000."""
+        return math.prod(FSQ_LEVELS)
+
+    @property
+    def spatial_compression(self) -> int:
+        """Pixels a token in each direction."""
+        return SPATIAL_COMPRESSION
+
+    @property
+    def identity(self) -> str:
+        """The name and 16 hexadecimal digits that change with every byte of both files."""
+        return self._identity
+
+    def to(self, device: str | torch.device, /) -> Self:
+        """Moves the weights, as modules do; the number type stays."""
+        self._device = torch.device(device)
+        self._networks = self._networks.to(self._device)
+        return self
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8], on the device of the clips.
+
+        Raises:
+            InvalidInputError: wrong shape or dtype, or H or W is no multiple of 8.
+            CheckpointError: the encoder's output shows that it is that of another tokenizer.
+        """
+        check_clips(clips, self.spatial_compression)
+        height, width = clips.shape[2:4]
+        tokens = []
+        for part in clips.split(clips_at_a_time(height, width, self._dtype)):
+            images = rearrange(part.to(self._device), "b f h w c -> b c f h w").float() / 127.5 - 1.0
+            indices = self._networks.encode(images.to(self._dtype))[0]
+            _check_indices(indices, (len(part), LATENTS_PER_CLIP, height // 8, width // 8))
+            tokens.append(indices.int().to(clips.device))
+        return torch.cat(tokens)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3], on the device of the tokens.
+
+        Raises:
+            InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
+        """
+        check_tokens(tokens, self.codebook_size)
+        height, width = (side * self.spatial_compression for side in tokens.shape[2:])
+        clips = []
+        for part in tokens.split(clips_at_a_time(height, width, self._dtype)):
+            images = rearrange(self._networks.decode(part.int().to(self._device)), "b c f h w -> b f h w c")
+            clips.append(((images.float() + 1) * 127.5).round().clamp(0, 255).to(tokens.device, torch.uint8))
+        return torch.cat(clips)
+
+
+class _Scripts(nn.Module):
+    """The two files of TorchScript, as Networks."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def encode(self, images: Tensor, /) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.encoder(images)
+        return outputs
+
+    def decode(self, indices: Tensor, /) -> Tensor:
+        images: Tensor = self.decoder(indices)
+        return images
+
+
+def clips_at_a_time(height: int, width: int, dtype: torch.dtype) -> int:
+    """How many clips of this size in pixels fit into `SLICE_BYTES`, at least one."""
+    clip_bytes = FRAMES_PER_CLIP * height * width * NUMBERS_PER_PIXEL * dtype.itemsize
+    return max(1, SLICE_BYTES // max(1, clip_bytes))
+
+
+def _load_scripts(files: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Networks:
+    with warnings.catch_warnings():
+        # PyTorch discourages writing TorchScript; these files exist and will not change.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
+        encoder, decoder = (torch.jit.load(str(file), map_location=device) for file in files)
+    return _Scripts(encoder, decoder).to(device, dtype).eval()
+
+
+def _load_package(files: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Networks:
+    try:
+        library: Any = importlib.import_module("cosmos_tokenizer.video_lib")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"backend='package' needs NVIDIA's cosmos_tokenizer, which cannot be imported ({error}); install it from "
+            "https://github.com/NVIDIA/Cosmos-Tokenizer, or use backend='jit', which needs nothing"
+        ) from error
+    networks: Networks = library.CausalVideoTokenizer(
+        checkpoint_enc=str(files[0]),
+        checkpoint_dec=str(files[1]),
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+    )
+    return networks
+
+
+def _check_indices(indices: Tensor, expected: tuple[int, ...]) -> None:
+    """Raises CheckpointError where the encoder is another one, such as CV8x8x8 (numbers) or DV4x8x8 (5 latents)."""
+    if tuple(indices.shape) != expected or indices.dtype.is_floating_point:
+        raise CheckpointError(
+            f"{ENCODER_FILE} is not that of Cosmos DV8x8x8: expected whole numbers {list(expected)}, got "
+            f"{indices.dtype} {list(indices.shape)}; give the directory of Cosmos-Tokenizer-DV8x8x8"
+        )
+
+
+def _identity(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return f"cosmos-dv8x8x8-{digest.hexdigest()[:16]}"
