@@ -1,7 +1,9 @@
 """The command `hwm-env`: one small function a subcommand, whose signature and docstring are its options and help."""
 
+import argparse
 import dataclasses
 import functools
+import inspect
 import json as json_module
 import logging
 import sys
@@ -12,11 +14,18 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from hwm_env.errors import HWMError
+from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.training.recipe import PRESETS, TrainingConfig, TrainingPreset
+from hwm_env.training.stopping import TrainingStopped
 
 EXIT_BAD_INPUT = 2
+EXIT_BY_SIGNAL = 128
+
+DEFAULT_PRESET = "masked_hwm_full"
 
 RecordingsArgument = Positional[Annotated[Path, arg(metavar="RECORDINGS")]]
+SourceArgument = Positional[Annotated[Path, arg(metavar="SOURCE")]]
 DataArgument = Positional[Annotated[Path, arg(metavar="DATA")]]
 CheckpointArgument = Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
 OutArgument = Positional[Annotated[Path, arg(metavar="OUT")]]
@@ -34,6 +43,7 @@ def collect(
     image_size: int = 64,
     clips_per_episode: int = 24,
     workers: int = 2,
+    videos: bool = False,
 ) -> None:
     """Records teleoperated episodes of the reference world (needs the reference extra).
 
@@ -45,8 +55,13 @@ def collect(
         image_size: height and width of the images in pixels.
         clips_per_episode: length of an episode in clips of 17 frames.
         workers: number of processes.
+        videos: write the same episodes as MP4 videos beside CSV tables of states instead, as recordings of another
+            robot would come (needs the data extra).
     """
-    from hwm_env.reference.collect import collect as collect_episodes
+    if videos:
+        from hwm_env.reference.video_episodes import collect_videos as collect_episodes
+    else:
+        from hwm_env.reference.collect import collect as collect_episodes
 
     collect_episodes(
         out,
@@ -89,80 +104,139 @@ def train_tokenizer(
 
 
 def tokenize(
-    recordings: RecordingsArgument,
+    source: SourceArgument,
     out: OutArgument,
     /,
     *,
     tokenizer: str,
     offsets: tuple[int, ...] = (0,),
+    mapping: Path | None = None,
+    image_size: int | None = None,
+    workers: int = 1,
 ) -> None:
-    """Turns the images of a recording into a data set of tokens.
+    """Turns videos beside states, or a recording with raw images, into a data set of tokens at 30 Hz.
+
+    Stopped at any moment and run again with the same options, it goes on where it was.
 
     Args:
-        recordings: directory that `hwm-env collect` wrote.
-        out: new directory for the tokens, states and segments.
-        tokenizer: file or directory that `hwm-env train-tokenizer` wrote, or the name or directory of a checkpoint.
-        offsets: frames to leave out at the beginning of each shard, one pass over the recording for each; more offsets
+        source: directory of videos, each beside its states (walk.mp4 and walk.csv, walk.parquet or walk.npy; needs the
+            data extra), or one that `hwm-env collect` wrote.
+        out: new directory for the tokens, states and segments; a shard for each video (or shard) and offset.
+        tokenizer: directory with encoder.jit and decoder.jit (Cosmos), file or directory that `hwm-env train-tokenizer`
+            wrote, or the name or directory of a checkpoint.
+        offsets: frames to leave out at the beginning of each shard, one pass over the source for each; more offsets
             show the model more ways to cut the same motion into clips.
+        mapping: JSON file that says what the states' columns mean: "columns" (our names to theirs, or to column numbers
+            of .npy), "time" (column of seconds) or "hz" (rows a second), "fill" (values of what is missing, else 0).
+            By default columns have our names, and "time" gives the seconds if it is there, else a row is a frame.
+        image_size: cut the middle square out of videos and scale it to this many pixels (Cosmos: 256); by default they
+            keep their size, whose sides must be multiples of 8.
+        workers: number of processes, each with a tokenizer of its own.
     """
-    from hwm_env import checkpoint
+    from hwm_env.checkpoint import load_tokenizer
+    from hwm_env.data.state_tables import StateMapping
     from hwm_env.tokenizers.recordings import tokenize_recordings
-    from hwm_env.tokenizers.tiny import TinyTokenizer
 
-    path = Path(tokenizer)
-    is_checkpoint = not path.exists() or (path / "config.json").is_file()
-    loaded = checkpoint.load(tokenizer).tokenizer if is_checkpoint else TinyTokenizer.load(path)
-    tokenize_recordings(recordings, out, loaded, offsets)
-
-
-def _model_config() -> type:
-    from hwm_env.model.config import MaskedHWMConfig
-
-    return MaskedHWMConfig
+    tokenize_recordings(
+        source,
+        out,
+        functools.partial(load_tokenizer, tokenizer),
+        offsets,
+        mapping=None if mapping is None else StateMapping.read(mapping),
+        image_size=image_size,
+        workers=workers,
+    )
 
 
-def _training_config() -> type:
-    from hwm_env.training.world_model import TrainingConfig
+def inspect_data(
+    data: DataArgument,
+    /,
+    *,
+    tokenizer: str | None = None,
+    contact_sheet: Path | None = None,
+    json: Path | None = None,
+) -> None:
+    """Shows what a data set contains: segments, clips that can be used, tokens, action ranges, pictures.
 
-    return TrainingConfig
+    Args:
+        data: data set, of any split and size.
+        tokenizer: what made its tokens, to decode them for the contact sheet; as for `hwm-env tokenize`.
+        contact_sheet: PNG file for frames of evenly spread clips: raw, decoded, or both side by side (needs the
+            evaluation extra).
+        json: file for what is printed.
+    """
+    from hwm_env.checkpoint import load_tokenizer
+    from hwm_env.data.files import write_json
+    from hwm_env.data.reader import Dataset
+    from hwm_env.evaluation.contact_sheet import draw_contact_sheet
+    from hwm_env.evaluation.inspection import describe
+    from hwm_env.evaluation.inspection import inspect as look_over
+
+    dataset = Dataset(data)
+    inspection = look_over(dataset)
+    print(describe(inspection))
+    if json is not None:
+        write_json(json, inspection.to_dict())
+    if contact_sheet is not None:
+        draw_contact_sheet(dataset, contact_sheet, None if tokenizer is None else load_tokenizer(tokenizer))
 
 
 def train(
     data: DataArgument,
     /,
     *,
-    validation: Path,
-    tokenizer: Path,
+    tokenizer: str,
     out: Path,
-    config: Annotated[Any, arg(constructor_factory=_training_config, name="")],
-    model: Annotated[Any, arg(constructor_factory=_model_config)],
+    config: Annotated[TrainingConfig, arg(name="")],
+    model: MaskedHWMConfig,
+    preset: Annotated[str, arg(metavar="|".join(PRESETS))] = DEFAULT_PRESET,
+    validation: Path | None = None,
     resume: bool = False,
-    device: str = "cpu",
+    keep: int = 2,
+    workers: int = 2,
+    device: Literal["auto", "cpu"] = "auto",
 ) -> None:
-    """Trains a world model and writes a checkpoint that HWM-v0 can load.
+    """Trains a world model and writes checkpoints that HWM-v0 can load; also under `accelerate launch`.
 
     Args:
-        data: training split that `hwm-env tokenize` wrote.
-        validation: another split, made by the same tokenizer; the checkpoint's starts are taken from it.
-        tokenizer: file or directory of the tokenizer.
-        out: directory for the run; the checkpoint is written to `checkpoint/` in it.
-        config: the recipe.
-        model: shape of the model.
-        resume: go on with an interrupted training in the same directory.
-        device: where to train.
+        data: training split that `hwm-env tokenize` wrote, or one from 1X.
+        tokenizer: file or directory of the tokenizer that made the tokens, or a checkpoint that has it.
+        out: directory for the run: `checkpoint` in it is the newest checkpoint, `best` the one that predicts the next
+            validation clip best, `tensorboard` has curves and sample videos.
+        config: the recipe; defaults are those of the preset.
+        model: shape of the model; defaults are those of the preset, grid and codebook those of the data.
+        preset: model and recipe to start from. "quick" is a try-out: 50 steps on a part of the data, then comparison
+            videos.
+        validation: another split, made by the same tokenizer; the checkpoint's starts are taken from it. By default a
+            twentieth of the recordings is held out.
+        resume: go on with the run that is in `out`, started with the same options.
+        keep: newest checkpoints to keep, beside the best.
+        workers: threads that read data ahead.
+        device: where to train; "auto" takes a GPU where there is one.
     """
-    from hwm_env import checkpoint
+    from hwm_env.checkpoint import load_tokenizer
     from hwm_env.data.reader import Dataset
-    from hwm_env.tokenizers.tiny import TinyTokenizer
-    from hwm_env.training.assemble import assemble, check_tokenizer
+    from hwm_env.training.split import fitted, hold_out
     from hwm_env.training.world_model import train_world_model
 
-    splits = Dataset(data), Dataset(validation)
-    loaded = TinyTokenizer.load(tokenizer)
-    check_tokenizer(loaded, *splits)
-    trained = train_world_model(*splits, out, model, config, resume=resume, device=device)
-    provenance = {"data": dict(splits[0].metadata.extra), "world_model": dataclasses.asdict(config)}
-    checkpoint.save(assemble(trained.cpu(), loaded, *splits, provenance), out / "checkpoint")
+    loaded = load_tokenizer(tokenizer)
+    splits = hold_out(Dataset(data)) if validation is None else (Dataset(data), Dataset(validation))
+    checkpoint = train_world_model(
+        *splits,
+        loaded,
+        out,
+        fitted(model, splits[0], loaded),
+        config,
+        resume=resume,
+        max_samples=PRESETS[preset].max_samples,
+        keep=keep,
+        workers=workers,
+        device=device,
+        provenance={"data": dict(splits[0].metadata.extra), "preset": preset, "training": dataclasses.asdict(config)},
+    )
+    print(f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint='{out}/checkpoint', task=None)")
+    if preset == "quick":
+        generate(out / "checkpoint", data if validation is None else validation, out=out / "comparisons")
 
 
 def _readout_training_config() -> type:
@@ -227,6 +301,52 @@ def import_checkpoint(
     written = out or Path("out/imported") / directory.resolve().name
     importing.import_checkpoint(directory, written, tokenizer, data)
     print(f"wrote {written}; play it with gymnasium.make('HWM-v0', checkpoint={str(written)!r}, task=None)")
+
+
+def generate(
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    /,
+    *,
+    out: Path,
+    samples: int = 4,
+    steps: int = 8,
+    decoding_steps: int | None = None,
+    temperature: float | None = None,
+    lpips: Path | None = None,
+    seed: int = 0,
+    json: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Writes videos of closed loops beside the ground truth, and scores of each frame (needs the evaluation extra).
+
+    Args:
+        checkpoint: name or directory of the checkpoint.
+        data: data set, of any split, that the checkpoint's tokenizer made; its raw images are the ground truth, or its
+            tokens decoded where it has none.
+        out: directory for the videos `sample_000_comparison.mp4` and so on, and for `metrics.json`.
+        samples: videos, each of another stretch of the data set; fewer if there are not as many.
+        steps: env steps (17 frames each) that are predicted, with the recorded actions.
+        decoding_steps: decoding steps; by default those of the checkpoint.
+        temperature: sampling temperature; by default that of the checkpoint.
+        lpips: state dict of lpips.LPIPS(net="alex"), .safetensors or .pth, to score the frames with LPIPS as well.
+        seed: of the worlds.
+        json: another file for what `metrics.json` holds.
+        device: where to run.
+    """
+    from hwm_env.data.files import write_json
+    from hwm_env.data.reader import Dataset
+    from hwm_env.evaluation.comparison import write_comparisons
+    from hwm_env.simulator import WorldSimulator
+
+    dataset = Dataset(data)
+    simulator = WorldSimulator.from_pretrained(
+        checkpoint, device=device, decoding_steps=decoding_steps, temperature=temperature
+    )
+    metrics = write_comparisons(simulator, dataset, out, samples=samples, steps=steps, seed=seed, lpips=lpips)
+    if json is not None:
+        write_json(json, metrics)
+    _report({"written": str(out), "truth": metrics["truth"], "mean": metrics["mean"]}, None)
 
 
 def fidelity(
@@ -311,9 +431,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "collect": collect,
     "train-tokenizer": train_tokenizer,
     "tokenize": tokenize,
+    "inspect": inspect_data,
     "train": train,
     "train-readout": train_readout,
     "import-checkpoint": import_checkpoint,
+    "generate": generate,
     "fidelity": fidelity,
     "presets": presets,
 }
@@ -326,22 +448,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0 on success, 2 on bad input. As usual, bad options and `--help` exit at once instead.
+        The exit code: 0 on success, 2 on bad input, 128 and the signal's number where one stopped a training. As usual,
+        bad options and `--help` exit at once instead.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("hwm_env").setLevel(logging.INFO)
     try:
+        chosen = _preset_of(sys.argv[1:] if argv is None else argv)
+        commands = COMMANDS | {"train": _with_defaults(train, config=chosen.training, model=chosen.model)}
         run = tyro.extras.subcommand_cli_from_dict(
-            {name: _deferred(command) for name, command in COMMANDS.items()},
+            {name: _deferred(command) for name, command in commands.items()},
             prog="hwm-env",
             description="A learned simulator of a humanoid robot, from recordings to evaluation.",
             args=argv,
         )
         run()
+    except TrainingStopped as stopped:
+        print(f"hwm-env: {stopped}", file=sys.stderr)
+        return EXIT_BY_SIGNAL + stopped.signal
     except (HWMError, OSError) as error:
         print(f"hwm-env: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
+
+
+def _preset_of(argv: Sequence[str]) -> TrainingPreset:
+    """The preset among the arguments: its values are the defaults of all other options, in the help too.
+
+    Raises:
+        InvalidInputError: there is no such preset.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default=DEFAULT_PRESET)
+    name = parser.parse_known_args(argv)[0].preset
+    if name not in PRESETS:
+        raise InvalidInputError(f"--preset must be one of {', '.join(PRESETS)}; got {name!r}")
+    return PRESETS[name]
+
+
+def _with_defaults(command: Callable[..., None], **defaults: object) -> Callable[..., None]:
+    """The command with defaults for some of its options."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        command(*args, **kwargs)
+
+    signature = inspect.signature(command)
+    parameters = [
+        parameter.replace(default=defaults.get(name, parameter.default))
+        for name, parameter in signature.parameters.items()
+    ]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:

@@ -20,6 +20,14 @@ class CheckpointError(HWMError, ValueError):
     """A checkpoint is unknown, incomplete or its parts do not fit each other."""
 
 
+class SavingError(HWMError, OSError):
+    """A file could not be written; what was there before is unharmed."""
+
+
+class DivergedError(HWMError, FloatingPointError):
+    """A training's loss or gradient is not finite any more."""
+
+
 class MissingExtraError(HWMError, ImportError):
     """An optional dependency is not installed."""
 

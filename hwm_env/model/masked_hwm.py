@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues, Rotations
@@ -31,7 +32,15 @@ class MaskedHWM(nn.Module):
     """Masked Humanoid World Model.
 
     Runs wherever its inputs are; all randomness of initialisation comes from `generator`.
+
+    Attributes:
+        config: what it was built with.
+        checkpoint_activations: in training, keep the inputs of the blocks only and run each block again for its
+            gradients: less memory, more time, equal results.
     """
+
+    config: MaskedHWMConfig
+    checkpoint_activations: bool = False
 
     rotation_cos: Tensor
     rotation_sin: Tensor
@@ -285,9 +294,11 @@ class MaskedHWM(nn.Module):
         ):
             # Compiled blocks are for decoding: the past grows clip by clip, and each length would be compiled anew.
             run = block if keep is None else block.forward
-            video, acting, own = run(
-                video, acting, scales_shifts, setting.num_past, setting.rotations, setting.visible, past
-            )
+            inputs = (video, acting, scales_shifts, setting.num_past, setting.rotations, setting.visible, past)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                video, acting, own = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                video, acting, own = run(*inputs)
             if keep is not None:
                 keep(layer, own)
         return video

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.training.distributed import sharded_like, whole
 
 
 class Ema:
@@ -39,9 +40,9 @@ class Ema:
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Replaces the module's weights by the average."""
+        """Replaces the weights of a module, which is whole, by the average; every process must take part."""
         for name, parameter in module.named_parameters():
-            parameter.copy_(self._average[name])
+            parameter.copy_(whole(self._average[name]))
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
@@ -56,8 +57,9 @@ class Ema:
                     parameter.copy_(own[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and the number of updates, for a checkpoint."""
-        return {"average": dict(self._average), "num_updates": self._num_updates}
+        """The average, whole, and the number of updates, for a checkpoint."""
+        average = {name: whole(tensor).cpu() for name, tensor in self._average.items()}
+        return {"average": average, "num_updates": self._num_updates}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -65,5 +67,5 @@ class Ema:
         average: dict[str, Tensor] = state["average"]
         assert average.keys() == self._average.keys(), f"{sorted(average.keys() ^ self._average.keys())}"
         for name, parameter in self._average.items():
-            parameter.copy_(average[name])
+            parameter.copy_(sharded_like(average[name], parameter))
         self._num_updates = int(state["num_updates"])

@@ -8,17 +8,18 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
 from hwm_env.model.presets import EMBEDDED
 from hwm_env.tokenizers.recordings import tokenize_recordings
-from hwm_env.training.assemble import assemble, with_readout
+from hwm_env.training.assemble import with_readout
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout
+from hwm_env.training.recipe import LAPTOP
 from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
-from hwm_env.training.world_model import TrainingConfig, train_world_model
+from hwm_env.training.world_model import train_world_model
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ VALIDATION_EPISODES = 30
 TRAIN_OFFSETS = (0, 4, 8, 12)
 """Every recording is cut into clips at four offsets: four times the windows for nothing."""
 TOKENIZER = TokenizerTrainingConfig(seed=SEED)
-WORLD_MODEL = TrainingConfig(seed=SEED, precision="bfloat16")
+WORLD_MODEL = replace(LAPTOP, seed=SEED)
 READOUT = ReadoutTrainingConfig(seed=SEED)
 
 
@@ -53,19 +54,29 @@ def make_embedded(directory: Path, destination: Path) -> None:
     )
     for split, offsets in (("train", TRAIN_OFFSETS), ("validation", (0,))):
         if not (directory / split / "metadata.json").exists():
-            tokenize_recordings(directory / f"{split}-raw", directory / split, tokenizer, offsets)
+            tokenize_recordings(directory / f"{split}-raw", directory / split, lambda: tokenizer, offsets)
     train, validation = Dataset(directory / "train"), Dataset(directory / "validation")
-    started_s = time.monotonic()
-    model = train_world_model(train, validation, directory / "world-model", EMBEDDED, WORLD_MODEL, resume=True)
-    logger.info("world model: %.0f minutes in this sitting", (time.monotonic() - started_s) / 60)
     provenance: dict[str, object] = {
         "command": "make embedded",
         "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
         "tokenizer": asdict(TOKENIZER),
         "world_model": asdict(WORLD_MODEL),
     }
-    checkpoint = assemble(model, tokenizer, train, validation, provenance)
-    readout = train_readout(train, READOUT, model.config)
+    started_s = time.monotonic()
+    newest = train_world_model(
+        train,
+        validation,
+        tokenizer,
+        directory / "world-model",
+        EMBEDDED,
+        WORLD_MODEL,
+        resume=True,
+        device="cpu",
+        provenance=provenance,
+    )
+    logger.info("world model: %.0f minutes in this sitting", (time.monotonic() - started_s) / 60)
+    checkpoint = checkpoints.load(newest)
+    readout = train_readout(train, READOUT, checkpoint.model.config)
     error = asdict(judge_readout(readout, validation))
     logger.info("read-out on held-out clips: %s", error)
     checkpoints.save(

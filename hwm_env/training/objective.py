@@ -1,87 +1,186 @@
-"""The training objective: masked video modelling on parallel targets."""
+"""The training objective: masked video modelling, on parallel targets or on the clips after one history.
 
-from dataclasses import dataclass
+A loss is handed on as sums and counts a latent, since a step's loss is a mean over the hidden tokens of all its
+micro-batches in all processes.
+"""
 
+from typing import NamedTuple, TypedDict
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from hwm_env.model.heads import CodebookHead
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.masking import corrupt, draw_mask
+from hwm_env.types import FRAMES_PER_CLIP, FRAMES_PER_LATENT
+
+ELEMENTS_AT_ONCE = 2**26
+"""Logits that exist at once: 256 MB. Those of a large codebook are made again for their gradients."""
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedLoss:
-    """Loss of one batch."""
+class ClipBatch(TypedDict):
+    """Samples as tensors, see `hwm_env.data.samples.ClipSample`."""
+
+    video_past: Tensor
+    """int32 [B, P, 3, H, W]"""
+    video_future: Tensor
+    """int32 [B, F, 3, H, W]"""
+    actions_past: Tensor
+    """float32 [B, 17 * P, 25]"""
+    actions_future: Tensor
+    """float32 [B, 17 * F, 25]"""
+
+
+class Targets(NamedTuple):
+    """What a batch asks of a model: inputs, and the tokens that it shall find."""
+
+    past: Tensor
+    """int [B, T_p, L_p, H, W]: tokens of the clean past, some corrupted."""
+    future: Tensor
+    """int [B, T_f, L, H, W]: tokens of the future, hidden ones masked, some of the others corrupted."""
+    actions_past: Tensor
+    """float [B, frames, 25]."""
+    actions_future: Tensor
+    """float [B, frames, 25]."""
+    times: Tensor
+    """int [T_f]: clip times of the future clips."""
+    tokens: Tensor
+    """int [B, T_f, L, H, W]: the true tokens of the future."""
+    hidden: Tensor
+    """bool [B, T_f, L, H, W]: which of them are hidden, and count."""
+
+    @property
+    def counts(self) -> Tensor:
+        """Hidden tokens of each latent, float64 [L]."""
+        return self.hidden.sum((0, 1, 3, 4), dtype=torch.float64)
+
+
+class LossSums(NamedTuple):
+    """Sums over hidden tokens, each float [L]."""
 
     loss: Tensor
-    """Cross-entropy of the hidden tokens, averaged over tokens, then over latents; nats a token."""
-    accuracy: Tensor
-    """Share of hidden tokens whose every digit is predicted right."""
+    """Cross-entropy, nats."""
+    right: Tensor
+    """Tokens whose every digit is predicted right."""
 
 
-def masked_loss(model: MaskedHWM, digit_logits: Tensor, targets: Tensor, mask: Tensor) -> MaskedLoss:
-    """Cross-entropy on hidden tokens.
+def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool) -> Targets:
+    """Divides samples into past and future, nothing hidden yet.
+
+    With parallel targets, of a sequence of T + 1 clips, 0 to T - 1 are the clean past and 1 to T the futures: future
+    clip t sees the past before t, itself and the actions up to t, the function that the simulator calls, for every
+    length of history at once. Otherwise the past is the past. A model with `past_latents` parts a single clip.
+    """
+    past, future = batch["video_past"], batch["video_future"]
+    a_p, a_f = batch["actions_past"], batch["actions_future"]
+    num_past = past.shape[1]
+    times = torch.arange(num_past, num_past + future.shape[1], device=past.device)
+    if model.config.past_latents is not None:
+        latents = model.config.past_latents
+        frames = sum(FRAMES_PER_LATENT[:latents])
+        past, future = future[:, :, :latents], future[:, :, latents:]
+        a_p, a_f = a_f[:, :frames], a_f[:, frames:]
+        times = times + 1
+    elif parallel_targets:
+        tokens, actions = torch.cat([past, future], dim=1), torch.cat([a_p, a_f], dim=1)
+        past, future = tokens[:, :-1], tokens[:, 1:]
+        a_p, a_f = actions[:, :-FRAMES_PER_CLIP], actions[:, FRAMES_PER_CLIP:]
+        times = torch.arange(1, num_past + 1, device=past.device)
+    return Targets(past, future, a_p, a_f, times, future, torch.zeros_like(future, dtype=torch.bool))
+
+
+def draw_targets(targets: Targets, seeds: list[int], codebook_size: int, max_corruption: float) -> Targets:
+    """Hides and corrupts tokens of each sample by its own seed, so that no result depends on how a batch is divided.
 
     Args:
-        model: whose head interprets the logits.
-        digit_logits: [B, T, 3, H, W, sum(levels)].
-        targets: int [B, T, 3, H, W].
-        mask: bool, the same shape; True: hidden, counts.
+        targets: from `arrange`.
+        seeds: B of them.
+        codebook_size: V, also the mask token.
+        max_corruption: past and future tokens are replaced by random ones, each at a rate drawn from
+            U(0, max_corruption).
     """
-    negative_log_likelihood = model.head.cross_entropy(digit_logits, targets)
-    others = (0, 1, 3, 4)
-    per_latent = (negative_log_likelihood * mask).sum(others) / mask.sum(others).clamp(min=1)
-    with torch.no_grad():
-        digits = model.head.fsq.codes_to_digits(targets)
-        right = torch.stack([p.argmax(-1) for p in model.head.split(digit_logits)], dim=-1).eq(digits).all(dim=-1)
-        accuracy = (right & mask).sum() / mask.sum()
-    return MaskedLoss(per_latent.mean(), accuracy)
-
-
-def parallel_targets_loss(
-    model: MaskedHWM, tokens: Tensor, actions: Tensor, max_corruption: float, generator: torch.Generator
-) -> MaskedLoss:
-    """Loss of T targets from sequences of T + 1 clips: clips 0..T-1 are the clean past, clips 1..T the masked futures.
-
-    Future clip t sees the past before t, itself and the actions up to t: the function that the simulator
-    calls, for every history length at once, at about twice the cost of one pass.
-
-    Args:
-        model: the model to train.
-        tokens: int [B, T + 1, 3, H, W].
-        actions: float [B, T + 1, 17, 25], physical units.
-        max_corruption: past and future tokens are replaced by random ones at a rate drawn from U(0, max_corruption).
-        generator: source of all randomness, on the tokens' device.
-    """
-    codebook_size = model.config.codebook_size
-    targets = tokens[:, 1:]
-    past = corrupt(tokens[:, :-1], codebook_size, max_corruption, generator)
-    future = corrupt(targets, codebook_size, max_corruption, generator)
-    batch, clips, latents, rows, columns = targets.shape
-    mask = draw_mask((batch, clips, latents, rows, columns), generator, tokens.device)
-    future = future.masked_fill(mask, model.config.mask_token)
-    times = torch.arange(1, clips + 1, device=tokens.device)
-    a_p, a_f = actions[:, :-1].flatten(1, 2), actions[:, 1:].flatten(1, 2)
-    digit_logits = model.predict(past, future, a_p, a_f, times, parallel_targets=True)
-    return masked_loss(model, digit_logits, targets, mask)
-
-
-@torch.no_grad()
-def next_clip_loss(model: MaskedHWM, tokens: Tensor, actions: Tensor, *, shuffled: bool) -> MaskedLoss:
-    """Loss of the last clip with all of its tokens hidden, given the clips before it.
-
-    Args:
-        model: the model to judge.
-        tokens: int [B, T + 1, 3, H, W].
-        actions: float [B, T + 1, 17, 25], physical units.
-        shuffled: give each sample the last chunk of the next sample in the batch: where the loss does not rise, the
-            model ignores its actions.
-    """
-    last = actions[:, -1].roll(1, dims=0) if shuffled else actions[:, -1]
-    targets = tokens[:, -1:]
-    hidden = torch.full_like(targets, model.config.mask_token)
-    time = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
-    digit_logits = model.predict(
-        tokens[:, :-1], hidden, actions[:, :-1].flatten(1, 2), last, time, parallel_targets=False
+    past, future, hidden = [], [], []
+    for row, seed in enumerate(seeds):
+        generator = torch.Generator(targets.tokens.device).manual_seed(seed)
+        past.append(corrupt(targets.past[row : row + 1], codebook_size, max_corruption, generator))
+        future.append(corrupt(targets.tokens[row : row + 1], codebook_size, max_corruption, generator))
+        batch, clips, latents, rows, columns = future[-1].shape
+        hidden.append(draw_mask((batch, clips, latents, rows, columns), generator, targets.tokens.device))
+    mask = torch.cat(hidden)
+    return targets._replace(
+        past=torch.cat(past), future=torch.cat(future).masked_fill(mask, codebook_size), hidden=mask
     )
-    return masked_loss(model, digit_logits, targets, torch.ones_like(targets, dtype=torch.bool))
+
+
+def hide_all(targets: Targets, codebook_size: int) -> Targets:
+    """Hides all tokens of the future, as the first of the decoding steps finds them."""
+    return targets._replace(
+        future=torch.full_like(targets.future, codebook_size), hidden=torch.ones_like(targets.hidden)
+    )
+
+
+def sample_seeds(seed: int, step: int, samples: range) -> list[int]:
+    """Seeds of a step's samples, 0..2^63-1, each by its place in the whole batch."""
+    return [
+        int(np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        for sample in samples
+    ]
+
+
+class MaskedModelling(nn.Module):
+    """A model as a function from targets to losses: the one call that distributed training wraps."""
+
+    def __init__(self, model: MaskedHWM, *, parallel_targets: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.parallel_targets = parallel_targets
+
+    def forward(self, targets: Targets) -> LossSums:
+        """Sums the losses of all hidden tokens; the head runs there only."""
+        model = self.model
+        setting = model.prepare(
+            targets.past.shape[1],
+            targets.actions_past,
+            targets.actions_future,
+            targets.times,
+            parallel_targets=self.parallel_targets,
+        )
+        features_BTLSD = model.future_features(setting, targets.past, targets.future)
+        tokens, hidden = targets.tokens.flatten(3), targets.hidden.flatten(3)
+        losses, rights = [], []
+        for latent in range(tokens.shape[2]):
+            of_latent = features_BTLSD[:, :, latent if features_BTLSD.shape[2] > 1 else 0]
+            chosen = hidden[:, :, latent]
+            loss, right = token_losses(model.head, of_latent[chosen], latent, tokens[:, :, latent][chosen])
+            losses.append(loss)
+            rights.append(right)
+        return LossSums(torch.stack(losses), torch.stack(rights))
+
+
+def token_losses(head: CodebookHead, features_ND: Tensor, latent: int, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of tokens, and how many are the most probable ones, both summed over N.
+
+    Args:
+        head: of the model.
+        features_ND: float [N, D].
+        latent: which latent they belong to, counted from the first that is predicted.
+        tokens_N: int [N].
+    """
+
+    def of_rows(features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head.logits(features, latent)
+        digits = head.fsq.codes_to_digits(tokens)
+        most_probable = torch.stack([part.argmax(-1) for part in head.split(logits.detach())], dim=-1)
+        return head.cross_entropy(logits, tokens).sum(), most_probable.eq(digits).all(dim=-1).sum().float()
+
+    at_once = max(1, ELEMENTS_AT_ONCE // sum(head.levels))
+    if len(features_ND) <= at_once:
+        return of_rows(features_ND, tokens_N)
+    parts = [
+        checkpoint(of_rows, features, tokens, use_reentrant=False)
+        for features, tokens in zip(features_ND.split(at_once), tokens_N.split(at_once), strict=True)
+    ]
+    losses, rights = zip(*parts, strict=True)
+    return torch.stack(losses).sum(), torch.stack(rights).sum()

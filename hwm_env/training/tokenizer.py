@@ -85,7 +85,7 @@ def train_tokenizer(
 
     Args:
         recordings: data set with raw images.
-        out: receives `tokenizer.safetensors` (averaged weights), `log.jsonl` and the state to resume from.
+        out: receives `tokenizer.safetensors` (averaged weights) and the files of a Run.
         config: the recipe.
         resume: go on with the run that is in `out`.
         validation: another data set with raw images, on which the log's PSNR is measured; without one, `recordings`.
@@ -119,7 +119,7 @@ def train_tokenizer(
                 validation_psnr = mean_psnr(tokenizer, held_out)
             clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
             run.log(step=step + 1, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
-            run.save(step + 1, asdict(config), model=tokenizer, ema=ema, optimizer=optimizer)
+            run.save(step + 1, asdict(config), {"model": tokenizer, "ema": ema, "optimizer": optimizer})
     ema.copy_to(tokenizer)
     tokenizer.save(out)
     return tokenizer.eval()

@@ -1,200 +1,230 @@
 """Trains a MaskedHWM on a tokenised data set; can be stopped at any moment and continues bit for bit."""
 
+import logging
+import signal
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
+from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import DatasetError, DivergedError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.training.ema import Ema
-from hwm_env.training.objective import next_clip_loss, parallel_targets_loss
-from hwm_env.training.optimizers import MuonWithAdamW
+from hwm_env.starts import Starts
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.assemble import NUM_STARTS, check_tokenizer
+from hwm_env.training.estimate import training_cost
+from hwm_env.training.loader import MicroBatches, load, some_of
+from hwm_env.training.monitor import TensorBoard
+from hwm_env.training.objective import ClipBatch, Targets, arrange, draw_targets, sample_seeds
+from hwm_env.training.recipe import TrainingConfig
+from hwm_env.training.reporter import Reporter
 from hwm_env.training.run import Run
-from hwm_env.training.schedule import Schedule
+from hwm_env.training.stopping import StopRequest, TrainingStopped
+from hwm_env.training.trainee import Trainee, new_model
+from hwm_env.training.validation import Validation
+from hwm_env.types import Int64Array
 
-MIN_ACTION_STD = 1e-2
-"""Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig(Schedule):
-    """Recipe of a world-model training run."""
-
-    steps: int = 1500
-    """Optimizer steps."""
-    batch_size: int = 8
-    """Windows of `num_past_clips` + 1 clips a step; each holds `num_past_clips` targets."""
-    matrix_learning_rate: float = 0.01
-    """Peak learning rate of Muon, which trains the blocks' matrices."""
-    learning_rate: float = 1.5e-3
-    """Peak learning rate of AdamW, which trains the rest."""
-    warmup_steps: int = 50
-    """Steps of linear warm-up."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """AdamW's decay rates."""
-    weight_decay: float = 0.05
-    """Weight decay of both optimizers."""
-    max_gradient_norm: float = 1.0
-    """Gradients are clipped to this norm."""
-    ema_decay: float = 0.998
-    """Decay of the averaged weights, which are the ones that are kept."""
-    max_corruption: float = 0.2
-    """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
-    report_every: int = 100
-    """Steps between validations and saved states."""
-    validation_windows: int = 64
-    """Windows of the validation split that are judged each time, always the same."""
-    seed: int = 0
-    """Of initialisation, batches, masks and corruption."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
-        for field in ("batch_size", "report_every"):
-            if getattr(self, field) < 1:
-                raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if self.validation_windows < 2:
-            raise InvalidInputError(
-                f"validation_windows must be at least 2 to shuffle actions, got {self.validation_windows}"
-            )
-        if not 0 <= self.max_corruption <= 1:
-            raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+STATISTICS_FILE = "action_statistics.json"
 
 
 def train_world_model(
     data: Dataset,
     validation: Dataset,
+    tokenizer: VideoTokenizer,
     directory: Path,
     model_config: MaskedHWMConfig,
     config: TrainingConfig,
     *,
     resume: bool = False,
-    device: str | torch.device = "cpu",
-) -> MaskedHWM:
-    """Trains a world model.
+    max_samples: int | None = None,
+    keep: int = 2,
+    workers: int = 0,
+    device: Literal["auto", "cpu"] = "auto",
+    provenance: Mapping[str, object] | None = None,
+) -> Path:
+    """Trains a world model; started by `accelerate launch`, in all of its processes.
 
     Logs, beside the loss, the loss of the next clip with true and with shuffled actions: while they are equal, no
     simulator is being trained.
 
     Args:
-        data: the training split, tokenised.
-        validation: another split, tokenised by the same tokenizer.
-        directory: where the run keeps its log and state.
+        data: the training split, tokenised; gives the action statistics.
+        validation: another split, tokenised by the same tokenizer; gives the starts.
+        tokenizer: of both, for previews and for the checkpoints.
+        directory: of the run, see `Run`, with curves and sample videos in `tensorboard/`. Each of its checkpoints can
+            be loaded by HWM-v0.
         model_config: shape of the model.
         config: the recipe.
         resume: go on with the run that is in `directory`.
-        device: where to train.
+        max_samples: train on as many samples at most.
+        keep: newest checkpoints that are kept, beside the best.
+        workers: threads that read ahead.
+        device: "auto" takes a GPU where there is one.
+        provenance: what the checkpoints shall say about their origin.
 
     Returns:
-        The model with averaged weights, in evaluation mode.
+        The directory of the last checkpoint, which has the averaged weights.
 
     Raises:
-        InvalidInputError: a run is in the way, or belongs to another configuration.
-        DatasetError: the data do not fit the model.
+        InvalidInputError: a run is in the way, or belongs to another configuration; or recipe and model do not fit.
+        DatasetError: the data do not fit the model, or cannot be read.
+        CheckpointError: the data were tokenised by another tokenizer.
+        DivergedError: the loss is not finite any more.
+        SavingError: a checkpoint could not be written.
+        TrainingStopped: SIGTERM or SIGINT came; the state is saved.
     """
-    device = torch.device(device)
-    run = Run(directory, resume=resume)
-    windows = ClipWindows(data, model_config.num_past_clips + 1)
-    held_out = _validation_batch(validation, model_config, config).to(device)
-    model = new_model(model_config, ActionStatistics.from_dataset(data), config.seed).to(device)
-    ema = Ema(model, config.ema_decay)
-    optimizer = _optimizer(model, config)
-    whole_config = {"model": asdict(model_config), "training": asdict(config)}
-    first_step = run.restore(whole_config, model=model, ema=ema, optimizer=optimizer)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    started_s, trained = time.monotonic(), 0
-    for step in tqdm(
-        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train", unit="step"
-    ):
-        batch = _Batch.gather(windows, _batch_indices(len(windows), config, step)).to(device)
-        generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
-        optimizer.set_learning_rate(config.share_at(step))
-        with autocast:
-            result = parallel_targets_loss(model, batch.tokens, batch.actions, config.max_corruption, generator)
-        if not result.loss.isfinite():
-            raise FloatingPointError(
-                f"the loss became {result.loss.item()} at step {step}; the saved state is older and sound"
-            )
-        optimizer.zero_grad()
-        result.loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
-        optimizer.step()
-        ema.update(model)
-        trained += batch.tokens.shape[0] * model_config.num_past_clips
-        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
-            with autocast, ema.applied_to(model):
-                true, shuffled = (
-                    next_clip_loss(model, held_out.tokens, held_out.actions, shuffled=flag) for flag in (False, True)
-                )
-            run.log(
-                step=step + 1,
-                loss=result.loss.item(),
-                accuracy=result.accuracy.item(),
-                validation_loss=true.loss.item(),
-                validation_loss_shuffled_actions=shuffled.loss.item(),
-                validation_accuracy=true.accuracy.item(),
-                learning_rate=config.learning_rate * config.share_at(step),
-                targets_per_s=trained / (time.monotonic() - started_s),
-            )
-            run.save(step + 1, whole_config, model=model, ema=ema, optimizer=optimizer)
-    ema.copy_to(model)
-    return model.eval()
-
-
-def new_model(config: MaskedHWMConfig, statistics: ActionStatistics, seed: int) -> MaskedHWM:
-    """A fresh model that normalises actions by these statistics."""
-    model = MaskedHWM(config, torch.Generator().manual_seed(seed))
-    model.actions.action_mean.copy_(torch.from_numpy(statistics.mean))
-    model.actions.action_std.copy_(torch.from_numpy(np.maximum(statistics.std, MIN_ACTION_STD)))
-    return model
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    tokens: Tensor
-    actions: Tensor
-
-    @classmethod
-    def gather(cls, windows: ClipWindows, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> "_Batch":
-        batch = windows.gather(indices)
-        return cls(torch.from_numpy(batch.tokens), torch.from_numpy(batch.actions))
-
-    def to(self, device: torch.device) -> "_Batch":
-        return _Batch(self.tokens.to(device, non_blocking=True), self.actions.to(device, non_blocking=True))
-
-
-def _batch_indices(num_windows: int, config: TrainingConfig, step: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Windows of a step: a function of seed and step, so that no data order has to be saved."""
-    return np.random.default_rng([config.seed, step]).integers(num_windows, size=config.batch_size)
-
-
-def _validation_batch(validation: Dataset, model_config: MaskedHWMConfig, config: TrainingConfig) -> _Batch:
-    windows = ClipWindows(validation, model_config.num_past_clips + 1)
-    count = min(config.validation_windows, len(windows))
-    return _Batch.gather(windows, np.linspace(0, len(windows) - 1, count).astype(np.int64))
-
-
-def _optimizer(model: MaskedHWM, config: TrainingConfig) -> MuonWithAdamW:
-    return MuonWithAdamW(
-        model,
-        # With Muon the modulation's scales grew to several times the features within 400 steps, and the loss diverged.
-        is_inner=lambda name: name.startswith("blocks.") and ".modulation." not in name,
-        matrix_learning_rate=config.matrix_learning_rate,
-        learning_rate=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
+    config.check_model(model_config)
+    check_tokenizer(tokenizer, data, validation)
+    check_grid(model_config, data, validation)
+    accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    clips = config.sample_clips(model_config)
+    samples = ClipSamples(data, *clips)
+    candidates = some_of(len(samples), max_samples)
+    run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
+    statistics = _statistics(data, directory, accelerator)
+    trainee = Trainee.prepare(new_model(model_config, statistics, config.seed), config, accelerator)
+    averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
+    starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
+    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=dict(provenance or {}))
+    whole_config = {"model": asdict(model_config), "training": asdict(config), "samples": len(candidates)}
+    first_step = run.restore(whole_config, **trainee.parts())
+    plan = MicroBatches(
+        candidates,
+        config,
+        first_step=first_step,
+        process=accelerator.process_index,
+        num_processes=accelerator.num_processes,
     )
+    if accelerator.is_main_process:
+        if logger.isEnabledFor(logging.INFO):
+            _announce(trainee, samples, candidates)
+        held_out = Validation(ClipSamples(validation, *clips), config, tokenizer, accelerator.device)
+        curves = TensorBoard(directory / "tensorboard", first_step)
+        report = Reporter(run, whole_config, checkpoint, held_out, curves)
+    else:
+        report = Reporter(run, whole_config, checkpoint, None, None)
+    try:
+        _take_steps(trainee, report, samples, plan, workers)
+    finally:
+        report.close()
+    accelerator.wait_for_everyone()
+    return run.newest
+
+
+def check_grid(model_config: MaskedHWMConfig, *datasets: Dataset) -> None:
+    """Raises DatasetError where a data set has another token grid than the model."""
+    for dataset in datasets:
+        if dataset.metadata.token_grid != model_config.grid_size:
+            raise DatasetError(
+                f"{dataset.directory} has tokens on a grid of {dataset.metadata.token_grid}, the model is built for "
+                f"{model_config.grid_size}; give the model this grid_size, or tokenise images of another size"
+            )
+
+
+def _take_steps(trainee: Trainee, report: Reporter, samples: ClipSamples, plan: MicroBatches, workers: int) -> None:
+    """Takes all steps that are left."""
+    config, accelerator = trainee.config, trainee.accelerator
+    if plan.first_step == config.steps:
+        return
+    _announce_time(trainee, samples, plan)
+    batches = load(samples, plan, workers=workers, device=accelerator.device)
+    steps = tqdm(
+        range(plan.first_step, config.steps),
+        initial=plan.first_step,
+        total=config.steps,
+        desc="train",
+        unit="step",
+        disable=not accelerator.is_main_process,
+    )
+    started_s = time.monotonic()
+    with StopRequest() as request:
+        for step in steps:
+            targets = [_targets(trainee, plan, step, index, next(batches)) for index in range(plan.per_step)]
+            try:
+                result = trainee.step(step, targets, stop=request.signal is not None)
+            except DivergedError as error:
+                raise DivergedError(f"{error} at step {step}, {_origin(samples, plan, step)}") from error
+            steps_done = step + 1
+            numbers = {
+                **result.numbers(),
+                "learning_rate": config.learning_rate * config.share_at(step),
+                "samples_per_s": (steps_done - plan.first_step) * config.batch_size / (time.monotonic() - started_s),
+            }
+            report.step(steps_done, numbers)
+            steps.set_postfix(loss=f"{numbers['loss']:.3f}", refresh=False)
+            if steps_done % config.report_every == 0 or steps_done == config.steps:
+                report.full(steps_done, numbers, trainee)
+            elif result.stop:
+                report.save(steps_done, trainee)
+            if result.stop and steps_done < config.steps:
+                raise TrainingStopped(request.signal or signal.SIGTERM, steps_done)
+
+
+def _targets(trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: ClipBatch) -> Targets:
+    """What a micro-batch asks of the model."""
+    config = trainee.config
+    return draw_targets(
+        arrange(trainee.model, batch, parallel_targets=config.parallel_targets),
+        # Step 0 of the seeds is the validation's.
+        sample_seeds(config.seed, step + 1, plan.rows(index)),
+        trainee.model.config.codebook_size,
+        config.max_corruption,
+    )
+
+
+def _announce(trainee: Trainee, samples: ClipSamples, candidates: Int64Array) -> None:
+    """Tells what is about to be trained, on what, and which memory it will need."""
+    config = trainee.config
+    cost = training_cost(trainee.model.config, config, trainee.accelerator.device.type)
+    logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, len(candidates), len(samples))
+    dropped = samples.windows.dropped
+    logger.info(
+        "clips in no sample: %d cross a segment, %d are not whole, %d are in too short a run",
+        dropped.crossing,
+        dropped.partial,
+        dropped.too_short,
+    )
+    epochs = config.steps * config.batch_size / len(candidates)
+    logger.info("%d steps of %d samples: %.1f epochs", config.steps, config.batch_size, epochs)
+    parts = (cost.memory_bytes, cost.weight_bytes, cost.optimizer_bytes, cost.activation_bytes)
+    logger.info(
+        "memory: about %.2f GB (weights and gradients %.2f, optimizer %.2f, kept activations %.2f)",
+        *(part / 1e9 for part in parts),
+    )
+
+
+def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches) -> None:
+    """Tells how long the steps will take, judged by one micro-batch."""
+    first = next(load(samples, plan, workers=0, device=trainee.accelerator.device))
+    seconds = trainee.rehearse(_targets(trainee, plan, plan.first_step, 0, first)) * plan.per_step
+    if trainee.accelerator.is_main_process:
+        left = seconds * (trainee.config.steps - plan.first_step)
+        logger.info("time: about %.2f s a step, %.1f hours for what is left, without validation", seconds, left / 3600)
+
+
+def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator") -> ActionStatistics:
+    """Statistics of the training split's actions, computed when the run begins and kept with it."""
+    path = directory / STATISTICS_FILE
+    if accelerator.is_main_process and not path.exists():
+        write_json(path, ActionStatistics.from_dataset(data).to_dict())
+    accelerator.wait_for_everyone()
+    return ActionStatistics.from_dict(read_json(path))
+
+
+def _origin(samples: ClipSamples, plan: MicroBatches, step: int) -> str:
+    """Where this process's samples of a step come from."""
+    places = [samples.windows.locate(int(index)) for batch in plan.of_step(step) for index in batch]
+    return "in a batch with " + ", ".join(f"shard {shard} clip {clip}" for shard, clip in places)

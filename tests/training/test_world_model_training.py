@@ -1,96 +1,234 @@
 """Training a world model: stopping and going on changes nothing, and bad runs are refused."""
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
-import hwm_env.training.world_model as world_model
+from hwm_env import checkpoint
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.data.writer import DatasetWriter
-from hwm_env.errors import InvalidInputError
-from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.model.presets import TINY
-from hwm_env.training.objective import MaskedLoss
-from hwm_env.training.world_model import MIN_ACTION_STD, TrainingConfig, new_model, train_world_model
+from hwm_env.errors import CheckpointError, DatasetError, DivergedError, InvalidInputError, SavingError
+from hwm_env.training import run as run_module
+from hwm_env.training.recipe import TrainingConfig
+from hwm_env.training.run import STATE_FILE
+from hwm_env.training.stopping import TrainingStopped
+from hwm_env.training.trainee import MIN_ACTION_STD, StepResult, Trainee, new_model
+from hwm_env.training.world_model import train_world_model
+from tests.training.states import assert_same_bits, saved
+from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
-MODEL = replace(TINY, num_past_clips=2)
-RECIPE = TrainingConfig(steps=6, batch_size=2, warmup_steps=2, report_every=2, validation_windows=4)
+Wrapper = Callable[[Callable[..., StepResult], int], StepResult]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    directory = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    writer = DatasetWriter(directory, token_grid=MODEL.grid_size, tokenizer="test")
-    states = rng.normal(size=(170, 25)).astype(np.float32)
-    states[:, 4] = 1.0  # an ankle that never moves
-    tokens = rng.integers(MODEL.codebook_size, size=(10, 3, *MODEL.grid_size), dtype=np.int32)
-    writer.write_shard(0, states=states, segments=np.zeros(170, np.int32), tokens=tokens)
-    writer.finish()
-    return Dataset(directory)
+    return write_world(tmp_path_factory.mktemp("data"))
 
 
-def same_weights(first: MaskedHWM, second: MaskedHWM) -> bool:
-    other = second.state_dict()
-    return all(torch.equal(weight, other[name]) for name, weight in first.state_dict().items())
+def train(data: Dataset, directory: Path, recipe: TrainingConfig = RECIPE, **options: Any) -> Path:
+    return train_world_model(data, data, TOKENIZER, directory, MODEL, recipe, device="cpu", **options)
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
+@pytest.fixture
+def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], None]:
+    """Lets a test do something in place of a step, or before it."""
+
+    def install(wrapper: Wrapper) -> None:
+        original = Trainee.step
+        monkeypatch.setattr(
+            Trainee,
+            "step",
+            lambda self, step, batches, *, stop: wrapper(lambda: original(self, step, batches, stop=stop), step),
+        )
+
+    return install
+
+
+@pytest.mark.parametrize("dies_at", [3, 5])
 def test_resuming_is_bit_equal_to_never_having_stopped(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    whole = train_world_model(data, data, tmp_path / "whole", MODEL, RECIPE)
-    original, calls = world_model.parallel_targets_loss, 0
+    whole = train(data, tmp_path / "whole")
 
-    def dies(*arguments: object) -> MaskedLoss:
-        nonlocal calls
-        calls += 1
-        if calls > stop_after + 1:  # one step after the state was saved
-            raise KeyboardInterrupt
-        return original(*arguments)
+    class DeathError(Exception): ...
 
-    monkeypatch.setattr(world_model, "parallel_targets_loss", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train_world_model(data, data, tmp_path / "parts", MODEL, RECIPE)
+    def die(take_step: Callable[[], StepResult], step: int) -> StepResult:
+        if step == dies_at:
+            raise DeathError
+        return take_step()
+
+    around_each_step(die)
+    with pytest.raises(DeathError):
+        train(data, tmp_path / "parts")
     monkeypatch.undo()
-    resumed = train_world_model(data, data, tmp_path / "parts", MODEL, RECIPE, resume=True)
-    assert same_weights(whole, resumed)
+    resumed = train(data, tmp_path / "parts", resume=True, workers=2)
+    assert_same_bits(whole, resumed)
+    assert [line["step"] for line in logged(tmp_path / "parts")] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(
+    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    whole = train(data, tmp_path / "whole")
+    before = signal.getsignal(number)
+
+    def ask(take_step: Callable[[], StepResult], step: int) -> StepResult:
+        if step == 1:
+            os.kill(os.getpid(), number)
+        return take_step()
+
+    around_each_step(ask)
+    recipe = replace(RECIPE, report_every=100)
+    with pytest.raises(TrainingStopped, match=f"signal {number.value} after step 3") as stopped:
+        train(data, tmp_path / "parts", recipe)
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) == before
+    monkeypatch.undo()
+    checkpoint.load(tmp_path / "parts/checkpoint")
+    assert_same_bits(whole, train(data, tmp_path / "parts", recipe, resume=True))
+
+
+def logged(directory: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+
+
+def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Path) -> None:
+    # Muon rounds to bfloat16 on its way, and makes much of small differences.
+    recipe = replace(RECIPE, matrix_learning_rate=None, report_every=1)
+    for size in (1, 4):
+        train(data, tmp_path / str(size), replace(recipe, micro_batch_size=size))
+    for first, second in zip(logged(tmp_path / "1"), logged(tmp_path / "4"), strict=True):
+        for name in ("loss", "accuracy", "gradient_norm", "validation_masked_loss", "validation_next_clip_loss"):
+            assert first[name] == pytest.approx(second[name], rel=1e-4), f"{name} after step {first['step']}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"checkpoint_activations": True},
+        {"precision": "bfloat16"},
+        {"matrix_learning_rate": None},
+        {"parallel_targets": False, "future_clips": 2},
+    ],
+    ids=str,
+)
+def test_every_recipe_trains(data: Dataset, tmp_path: Path, changes: dict[str, Any]) -> None:
+    plain, other = train(data, tmp_path / "plain"), train(data, tmp_path / "other", replace(RECIPE, **changes))
+    first, second = saved(plain)["shipped"], saved(other)["shipped"]
+    same = all(torch.equal(first[name], second[name]) for name in first)
+    assert same == (changes == {"checkpoint_activations": True})
 
 
 def test_the_log_has_the_shuffled_actions_beside_the_true_ones(data: Dataset, tmp_path: Path) -> None:
-    train_world_model(data, data, tmp_path, MODEL, RECIPE)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    train(data, tmp_path)
+    lines = logged(tmp_path)
     assert [line["step"] for line in lines] == [2, 4, 6]
-    assert all(line["validation_loss_shuffled_actions"] > 0 for line in lines)
+    for line in lines:
+        assert line["validation_next_clip_loss_shuffled_actions"] != line["validation_next_clip_loss"]
+        assert line["perplexity/latent_1"] > 1
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == [RECIPE.learning_rate * RECIPE.share_at(step) for step in (1, 3, 5)]
 
 
-def test_a_run_is_not_written_over(data: Dataset, tmp_path: Path) -> None:
-    train_world_model(data, data, tmp_path, MODEL, RECIPE)
-    state = (tmp_path / "state.pt").read_bytes()
+def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
+    newest = train(data, tmp_path, keep=3)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step-00000002",
+        "step-00000004",
+        "step-00000006",
+    ]
+    assert checkpoint.load(tmp_path / "checkpoints/step-00000002").provenance["steps"] == 2
+    env = gymnasium.make("HWM-v0", checkpoint=str(newest), task=None)
+    env.reset(seed=0)
+    env.step(np.zeros((17, 25), np.float32))
+
+
+def test_a_finished_run_is_left_alone(data: Dataset, tmp_path: Path) -> None:
+    newest = train(data, tmp_path)
+    before = (newest / STATE_FILE).stat().st_mtime_ns
+    assert train(data, tmp_path, resume=True) == newest
+    assert (newest / STATE_FILE).stat().st_mtime_ns == before
     with pytest.raises(InvalidInputError, match="already holds a training run"):
-        train_world_model(data, data, tmp_path, MODEL, RECIPE)
-    with pytest.raises(InvalidInputError, match="another configuration"):
-        train_world_model(data, data, tmp_path, MODEL, replace(RECIPE, seed=1), resume=True)
-    assert (tmp_path / "state.pt").read_bytes() == state
+        train(data, tmp_path)
+    with pytest.raises(InvalidInputError, match=r"training\.seed was 0, now 1"):
+        train(data, tmp_path, replace(RECIPE, seed=1), resume=True)
+    assert (newest / STATE_FILE).stat().st_mtime_ns == before
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nan = torch.tensor(torch.nan, requires_grad=True)
-    monkeypatch.setattr(world_model, "parallel_targets_loss", lambda *_: MaskedLoss(nan, nan))
-    with pytest.raises(FloatingPointError, match="nan at step 0"):
-        train_world_model(data, data, tmp_path, MODEL, RECIPE)
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, tmp_path: Path) -> None:
+    explosive = replace(RECIPE, learning_rate=1e30, report_every=1)
+    with pytest.raises(DivergedError, match=r"norm nan at step [1-5], in a batch with shard 0 clip \d+, "):
+        train(data, tmp_path, explosive)
+    weights = checkpoint.load(tmp_path / "checkpoint").model.state_dict()
+    assert all(weight.isfinite().all() for name, weight in weights.items() if name.startswith("actions.action_"))
 
 
-def test_action_statistics_travel_with_the_weights(data: Dataset) -> None:
-    statistics = ActionStatistics.from_dataset(data)
-    weights = new_model(MODEL, statistics, seed=0).state_dict()
-    torch.testing.assert_close(weights["actions.action_mean"], torch.from_numpy(statistics.mean))
+def test_a_full_disk_while_saving_loses_nothing(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(data, tmp_path / "whole")
+    original, calls = run_module.torch.save, 0
+
+    def save(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(28, "No space left on device")
+        original(*arguments)
+
+    monkeypatch.setattr(run_module.torch, "save", save)
+    with pytest.raises(SavingError, match=r"could not save step 4 .* the checkpoint of step 2 is whole"):
+        train(data, tmp_path / "parts")
+    monkeypatch.undo()
+    assert_same_bits(whole, train(data, tmp_path / "parts", resume=True))
+
+
+def test_data_that_do_not_fit_are_refused(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"grid of \(2, 2\), the model is built for \(4, 4\)"):
+        train_world_model(
+            data, data, TOKENIZER, tmp_path / "run", replace(MODEL, grid_size=(4, 4)), RECIPE, device="cpu"
+        )
+    with pytest.raises(InvalidInputError, match="parallel_targets need temporal_mask 'clip_causal'"):
+        train_world_model(
+            data,
+            data,
+            TOKENIZER,
+            tmp_path / "run",
+            replace(MODEL, temporal_mask="bidirectional"),
+            RECIPE,
+            device="cpu",
+        )
+    with pytest.raises(InvalidInputError, match=r"micro_batch_size, got 4 and 3"):
+        train(data, tmp_path / "run", replace(RECIPE, micro_batch_size=3))
+    short = write_world(tmp_path / "short", num_clips=3)
+    with pytest.raises(DatasetError, match="at least 2, so that actions can be shuffled"):
+        train_world_model(data, short, TOKENIZER, tmp_path / "run", MODEL, RECIPE, device="cpu")
+    assert not (tmp_path / "run/checkpoint").exists()
+
+
+def test_tokens_of_another_tokenizer_are_refused(data: Dataset, tmp_path: Path) -> None:
+    other = type(TOKENIZER)(TOKENIZER.config)
+    with pytest.raises(CheckpointError, match="was tokenised by"):
+        train_world_model(data, data, other, tmp_path / "run", MODEL, RECIPE, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_path: Path) -> None:
+    other = write_world(tmp_path / "validation", seed=1)
+    newest = train_world_model(data, other, TOKENIZER, tmp_path / "run", MODEL, RECIPE, device="cpu")
+    expected = ActionStatistics.from_dataset(data)
+    loaded = checkpoint.load(newest)
+    np.testing.assert_array_equal(loaded.statistics.mean, expected.mean)
+    # In half precision, as weights ship.
+    torch.testing.assert_close(loaded.model.actions.action_mean, torch.from_numpy(expected.mean), rtol=1e-3, atol=1e-5)
+    weights = new_model(MODEL, expected, seed=0).state_dict()
     assert weights["actions.action_std"][4] == pytest.approx(MIN_ACTION_STD)  # not blown up by a division by zero
-    assert weights["actions.action_std"][0] == pytest.approx(statistics.std[0])
+    assert weights["actions.action_std"][0] == pytest.approx(expected.std[0])

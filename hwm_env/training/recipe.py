@@ -1,0 +1,169 @@
+"""How a world model is trained: the recipe, and the presets of model and recipe that have a name."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.model.config import MAX_FUTURE_CLIPS, MaskedHWMConfig
+from hwm_env.model.presets import EMBEDDED
+from hwm_env.model.presets import PRESETS as MODELS
+from hwm_env.training.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig(Schedule):
+    """Recipe of a world-model training run; the defaults are those of the full size."""
+
+    steps: int = 60_000
+    """Optimizer steps."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    hold_share: float = 0.0
+    """Share of all steps (warm-up included) before the cosine decay."""
+    final_share: float = 0.0
+    """Learning rate of the last step, as a share of the peak."""
+    batch_size: int = 128
+    """Samples an optimizer step, over all processes and micro-batches together."""
+    micro_batch_size: int = 1
+    """Samples that a process works on at once; gradients are summed up until the batch is whole."""
+    learning_rate: float = 3e-5
+    """Peak learning rate of AdamW."""
+    matrix_learning_rate: float | None = None
+    """Peak learning rate of Muon, which then trains the blocks' matrices in AdamW's place; None: AdamW trains all."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = 0.01
+    """Weight decay of both optimizers."""
+    max_gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    ema_decay: float = 0.999
+    """Decay of the averaged weights, which are the ones that are judged and kept."""
+    max_corruption: float = 0.2
+    """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption)."""
+    parallel_targets: bool = True
+    """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
+    positions by time on the grid); otherwise the clips after a full history are the only ones."""
+    future_clips: int = 1
+    """Clips that are predicted at once (T_f), without parallel targets."""
+    checkpoint_activations: bool = True
+    """Keep the inputs of the blocks only and run each block again for its gradients: less memory, a third more time."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
+    report_every: int = 1000
+    """Steps between validations, each followed by a checkpoint."""
+    validation_samples: int = 64
+    """Samples of the validation split that the losses are measured on, always the same."""
+    preview_samples: int = 4
+    """How many of them are decoded for the PSNR and the sample videos."""
+    seed: int = 0
+    """Of initialisation, data order, masks and corruption."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        Schedule.__post_init__(self)
+        for field in ("batch_size", "micro_batch_size", "report_every"):
+            if getattr(self, field) < 1:
+                raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
+        for field in ("validation_samples", "preview_samples"):
+            if getattr(self, field) < 2:
+                raise InvalidInputError(f"{field} must be at least 2 to shuffle actions, got {getattr(self, field)}")
+        if self.batch_size % self.micro_batch_size:
+            raise InvalidInputError(
+                f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
+            )
+        for field in ("learning_rate", "matrix_learning_rate", "max_gradient_norm"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < float("inf"):
+                raise InvalidInputError(f"{field} must be a finite number above 0, got {value}")
+        if not 0 <= self.max_corruption <= 1:
+            raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
+        if not 1 <= self.future_clips <= MAX_FUTURE_CLIPS:
+            raise InvalidInputError(f"future_clips must lie in 1..{MAX_FUTURE_CLIPS}, got {self.future_clips}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+        if not 0 <= self.seed < 2**32:
+            raise InvalidInputError(f"seed must lie in 0..2^32-1, got {self.seed}")
+
+    def check_model(self, model: MaskedHWMConfig) -> None:
+        """Checks that a model can be trained so.
+
+        Raises:
+            InvalidInputError: naming the fields that exclude each other, and what to do.
+        """
+        by_clip_time = (model.temporal_mask, model.temporal_positions, model.position_embedding)
+        if self.parallel_targets and (
+            by_clip_time != ("clip_causal", "time", "grid") or model.past_latents is not None
+        ):
+            raise InvalidInputError(
+                "parallel_targets need temporal_mask 'clip_causal', temporal_positions 'time', position_embedding "
+                f"'grid' and past_latents None, got {', '.join(map(repr, by_clip_time))} and {model.past_latents}; set "
+                "parallel_targets to False"
+            )
+        if not self.parallel_targets and self.future_clips > model.num_future_clips:
+            raise InvalidInputError(
+                f"future_clips {self.future_clips} are more than the model's num_future_clips {model.num_future_clips}"
+            )
+
+    def sample_clips(self, model: MaskedHWMConfig) -> tuple[int, int]:
+        """Past and future clips of a sample; a model that completes a clip (`past_latents`) needs that clip alone."""
+        if model.past_latents is not None:
+            return 0, 1
+        return model.num_past_clips, 1 if self.parallel_targets else self.future_clips
+
+    def micro_batches(self, num_processes: int) -> int:
+        """Micro-batches that each process works through in a step.
+
+        Raises:
+            InvalidInputError: the batch cannot be divided so.
+        """
+        at_once = self.micro_batch_size * num_processes
+        if self.batch_size % at_once:
+            raise InvalidInputError(
+                f"batch_size must be a multiple of micro_batch_size * processes ({self.micro_batch_size} * "
+                f"{num_processes}), got {self.batch_size}"
+            )
+        return self.batch_size // at_once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPreset:
+    """A model and how it is trained."""
+
+    model: MaskedHWMConfig
+    training: TrainingConfig
+    max_samples: int | None = None
+    """Train on as many samples of the data at most."""
+
+
+FULL = TrainingConfig()
+"""The recipe of the full size."""
+
+SINGLE_TARGET = replace(FULL, parallel_targets=False)
+
+LAPTOP = replace(
+    FULL,
+    steps=1500,
+    warmup_steps=50,
+    hold_share=0.3,
+    final_share=0.03,
+    batch_size=8,
+    micro_batch_size=8,
+    learning_rate=1.5e-3,
+    matrix_learning_rate=0.01,
+    betas=(0.9, 0.98),
+    weight_decay=0.05,
+    ema_decay=0.998,
+    checkpoint_activations=False,
+    report_every=100,
+)
+"""The recipe of the model that ships, for two CPU cores."""
+
+QUICK = replace(LAPTOP, steps=50, warmup_steps=5, micro_batch_size=2, precision="float32", report_every=25)
+"""A try-out of a minute or two."""
+
+_RECIPES = {"embedded": LAPTOP, "tiny": LAPTOP, "masked_hwm_paper": SINGLE_TARGET}
+PRESETS: dict[str, TrainingPreset] = {
+    "quick": TrainingPreset(model=EMBEDDED, training=QUICK, max_samples=256),
+    **{name: TrainingPreset(model=model, training=_RECIPES.get(name, FULL)) for name, model in MODELS.items()},
+}
+"""All of them, by the name that users type."""

@@ -1,0 +1,153 @@
+"""A model in training: one step of one or several processes, and all that has a state."""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.errors import DivergedError
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.training.distributed import OptimizerState, WeightsState, whole
+from hwm_env.training.ema import Ema
+from hwm_env.training.objective import LossSums, MaskedModelling, Targets
+from hwm_env.training.optimizers import MuonWithAdamW
+from hwm_env.training.recipe import TrainingConfig
+from hwm_env.training.run import Stateful
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+MIN_ACTION_STD = 1e-2
+"""Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
+
+
+class StepResult(NamedTuple):
+    """What a step tells of itself, over the whole batch."""
+
+    loss: Tensor
+    """Cross-entropy of each latent, float64 [L], nats a token."""
+    accuracy: Tensor
+    """Share of hidden tokens whose every digit was predicted right, float64 [L]."""
+    gradient_norm: float
+    """Before clipping."""
+    stop: bool
+    """Whether one of the processes was asked to stop."""
+
+    def numbers(self) -> dict[str, float]:
+        """For a log: means over latents, the perplexity of each latent."""
+        perplexities = {f"perplexity/latent_{i}": value for i, value in enumerate(self.loss.exp().tolist())}
+        means = {"loss": self.loss.mean().item(), "accuracy": self.accuracy.mean().item()}
+        return {**means, **perplexities, "gradient_norm": self.gradient_norm}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainee:
+    """A model, and what changes it."""
+
+    accelerator: "Accelerator"
+    objective: MaskedModelling
+    """As the processes share it: wrapped or sharded, where there are several."""
+    model: MaskedHWM
+    """The one inside."""
+    optimizer: MuonWithAdamW
+    ema: Ema
+    config: TrainingConfig
+
+    @classmethod
+    def prepare(cls, model: MaskedHWM, config: TrainingConfig, accelerator: "Accelerator") -> "Trainee":
+        """Puts a fresh model where it is trained."""
+        model.checkpoint_activations = config.checkpoint_activations
+        optimizer = MuonWithAdamW(
+            model,
+            # With Muon the modulation's scales grew to several times the features within 400 steps, and the loss
+            # diverged.
+            is_inner=lambda name: name.startswith("blocks.") and ".modulation." not in name,
+            matrix_learning_rate=config.matrix_learning_rate,
+            learning_rate=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        objective = MaskedModelling(model, parallel_targets=config.parallel_targets)
+        # Sharding gives the optimizers other parameters in place; their wrappers are not needed without loss scaling.
+        wrapped = accelerator.prepare(objective, *optimizer.members)[0]
+        inner = accelerator.unwrap_model(wrapped).model
+        return cls(accelerator, wrapped, inner, optimizer, Ema(inner, config.ema_decay), config)
+
+    def parts(self) -> dict[str, Stateful]:
+        """All that has a state. The order of data, masks and noise are functions of seed and step."""
+        return {
+            "model": WeightsState(self.model),
+            "optimizer": OptimizerState(self.model, self.optimizer.members),
+            "ema": self.ema,
+        }
+
+    def step(self, step: int, batches: Sequence[Targets], *, stop: bool) -> StepResult:
+        """Changes the weights once.
+
+        Args:
+            step: counted from 0.
+            batches: this process's micro-batches.
+            stop: whether this process was asked to stop.
+
+        Raises:
+            DivergedError: loss or gradient are not finite; the weights are unchanged.
+        """
+        config, accelerator = self.config, self.accelerator
+        # One exchange tells all processes how many tokens are hidden in the whole batch, and whether to stop.
+        counts = torch.stack([batch.counts for batch in batches]).sum(0)
+        told = self._over_processes(torch.cat([counts, counts.new_tensor([float(stop)])]))
+        counts, stops = told[:-1].clamp(min=1), told[-1].item()
+        # Gradients are averaged over processes, but the loss is a mean over the tokens of all of them.
+        weights = accelerator.num_processes / (len(counts) * counts)
+        totals = torch.zeros(2, len(counts), dtype=torch.float64, device=counts.device)
+        self.optimizer.set_learning_rate(config.share_at(step))
+        self.optimizer.zero_grad()
+        for index, batch in enumerate(batches):
+            is_last = index == len(batches) - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.objective):
+                sums = self._backward(batch, weights)
+            totals += torch.stack([sums.loss.detach(), sums.right])
+        loss, accuracy = self._over_processes(totals) / counts
+        norm = whole(accelerator.clip_grad_norm_(self.objective.parameters(), config.max_gradient_norm)).item()
+        if not np.isfinite([loss.mean().item(), norm]).all():
+            self.optimizer.zero_grad()
+            raise DivergedError(f"the loss became {loss.mean().item()} and its gradient's norm {norm}")
+        self.optimizer.step()
+        self.ema.update(self.model)
+        return StepResult(loss, accuracy, norm, stops > 0)
+
+    def rehearse(self, batch: Targets) -> float:
+        """Seconds that a micro-batch takes forwards and backwards, once warm; changes nothing."""
+        for _ in range(2):
+            started_s = time.monotonic()
+            sums = self._backward(batch, torch.ones_like(batch.counts))
+            sums.loss.sum().item()  # Reading a number waits for the device.
+            duration_s = time.monotonic() - started_s
+        self.optimizer.zero_grad()
+        return duration_s
+
+    def _backward(self, batch: Targets, weights: Tensor) -> LossSums:
+        """Adds the gradients of a weighted sum of the latents' losses."""
+        with torch.autocast(weights.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            sums: LossSums = self.objective(batch)
+        self.accelerator.backward((sums.loss * weights).sum())
+        return sums
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        """Sums over all processes."""
+        return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
+
+
+def new_model(config: MaskedHWMConfig, statistics: ActionStatistics, seed: int) -> MaskedHWM:
+    """A fresh model that normalises actions by these statistics."""
+    model = MaskedHWM(config, torch.Generator().manual_seed(seed))
+    model.actions.action_mean.copy_(torch.from_numpy(statistics.mean))
+    model.actions.action_std.copy_(torch.from_numpy(np.maximum(statistics.std, MIN_ACTION_STD)))
+    return model

@@ -1,0 +1,163 @@
+"""Judges a model while it is being trained: losses, the gap to shuffled actions, and decoded next clips."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwm_env.data.samples import ClipSamples
+from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import decode_clip
+from hwm_env.errors import DatasetError
+from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.objective import (
+    ClipBatch,
+    MaskedModelling,
+    Targets,
+    arrange,
+    draw_targets,
+    hide_all,
+    sample_seeds,
+)
+from hwm_env.training.recipe import TrainingConfig
+from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
+
+DECODING_STEPS = 4
+
+Measured = tuple[Tensor, Tensor, Tensor]
+"""Sums over hidden tokens of their losses and of the right ones, and their number, each float64 [L]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Losses:
+    """Losses on the validation split, nats a token, means over latents."""
+
+    masked_loss: float
+    """The training's objective, without anything drawn anew: always the same tokens are hidden."""
+    next_clip_loss: float
+    """Of the next clip with all of its tokens hidden."""
+    next_clip_loss_shuffled_actions: float
+    """The same with another sample's actions of that clip: where it is not larger, no simulator is being trained."""
+    next_clip_accuracy: float
+    """Share of the next clip's tokens whose every digit is predicted right at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """Decoded next clips of a few samples; PSNR in dB against the decoded truth."""
+
+    psnr_true_actions: float
+    psnr_shuffled_actions: float
+    psnr_repeat_last_frame: float
+    videos: Tensor
+    """uint8 [N, 17, H, 2 * W, 3]: truth beside prediction."""
+
+    def numbers(self) -> dict[str, float]:
+        """Without the videos."""
+        return {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+
+
+class Validation:
+    """Samples of a validation split, always the same, and what is measured on them."""
+
+    def __init__(
+        self, samples: ClipSamples, config: TrainingConfig, tokenizer: VideoTokenizer, device: torch.device
+    ) -> None:
+        """Reads the samples, evenly spread over the split.
+
+        Raises:
+            DatasetError: there are fewer than two samples, or they cannot be read.
+        """
+        if len(samples) < 2:
+            raise DatasetError(
+                f"the validation split has {len(samples)} sample; expected at least 2, so that actions can be shuffled"
+            )
+        self._config = config
+        self._tokenizer = tokenizer
+        self._device = device
+        chosen = np.linspace(0, len(samples) - 1, min(config.validation_samples, len(samples))).astype(np.int64)
+        batch = samples.gather(chosen)
+        self._batch = ClipBatch(
+            video_past=torch.from_numpy(batch["video_past"]),
+            video_future=torch.from_numpy(batch["video_future"]),
+            actions_past=torch.from_numpy(batch["actions_past"]),
+            actions_future=torch.from_numpy(batch["actions_future"]),
+        )
+
+    @torch.no_grad()
+    def losses(self, model: MaskedHWM) -> Losses:
+        """Measures the losses."""
+        parallel = self._config.parallel_targets
+        codes, count = model.config.codebook_size, len(self._batch["video_past"])
+        seeds = sample_seeds(self._config.seed, 0, range(count))
+        masked: list[Measured] = []
+        true: list[Measured] = []
+        shuffled: list[Measured] = []
+        for rows in torch.arange(count).split(self._config.micro_batch_size):
+            own = [seeds[row] for row in rows]
+            targets = arrange(model, self._rows(rows, rows), parallel_targets=parallel)
+            masked.append(_measure(model, draw_targets(targets, own, codes, self._config.max_corruption), parallel))
+            for results, actions in ((true, rows), (shuffled, (rows + 1) % count)):
+                next_clip = arrange(model, self._rows(rows, actions, next_only=True), parallel_targets=False)
+                results.append(_measure(model, hide_all(next_clip, codes), False))
+        (masked_loss, _), (next_loss, accuracy), (shuffled_loss, _) = map(_means, (masked, true, shuffled))
+        return Losses(
+            masked_loss=masked_loss,
+            next_clip_loss=next_loss,
+            next_clip_loss_shuffled_actions=shuffled_loss,
+            next_clip_accuracy=accuracy,
+        )
+
+    @torch.no_grad()
+    def preview(self, model: MaskedHWM) -> Preview | None:
+        """Decodes the next clip of a few samples, greedily; None for a model that only completes a clip."""
+        if model.config.past_latents is not None:
+            return None
+        count = min(self._config.preview_samples, len(self._batch["video_past"]))
+        rows = torch.arange(count)
+        batch = self._rows(rows, rows, next_only=True)
+        truth = self._tokenizer.decode(batch["video_future"][:, 0]).cpu()
+        last_frame = self._tokenizer.decode(batch["video_past"][:, -1])[:, -1:].cpu()
+        predicted, shuffled = (
+            self._tokenizer.decode(self._next_clip(model, batch, actions)).cpu()
+            for actions in (batch["actions_future"], batch["actions_future"].roll(1, dims=0))
+        )
+        return Preview(
+            psnr_true_actions=psnr_db(predicted, truth).mean().item(),
+            psnr_shuffled_actions=psnr_db(shuffled, truth).mean().item(),
+            psnr_repeat_last_frame=psnr_db(last_frame, truth).mean().item(),
+            videos=torch.cat([truth, predicted], dim=3),
+        )
+
+    def _next_clip(self, model: MaskedHWM, batch: ClipBatch, actions: Tensor) -> Tensor:
+        past_actions = batch["actions_past"].unflatten(1, (-1, FRAMES_PER_CLIP))
+        shape = (len(actions), LATENTS_PER_CLIP, *model.config.grid_size)
+        decoding = DecodingConfig(steps=min(DECODING_STEPS, shape[1] * shape[2] * shape[3]), temperature=0.0)
+        predict = next_clip_predictor(model, batch["video_past"], past_actions, actions, None)
+        codes = self._tokenizer.codebook_size
+        return decode_clip(predict, model.head, shape, decoding, None, self._device, num_codes=codes).tokens
+
+    def _rows(self, rows: Tensor, action_rows: Tensor, *, next_only: bool = False) -> ClipBatch:
+        """Some samples, with the future actions of these or others, on the device."""
+        clips = 1 if next_only else self._batch["video_future"].shape[1]
+        return ClipBatch(
+            video_past=self._batch["video_past"][rows].to(self._device),
+            video_future=self._batch["video_future"][rows, :clips].to(self._device),
+            actions_past=self._batch["actions_past"][rows].to(self._device),
+            actions_future=self._batch["actions_future"][action_rows, : clips * FRAMES_PER_CLIP].to(self._device),
+        )
+
+
+def _measure(model: MaskedHWM, targets: Targets, parallel_targets: bool) -> Measured:
+    sums = MaskedModelling(model, parallel_targets=parallel_targets)(targets)
+    return sums.loss.double(), sums.right.double(), targets.counts
+
+
+def _means(parts: list[Measured]) -> tuple[float, float]:
+    """Loss, averaged over tokens and then over latents, and accuracy over all tokens."""
+    loss, right, count = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
+    return (loss / count.clamp(min=1)).mean().item(), (right.sum() / count.sum()).item()

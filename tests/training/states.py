@@ -1,0 +1,34 @@
+"""What checkpoints of a run hold, and whether two hold the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from hwm_env.training.run import STATE_FILE
+
+
+def saved(directory: Path) -> dict[str, Any]:
+    """The state to go on from, and the averaged weights as they ship."""
+    state = torch.load(directory / STATE_FILE, weights_only=True)
+    return {"state": state["parts"], "shipped": load_file(directory / "model.safetensors")}
+
+
+def assert_same_bits(first: Path, second: Path) -> None:
+    """Compares everything that two checkpoints hold."""
+    leaves, others = dict(_leaves(saved(first))), dict(_leaves(saved(second)))
+    assert leaves.keys() == others.keys()
+    for name, leaf in leaves.items():
+        other = others[name]
+        assert torch.equal(leaf, other) if isinstance(leaf, torch.Tensor) else leaf == other, name
+
+
+def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in nested dictionaries and lists, by where it is."""
+    if isinstance(tree, dict | list | tuple):
+        for key, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _leaves(part, f"{name}/{key}")
+    else:
+        yield name, tree

@@ -1,0 +1,24 @@
+"""kill -9 at random moments of a training: it always goes on, to the same bits."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.states import assert_same_bits
+
+KILLS = 20
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_bit(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.training.killing", str(tmp_path), str(KILLS)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"killed (\d+) times, the last time at step-(\d+)", done.stdout)
+    assert found is not None, done.stdout
+    assert int(found[1]) == KILLS
+    assert int(found[2]) >= 5, "the kills came before anything was saved"
+    assert_same_bits(tmp_path / "whole/checkpoints/step-00000060", tmp_path / "killed/checkpoints/step-00000060")

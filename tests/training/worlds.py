@@ -1,0 +1,45 @@
+"""Small worlds to train in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hwm_env.data.reader import Dataset
+from hwm_env.data.writer import DatasetWriter
+from hwm_env.importing import stand_in_tokenizer
+from hwm_env.model.presets import TINY
+from hwm_env.training.recipe import LAPTOP
+
+MODEL = replace(TINY, num_past_clips=2, grid_size=(2, 2), fsq_levels=(6, 2))
+TOKENIZER = stand_in_tokenizer(MODEL.codebook_size)
+"""An untrained one: its frames mean nothing, but differ where tokens do. Its weights are rounded as in a file."""
+TOKENIZER.load_state_dict({name: weight.half() for name, weight in TOKENIZER.state_dict().items()})
+RECIPE = replace(
+    LAPTOP,
+    steps=6,
+    batch_size=4,
+    micro_batch_size=2,
+    warmup_steps=2,
+    report_every=2,
+    validation_samples=4,
+    preview_samples=2,
+    precision="float32",
+)
+
+
+def write_world(directory: Path, num_clips: int = 12, seed: int = 0) -> Dataset:
+    """One segment of random tokens and actions; an ankle never moves."""
+    rng = np.random.default_rng(seed)
+    writer = DatasetWriter(directory, token_grid=MODEL.grid_size, tokenizer=TOKENIZER.identity)
+    frames = num_clips * 17
+    states = rng.normal(size=(frames, 25)).astype(np.float32)
+    states[:, 4] = 1.0
+    writer.write_shard(
+        0,
+        states=states,
+        segments=np.zeros(frames, np.int32),
+        tokens=rng.integers(MODEL.codebook_size, size=(num_clips, 3, *MODEL.grid_size), dtype=np.int32),
+    )
+    writer.finish()
+    return Dataset(directory)
