@@ -6,6 +6,7 @@ import functools
 import inspect
 import json as json_module
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,6 +114,7 @@ def tokenize(
     mapping: Path | None = None,
     image_size: int | None = None,
     workers: int = 1,
+    device: str = "cpu",
 ) -> None:
     """Turns videos beside states, or a recording with raw images, into a data set of tokens at 30 Hz.
 
@@ -132,6 +134,7 @@ def tokenize(
         image_size: cut the middle square out of videos and scale it to this many pixels (Cosmos: 256); by default they
             keep their size, whose sides must be multiples of 8.
         workers: number of processes, each with a tokenizer of its own.
+        device: where to encode.
     """
     from hwm_env.checkpoint import load_tokenizer
     from hwm_env.data.state_tables import StateMapping
@@ -140,11 +143,12 @@ def tokenize(
     tokenize_recordings(
         source,
         out,
-        functools.partial(load_tokenizer, tokenizer),
+        functools.partial(load_tokenizer, tokenizer, device=device),
         offsets,
         mapping=None if mapping is None else StateMapping.read(mapping),
         image_size=image_size,
         workers=workers,
+        device=device,
     )
 
 
@@ -216,6 +220,8 @@ def train(
     """
     from hwm_env.checkpoint import load_tokenizer
     from hwm_env.data.reader import Dataset
+    from hwm_env.evaluation.comparison import write_comparisons
+    from hwm_env.simulator import WorldSimulator
     from hwm_env.training.split import fitted, hold_out
     from hwm_env.training.world_model import train_world_model
 
@@ -234,9 +240,14 @@ def train(
         device=device,
         provenance={"data": dict(splits[0].metadata.extra), "preset": preset, "training": dataclasses.asdict(config)},
     )
+    # Launchers start this in several processes, and say to each which one it is.
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint='{out}/checkpoint', task=None)")
     if preset == "quick":
-        generate(out / "checkpoint", data if validation is None else validation, out=out / "comparisons")
+        simulator = WorldSimulator.from_pretrained(checkpoint, tokenizer=tokenizer)
+        write_comparisons(simulator, splits[1], out / "comparisons")
+        print(f"wrote comparison videos to {out / 'comparisons'}")
 
 
 def _readout_training_config() -> type:

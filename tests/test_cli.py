@@ -10,7 +10,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from hwm_env import cli
+from hwm_env.data.state_tables import StateMapping
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.training.recipe import PRESETS, TrainingConfig
+from hwm_env.training.stopping import TrainingStopped
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,29 +79,69 @@ def test_train_tokenizer(stand_in, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["tokenizer.safetensors"], "tokenizer in {}"),
-        (["tokenizer.safetensors", "config.json"], "tokenizer of checkpoint {}"),
-        ([], "tokenizer of checkpoint {}"),
-    ],
-)
-def test_tokenize(stand_in, tmp_path: Path, files: list[str], expected: str) -> None:
-    source = tmp_path / "source"
-    for name in files:
-        source.mkdir(exist_ok=True)
-        (source / name).touch()
-
-    def load_checkpoint(name: str) -> SimpleNamespace:
-        return SimpleNamespace(tokenizer=f"tokenizer of checkpoint {name}")
-
-    stand_in("hwm_env.checkpoint", "unused", load=load_checkpoint)
-    tokenizer = SimpleNamespace(load=lambda path: f"tokenizer in {path}")
-    stand_in("hwm_env.tokenizers.tiny", "unused", TinyTokenizer=tokenizer)
+def test_tokenize(stand_in, tmp_path: Path) -> None:
+    (tmp_path / "mapping.json").write_text('{"hz": 50}')
+    stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source, device: f"{source} on {device}")
     calls = stand_in("hwm_env.tokenizers.recordings", "tokenize_recordings")
-    assert exit_code("tokenize", "data", "there", "--tokenizer", str(source), "--offsets", "0", "4", "8") == 0
-    assert calls == [((Path("data"), Path("there"), expected.format(source), (0, 4, 8)), {})]
+    argv = ["tokenize", "data", "there", "--tokenizer", "reference", "--offsets", "0", "4", "8"]
+    assert exit_code(*argv, "--mapping", str(tmp_path / "mapping.json"), "--image-size", "64", "--workers", "3") == 0
+    (((recordings, out, load, offsets), options),) = calls
+    assert (recordings, out, offsets) == (Path("data"), Path("there"), (0, 4, 8))
+    assert load() == "reference on cpu"
+    assert options == {"mapping": StateMapping(hz=50), "image_size": 64, "workers": 3, "device": "cpu"}
+
+
+@pytest.fixture
+def training(stand_in) -> Callable[..., list[Call]]:
+    """Everything around a training stands in; gives its calls."""
+
+    def install(error: Exception | None = None) -> list[Call]:
+        stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source: source)
+        metadata = SimpleNamespace(extra={"split": "train"})
+        stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, metadata=metadata))
+        held_out = {"hold_out": lambda data: (data, "a part"), "fitted": lambda model, data, tokenizer: model}
+        stand_in("hwm_env.training.split", "unused", **held_out)
+        stand_in("hwm_env.evaluation.comparison", "write_comparisons")
+        stand_in("hwm_env.simulator", "unused", WorldSimulator=None)
+        return stand_in("hwm_env.training.world_model", "train_world_model", error)
+
+    return install
+
+
+def test_train_takes_its_defaults_from_the_preset(training) -> None:
+    calls = training()
+    argv = ["train", "data", "--tokenizer", "t", "--out", "there"]
+    assert exit_code(*argv) == 0
+    assert exit_code(*argv, "--preset", "embedded", "--steps", "7", "--model.width", "40", "--validation", "v") == 0
+    (plain, plain_options), (changed, _) = calls
+    assert plain[1:4] == ("a part", "t", Path("there"))
+    assert plain[4:] == (PRESETS["masked_hwm_full"].model, TrainingConfig())
+    assert plain_options["provenance"]["data"] == {"split": "train"}  # type: ignore[index]
+    embedded = PRESETS["embedded"]
+    assert changed[1].path == Path("v")  # type: ignore[attr-defined]
+    assert changed[4:] == (
+        dataclasses.replace(embedded.model, width=40),
+        dataclasses.replace(embedded.training, steps=7),
+    )
+
+
+def test_an_unknown_preset_is_bad_input(training, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = training()
+    assert exit_code("train", "data", "--tokenizer", "t", "--out", "there", "--preset", "huge") == 2
+    assert "--preset must be one of quick, embedded" in capsys.readouterr().err
+    assert calls == []
+
+
+def test_the_help_shows_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
+    for preset, steps in (("masked_hwm_full", 60_000), ("embedded", 1500)):
+        assert exit_code("train", "--preset", preset, "--help") == 0
+        assert f"Optimizer steps. (default: {steps})" in capsys.readouterr().out
+
+
+def test_a_training_that_a_signal_stopped_says_so(training, capsys: pytest.CaptureFixture[str]) -> None:
+    training(TrainingStopped(15, 41))
+    assert exit_code("train", "data", "--tokenizer", "t", "--out", "there") == 128 + 15
+    assert "stopped by signal 15 after step 41; its state is saved" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [DatasetError("video_3.bin is short"), FileNotFoundError("video_3.bin is short")])

@@ -40,8 +40,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "validation"):
         run("tokenize", root / f"{split}-raw", root / split, "--tokenizer", root / "tokenizer", "--offsets", 0, 8)
     splits = (root / "train", "--validation", root / "validation")
-    recipe = ("--steps", 2, "--batch-size", 2, "--validation-windows", 2)
-    run("train", *splits, "--tokenizer", root / "tokenizer", "--out", root / "run", *recipe, *TINY_MODEL)
+    recipe = ("--preset", "embedded", "--steps", 2, "--batch-size", 2, "--micro-batch-size", 2)
+    few = ("--validation-samples", 2, "--preview-samples", 2)
+    run("train", *splits, "--tokenizer", root / "tokenizer", "--out", root / "run", *recipe, *few, *TINY_MODEL)
     run("train-readout", root / "run/checkpoint", *splits, "--steps", 2, "--json", root / "readout.json")
     return root
 

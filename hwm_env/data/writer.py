@@ -125,6 +125,10 @@ class DatasetWriter:
                 path.unlink(missing_ok=True)
         write_shard_metadata(shard_metadata, index=index, num_frames=len(states))
 
+    def has_shard(self, index: int) -> bool:
+        """Whether this shard has been written, by this writer or by an earlier one that was interrupted."""
+        return ShardFile.METADATA.path(self.directory, self._layout, index).exists()
+
     def finish(self, num_shards: int | None = None) -> DatasetMetadata:
         """Writes `metadata.json`, which makes the directory a data set.
 

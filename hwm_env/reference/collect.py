@@ -3,10 +3,11 @@
 import multiprocessing
 import os
 import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +17,8 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference.behaviour import Teleoperator
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
+
+_Job = TypeVar("_Job")
 
 EPISODES_PER_SHARD: Final = 10
 _WARM_UP_FRAMES: Final = 60
@@ -104,10 +107,7 @@ def collect(
         DatasetError: the directory already holds a finished data set.
         RenderingUnavailableError: there is no OpenGL here.
     """
-    lowest = {"num_episodes": (num_episodes, 1), "seed": (seed, 0), "clips_per_episode": (clips_per_episode, 1)}
-    for name, (value, minimum) in {**lowest, "workers": (workers, 1)}.items():
-        if value < minimum:
-            raise InvalidInputError(f"{name} must be at least {minimum}; got {value}")
+    check_numbers(num_episodes, seed, clips_per_episode, workers)
     extra = {"split": split, "seed": seed, "source": "hwm_env.reference"}
     writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
     jobs = [
@@ -122,18 +122,38 @@ def collect(
         )
         for index, first in enumerate(range(0, num_episodes, EPISODES_PER_SHARD))
     ]
-    _run(jobs, workers, num_episodes)
+    run_jobs(_write_shard, jobs, workers, num_episodes)
     writer.finish(len(jobs))
 
 
-def _run(jobs: list[_ShardJob], workers: int, num_episodes: int) -> None:
+def check_numbers(num_episodes: int, seed: int, clips_per_episode: int, workers: int) -> None:
+    """Checks what a collection is asked for.
+
+    Raises:
+        InvalidInputError: a number is out of range.
+    """
+    lowest = {"num_episodes": (num_episodes, 1), "seed": (seed, 0), "clips_per_episode": (clips_per_episode, 1)}
+    for name, (value, minimum) in {**lowest, "workers": (workers, 1)}.items():
+        if value < minimum:
+            raise InvalidInputError(f"{name} must be at least {minimum}; got {value}")
+
+
+def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, num_episodes: int) -> None:
+    """Records in several processes.
+
+    Args:
+        record: does one job, and returns how many episodes that were; it must be picklable, as the jobs.
+        jobs: what there is to do.
+        workers: number of processes.
+        num_episodes: in all jobs together.
+    """
     # Spawned, because an OpenGL context does not survive a fork.
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_start_worker) as pool,
         tqdm(total=num_episodes, unit="episode", desc="collect") as progress,
     ):
-        futures = [pool.submit(_write_shard, job) for job in jobs]
+        futures = [pool.submit(record, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 progress.update(future.result())

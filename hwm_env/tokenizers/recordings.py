@@ -1,85 +1,154 @@
-"""Turns recordings of raw images into data sets of tokens."""
+"""Turns recordings of images into data sets of tokens: in parallel, and on from where it was stopped."""
 
-from collections.abc import Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from hwm_env.data.format import ShardFile
-from hwm_env.data.reader import Dataset, Shard
+from hwm_env.data.files import read_json, write_json
+from hwm_env.data.format import METADATA_FILE
+from hwm_env.data.state_tables import StateMapping
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.sources import Job, Source, recording_source, video_source
 from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
+
+MANIFEST: Final = "tokenizing.json"
+"""Says what an unfinished data set is made of; gone when it is finished."""
+CLIPS_AT_ONCE: Final = 16
 
 
 def tokenize_recordings(
     recordings: Path,
     out: Path,
-    tokenizer: VideoTokenizer,
+    load_tokenizer: Callable[[], VideoTokenizer],
     offsets: Sequence[int] = (0,),
     *,
-    batch_size: int = 16,
+    mapping: StateMapping | None = None,
+    image_size: int | None = None,
+    workers: int = 1,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Writes a v2.0 data set with the tokens, states, segments and (where recorded) poses of a recording.
+    """Writes a v2.0 data set with tokens, states, segments and (where recorded) poses.
 
-    Each shard of the recording becomes one shard for each offset: from frame `offset` on, so that the same motion is
-    cut into clips in several ways. A last clip that is not whole is filled up with its last frame; clips that span two
-    segments are encoded as they come, and left out by whoever reads windows.
+    Each shard of a recording, or each video, becomes one shard for each offset: from frame `offset` on, so that the
+    same motion is cut into clips in several ways. A last clip that is not whole is filled up with its last frame; clips
+    that span two segments are encoded as they come, and left out by whoever reads windows. Killed at any moment and
+    called again, it goes on with the shards that are missing.
 
     Args:
-        recordings: data set with raw images.
+        recordings: data set with raw images, or a directory of videos beside states (see `video_source`).
         out: new directory for the tokens.
-        tokenizer: what encodes the clips.
-        offsets: frames to leave out at the beginning of each shard, one pass over the recording for each.
-        batch_size: clips encoded at a time.
-        device: where the tokenizer is, and encodes.
+        load_tokenizer: makes what encodes the clips, on `device`, in each process; it must be picklable where there are
+            several.
+        offsets: frames to leave out at the beginning, one pass over the recordings for each.
+        mapping: what the columns of the states beside videos mean.
+        image_size: height and width to crop and resize videos to; None: as they are.
+        workers: processes; 1: this one.
+        device: where to encode.
 
     Raises:
-        InvalidInputError: no offsets, or they are negative, repeated, or as long as a shard.
-        DatasetError: the recording has no raw images, or of a size that is no multiple of the tokenizer's
-            compression, or `out` already holds a data set.
+        InvalidInputError: offsets, image size or mapping that do not fit, or options that are for videos only.
+        DatasetError: the recordings cannot be read, their size is no multiple of the tokenizer's compression, or `out`
+            already holds a data set, finished or of something else.
     """
-    dataset = Dataset(recordings)
-    size = dataset.metadata.image_size
-    if size is None or not dataset.has(ShardFile.FRAMES):
-        raise DatasetError(f"{recordings} has no raw images to encode; record some with: hwm-env collect")
-    if size[0] % tokenizer.spatial_compression or size[1] % tokenizer.spatial_compression:
-        raise DatasetError(
-            f"{recordings}: expected images with sides that are multiples of {tokenizer.spatial_compression}, "
-            f"got {size[0]} x {size[1]}; record it again with another image size"
-        )
-    _check_offsets(offsets, min(shard.num_frames for shard in dataset.shards))
+    if workers < 1:
+        raise InvalidInputError(f"workers must be at least 1, got {workers}")
+    source = _open(recordings, offsets, mapping, image_size)
+    tokenizer = load_tokenizer()
+    grid = _grid(recordings, source.image_size, tokenizer)
+    sources = [job.source for job in source.jobs]
     writer = DatasetWriter(
         out,
-        token_grid=(size[0] // tokenizer.spatial_compression, size[1] // tokenizer.spatial_compression),
+        token_grid=grid,
         tokenizer=tokenizer.identity,
-        extra={**dataset.metadata.extra, "frame_offsets": list(offsets)},
+        extra={**source.extra, "frame_offsets": list(offsets), "shard_sources": sources},
     )
-    passes = [(offset, shard) for offset in offsets for shard in dataset.shards]
-    for index, (offset, shard) in enumerate(tqdm(passes, desc="tokenize", unit="shard")):
-        writer.write_shard(
-            index,
-            states=shard.states[offset:],
-            segments=shard.segments[offset:],
-            tokens=_encode(shard, offset, tokenizer, batch_size, device),
-            poses=None if shard.poses is None else shard.poses[offset:],
+    _claim(writer, {"tokenizer": tokenizer.identity, "offsets": list(offsets), **source.fingerprint})
+    todo = [(index, job) for index, job in enumerate(source.jobs) if not writer.has_shard(index)]
+    with tqdm(total=len(source.jobs), initial=len(source.jobs) - len(todo), desc="tokenize", unit="shard") as progress:
+        if workers == 1:
+            for index, job in todo:
+                _make_shard(writer, index, job, tokenizer, device)
+                progress.update()
+        else:
+            for _ in _in_processes(writer, todo, load_tokenizer, min(workers, max(1, len(todo))), device):
+                progress.update()
+    writer.finish(len(source.jobs))
+    (out / MANIFEST).unlink()
+
+
+def _open(recordings: Path, offsets: Sequence[int], mapping: StateMapping | None, image_size: int | None) -> Source:
+    if not recordings.is_dir():
+        raise DatasetError(f"expected a directory with a recording or with videos at {recordings}, found none")
+    if not (recordings / METADATA_FILE).exists():
+        return video_source(recordings, offsets, mapping or StateMapping(), image_size)
+    if mapping is not None or image_size is not None:
+        raise InvalidInputError(
+            f"{recordings} is a recording with states and an image size of its own; leave out mapping and image size"
         )
-    writer.finish(len(passes))
+    return recording_source(recordings, offsets)
 
 
-def _encode(
-    shard: Shard, offset: int, tokenizer: VideoTokenizer, batch_size: int, device: str | torch.device
-) -> Int32Array:
-    """Tokens int32 [ceil((N - offset) / 17), 3, h, w] of a shard."""
-    assert shard.frames is not None, f"shard {shard.index} has no raw images"
+def _grid(recordings: Path, size: tuple[int, int], tokenizer: VideoTokenizer) -> tuple[int, int]:
+    """Rows and columns of the token grid."""
+    compression = tokenizer.spatial_compression
+    if size[0] % compression or size[1] % compression:
+        raise DatasetError(
+            f"{recordings}: expected images with sides that are multiples of {compression}, got {size[0]} x {size[1]}; "
+            "give an image size for videos, or record it again with another one"
+        )
+    return size[0] // compression, size[1] // compression
+
+
+def _claim(writer: DatasetWriter, content: dict[str, object]) -> None:
+    """Notes what is being made, or makes sure that the remains of an earlier call are of the same.
+
+    Raises:
+        DatasetError: they are of something else.
+    """
+    path = writer.directory / MANIFEST
+    if not path.exists():
+        if writer.directory.exists() and any(writer.directory.iterdir()):
+            raise DatasetError(f"{writer.directory} is not empty; give another directory, or remove this one first")
+        write_json(path, content)
+        return
+    found = read_json(path)
+    differing = sorted(key for key in found.keys() | content.keys() if found.get(key) != content.get(key))
+    if differing:
+        raise DatasetError(
+            f"{writer.directory} holds an unfinished data set that was begun with other {', '.join(differing)}; give "
+            "another directory, or remove this one first"
+        )
+
+
+def _make_shard(
+    writer: DatasetWriter, index: int, job: Job, tokenizer: VideoTokenizer, device: str | torch.device
+) -> None:
+    recording = job.read()
+    writer.write_shard(
+        index,
+        states=recording.states,
+        segments=recording.segments,
+        tokens=_encode(recording.frames, tokenizer, device),
+        poses=recording.poses,
+    )
+
+
+def _encode(frames: Iterator[UInt8Array], tokenizer: VideoTokenizer, device: str | torch.device) -> Int32Array:
+    """Tokens int32 [ceil(N / 17), 3, h, w] of N frames."""
     batches = []
-    for first in range(offset, shard.num_frames, batch_size * FRAMES_PER_CLIP):
-        clips = _whole_clips(shard.frames[first : first + batch_size * FRAMES_PER_CLIP])
-        batches.append(tokenizer.encode(torch.from_numpy(clips).to(device)).cpu().numpy())
+    while part := list(islice(frames, CLIPS_AT_ONCE * FRAMES_PER_CLIP)):
+        clips = torch.from_numpy(_whole_clips(np.stack(part))).to(device)
+        batches.append(tokenizer.encode(clips).cpu().numpy())
     return np.concatenate(batches)
 
 
@@ -90,10 +159,35 @@ def _whole_clips(frames: UInt8Array) -> UInt8Array:
     return padded.reshape(-1, FRAMES_PER_CLIP, *frames.shape[1:])
 
 
-def _check_offsets(offsets: Sequence[int], shortest_shard: int) -> None:
-    if not offsets or len(set(offsets)) != len(offsets):
-        raise InvalidInputError(f"offsets: expected one or more different frame offsets, got {tuple(offsets)}")
-    if not 0 <= min(offsets) <= max(offsets) < shortest_shard:
-        raise InvalidInputError(
-            f"offsets: expected frames from 0 to {shortest_shard - 1} (the shortest shard), got {tuple(offsets)}"
-        )
+_worker_tokenizer: VideoTokenizer | None = None
+
+
+def _in_processes(
+    writer: DatasetWriter,
+    todo: Sequence[tuple[int, Job]],
+    load_tokenizer: Callable[[], VideoTokenizer],
+    workers: int,
+    device: str | torch.device,
+) -> Iterable[None]:
+    """Makes shards in processes of their own, each of which loads the tokenizer once."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(load_tokenizer, threads)) as pool:
+        futures = [pool.submit(_make_in_worker, writer, index, job, device) for index, job in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker(load_tokenizer: Callable[[], VideoTokenizer], threads: int) -> None:
+    global _worker_tokenizer
+    torch.set_num_threads(threads)
+    _worker_tokenizer = load_tokenizer()
+
+
+def _make_in_worker(writer: DatasetWriter, index: int, job: Job, device: str | torch.device) -> None:
+    assert _worker_tokenizer is not None, "the process was not started by _start_worker"
+    _make_shard(writer, index, job, _worker_tokenizer, device)

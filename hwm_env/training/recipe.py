@@ -158,8 +158,17 @@ LAPTOP = replace(
 )
 """The recipe of the model that ships, for two CPU cores."""
 
-QUICK = replace(LAPTOP, steps=50, warmup_steps=5, micro_batch_size=2, precision="float32", report_every=25)
-"""A try-out of a minute or two."""
+QUICK = replace(
+    LAPTOP,
+    steps=50,
+    warmup_steps=5,
+    batch_size=4,
+    micro_batch_size=2,
+    precision="float32",
+    report_every=25,
+    validation_samples=16,
+)
+"""A try-out of a minute."""
 
 _RECIPES = {"embedded": LAPTOP, "tiny": LAPTOP, "masked_hwm_paper": SINGLE_TARGET}
 PRESETS: dict[str, TrainingPreset] = {

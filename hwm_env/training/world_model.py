@@ -90,6 +90,7 @@ def train_world_model(
     check_tokenizer(tokenizer, data, validation)
     check_grid(model_config, data, validation)
     accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    tokenizer = tokenizer.to(accelerator.device)
     clips = config.sample_clips(model_config)
     samples = ClipSamples(data, *clips)
     candidates = some_of(len(samples), max_samples)

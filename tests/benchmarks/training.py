@@ -1,4 +1,4 @@
-"""Training steps at embedded size on random tokens, in a process of their own: `python -m tests.benchmarks.training TYPE`."""
+"""Training steps at embedded size on random tokens: `python -m tests.benchmarks.training PRECISION`."""
 
 import argparse
 import json

@@ -1,3 +1,9 @@
+import functools
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +11,12 @@ import pytest
 import torch
 
 from hwm_env.data.reader import Dataset
+from hwm_env.data.state_tables import StateMapping
+from hwm_env.data.videos import write_video
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.tokenizers.recordings import tokenize_recordings
+from hwm_env.tokenizers import recordings
+from hwm_env.tokenizers.recordings import MANIFEST, tokenize_recordings
 from hwm_env.tokenizers.tiny import TinyTokenizer
 
 SHARD_FRAMES = (60, 41)
@@ -31,13 +40,18 @@ def record(directory: Path, *, size: tuple[int, int] = (16, 24), poses: bool = T
 
 def test_every_shard_and_offset_becomes_a_shard(tokenizer: TinyTokenizer, tmp_path: Path) -> None:
     recording = record(tmp_path / "raw")
-    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", tokenizer, (0, 4), batch_size=2)
+    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer, (0, 4))
     tokens = Dataset(tmp_path / "tokens")
     assert len(tokens.shards) == 4
     assert tokens.metadata.token_grid == (2, 3)
     assert tokens.metadata.tokenizer == tokenizer.identity
     assert tokens.metadata.image_size is None
-    assert tokens.metadata.extra == {"split": "train", "seed": 7, "frame_offsets": [0, 4]}
+    assert tokens.metadata.extra == {
+        "split": "train",
+        "seed": 7,
+        "frame_offsets": [0, 4],
+        "shard_sources": ["shard 0", "shard 1"] * 2,
+    }
     for shard, (offset, source) in zip(tokens.shards, [(o, s) for o in (0, 4) for s in recording.shards], strict=True):
         np.testing.assert_array_equal(shard.states, source.states[offset:])
         np.testing.assert_array_equal(shard.segments, source.segments[offset:])
@@ -46,9 +60,12 @@ def test_every_shard_and_offset_becomes_a_shard(tokenizer: TinyTokenizer, tmp_pa
         np.testing.assert_array_equal(shard.poses, source.poses[offset:])
 
 
-def test_tokens_are_those_of_the_frames_from_the_offset_on(tokenizer: TinyTokenizer, tmp_path: Path) -> None:
+def test_tokens_are_those_of_the_frames_from_the_offset_on(
+    tokenizer: TinyTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "CLIPS_AT_ONCE", 2)
     recording = record(tmp_path / "raw")
-    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", tokenizer, (5,), batch_size=2)
+    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer, (5,))
     for shard, source in zip(Dataset(tmp_path / "tokens").shards, recording.shards, strict=True):
         assert shard.tokens is not None
         assert source.frames is not None
@@ -63,7 +80,7 @@ def test_tokens_are_those_of_the_frames_from_the_offset_on(tokenizer: TinyTokeni
 
 def test_recordings_without_poses(tokenizer: TinyTokenizer, tmp_path: Path) -> None:
     record(tmp_path / "raw", poses=False)
-    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", tokenizer)
+    tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer)
     assert Dataset(tmp_path / "tokens").shards[0].poses is None
 
 
@@ -76,7 +93,7 @@ def test_unfit_recordings_are_refused(
 ) -> None:
     record(tmp_path / "raw", **options)  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match=message):
-        tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", tokenizer)
+        tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer)
     assert not (tmp_path / "tokens").exists()
 
 
@@ -84,11 +101,203 @@ def test_unfit_recordings_are_refused(
 def test_bad_offsets_are_refused(tokenizer: TinyTokenizer, tmp_path: Path, offsets: tuple[int, ...]) -> None:
     record(tmp_path / "raw")
     with pytest.raises(InvalidInputError, match="offsets"):
-        tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", tokenizer, offsets)
+        tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer, offsets)
     assert not (tmp_path / "tokens").exists()
 
 
 def test_an_existing_data_set_is_not_written_over(tokenizer: TinyTokenizer, tmp_path: Path) -> None:
     record(tmp_path / "raw")
     with pytest.raises(DatasetError, match="already holds a data set"):
-        tokenize_recordings(tmp_path / "raw", tmp_path / "raw", tokenizer)
+        tokenize_recordings(tmp_path / "raw", tmp_path / "raw", lambda: tokenizer)
+
+
+VIDEO_FRAMES = (40, 34, 51)
+OPTIONS = {"offsets": (0, 5), "image_size": 16}
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Three videos of noise with an axis of time, and states that count frames: hip_yaw is the frame's number."""
+    pytest.importorskip("av")
+    pytest.importorskip("PIL")
+    directory, rng = tmp_path / "videos", np.random.default_rng(0)
+    directory.mkdir()
+    for number, count in enumerate(VIDEO_FRAMES):
+        write_video(directory / f"{number}.mp4", rng.integers(0, 256, (count, 16, 24, 3), dtype=np.uint8))
+        rows = "".join(f"{frame},{number}\n" for frame in range(count))
+        (directory / f"{number}.csv").write_text("hip_yaw,hip_roll\n" + rows)
+    return directory
+
+
+@pytest.fixture
+def load(tokenizer: TinyTokenizer, tmp_path: Path) -> Callable[[], TinyTokenizer]:
+    """Can be pickled."""
+    tokenizer.save(tmp_path / "tokenizer")
+    return functools.partial(TinyTokenizer.load, tmp_path / "tokenizer")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_every_video_is_a_segment_and_every_offset_a_shard(
+    videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path
+) -> None:
+    tokenize_recordings(videos, tmp_path / "tokens", load, **OPTIONS)
+    tokens = Dataset(tmp_path / "tokens")
+    assert tokens.metadata.hz == 30
+    assert tokens.metadata.token_grid == (2, 2)
+    assert tokens.metadata.extra["shard_sources"] == ["0.mp4", "1.mp4", "2.mp4"] * 2
+    filled = tokens.metadata.extra["filled_actions"]
+    assert isinstance(filled, dict)
+    assert len(filled) == 23
+    expected = [(offset, number) for offset in (0, 5) for number in range(3)]
+    assert len(tokens.shards) == len(expected)
+    for shard, (offset, number) in zip(tokens.shards, expected, strict=True):
+        assert shard.num_frames == VIDEO_FRAMES[number] - offset
+        assert set(shard.segments) == {number}
+        # A row is a frame, whose time the container rounds.
+        np.testing.assert_allclose(shard.states[:, 0], np.arange(offset, VIDEO_FRAMES[number]), atol=1e-4)
+        assert set(shard.states[:, 1]) == {number}
+        assert not shard.states[:, 2:].any()
+
+
+def test_frames_and_states_stay_together_at_other_rates(
+    tokenizer: TinyTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frame i at 60 fps is grey of level 2 i; so are the states, logged at 100 Hz: both are 4 k at moment k / 30 s."""
+    pytest.importorskip("av")
+    seen: list[np.ndarray] = []
+    encode = TinyTokenizer.encode
+    monkeypatch.setattr(
+        TinyTokenizer, "encode", lambda self, clips: (seen.append(clips.numpy()), encode(self, clips))[1]
+    )
+    (tmp_path / "videos").mkdir()
+    levels = (2 * np.arange(101)).astype(np.uint8)
+    frames = np.ascontiguousarray(np.broadcast_to(levels[:, None, None, None], (101, 16, 16, 3)))
+    write_video(tmp_path / "videos/a.mp4", frames, fps=60)
+    np.save(tmp_path / "videos/a.npy", np.repeat(2 * 60 * np.arange(168)[:, None] / 100, 25, axis=1))
+    out = tmp_path / "tokens"
+    tokenize_recordings(tmp_path / "videos", out, lambda: tokenizer, (0, 3), mapping=StateMapping(hz=100))
+    for shard, clips, offset in zip(Dataset(out).shards, seen, (0, 3), strict=True):
+        expected = 4.0 * np.arange(offset, 51)
+        np.testing.assert_allclose(shard.states[:, 7], expected, rtol=1e-6)
+        np.testing.assert_allclose(clips.mean((2, 3, 4)).ravel()[: len(expected)], expected, atol=2)
+
+
+def test_the_number_of_workers_changes_nothing(videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path) -> None:
+    for workers in (1, 2):
+        tokenize_recordings(videos, tmp_path / str(workers), load, workers=workers, **OPTIONS)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_a_killed_call_goes_on_without_making_finished_shards_again(
+    videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path
+) -> None:
+    """Killed at its fourth shard by a signal that nothing can catch, as by the system out of memory."""
+    script = (
+        "import functools, os, signal, sys; from pathlib import Path\n"
+        "from hwm_env.tokenizers import recordings; from hwm_env.tokenizers.tiny import TinyTokenizer\n"
+        "make = recordings._make_shard\n"
+        "def dying(writer, index, *rest):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if index == 3 else make(writer, index, *rest)\n"
+        "recordings._make_shard = dying\n"
+        "source, out, tokenizer = map(Path, sys.argv[1:])\n"
+        "load = functools.partial(TinyTokenizer.load, tokenizer)\n"
+        "recordings.tokenize_recordings(source, out, load, (0, 5), image_size=16)"
+    )
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", script, str(videos), str(out), str(tmp_path / "tokenizer")]
+    killed = subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert killed.returncode == -9, killed.stderr
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("video_*.bin")}
+    assert len(before) == 3
+    assert (out / MANIFEST).exists()
+    with pytest.raises(DatasetError, match="is not a data set"):
+        Dataset(out)
+
+    tokenize_recordings(videos, out, load, **OPTIONS)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    tokenize_recordings(videos, tmp_path / "at once", load, **OPTIONS)
+    assert contents(out) == contents(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("change", ["offsets", "image_size", "mapping", "tokenizer", "files"])
+def test_what_was_begun_with_other_options_is_not_gone_on_with(
+    videos: Path, tokenizer: TinyTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "tokens"
+    with monkeypatch.context() as patch:
+        patch.setattr(recordings, "_encode", fail)
+        with pytest.raises(KeyboardInterrupt):
+            tokenize_recordings(videos, out, lambda: tokenizer, **OPTIONS)
+    options: dict[str, object] = dict(OPTIONS)
+    match change:
+        case "offsets":
+            options["offsets"] = (0, 6)
+        case "image_size":
+            options["image_size"] = 8
+        case "mapping":
+            options["mapping"] = StateMapping(fill={"neck_pitch": 1.0})
+        case "tokenizer":
+            with torch.no_grad():
+                next(tokenizer.parameters()).add_(1)
+        case "files":
+            os.utime(videos / "1.csv", (0, 0))
+    before = contents(out)
+    with pytest.raises(DatasetError, match=rf"begun with other .*{change}"):
+        tokenize_recordings(videos, out, lambda: tokenizer, **options)  # type: ignore[arg-type]
+    assert contents(out) == before
+
+
+def test_videos_shorter_than_a_clip_are_left_out(
+    videos: Path, tokenizer: TinyTokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(videos / "short.mp4", np.zeros((16, 16, 24, 3), np.uint8))
+    (videos / "short.csv").write_text("hip_yaw\n" + "0\n" * 16)
+    with caplog.at_level(logging.WARNING):
+        tokenize_recordings(videos, tmp_path / "tokens", lambda: tokenizer)
+    assert "short.mp4 is left out" in caplog.text
+    assert "nothing gives neck_pitch: 0 stands for it" in caplog.text
+    assert len(Dataset(tmp_path / "tokens").shards) == 3
+    for name in ("0", "1", "2"):
+        (videos / f"{name}.mp4").unlink()
+    with pytest.raises(DatasetError, match="all 1 videos are shorter than a clip"):
+        tokenize_recordings(videos, tmp_path / "none", lambda: tokenizer)
+
+
+def test_broken_directories_are_refused_before_anything_is_written(
+    videos: Path, tokenizer: TinyTokenizer, tmp_path: Path
+) -> None:
+    out = tmp_path / "tokens"
+
+    def refused(message: str, source: Path = videos, **options: object) -> None:
+        with pytest.raises((DatasetError, InvalidInputError), match=message):
+            tokenize_recordings(source, out, lambda: tokenizer, **options)  # type: ignore[arg-type]
+        assert not out.exists()
+
+    (tmp_path / "empty").mkdir()
+    refused("found neither", tmp_path / "empty")
+    refused("found none", tmp_path / "nowhere")
+    refused("workers must be at least 1", workers=0)
+    refused("multiples of 8, got 20 x 20", image_size=20)
+    refused("offsets: expected one or more", offsets=())
+    write_video(videos / "other.mp4", np.zeros((20, 16, 24, 3), np.uint8))
+    refused("other.mp4: expected its states beside it")
+    (videos / "other.csv").write_text("hip_yaw\n" + "0\n" * 19 + "nan\n")
+    refused(r"other\.csv: row 19, column 'hip_yaw' is nan")
+    (videos / "other.csv").write_text("hip_yaw\n" + "0\n" * 20)
+    (videos / "other.npy").write_bytes(b"")
+    refused("found 2 of them")
+    (videos / "other.npy").unlink()
+    write_video(videos / "other.mp4", np.zeros((20, 32, 32, 3), np.uint8))
+    refused(r"differ in size: .*32 x 32 \(other.mp4\)")
+
+
+def test_options_for_videos_do_not_go_with_a_recording(tokenizer: TinyTokenizer, tmp_path: Path) -> None:
+    record(tmp_path / "raw")
+    with pytest.raises(InvalidInputError, match="leave out mapping and image size"):
+        tokenize_recordings(tmp_path / "raw", tmp_path / "tokens", lambda: tokenizer, image_size=16)

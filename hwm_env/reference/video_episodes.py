@@ -1,0 +1,100 @@
+"""Recordings of the reference world as users of other robots have theirs: videos beside tables of states."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hwm_env.data.files import what_is_at, write_bytes
+from hwm_env.data.state_tables import DEFAULT_TIME_COLUMN
+from hwm_env.data.videos import write_video
+from hwm_env.errors import DatasetError, require_extra
+from hwm_env.reference.collect import Episode, check_numbers, episode_rng, record_episode, run_jobs
+from hwm_env.reference.world import ReferenceWorld
+from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
+
+_FORMATS: Final = ["%.9f"] + ["%.9g"] * len(ACTION_NAMES)
+"""Times to the nanosecond; nine digits give a float32 back exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EpisodeJob:
+    """All that a worker process needs to record one episode."""
+
+    stem: Path
+    """Its files without their suffixes."""
+    number: int
+    seed: int
+    split: str
+    num_frames: int
+    image_size: int
+
+
+def collect_videos(
+    directory: Path,
+    *,
+    num_episodes: int,
+    seed: int,
+    split: str,
+    clips_per_episode: int = 24,
+    image_size: int = 64,
+    workers: int = 2,
+) -> None:
+    """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
+
+    The tables have a row a frame: the time in seconds, and the 25 numbers under their own names, so that they need no
+    mapping. A video is there only after its table.
+
+    Args:
+        directory: where to write; new or empty.
+        num_episodes: at least 1.
+        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        split: such as "train" or "validation"; different splits never share an episode.
+        clips_per_episode: length of an episode in clips of 17 frames, at least 1.
+        image_size: height and width of the pictures in pixels.
+        workers: number of processes, at least 1.
+
+    Raises:
+        InvalidInputError: a number is out of range.
+        DatasetError: the directory is not empty, or is a file.
+        MissingExtraError: PyAV is not installed.
+        RenderingUnavailableError: there is no OpenGL here.
+    """
+    check_numbers(num_episodes, seed, clips_per_episode, workers)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DatasetError(
+            f"expected nothing or an empty directory at {directory}, found {what_is_at(directory)} that is not; "
+            "give another directory, or remove this one first"
+        )
+    require_extra("av", "data")
+    jobs = [
+        _EpisodeJob(
+            stem=directory / f"episode_{number:05d}",
+            number=number,
+            seed=seed,
+            split=split,
+            num_frames=clips_per_episode * FRAMES_PER_CLIP,
+            image_size=image_size,
+        )
+        for number in range(num_episodes)
+    ]
+    run_jobs(_record, jobs, workers, num_episodes)
+
+
+def _record(job: _EpisodeJob) -> int:
+    """Records one episode; returns that it was one."""
+    with ReferenceWorld(job.image_size) as world:
+        episode = record_episode(world, episode_rng(job.seed, job.split, job.number), job.num_frames)
+    write_bytes(job.stem.with_suffix(".csv"), _table(episode))
+    write_video(job.stem.with_suffix(".mp4"), episode.frames)
+    return 1
+
+
+def _table(episode: Episode) -> bytes:
+    times_s = np.arange(len(episode.states)) / FRAME_RATE_HZ
+    text = io.StringIO()
+    header = ",".join((DEFAULT_TIME_COLUMN, *ACTION_NAMES))
+    np.savetxt(text, np.column_stack([times_s, episode.states]), _FORMATS, ",", header=header, comments="")
+    return text.getvalue().encode()
