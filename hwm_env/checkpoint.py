@@ -41,6 +41,7 @@ from hwm_env.types import LATENTS_PER_CLIP
 
 FORMAT_VERSION = 1
 ASSETS = Path(__file__).parent / "assets"
+TOKENIZER_KINDS = {"tiny": TinyTokenizer, "cosmos": CosmosTokenizer}
 TOKENIZER_VARIABLE = "HWM_TOKENIZER"
 """Environment variable: directory of the tokenizer, for checkpoints that do not hold theirs."""
 
@@ -121,10 +122,7 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
-        "tokenizer": {
-            "kind": "tiny" if isinstance(checkpoint.tokenizer, TinyTokenizer) else "cosmos",
-            "identity": checkpoint.tokenizer.identity,
-        },
+        "tokenizer": {"kind": _kind_of(checkpoint.tokenizer), "identity": checkpoint.tokenizer.identity},
         "readout": None if checkpoint.readout is None else asdict(checkpoint.readout.config),
         "decoding": asdict(checkpoint.decoding),
         "action_statistics": checkpoint.statistics.to_dict(),
@@ -162,8 +160,8 @@ def load(
     Args:
         name_or_directory: see `resolve`.
         device: where it shall be.
-        tokenizer: where the tokenizer is, for a checkpoint that does not hold its own (Cosmos); by default where the
-            environment variable HWM_TOKENIZER says.
+        tokenizer: where the tokenizer is (see `load_tokenizer`), for a checkpoint that does not hold its own (Cosmos);
+            by default where the environment variable HWM_TOKENIZER says.
 
     Raises:
         CheckpointError: it is unknown, incomplete, or its parts do not fit each other.
@@ -215,11 +213,11 @@ def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") ->
         return TinyTokenizer.load(path).to(device)
     directory = resolve(source)
     content = _read_config(directory)
-    return _load_own_tokenizer(directory, content.get("tokenizer") or {}, None, device)
+    return _load_own_tokenizer(directory, content.get("tokenizer"), None, device)
 
 
 def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) -> str:
-    """Writes a checkpoint to the Hugging Face Hub: weights, configuration and a model card.
+    """Writes a checkpoint to the Hugging Face Hub: weights in half precision, configuration and a model card.
 
     Args:
         checkpoint: what to write.
@@ -250,30 +248,36 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) 
 
 
 def _load_own_tokenizer(
-    directory: Path, content: Mapping[str, Any], given: str | Path | None, device: str | torch.device
+    directory: Path, content: Any, given: str | Path | None, device: str | torch.device
 ) -> VideoTokenizer:
     """The tokenizer that a checkpoint names."""
-    kind, identity = content.get("kind"), content.get("identity")
-    tokenizer: VideoTokenizer
-    if kind == "tiny":
-        tokenizer = TinyTokenizer.load(directory).to(device)
-        where: str | Path = directory / "tokenizer.safetensors"
-    elif kind == "cosmos":
-        where = given or os.environ.get(TOKENIZER_VARIABLE, "")
-        if not where:
-            raise CheckpointError(
-                f"{directory} speaks the tokens of {identity} and does not hold NVIDIA's files; name the directory "
-                f"with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
-                f"{TOKENIZER_VARIABLE}"
-            )
-        tokenizer = CosmosTokenizer.load(where, device=device)
-    else:
-        raise CheckpointError(f"{directory} names a tokenizer of kind {kind!r}; expected 'tiny' or 'cosmos'")
-    if tokenizer.identity != identity:
+    if not isinstance(content, Mapping) or content.get("kind") not in TOKENIZER_KINDS:
         raise CheckpointError(
-            f"{where} is not the tokenizer of this checkpoint: expected identity {identity}, got {tokenizer.identity}"
+            f"{directory} names a tokenizer of an unknown kind, {content!r}; expected one of {list(TOKENIZER_KINDS)}"
+        )
+    where = given or (directory if content["kind"] == "tiny" else os.environ.get(TOKENIZER_VARIABLE))
+    if not where:
+        raise CheckpointError(
+            f"{directory} speaks the tokens of {content.get('identity')} and does not hold NVIDIA's files; name the "
+            f"directory with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
+            f"{TOKENIZER_VARIABLE}"
+        )
+    tokenizer = TinyTokenizer.load(directory).to(device) if where == directory else load_tokenizer(where, device=device)
+    if tokenizer.identity != content.get("identity"):
+        raise CheckpointError(
+            f"{where} is not the tokenizer of this checkpoint: expected identity {content.get('identity')}, got "
+            f"{tokenizer.identity}"
         )
     return tokenizer
+
+
+def _kind_of(tokenizer: VideoTokenizer) -> str:
+    for kind, made in TOKENIZER_KINDS.items():
+        if isinstance(tokenizer, made):
+            return kind
+    raise CheckpointError(
+        f"a checkpoint can name tokenizers of {list(TOKENIZER_KINDS)}, got {type(tokenizer).__name__}"
+    )
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -276,7 +276,8 @@ def train_readout(
     """
     from hwm_env import checkpoint as checkpoints
     from hwm_env.data.reader import Dataset
-    from hwm_env.training.assemble import check_tokenizer, with_readout
+    from hwm_env.tokenizers.checks import check_tokenizer
+    from hwm_env.training.assemble import with_readout
     from hwm_env.training.readout import judge_readout
     from hwm_env.training.readout import train_readout as run
 
@@ -295,7 +296,7 @@ def import_checkpoint(
     out: OptionalOutArgument = None,
     /,
     *,
-    tokenizer: Path | None = None,
+    tokenizer: str | None = None,
     data: Path | None = None,
 ) -> None:
     """Turns a foreign Masked-HWM checkpoint into one that HWM-v0 can load.
@@ -303,7 +304,8 @@ def import_checkpoint(
     Args:
         directory: holds its pytorch_model.bin (or model.safetensors) and, if there is one, its config.json.
         out: directory for the checkpoint; by default out/imported/ and the name of DIR.
-        tokenizer: file or directory of the tokenizer; by default an untrained one stands in, whose frames mean nothing.
+        tokenizer: directory, file or checkpoint of the tokenizer; by default an untrained one stands in, whose frames
+            mean nothing.
         data: data set with tokens that gives the starts and the bounds of actions; by default the starts are random and
             the bounds those of the reference robot.
     """

@@ -8,7 +8,7 @@ from hwm_env.errors import CheckpointError, require_extra
 
 FILES: Final = ("config.json", "*.safetensors", "README.md")
 """All that a checkpoint consists of."""
-_ID: Final = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 def is_id(name: str) -> bool:
@@ -63,6 +63,7 @@ def push(directory: Path, repo_id: str, *, private: bool) -> str:
             repo_id=repo_id,
             folder_path=directory,
             allow_patterns=list(FILES),
+            delete_patterns=["*.safetensors"],
             commit_message="Upload a world model of hwm_env",
         )
     # The client raises errors of several libraries.

@@ -14,8 +14,9 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference import robot
 from hwm_env.starts import Starts
+from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
-from hwm_env.training.assemble import NUM_STARTS, check_tokenizer
+from hwm_env.training.assemble import NUM_STARTS
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 NUM_RANDOM_STARTS = 8

@@ -27,6 +27,9 @@ def model_card(
         provenance: how the checkpoint was made; shown as it is.
     """
     rows, columns = config.grid_size
+    arguments = f'checkpoint="{repo_id}", task=None'
+    if tokenizer.startswith("cosmos"):
+        arguments += ', tokenizer="directory of NVIDIA\'s encoder.jit and decoder.jit"'
     return f"""---
 library_name: hwm-env
 pipeline_tag: robotics
@@ -47,7 +50,7 @@ chunks of 17 actions of 25 numbers; a step shows 17 frames, {CLIP_DURATION_S:.3f
 import gymnasium
 import hwm_env
 
-env = gymnasium.make("HWM-v0", checkpoint="{repo_id}", task=None)
+env = gymnasium.make("HWM-v0", {arguments})
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
 ```

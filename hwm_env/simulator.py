@@ -124,7 +124,17 @@ class WorldSimulator:
         return cls(checkpoint, replace(checkpoint.decoding, **changes))
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Writes the checkpoint to the Hugging Face Hub, see `hwm_env.checkpoint.push_to_hub`."""
+        """Writes the checkpoint to the Hugging Face Hub, see `hwm_env.checkpoint.push_to_hub`.
+
+        Raises:
+            InvalidInputError: the weights are not those of the checkpoint, but converted to another precision.
+        """
+        types = {tensor.dtype for tensor in self.model.state_dict().values()}
+        if types != {torch.float32}:
+            raise InvalidInputError(
+                f"the weights were converted to {', '.join(sorted(map(str, types)))}; load the checkpoint with "
+                "precision='float32' to push it"
+            )
         return push_to_hub(self.checkpoint, repo_id, private=private)
 
     @property

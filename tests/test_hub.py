@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hwm_env import WorldSimulator, checkpoint
-from hwm_env.errors import CheckpointError
+from hwm_env.errors import CheckpointError, InvalidInputError
 from tests.conftest import make_tiny_checkpoint
 
 EXECUTABLE = "model.py"
@@ -103,6 +103,12 @@ def test_the_card_says_how_to_load_it_and_how_it_was_made(local_hub: LocalHub) -
     assert made.tokenizer.identity in card
 
 
+def test_converted_weights_are_not_pushed(local_hub: LocalHub, tiny_checkpoint: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"precision='float32'"):
+        WorldSimulator.from_pretrained(tiny_checkpoint, precision="bfloat16").push_to_hub("someone/world")
+    assert local_hub.calls == []
+
+
 def test_a_directory_wins_over_the_hub(
     local_hub: LocalHub, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +118,7 @@ def test_a_directory_wins_over_the_hub(
     assert local_hub.calls == []
 
 
-@pytest.mark.parametrize("name", ["nowhere", "a/b/c", "/a/b", "some one/world"])
+@pytest.mark.parametrize("name", ["nowhere", "a/b/c", "/a/b", "some one/world", "./world", "../world"])
 def test_other_names_are_not_looked_for_on_the_hub(local_hub: LocalHub, name: str) -> None:
     with pytest.raises(CheckpointError, match=r"unknown checkpoint .* or a Hugging Face id owner/name"):
         checkpoint.load(name)

@@ -99,6 +99,10 @@ def read_states(path: Path, mapping: StateMapping, video_times: Float64Array, nu
         MissingExtraError: pyarrow is needed and not installed.
     """
     table = _read_table(path)
+    if "0" in table and not mapping.columns and len(table) != ACTION_DIM:
+        raise DatasetError(
+            f"{path}: expected an array [rows, {ACTION_DIM}], got {len(table)} columns; name them in a mapping file"
+        )
     columns = {name: _column_of(name, table, mapping, path) for name in ACTION_NAMES}
     given = {name: column for name, column in columns.items() if column is not None}
     if not given:

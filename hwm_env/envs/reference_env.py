@@ -25,7 +25,8 @@ class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
         decoding_steps: has no meaning here; taken so that a script runs in either world.
         temperature: has no meaning here; taken so that a script runs in either world.
         history: has no meaning here; taken so that a script runs in either world.
-        checkpoint: name ("reference" ships with the package) or directory.
+        checkpoint: name ("reference" ships with the package), directory or Hugging Face id.
+        tokenizer: directory of the tokenizer, for a checkpoint that does not hold its own.
         max_steps: env steps until truncation.
         render_mode: "rgb_array" (the last frame, 256 x 256), "human" (a window that plays all frames) or None.
         device: has no meaning here; taken so that a script runs in either world.
@@ -47,12 +48,13 @@ class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
         temperature: float | None = None,
         history: HistoryMode | None = None,
         checkpoint: str | Path = "reference",
+        tokenizer: str | Path | None = None,
         max_steps: int = 40,
         render_mode: RenderMode | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__(
-            ReferenceGroundTruth(load(checkpoint)),
+            ReferenceGroundTruth(load(checkpoint, tokenizer=tokenizer)),
             task=task,
             obs_mode=obs_mode,
             action_mode=action_mode,

@@ -15,12 +15,13 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import window_starts
 from hwm_env.data.videos import write_video
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError, require_extra
+from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.labels import labelled_pair
 from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.evaluation.metrics import psnr_db, ssim
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, UInt8Array
 
 METRICS_FILE = "metrics.json"
@@ -79,7 +80,8 @@ def compare(
     if samples < 1 or steps < 1:
         raise InvalidInputError(f"samples and steps must be at least 1, got {samples} and {steps}")
     windows = _windows(data, simulator.model.config.num_past_clips, steps)
-    _check_tokenizer(simulator.tokenizer, data)
+    check_tokenizer(simulator.tokenizer, data)
+    _check_images(simulator.tokenizer, data)
     history_clips = windows.num_clips - steps
     count = min(samples, len(windows))
     chosen = np.arange(count, dtype=np.int64) * len(windows) // count
@@ -174,14 +176,8 @@ def write_comparisons(
     return metrics
 
 
-def _check_tokenizer(tokenizer: VideoTokenizer, data: Dataset) -> None:
-    """Raises an error where another tokenizer made the tokens, or where it cannot make the data set's images."""
-    made_by = data.metadata.tokenizer
-    if made_by is not None and made_by != tokenizer.identity:
-        raise CheckpointError(
-            f"{data.directory} was tokenised by {made_by}, not by the checkpoint's tokenizer ({tokenizer.identity}); "
-            "tokenise it again with: hwm-env tokenize --tokenizer CHECKPOINT"
-        )
+def _check_images(tokenizer: VideoTokenizer, data: Dataset) -> None:
+    """Raises an error where the tokenizer cannot make the data set's images."""
     height, width = (side * tokenizer.spatial_compression for side in data.metadata.token_grid)
     if data.has(ShardFile.FRAMES) and data.metadata.image_size != (height, width):
         raise DatasetError(

@@ -11,6 +11,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from hwm_env.model.linear import ZeroLinear
 from hwm_env.model.rope import Rotation, rotate
 
+MOST_WRITTEN_OUT = 256
+"""Positions up to which attention is written out for training on the CPU: a grid of 16 x 16."""
 ELEMENTS_AT_ONCE = 2**20
 """Numbers of keys that temporal attention brings together at once: few enough to stay in a processor's cache."""
 
@@ -19,9 +21,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C].
 
     On the CPU, training on small grids is faster written out than through the fused kernel, above all in bfloat16, in
-    which its backward pass is slow.
+    which its backward pass is slow. On large ones, all pairs of positions take too much memory.
     """
-    if q.device.type != "cpu" or not q.requires_grad:
+    if q.device.type != "cpu" or not q.requires_grad or q.shape[-2] > MOST_WRITTEN_OUT:
         return scaled_dot_product_attention(q, k, v)
     mixed: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype) @ v
     return mixed

@@ -1,10 +1,41 @@
-"""Checks of what a tokenizer is given."""
+"""Checks of what a tokenizer is given, and of what it is said to have made."""
+
+import logging
 
 import torch
 from torch import Tensor
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
+
+logger = logging.getLogger(__name__)
+
+CLIPS_TO_JUDGE = 200
+
+
+def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
+    """Raises CheckpointError where a data set was tokenised by another tokenizer than this one.
+
+    Those that do not say (from 1X) need tokens within the codebook, judged by the first of them.
+    """
+    for dataset in datasets:
+        made_by = dataset.metadata.tokenizer
+        if made_by is not None and made_by != tokenizer.identity:
+            raise CheckpointError(
+                f"{dataset.directory} was tokenised by {made_by}, not by this tokenizer ({tokenizer.identity}); "
+                "tokenise it again or give the tokenizer that made it"
+            )
+        tokens = dataset.shards[0].tokens
+        if made_by is None and tokens is not None:
+            sample = tokens[:CLIPS_TO_JUDGE]
+            logger.warning("%s does not say which tokenizer made it; the given one is believed", dataset.directory)
+            if int(sample.max()) >= tokenizer.codebook_size or int(sample.min()) < 0:
+                raise CheckpointError(
+                    f"{dataset.directory}: expected tokens from 0 to {tokenizer.codebook_size - 1}, the codebook of "
+                    f"{tokenizer.identity}, got {int(sample.min())} to {int(sample.max())}; give the one that made them"
+                )
 
 
 def check_clips(clips: Tensor, spatial_compression: int) -> None:

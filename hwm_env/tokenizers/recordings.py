@@ -62,6 +62,10 @@ def tokenize_recordings(
     """
     if workers < 1:
         raise InvalidInputError(f"workers must be at least 1, got {workers}")
+    if (out / MANIFEST).exists() and (out / METADATA_FILE).exists():
+        # All was written but the last word.
+        (out / MANIFEST).unlink()
+        return
     source = _open(recordings, offsets, mapping, image_size)
     tokenizer = load_tokenizer()
     grid = _grid(recordings, source.image_size, tokenizer)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hwm_env.data.format import ShardFile
+from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.state_tables import TABLE_SUFFIXES, StateMapping, read_states
 from hwm_env.data.videos import VIDEO_SUFFIXES, frame_size, frame_times, read_frames, resampled
@@ -120,8 +120,12 @@ def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
             f"offsets: expected frames from 0 to {shortest - 1} (the shortest shard), got {tuple(offsets)}"
         )
     jobs = [_RecordedShard(directory, shard.index, offset) for offset in offsets for shard in dataset.shards]
-    frames = [shard.num_frames for shard in dataset.shards]
-    return Source(jobs, size, dict(dataset.metadata.extra), {"recording": str(directory.resolve()), "frames": frames})
+    written = (directory / METADATA_FILE).stat()
+    fingerprint: dict[str, object] = {
+        "recording": str(directory.resolve()),
+        "written": [written.st_size, written.st_mtime_ns],
+    }
+    return Source(jobs, size, dict(dataset.metadata.extra), fingerprint)
 
 
 def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping, image_size: int | None) -> Source:
@@ -138,6 +142,8 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
         InvalidInputError: no offsets, or they are negative or repeated; or the videos differ in size.
     """
     _check_offsets(offsets)
+    if image_size is not None and image_size < 1:
+        raise InvalidInputError(f"the image size must be at least 1 pixel, got {image_size}")
     videos = sorted(path for path in directory.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise DatasetError(

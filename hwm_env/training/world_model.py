@@ -19,7 +19,8 @@ from hwm_env.errors import DatasetError, DivergedError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.training.assemble import NUM_STARTS, check_tokenizer
+from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.training.assemble import NUM_STARTS
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.loader import MicroBatches, load, some_of
 from hwm_env.training.monitor import TensorBoard

@@ -265,7 +265,7 @@ def test_lpips_is_there_when_its_weights_are(perfect: WorldSimulator, make_data:
 
 def test_tokens_of_another_tokenizer_are_refused(perfect: WorldSimulator, make_data: MakeData, tmp_path: Path) -> None:
     data = make_data(10, tokenizer="another")
-    with pytest.raises(CheckpointError, match=r"tokenised by another, not by the checkpoint's tokenizer \(lookup\)"):
+    with pytest.raises(CheckpointError, match=r"tokenised by another, not by this tokenizer \(lookup\)"):
         write_comparisons(perfect, data, tmp_path / "out", samples=1, steps=1)
     assert not (tmp_path / "out").exists()
 

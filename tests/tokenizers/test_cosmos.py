@@ -127,10 +127,18 @@ def test_files_that_are_not_there_or_damaged(directory: Path, tmp_path: Path) ->
     (tmp_path / "decoder.jit").write_bytes((directory / "decoder.jit").read_bytes()[:500])
     with pytest.raises(CheckpointError, match="not whole TorchScript"):
         CosmosTokenizer.load(tmp_path)
-    # Another of NVIDIA's networks gives numbers and not indices.
+
+
+def test_an_encoder_of_another_kind_is_found_out(directory: Path, tmp_path: Path) -> None:
+    """NVIDIA's continuous tokenizers give numbers, those with other compression other shapes."""
+
+    class Continuous(torch.nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return images[:, :, ::8, ::8, ::8], images.mean()
+
+    torch.jit.script(Continuous()).save(str(tmp_path / "encoder.jit"))
     (tmp_path / "decoder.jit").write_bytes((directory / "decoder.jit").read_bytes())
-    (tmp_path / "encoder.jit").write_bytes((directory / "decoder.jit").read_bytes())
-    with pytest.raises((CheckpointError, RuntimeError)):
+    with pytest.raises(CheckpointError, match=r"not that of Cosmos DV8x8x8: expected whole numbers \[2, 3, 4, 4\]"):
         CosmosTokenizer.load(tmp_path).encode(random_clips())
 
 
