@@ -29,6 +29,10 @@ class ClipSamples:
     Indexed by a number it gives a sample, by an array of numbers a batch. Nothing is read before it is asked for, and a
     copy in another process maps the files itself: `torch.utils.data.DataLoader` takes it as it is. `read_ahead` is
     faster than its worker processes.
+
+    Attributes:
+        dataset: what they are samples of.
+        windows: where they are in it, and what is in none.
     """
 
     def __init__(self, dataset: Dataset, num_past_clips: int, num_future_clips: int = 1) -> None:
@@ -47,6 +51,7 @@ class ClipSamples:
             raise InvalidInputError(
                 f"a sample needs at least 0 past and 1 future clips, got {num_past_clips} and {num_future_clips}"
             )
+        self.dataset = dataset
         self.windows = ClipWindows(dataset, num_past_clips + num_future_clips)
         self._num_past = num_past_clips
 

@@ -47,7 +47,9 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in even:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            # Left to the encoder, the conversion differs from call to call.
+            converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(converted))
         container.mux(stream.encode())
     write_bytes(path, content.getbuffer())
 

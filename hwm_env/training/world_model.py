@@ -31,7 +31,6 @@ from hwm_env.training.run import Run
 from hwm_env.training.stopping import StopRequest, TrainingStopped
 from hwm_env.training.trainee import Trainee, new_model
 from hwm_env.training.validation import Validation
-from hwm_env.types import Int64Array
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -96,12 +95,18 @@ def train_world_model(
     samples = ClipSamples(data, *clips)
     candidates = some_of(len(samples), max_samples)
     run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
+    if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
+        _announce(model_config, config, samples, len(candidates), accelerator.device.type)
     statistics = _statistics(data, directory, accelerator)
     trainee = Trainee.prepare(new_model(model_config, statistics, config.seed), config, accelerator)
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
     checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=dict(provenance or {}))
-    whole_config = {"model": asdict(model_config), "training": asdict(config), "samples": len(candidates)}
+    whole_config = {
+        "model": asdict(model_config),
+        "training": asdict(config),
+        "data": {"samples": len(candidates), "frames": data.num_frames, "tokenizer": tokenizer.identity},
+    }
     first_step = run.restore(whole_config, **trainee.parts())
     plan = MicroBatches(
         candidates,
@@ -111,8 +116,6 @@ def train_world_model(
         num_processes=accelerator.num_processes,
     )
     if accelerator.is_main_process:
-        if logger.isEnabledFor(logging.INFO):
-            _announce(trainee, samples, candidates)
         held_out = Validation(ClipSamples(validation, *clips), config, tokenizer, accelerator.device)
         curves = TensorBoard(directory / "tensorboard", first_step)
         report = Reporter(run, whole_config, checkpoint, held_out, curves)
@@ -187,11 +190,12 @@ def _targets(trainee: Trainee, plan: MicroBatches, step: int, index: int, batch:
     )
 
 
-def _announce(trainee: Trainee, samples: ClipSamples, candidates: Int64Array) -> None:
+def _announce(
+    model_config: MaskedHWMConfig, config: TrainingConfig, samples: ClipSamples, num_candidates: int, device_type: str
+) -> None:
     """Tells what is about to be trained, on what, and which memory it will need."""
-    config = trainee.config
-    cost = training_cost(trainee.model.config, config, trainee.accelerator.device.type)
-    logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, len(candidates), len(samples))
+    cost = training_cost(model_config, config, device_type)
+    logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, num_candidates, len(samples))
     dropped = samples.windows.dropped
     logger.info(
         "clips in no sample: %d cross a segment, %d are not whole, %d are in too short a run",
@@ -199,7 +203,7 @@ def _announce(trainee: Trainee, samples: ClipSamples, candidates: Int64Array) ->
         dropped.partial,
         dropped.too_short,
     )
-    epochs = config.steps * config.batch_size / len(candidates)
+    epochs = config.steps * config.batch_size / num_candidates
     logger.info("%d steps of %d samples: %.1f epochs", config.steps, config.batch_size, epochs)
     parts = (cost.memory_bytes, cost.weight_bytes, cost.optimizer_bytes, cost.activation_bytes)
     logger.info(
@@ -229,4 +233,5 @@ def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator") -> A
 def _origin(samples: ClipSamples, plan: MicroBatches, step: int) -> str:
     """Where this process's samples of a step come from."""
     places = [samples.windows.locate(int(index)) for batch in plan.of_step(step) for index in batch]
-    return "in a batch with " + ", ".join(f"shard {shard} clip {clip}" for shard, clip in places)
+    names = [f"shard {samples.dataset.shards[shard].index} clip {clip}" for shard, clip in places]
+    return f"in a batch with {', '.join(names)}"

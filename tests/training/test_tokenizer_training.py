@@ -66,7 +66,10 @@ def test_stopping_and_resuming_changes_no_bit(
     assert resumed.identity == whole.identity
     assert TinyTokenizer.load(tmp_path / "parts").identity == whole.identity
     for name in ("model", "ema", "optimizer"):
-        states = [torch.load(tmp_path / run / "state.pt", weights_only=True)[name] for run in ("whole", "parts")]
+        states = [
+            torch.load(tmp_path / run / "checkpoint/state.pt", weights_only=True)["parts"][name]
+            for run in ("whole", "parts")
+        ]
         torch.testing.assert_close(*states, rtol=0, atol=0)
 
 

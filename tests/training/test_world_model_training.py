@@ -129,6 +129,28 @@ def test_every_recipe_trains(data: Dataset, tmp_path: Path, changes: dict[str, A
     assert same == (changes == {"checkpoint_activations": True})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temporal_mask": "bidirectional", "temporal_positions": "concat", "position_embedding": "window"},
+        {"latent_layout": "sequential", "past_latents": 2, "num_past_clips": 1, "num_future_clips": 1},
+        {
+            "codebook_head": "joint",
+            "token_embedding": "table",
+            "temporal_scope": "pooled",
+            "action_injection": "attention",
+        },
+    ],
+    ids=["as foreign checkpoints", "within a clip", "as first described"],
+)
+def test_every_kind_of_model_trains(data: Dataset, tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = replace(MODEL, **changes)
+    recipe = replace(RECIPE, parallel_targets="codebook_head" in changes)
+    newest = train_world_model(data, data, TOKENIZER, tmp_path, model, recipe, device="cpu")
+    assert checkpoint.load(newest).model.config == model
+    assert ("validation_psnr_true_actions" in logged(tmp_path)[-1]) == (model.past_latents is None)
+
+
 def test_the_log_has_the_shuffled_actions_beside_the_true_ones(data: Dataset, tmp_path: Path) -> None:
     train(data, tmp_path)
     lines = logged(tmp_path)
