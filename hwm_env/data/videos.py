@@ -42,12 +42,15 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
     even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     content = io.BytesIO()
     with av.open(content, "w", format="mp4") as container:
-        # One thread, because x264 codes differently with another number of them.
-        stream = container.add_stream("libx264", rate=fps, options={"crf": _CRF, "threads": "1"})
+        # x264 codes differently with another number of threads and, with its macroblock tree, from process to process
+        # in those that draw with OpenGL.
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": _CRF, "threads": "1", "x264-params": "mbtree=0"}
+        )
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in even:
-            # Left to the encoder, the conversion differs from call to call.
+            # Left to the encoder, the conversion differs even from call to call.
             converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(converted))
         container.mux(stream.encode())
