@@ -19,7 +19,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.training.world_model import train_world_model
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
-LONG = replace(RECIPE, steps=60, batch_size=2, report_every=1)
+LONG = replace(RECIPE, steps=40, batch_size=2, report_every=1)
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -55,7 +55,7 @@ def main(directory: Path, kills: int) -> None:
     killed = 0
     while killed < kills:
         process = fork(lambda: train(directory / "killed"))
-        time.sleep(duration_s * moments.uniform(0.02, 0.12))
+        time.sleep(duration_s * moments.uniform(0.03, 0.15))
         os.kill(process, signal.SIGKILL)
         if exit_code(process) == 0:
             break
