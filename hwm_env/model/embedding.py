@@ -127,7 +127,8 @@ class ChunkActionEmbedding(ActionEmbedding):
         places = chunks_BTFA.unsqueeze(2)
         if self.sequential:
             latents = torch.arange(LATENTS_PER_CLIP, device=chunks_BTFA.device)
-            latent_of_frame = latents.repeat_interleave(torch.tensor(FRAMES_PER_LATENT, device=latents.device))
+            repeats = torch.tensor(FRAMES_PER_LATENT, device=latents.device)
+            latent_of_frame = latents.repeat_interleave(repeats, output_size=FRAMES_PER_CLIP)
             places = places * (latent_of_frame == latents[:, None])[:, :, None]
         embedded: Tensor = self.mlp(places.flatten(3))
         return embedded

@@ -61,6 +61,25 @@ def test_memory_and_operations_are_those_of_a_real_step(changes: dict[str, objec
     assert cost.weight_bytes + cost.optimizer_bytes == 6 * BYTES_PER_NUMBER * parameters
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_layout": "sequential", "past_latents": 2, "num_past_clips": 1, "num_future_clips": 1},
+        {"latent_layout": "sequential", "action_pooling": "mean"},
+        {"temporal_mask": "bidirectional", "temporal_positions": "concat", "position_embedding": "window"},
+        {"temporal_scope": "pooled", "token_embedding": "table", "codebook_head": "joint", "spatial_mlp": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_can_be_counted(changes: dict[str, object]) -> None:
+    model_config = replace(WIDE, fsq_levels=(4, 3), **changes)  # type: ignore[arg-type]
+    config = replace(RECIPE, parallel_targets=False)
+    kept, operations = measured(model_config, config)
+    cost = training_cost(model_config, config)
+    assert cost.activation_bytes == pytest.approx(kept, rel=0.15)
+    assert cost.step_flops == pytest.approx(2 * operations, rel=0.1)
+
+
 def test_running_blocks_again_costs_a_third_more_and_keeps_little() -> None:
     deep = replace(WIDE, num_layers=6)
     plain, again = (training_cost(deep, replace(RECIPE, checkpoint_activations=flag)) for flag in (False, True))
