@@ -16,9 +16,9 @@ import torch
 
 import hwm_env  # noqa: F401 (registers the environments)
 from demos.panels import panel, side_by_side
+from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError
 from hwm_env.evaluation.metrics import psnr_db
-from hwm_env.evaluation.video import write_mp4
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
@@ -86,16 +86,14 @@ def print_table(truth: Episode, learned: Episode) -> None:
     )
 
 
-def write_video(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
+def write_comparison(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
     """Writes both worlds side by side, 30 frames a second."""
-    write_mp4(
-        file,
-        (
-            side_by_side([panel(true, f"{truth_label}: {name}", 256), panel(ours, "learned world", 256)])
-            for (name, _), true_clip, our_clip in zip(TOUR, truth.clips, learned.clips, strict=True)
-            for true, ours in zip(true_clip, our_clip, strict=True)
-        ),
-    )
+    pairs = [
+        side_by_side([panel(true, f"{truth_label}: {name}", 256), panel(ours, "learned world", 256)])
+        for (name, _), true_clip, our_clip in zip(TOUR, truth.clips, learned.clips, strict=True)
+        for true, ours in zip(true_clip, our_clip, strict=True)
+    ]
+    write_video(file, np.stack(pairs))
 
 
 def write_contact_sheet(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
@@ -133,7 +131,7 @@ def main() -> None:
     print_table(truth, learned)
     arguments.out.mkdir(parents=True, exist_ok=True)
     video, sheet = arguments.out / "quickstart.mp4", arguments.out / "quickstart.png"
-    write_video(truth, truth_label, learned, video)
+    write_comparison(truth, truth_label, learned, video)
     write_contact_sheet(truth, truth_label, learned, sheet)
     print(f"\nWritten: {video} (side by side), {sheet} (last frame of each step)")
 

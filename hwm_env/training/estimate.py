@@ -18,7 +18,7 @@ BYTES_PER_NUMBER = 4
 """Of float32."""
 PEAK_OVER_KEPT = 2.0
 """The backward pass holds gradients beside the activations: the most that a step takes, over what the forward pass
-keeps (1.9 in bfloat16 and 2.1 in float32, tests/benchmarks/test_training.py)."""
+keeps (1.9 in bfloat16 and in float32, tests/benchmarks/test_training.py)."""
 MASKED_SHARE = 2 / torch.pi
 """Of the tokens, on average: the mean of cos(r * pi / 2) over r ~ U(0, 1)."""
 
