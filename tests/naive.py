@@ -271,7 +271,7 @@ def naive_decode(
     uniforms: Tensor | None,
     num_codes: int | None = None,
     sees: Sees | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Decodes the clip after a history with K passes over all clips.
 
     Args:
@@ -286,13 +286,14 @@ def naive_decode(
         sees: see `naive_logits`.
 
     Returns:
-        Tokens int32 [B, 3, H, W], and the log-probability of each when it was chosen, at temperature 1.
+        Tokens int32 [B, 3, H, W], the log-probability of each when it was chosen, at temperature 1, and the entropy of
+        what it was chosen from then.
     """
     batch, _, latents, rows, columns = tokens.shape
     count = latents * rows * columns
     mask_token = model.config.codebook_size
     clip = torch.full((batch, count), mask_token, dtype=torch.int32, device=tokens.device)
-    log_prob = torch.zeros(batch, count, device=tokens.device)
+    log_prob, entropy = torch.zeros(2, batch, count, device=tokens.device)
     left = count
     for step in range(1, decoding.steps + 1):
         masked = clip == mask_token
@@ -300,7 +301,7 @@ def naive_decode(
         logits = naive_digit_logits(model, tokens.transpose(1, 2), v_f, actions.flatten(1, 2), chunk, sees)
         logits = logits.squeeze(2).flatten(2, 3)
         uniform = None if uniforms is None else uniforms[:, step - 1].unflatten(1, (latents, -1)).transpose(0, 1)
-        drawn, drawn_log_prob = (
+        drawn, drawn_log_prob, drawn_entropy = (
             part.transpose(0, 1).flatten(1)
             for part in _draw(logits, uniform, model.config.head_levels, decoding, num_codes)
         )
@@ -318,16 +319,21 @@ def naive_decode(
         revealed = torch.zeros_like(masked).scatter(1, best, True)
         clip = torch.where(revealed, drawn.int(), clip)
         log_prob = torch.where(revealed, drawn_log_prob, log_prob)
+        entropy = torch.where(revealed, drawn_entropy, entropy)
         left = still_masked
     shape = (batch, latents, rows, columns)
-    return clip.view(shape), log_prob.view(shape)
+    return clip.view(shape), log_prob.view(shape), entropy.view(shape)
 
 
 def _draw(
     logits: Tensor, uniform: Tensor | None, levels: tuple[int, ...], decoding: DecodingConfig, num_codes: int | None
-) -> tuple[Tensor, Tensor]:
-    """Draws a token from each of the logits [L, B, S, n], digit by digit: tokens and log-probabilities [L, B, S]."""
-    token, total, place_value = 0, 0, 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws a token from each of the logits [L, B, S, n], digit by digit.
+
+    Returns:
+        Tokens, their log-probabilities, and the entropies of their distributions, each [L, B, S].
+    """
+    token, total, entropy, place_value = 0, 0, 0, 1
     for index, digit_logits in enumerate(logits.split(levels, dim=-1)):
         if len(levels) == 1 and num_codes is not None:
             digit_logits = digit_logits[..., :num_codes]
@@ -338,9 +344,10 @@ def _draw(
             cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)
             digit = (cumulative <= uniform[..., index : index + 1]).sum(dim=-1).clamp(max=cumulative.shape[-1] - 1)
         total = total + digit_logits.log_softmax(dim=-1).gather(-1, digit[..., None]).squeeze(-1)
+        entropy = entropy + torch.distributions.Categorical(logits=digit_logits).entropy()
         token = token + place_value * digit
         place_value *= levels[index]
-    return token, total
+    return token, total, entropy
 
 
 def _truncate(logits: Tensor, decoding: DecodingConfig) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.halton import halton_order
-from hwm_env.decoding.sampling import draw_tokens
+from hwm_env.decoding.sampling import Drawn, draw_tokens
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.heads import CodebookHead
 
@@ -20,7 +20,11 @@ class Decoded(NamedTuple):
     tokens: Tensor
     """int32 [B, 3, H, W]."""
     log_prob: Tensor
-    """float32 [B, 3, H, W]: log-probability of each token, in nats, when it was chosen (temperature 1)."""
+    """float32 [B, 3, H, W]: log-probability of each token, in nats, when it was chosen (temperature 1); NaN where the
+    network's answer was not finite."""
+    entropy: Tensor
+    """float32 [B, 3, H, W]: entropy, in nats, of what each token was drawn from when it was revealed (temperature 1,
+    not truncated, over the codes that may be drawn)."""
 
 
 def masked_counts(num_tokens: int, steps: int) -> list[int]:
@@ -71,7 +75,7 @@ def decode_clip(
     num_tokens, num_positions = latents * rows * columns, rows * columns
     mask_token = head.fsq.codebook_size
     tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int32, device=device)
-    log_prob = torch.zeros(batch, num_tokens, device=device)
+    log_prob, entropy = (torch.zeros(batch, num_tokens, device=device) for _ in range(2))
     worlds = torch.arange(batch, device=device)[:, None]
     if config.order == "halton":
         rank = halton_order(latents, rows, columns).argsort().to(device)
@@ -87,7 +91,7 @@ def decode_clip(
             assert uniform is not None, "random order needs uniforms"
             chosen = chosen.gather(1, uniform[..., -1].gather(1, chosen).topk(num_revealed, dim=1).indices)
         latent, position = chosen // num_positions, chosen % num_positions
-        drawn, drawn_log_prob = draw_tokens(
+        drawn = draw_tokens(
             head,
             features[worlds, latent if features.shape[1] > 1 else 0, position].flatten(0, 1),
             latent.flatten(),
@@ -95,11 +99,13 @@ def decode_clip(
             config,
             num_codes or mask_token,
         )
-        drawn, drawn_log_prob = drawn.view_as(chosen), drawn_log_prob.view_as(chosen)
+        drawn = Drawn(*(part.view_as(chosen) for part in drawn))
         if config.order == "confidence":
-            best = drawn_log_prob.topk(num_revealed, dim=1).indices
-            chosen, drawn, drawn_log_prob = (part.gather(1, best) for part in (chosen, drawn, drawn_log_prob))
-        tokens.scatter_(1, chosen, drawn)
-        log_prob.scatter_(1, chosen, drawn_log_prob)
+            # NaN counts as the largest, so what is not finite is revealed, and seen by the caller.
+            best = drawn.log_prob.topk(num_revealed, dim=1).indices
+            chosen, drawn = chosen.gather(1, best), Drawn(*(part.gather(1, best) for part in drawn))
+        tokens.scatter_(1, chosen, drawn.tokens)
+        log_prob.scatter_(1, chosen, drawn.log_prob)
+        entropy.scatter_(1, chosen, drawn.entropy)
         num_masked = num_left
-    return Decoded(tokens.view(shape), log_prob.view(shape))
+    return Decoded(tokens.view(shape), log_prob.view(shape), entropy.view(shape))

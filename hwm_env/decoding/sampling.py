@@ -3,6 +3,8 @@
 Everything is drawn by inverting a cumulative distribution, with one uniform number a softmax that the caller gives.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,17 @@ ROWS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 512
 """Size of such a slice: 2 MB of logits, which stay in a processor's cache from the product to the sum."""
 
 
+class Drawn(NamedTuple):
+    """Tokens drawn, and what is known about what they were drawn from: neither tempered nor truncated."""
+
+    tokens: Tensor
+    """int32 [N]."""
+    log_prob: Tensor
+    """float32 [N], nats; NaN where any of the logits behind the token is not finite."""
+    entropy: Tensor
+    """float32 [N], nats: of the distribution over the codes that may be drawn."""
+
+
 @torch.no_grad()
 def draw_tokens(
     head: CodebookHead,
@@ -25,8 +38,8 @@ def draw_tokens(
     uniform: Tensor | None,
     config: DecodingConfig,
     num_codes: int,
-) -> tuple[Tensor, Tensor]:
-    """Draws a token from each vector.
+) -> Drawn:
+    """Draws a token from each vector; one that is not finite gives some token, and leaves the others as they are.
 
     Args:
         head: turns features into logits.
@@ -35,12 +48,10 @@ def draw_tokens(
         uniform: float32 [N, at least digits] in [0, 1); may be None at temperature 0.
         config: temperature and truncation.
         num_codes: tokens from this one on are never drawn (a codebook may be smaller than the model's vocabulary).
-
-    Returns:
-        tokens int32 [N]; and their log-probabilities, not tempered and not truncated, float32 [N], nats.
     """
     tokens = torch.empty(len(features_ND), dtype=torch.int32, device=features_ND.device)
     log_prob = torch.empty(len(features_ND), device=features_ND.device)
+    entropy = torch.empty_like(log_prob)
     num_outputs = sum(head.levels)
     walk = num_outputs >= LARGE and len(head.levels) == 1 and config.top_k is None and config.top_p == 1
     for latent in range(head.num_latents):
@@ -49,16 +60,17 @@ def draw_tokens(
         for rows in rows_of_latent.split(at_once):
             x, u = features_ND[rows], None if uniform is None else uniform[rows]
             if walk:
-                drawn, drawn_log_prob = _walk(*head.rows_of(latent), x, u, config.temperature, num_codes)
+                drawn = _walk(*head.rows_of(latent), x, u, config.temperature, num_codes)
             else:
-                drawn, drawn_log_prob = sample_tokens(head, head.logits(x, latent), u, config, num_codes)
-            tokens[rows], log_prob[rows] = drawn, drawn_log_prob
-    return tokens, log_prob
+                drawn = sample_tokens(head, head.logits(x, latent), u, config, num_codes)
+            tokens[rows], log_prob[rows], entropy[rows] = drawn
+    # A logit of minus infinity leaves the other outcomes' probabilities finite, but never the sum of p * log p.
+    return Drawn(tokens, log_prob.masked_fill_(~entropy.isfinite(), torch.nan), entropy)
 
 
 def sample_tokens(
     head: CodebookHead, logits: Tensor, uniform: Tensor | None, config: DecodingConfig, num_codes: int
-) -> tuple[Tensor, Tensor]:
+) -> Drawn:
     """Draws tokens, each softmax by itself.
 
     Args:
@@ -67,12 +79,9 @@ def sample_tokens(
         uniform: float32 [N, at least digits]; may be None at temperature 0.
         config: temperature and truncation.
         num_codes: tokens from this one on are never drawn.
-
-    Returns:
-        Tokens int32 [N] and log-probabilities float32 [N], see `draw_tokens`.
     """
     digits = []
-    log_prob = torch.zeros(len(logits), device=logits.device)
+    log_prob, entropy = (torch.zeros(len(logits), device=logits.device) for _ in range(2))
     for index, part in enumerate(head.split(logits.float())):
         if len(head.levels) == 1:
             part = part[:, :num_codes]
@@ -83,8 +92,11 @@ def sample_tokens(
             kept = truncated(part / config.temperature, config.top_k, config.top_p)
             digit = _invert(kept.softmax(dim=-1), uniform[:, index, None])
         digits.append(digit)
-        log_prob += part.log_softmax(dim=-1).gather(-1, digit[:, None]).squeeze(-1)
-    return head.fsq.digits_to_codes(torch.stack(digits, dim=-1)).int(), log_prob
+        log_probs = part.log_softmax(dim=-1)
+        log_prob += log_probs.gather(-1, digit[:, None]).squeeze(-1)
+        # The digits are independent given the features, so their entropies add up to the token's.
+        entropy -= (log_probs.exp() * log_probs).sum(dim=-1)
+    return Drawn(head.fsq.digits_to_codes(torch.stack(digits, dim=-1)).int(), log_prob, entropy)
 
 
 def truncated(logits: Tensor, top_k: int | None, top_p: float) -> Tensor:
@@ -110,13 +122,11 @@ def _invert(weights: Tensor, target: Tensor) -> Tensor:
     return (weights.cumsum(dim=-1) <= target).sum(dim=-1).clamp(max=weights.shape[-1] - 1)
 
 
-def _walk(
-    weight: Tensor, bias: Tensor, x: Tensor, uniform: Tensor | None, temperature: float, num_codes: int
-) -> tuple[Tensor, Tensor]:
+def _walk(weight: Tensor, bias: Tensor, x: Tensor, uniform: Tensor | None, temperature: float, num_codes: int) -> Drawn:
     """Draws from one large softmax, slice of outcomes by slice: for the slices' sums, then in the chosen slices."""
     starts = range(0, num_codes, OUTCOMES_AT_ONCE)
     buffer = torch.empty(len(x), OUTCOMES_AT_ONCE, dtype=x.dtype, device=x.device)
-    largest, where, sums, tempered_sums = [], [], [], []
+    largest, where, sums, moments, tempered_sums = [], [], [], [], []
 
     def logits_of(start: int, rows: Tensor | None = None) -> Tensor:
         stop = min(start + OUTCOMES_AT_ONCE, num_codes)
@@ -132,14 +142,17 @@ def _walk(
         above = logits.sub_(top[:, None])
         if temperature not in (0, 1):
             tempered_sums.append((above / temperature).exp_().sum(dim=-1))
-        sums.append(above.exp_().sum(dim=-1))
+        weights = above.exp()
+        sums.append(weights.sum(dim=-1))
+        moments.append(above.mul_(weights).sum(dim=-1))
     top_NC, sums_NC = torch.stack(largest, dim=1), torch.stack(sums, dim=1)
     log_total = (sums_NC.log() + top_NC).logsumexp(dim=1)
+    highest = top_NC.amax(dim=1, keepdim=True)
+    entropy = _entropy(sums_NC, torch.stack(moments, dim=1), top_NC - highest)
     if temperature == 0:
         best, slices = top_NC.max(dim=1)
-        return torch.stack(where, dim=1).gather(1, slices[:, None]).squeeze(1).int(), best - log_total
+        return Drawn(torch.stack(where, dim=1).gather(1, slices[:, None]).squeeze(1).int(), best - log_total, entropy)
     assert uniform is not None, "sampling needs uniforms"
-    highest = top_NC.amax(dim=1, keepdim=True)
     in_slice = torch.stack(tempered_sums, dim=1) if tempered_sums else sums_NC
     mass_NC = in_slice.double() * ((top_NC - highest) / temperature).exp()
     target = uniform[:, :1] * mass_NC.sum(dim=1, keepdim=True)
@@ -153,4 +166,21 @@ def _walk(
         outcome = _invert(((logits - highest[rows]) / temperature).exp(), rest[rows])
         tokens[rows] = (starts[index] + outcome).int()
         log_prob[rows] = logits.gather(1, outcome[:, None]).squeeze(1) - log_total[rows]
-    return tokens, log_prob
+    return Drawn(tokens, log_prob, entropy)
+
+
+def _entropy(sums_NC: Tensor, moments_NC: Tensor, tops_NC: Tensor) -> Tensor:
+    """Entropy of a softmax from its slices: log of its total less the mean logit.
+
+    Args:
+        sums_NC: of exp(a) in each slice, a the logits less the slice's largest.
+        moments_NC: of a * exp(a).
+        tops_NC: the slices' largest logits less the largest of all.
+
+    Returns:
+        float32 [N], nats.
+    """
+    scales = tops_NC.exp()
+    total = (scales * sums_NC).sum(dim=1)
+    # Rounding can leave the entropy of a certain outcome below 0.
+    return (total.log() - (scales * (moments_NC + tops_NC * sums_NC)).sum(dim=1) / total).clamp(min=0)

@@ -62,7 +62,7 @@ def test_env_step_against_the_naive_loop(preset: str) -> None:
     tokens = decode(model, past, history, config).tokens
     # Last: it leaves behind memory in pieces.
     began = time.perf_counter()
-    naive_tokens, _ = naive_decode(model, past.tokens, past.actions, past.chunk, config, None, NUM_CODES)
+    naive_tokens, *_ = naive_decode(model, past.tokens, past.actions, past.chunk, config, None, NUM_CODES)
     naive_s = (time.perf_counter() - began) / COMPARED_STEPS
     differing = (tokens != naive_tokens).float().mean().item()
     print(

@@ -45,10 +45,11 @@ def check(model: MaskedHWM, decoding: DecodingConfig, clips: int, seed: int, num
     _, clip = simulator.step(state, chunk)
     numbers = (decoding.steps, NUM_TOKENS, len(model.config.head_levels) + 1)
     uniforms = world_uniforms(SEEDS, (0, 0), numbers)
-    expected, log_prob = naive_decode(model, tokens, actions, chunk, decoding, uniforms, num_codes)
+    expected, log_prob, entropy = naive_decode(model, tokens, actions, chunk, decoding, uniforms, num_codes)
     message = f"{decoding}: {named(model)}"
     assert torch.equal(clip.tokens, expected), message
     assert torch.allclose(clip.log_prob, log_prob.float(), atol=1e-5), message
+    assert torch.allclose(clip.entropy, entropy.float(), atol=1e-5), message
     _, alone = simulator.step(state.select([1]), chunk[1:])
     assert torch.equal(alone.tokens[0], clip.tokens[1]), message
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.decoding.halton import halton_order
-from hwm_env.decoding.maskgit import decode_clip, masked_counts
+from hwm_env.decoding.maskgit import Decoded, decode_clip, masked_counts
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.heads import CodebookHead
 from tests.decoding.heads import as_features, transparent_head
@@ -67,7 +67,7 @@ def test_more_steps_than_tokens_are_refused() -> None:
         masked_counts(18, 19)
 
 
-def decode(network: Recorder, head: CodebookHead, config: DecodingConfig) -> tuple[Tensor, Tensor]:
+def decode(network: Recorder, head: CodebookHead, config: DecodingConfig) -> Decoded:
     return decode_clip(network, head, SHAPE, config, uniforms(config.steps), torch.device("cpu"))
 
 
@@ -75,7 +75,7 @@ def decode(network: Recorder, head: CodebookHead, config: DecodingConfig) -> tup
 @pytest.mark.parametrize("steps", [1, 3, 18])
 def test_known_tokens_stay_and_all_become_known(head: CodebookHead, steps: int, order: Order) -> None:
     network = Recorder(head)
-    tokens, log_prob = decode(network, head, DecodingConfig(steps=steps, order=order, temperature=1.0))
+    tokens, log_prob, entropy = decode(network, head, DecodingConfig(steps=steps, order=order, temperature=1.0))
     assert len(network.seen) == steps
     assert (network.seen[0] == MASK).all()
     left = [(shown == MASK).flatten(1).sum(dim=1).tolist() for shown in network.seen]
@@ -84,13 +84,15 @@ def test_known_tokens_stay_and_all_become_known(head: CodebookHead, steps: int, 
         known = shown != MASK
         assert torch.equal(shown[known], tokens[known])
     assert 0 <= tokens.min() <= tokens.max() < MASK
-    expected = head.joint(network.logits).log_softmax(dim=-1).gather(-1, tokens.long()[..., None]).squeeze(-1)
+    log_probs = head.joint(network.logits).log_softmax(dim=-1)
+    expected = log_probs.gather(-1, tokens.long()[..., None]).squeeze(-1)
     assert torch.allclose(log_prob, expected, atol=1e-5)
+    assert torch.allclose(entropy, -(log_probs.exp() * log_probs).sum(dim=-1), atol=1e-5)
 
 
 def test_greedy_one_step_is_the_most_probable_token(head: CodebookHead) -> None:
     network = Recorder(head)
-    tokens, log_prob = decode(network, head, DecodingConfig(steps=1, temperature=0.0))
+    tokens, log_prob, _ = decode(network, head, DecodingConfig(steps=1, temperature=0.0))
     expected, token = head.joint(network.logits).log_softmax(dim=-1).max(dim=-1)
     assert torch.equal(tokens, token.int())
     assert torch.allclose(log_prob, expected, atol=1e-5)
@@ -146,3 +148,56 @@ def test_a_world_in_a_batch_equals_the_same_world_alone(head: CodebookHead, orde
             lambda _, one=one: features[one], head, (1, *SHAPE[1:]), config, numbers[one], torch.device("cpu")
         )
         assert torch.equal(together.tokens[one], alone.tokens)
+
+
+@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+def test_entropy_and_log_probability_are_of_the_pass_that_revealed_a_token(head: CodebookHead, order: Order) -> None:
+    answers = [random_logits(head, seed) for seed in range(3)]
+    shown: list[Tensor] = []
+
+    def network(tokens: Tensor) -> Tensor:
+        shown.append(tokens.clone())
+        return as_features(answers[len(shown) - 1], head)
+
+    config = DecodingConfig(steps=3, temperature=1.0, order=order)
+    decoded = decode_clip(network, head, SHAPE, config, uniforms(3), torch.device("cpu"))
+    for logits, before, after in zip(answers, shown, [*shown[1:], decoded.tokens], strict=True):
+        revealed = (before == MASK) & (after != MASK)
+        log_probs = head.joint(logits).log_softmax(dim=-1)
+        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+        chosen = log_probs.gather(-1, decoded.tokens.long()[..., None]).squeeze(-1)
+        assert torch.allclose(decoded.entropy[revealed], entropy[revealed], atol=1e-5)
+        assert torch.allclose(decoded.log_prob[revealed], chosen[revealed], atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_not_finite_shows_in_its_own_world_alone(
+    head: CodebookHead, temperature: float, order: Order, value: float
+) -> None:
+    config = DecodingConfig(steps=3, temperature=temperature, order=order)
+    features = as_features(random_logits(head), head)
+    whole = decode_clip(lambda _: features, head, SHAPE, config, uniforms(3), torch.device("cpu"))
+    broken = features.clone()
+    broken[1, 2, 4, 0] = value
+    decoded = decode_clip(lambda _: broken, head, SHAPE, config, uniforms(3), torch.device("cpu"))
+    for part, expected in zip(decoded, whole, strict=True):
+        assert torch.equal(part[0], expected[0])
+    bad = ~decoded.log_prob[1].isfinite().flatten(1)
+    assert bad.nonzero().tolist() == [[2, 4]]
+    assert 0 <= decoded.tokens.min() <= decoded.tokens.max() < MASK
+
+
+def test_what_is_not_finite_for_a_while_is_remembered(head: CodebookHead) -> None:
+    """Most probable first: NaN counts as that, and is revealed in the pass in which it appears."""
+    passes = 0
+
+    def network(_: Tensor) -> Tensor:
+        nonlocal passes
+        passes += 1
+        features = as_features(random_logits(head), head)
+        return features.index_fill(1, torch.tensor([0]), math.nan) if passes == 1 else features
+
+    decoded = decode_clip(network, head, SHAPE, DecodingConfig(steps=3, temperature=0.0), None, torch.device("cpu"))
+    assert not decoded.log_prob.isfinite().flatten(1).all(dim=1).any()
