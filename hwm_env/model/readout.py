@@ -1,64 +1,159 @@
-"""Read-out: recovers where the robot is from the tokens of one clip."""
+"""Read-out: recovers where the robot's base, head and hands are from the tokens of one clip."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize, pad
 
+from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.fsq import FSQ
 from hwm_env.types import LATENTS_PER_CLIP
+
+READ_DIM: Final = 15
+"""Numbers of a read-out: base x, y, yaw; head, gaze, left hand, right hand with 3 each."""
+RAW_DIM: Final = 16
+"""Outputs of the network: the heading is a direction (cos, sin), so that it has no jump at +-pi."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadoutConfig:
-    """Shape of a PoseReadout."""
+    """Shape of a Readout."""
 
     fsq_levels: tuple[int, ...]
     """Levels of each FSQ digit of a token."""
     grid_size: tuple[int, int]
     """Rows and columns of the token grid."""
     width: int = 96
-    """Channels of the convolutions."""
+    """Channels of the residual blocks on the grid, a multiple of 8; those on half the grid have twice as many."""
+    num_blocks: int = 1
+    """Residual blocks, of two convolutions each, on the grid and as many on half the grid."""
+    squeezed: int = 96
+    """Channels that each place of half the grid is squeezed to before all places are joined."""
     hidden: int = 256
     """Channels of the last hidden layer."""
+    dropout: float = 0.2
+    """Share of the features before each dense layer that are hidden while it is trained."""
     position_scale_m: float = 4.0
-    """Metres that one unit of the network's position stands for."""
+    """Metres that one unit of the network's base position stands for."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        for name in ("width", "num_blocks", "squeezed", "hidden"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % _NORM_GROUPS:
+            raise InvalidInputError(f"width must be a multiple of {_NORM_GROUPS}, got {self.width}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
 
-class PoseReadout(nn.Module):
-    """Base pose (x, y, yaw) in the room at the last frame of a clip, from the clip's tokens alone.
+_NORM_GROUPS: Final = 8
 
-    Position is regressed, the heading as a direction (cos, sin), so that it has no jump at +-pi.
+
+class _ResidualBlock(nn.Module):
+    """Two convolutions beside the identity, which it is before it is trained."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(_NORM_GROUPS, width)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, features_BDHW: Tensor) -> Tensor:
+        """[B, D, H, W] to [B, D, H, W]."""
+        change: Tensor = self.second(gelu(self.first(self.norm(features_BDHW))))
+        return features_BDHW + change
+
+
+class Readout(nn.Module):
+    """Base pose, head, gaze and hands in the room at the last frame of a clip, from the clip's tokens alone.
+
+    What was commanded is not asked: the read-out shall judge what a world shows. Head, gaze and hands are regressed in
+    the frame of the base, where they do not depend on the place, and put together with the pose by `read`.
     """
 
     def __init__(self, config: ReadoutConfig) -> None:
         super().__init__()
         self.config = config
         self.fsq = FSQ(config.fsq_levels)
-        rows, columns = config.grid_size
+        rows, columns = (-(-size // 2) for size in config.grid_size)
         self.convolutions = nn.Sequential(
             nn.Conv2d(LATENTS_PER_CLIP * len(config.fsq_levels), config.width, 3, padding=1),
+            *(_ResidualBlock(config.width) for _ in range(config.num_blocks)),
             nn.GELU(),
-            nn.Conv2d(config.width, config.width, 3, padding=1),
+            nn.Conv2d(config.width, 2 * config.width, 3, stride=2, padding=1),
+            *(_ResidualBlock(2 * config.width) for _ in range(config.num_blocks)),
             nn.GELU(),
-            nn.Conv2d(config.width, config.width // 2, 3, padding=1),
+            nn.Conv2d(2 * config.width, config.squeezed, 1),
             nn.GELU(),
+            nn.Flatten(),
         )
         self.dense = nn.Sequential(
-            nn.Linear(config.width // 2 * rows * columns, config.hidden), nn.GELU(), nn.Linear(config.hidden, 4)
+            nn.Dropout(config.dropout),
+            nn.Linear(config.squeezed * rows * columns, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, RAW_DIM),
         )
 
     def forward(self, tokens_BLHW: Tensor) -> Tensor:
-        """Tokens int [B, 3, H, W] to raw outputs [B, 4]: x and y in `position_scale_m`, cos and sin of yaw."""
+        """Tokens to the network's own numbers.
+
+        Args:
+            tokens_BLHW: int [B, 3, H, W].
+
+        Returns:
+            [B, 16]: x and y of the base in `position_scale_m`, cos and sin of yaw; then, in metres in the frame of the
+            base, head, gaze (a direction), left hand and right hand.
+        """
         values = self.fsq.digits_to_values(self.fsq.codes_to_digits(tokens_BLHW))
-        features = self.convolutions(rearrange(values, "b l h w c -> b (l c) h w"))
-        outputs: Tensor = self.dense(features.flatten(1))
+        outputs: Tensor = self.dense(self.convolutions(rearrange(values, "b l h w c -> b (l c) h w")))
         return outputs
 
     @torch.no_grad()
-    def pose(self, tokens_BLHW: Tensor) -> Tensor:
-        """Tokens int [B, 3, H, W] to float32 [B, 3]: x (m), y (m), yaw (rad, -pi..pi)."""
-        outputs = self(tokens_BLHW).float()
-        yaw = torch.atan2(outputs[:, 3], outputs[:, 2])
-        return torch.cat([outputs[:, :2] * self.config.position_scale_m, yaw[:, None]], dim=1)
+    def read(self, tokens_BLHW: Tensor) -> Tensor:
+        """Where the robot is.
+
+        Args:
+            tokens_BLHW: int [B, 3, H, W].
+
+        Returns:
+            float32 [B, 15], in metres in the frame of the room: base x, y, yaw (rad, -pi..pi); head camera; gaze, a
+            unit vector; left hand; right hand.
+        """
+        return from_raw(self(tokens_BLHW).float(), self.config.position_scale_m)
+
+
+def to_raw(quantities: Tensor, position_scale_m: float) -> Tensor:
+    """What the network should say for quantities [B, 15]: [B, 16]."""
+    xy, yaw = quantities[:, :2], quantities[:, 2]
+    parts = quantities[:, 3:].unflatten(1, (4, 3)) - _base_of_parts(xy)
+    return torch.cat(
+        [xy / position_scale_m, torch.stack([yaw.cos(), yaw.sin()], dim=1), _turned(parts, -yaw).flatten(1)], dim=1
+    )
+
+
+def from_raw(raw: Tensor, position_scale_m: float) -> Tensor:
+    """The quantities [B, 15] that the network's numbers [B, 16] stand for."""
+    xy, yaw = raw[:, :2] * position_scale_m, torch.atan2(raw[:, 3], raw[:, 2])
+    head, gaze, left, right = raw[:, 4:].unflatten(1, (4, 3)).unbind(1)
+    parts = torch.stack([head, normalize(gaze, dim=1), left, right], dim=1)
+    return torch.cat([xy, yaw[:, None], (_turned(parts, yaw) + _base_of_parts(xy)).flatten(1)], dim=1)
+
+
+def _base_of_parts(xy: Tensor) -> Tensor:
+    """Where the frame of the base begins for head, gaze (a direction: nowhere) and hands: [B, 4, 3]."""
+    base = pad(xy, (0, 1))
+    return torch.stack([base, torch.zeros_like(base), base, base], dim=1)
+
+
+def _turned(vectors: Tensor, angle_rad: Tensor) -> Tensor:
+    """Vectors [B, N, 3] turned to the left around the vertical by an angle [B]."""
+    cos, sin = angle_rad.cos()[:, None], angle_rad.sin()[:, None]
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)

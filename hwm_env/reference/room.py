@@ -53,31 +53,36 @@ PURPLE_PILLAR: Final = Pillar(x=1.5, y=-1.9, radius=0.25)
 BOXES: Final = (TABLE, SOFA, SHELF)
 PILLARS: Final = (RED_PILLAR, PURPLE_PILLAR)
 
-DOOR_XY: Final = (HALF_SIZE_M, -1.6)
-WINDOW_XY: Final = (0.3, HALF_SIZE_M)
-PICTURE_XY: Final = (-HALF_SIZE_M, -1.0)
-SCREEN_XY: Final = (1.6, -HALF_SIZE_M)
-BOARD_XY: Final = (HALF_SIZE_M, 1.3)
-CURTAIN_XY: Final = (-2.4, HALF_SIZE_M)
-BANNER_XY: Final = (-1.7, -HALF_SIZE_M)
-PANEL_XY: Final = (-HALF_SIZE_M, -3.2)
+CUBE_HALF_SIZE_M: Final = 0.11
+"""Half the side of the cubes on the table."""
+_CUBE_Z: Final = TABLE.height + CUBE_HALF_SIZE_M
 
-LANDMARKS: Final[dict[str, tuple[float, float]]] = {
-    "table": (TABLE.x, TABLE.y),
-    "sofa": (SOFA.x, SOFA.y),
-    "shelf": (SHELF.x, SHELF.y),
-    "red_pillar": (RED_PILLAR.x, RED_PILLAR.y),
-    "purple_pillar": (PURPLE_PILLAR.x, PURPLE_PILLAR.y),
-    "door": DOOR_XY,
-    "window": WINDOW_XY,
-    "picture": PICTURE_XY,
-    "screen": SCREEN_XY,
-    "board": BOARD_XY,
-    "curtain": CURTAIN_XY,
-    "banner": BANNER_XY,
-    "panel": PANEL_XY,
+CUBES: Final[dict[str, tuple[float, float, float]]] = {
+    "red": (TABLE.x - 0.12, TABLE.y - 0.52, _CUBE_Z),
+    "green": (TABLE.x + 0.12, TABLE.y, _CUBE_Z),
+    "blue": (TABLE.x - 0.12, TABLE.y + 0.52, _CUBE_Z),
 }
-"""Centres of what a task can name, (x, y)."""
+"""Centres of the cubes on the table by colour, (x, y, z)."""
+
+LANDMARK_CENTRES: Final[dict[str, tuple[float, float, float]]] = {
+    "table": (TABLE.x, TABLE.y, TABLE.height),
+    "sofa": (SOFA.x, SOFA.y, SOFA.height),
+    "shelf": (SHELF.x, SHELF.y, SHELF.height / 2),
+    "red_pillar": (RED_PILLAR.x, RED_PILLAR.y, HEIGHT_M / 2),
+    "purple_pillar": (PURPLE_PILLAR.x, PURPLE_PILLAR.y, HEIGHT_M / 2),
+    "door": (HALF_SIZE_M, -1.6, 1.1),
+    "window": (0.3, HALF_SIZE_M, 1.55),
+    "picture": (-HALF_SIZE_M, -1.0, 1.5),
+    "screen": (1.6, -HALF_SIZE_M, 1.5),
+    "board": (HALF_SIZE_M, 1.3, 1.55),
+    "curtain": (-2.4, HALF_SIZE_M, HEIGHT_M / 2),
+    "banner": (-1.7, -HALF_SIZE_M, 1.65),
+    "panel": (-HALF_SIZE_M, -3.2, HEIGHT_M / 2),
+}
+"""Centres of what a task can name, (x, y, z); of the table its top, of the sofa its seat."""
+
+LANDMARKS: Final[dict[str, tuple[float, float]]] = {name: (x, y) for name, (x, y, _) in LANDMARK_CENTRES.items()}
+"""The same places on the floor, (x, y)."""
 
 
 def obstacle_distance(xy: Float64Array) -> Float64Array:

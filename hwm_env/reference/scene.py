@@ -86,25 +86,25 @@ def _shell() -> list[str]:
 
 
 def _on_walls() -> list[str]:
-    (door_x, door_y), (window_x, window_y) = room.DOOR_XY, room.WINDOW_XY
-    (picture_x, picture_y), (screen_x, screen_y) = room.PICTURE_XY, room.SCREEN_XY
-    (board_x, board_y), (curtain_x, curtain_y) = room.BOARD_XY, room.CURTAIN_XY
-    (banner_x, banner_y), (panel_x, panel_y) = room.BANNER_XY, room.PANEL_XY
-    middle = room.HEIGHT_M / 2
+    centres = room.LANDMARK_CENTRES
+    door_x, door_y, door_z = centres["door"]
+    window_x, window_y, window_z = centres["window"]
+    picture_x, picture_y, picture_z = centres["picture"]
+    half = room.HEIGHT_M / 2
     return [
-        _geom("box", door_x, door_y, 1.10, (0.03, 0.62, 1.10), _WHITE),
+        _geom("box", *centres["door"], (0.03, 0.62, door_z), _WHITE),
         _geom("box", door_x, door_y, 1.04, (0.05, 0.50, 1.04), _WOOD),
-        _geom("box", window_x, window_y, 1.55, (1.35, 0.03, 0.80), _WHITE),
-        _geom("box", window_x - 0.65, window_y, 1.55, (0.55, 0.05, 0.67), _SKY),
-        _geom("box", window_x + 0.65, window_y, 1.55, (0.55, 0.05, 0.67), _SKY),
-        _geom("box", picture_x, picture_y, 1.50, (0.03, 1.05, 0.75), _WHITE),
-        _geom("box", picture_x, picture_y - 0.45, 1.50, (0.05, 0.45, 0.62), _PURPLE),
-        _geom("box", picture_x, picture_y + 0.45, 1.50, (0.05, 0.45, 0.62), "0.95 0.78 0.20"),
-        _geom("box", screen_x, screen_y, 1.50, (1.20, 0.05, 0.70), _DARK),
-        _geom("box", board_x, board_y, 1.55, (0.05, 0.90, 0.65), _WHITE),
-        _geom("box", curtain_x, curtain_y, middle, (0.60, 0.06, middle), "0.97 0.91 0.74"),
-        _geom("box", banner_x, banner_y, 1.65, (0.80, 0.05, 0.50), "0.96 0.88 0.66"),
-        _geom("box", panel_x, panel_y, middle, (0.05, 0.55, middle), "0.12 0.30 0.24"),
+        _geom("box", *centres["window"], (1.35, 0.03, 0.80), _WHITE),
+        _geom("box", window_x - 0.65, window_y, window_z, (0.55, 0.05, 0.67), _SKY),
+        _geom("box", window_x + 0.65, window_y, window_z, (0.55, 0.05, 0.67), _SKY),
+        _geom("box", *centres["picture"], (0.03, 1.05, 0.75), _WHITE),
+        _geom("box", picture_x, picture_y - 0.45, picture_z, (0.05, 0.45, 0.62), _PURPLE),
+        _geom("box", picture_x, picture_y + 0.45, picture_z, (0.05, 0.45, 0.62), "0.95 0.78 0.20"),
+        _geom("box", *centres["screen"], (1.20, 0.05, 0.70), _DARK),
+        _geom("box", *centres["board"], (0.05, 0.90, 0.65), _WHITE),
+        _geom("box", *centres["curtain"], (0.60, 0.06, half), "0.97 0.91 0.74"),
+        _geom("box", *centres["banner"], (0.80, 0.05, 0.50), "0.96 0.88 0.66"),
+        _geom("box", *centres["panel"], (0.05, 0.55, half), "0.12 0.30 0.24"),
     ]
 
 
@@ -116,10 +116,8 @@ def _table() -> list[str]:
               (0.06, 0.06, under / 2), _WOOD)
         for sx in (-1, 1) for sy in (-1, 1)
     ]  # fmt: skip
-    cubes = [
-        _geom("box", table.x + dx, table.y + dy, table.height + 0.11, (0.11, 0.11, 0.11), rgb)
-        for dx, dy, rgb in ((-0.12, -0.52, _RED), (0.12, 0.0, _GREEN), (-0.12, 0.52, _BLUE))
-    ]
+    colours = {"red": _RED, "green": _GREEN, "blue": _BLUE}
+    cubes = [_geom("box", *xyz, (room.CUBE_HALF_SIZE_M,) * 3, colours[name]) for name, xyz in room.CUBES.items()]
     top = _geom("box", table.x, table.y, table.height - 0.03, (table.half_x, table.half_y, 0.03), _TABLE_TOP)
     return [top, *legs, *cubes]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.types import Float32Array
 
 
 class FSQ(nn.Module):
@@ -71,3 +72,18 @@ class FSQ(nn.Module):
         # The ends of the interval round half a step beyond the outermost digits.
         digits = ((bounded.detach() + 1) / 2 * steps).round().clamp(min=torch.zeros_like(steps), max=steps).long()
         return bounded + (self.digits_to_values(digits) - bounded).detach(), digits
+
+
+def latents_of(tokens: Tensor, levels: Sequence[int]) -> Float32Array:
+    """What tokens stand for.
+
+    Args:
+        tokens: int [...].
+        levels: of each digit of a token.
+
+    Returns:
+        The values of their digits, float32 [..., n], in [-1, 1].
+    """
+    fsq = FSQ(levels).to(tokens.device)
+    values: Float32Array = fsq.digits_to_values(fsq.codes_to_digits(tokens)).cpu().numpy()
+    return values

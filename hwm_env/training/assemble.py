@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hwm_env.checkpoint import Checkpoint
-from hwm_env.model.readout import PoseReadout
+from hwm_env.model.readout import Readout
 
 NUM_STARTS = 64
 
 
-def with_readout(checkpoint: Checkpoint, readout: PoseReadout, provenance: Mapping[str, object]) -> Checkpoint:
+def with_readout(checkpoint: Checkpoint, readout: Readout, provenance: Mapping[str, object]) -> Checkpoint:
     """The checkpoint with this read-out, and what there is to say about it under `provenance["readout"]`."""
     return replace(checkpoint, readout=readout, provenance={**checkpoint.provenance, "readout": provenance})

@@ -1,6 +1,7 @@
-"""Trains the pose read-out on tokenised recordings with true poses."""
+"""Trains the read-out on tokenised recordings with true poses."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,25 +11,33 @@ from tqdm import tqdm
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.evaluation.readout_error import Summary, summarise
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt
-from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.model.readout import Readout, ReadoutConfig, to_raw
+from hwm_env.reference.body import quantities
 from hwm_env.training.schedule import Schedule
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
+
+JUDGED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadoutTrainingConfig(Schedule):
     """Recipe of a read-out training run."""
 
-    steps: int = 1200
+    steps: int = 1500
     """Optimizer steps."""
     batch_size: int = 256
     """Clips a step."""
     learning_rate: float = 1e-3
     """Peak of the schedule."""
+    weight_decay: float = 0.05
+    """AdamW's."""
     max_corruption: float = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption): predicted clips are not perfect."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     seed: int = 0
     """Of initialisation, batches and corruption."""
 
@@ -37,20 +46,13 @@ class ReadoutTrainingConfig(Schedule):
         Schedule.__post_init__(self)
         if self.batch_size < 1:
             raise InvalidInputError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not 0 <= self.max_corruption <= 1:
+            raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class PoseError:
-    """Errors of a read-out on real tokens of a held-out split."""
-
-    median_position_m: float
-    median_heading_deg: float
-    p90_position_m: float
-    p90_heading_deg: float
-    clips: int
-
-
-def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> PoseReadout:
+def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> Readout:
     """Trains a read-out.
 
     Args:
@@ -64,50 +66,48 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
     Raises:
         DatasetError: the data have no tokens or no poses.
     """
-    tokens, poses = labelled_clips(data)
+    tokens, truth = labelled_clips(data)
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
+        # Weights and dropout take their random numbers from here.
         torch.manual_seed(config.seed)
-        readout = PoseReadout(ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size))
-    targets = _targets(poses, readout.config.position_scale_m)
-    optimizer = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=0.05)
-    for step in tqdm(range(config.steps), desc="train-readout", unit="step"):
-        chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator)
-        seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, generator)
-        loss = (readout(seen) - targets[chosen]).abs().mean()
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * config.share_at(step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        readout = Readout(ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size))
+        targets = to_raw(truth, readout.config.position_scale_m)
+        optimizer = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        for step in tqdm(range(config.steps), desc="train-readout", unit="step"):
+            chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator)
+            seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, generator)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+                outputs = readout(seen)
+            loss = (outputs.float() - targets[chosen]).abs().mean()
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * config.share_at(step)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return readout.eval()
 
 
-def judge_readout(readout: PoseReadout, data: Dataset) -> PoseError:
-    """Errors of a read-out on the real tokens of another split."""
-    tokens, poses = labelled_clips(data)
-    read = torch.cat([readout.pose(part) for part in tokens.split(256)])
-    position = (read[:, :2] - poses[:, :2]).norm(dim=1)
-    turn = read[:, 2] - poses[:, 2]
-    heading = torch.atan2(turn.sin(), turn.cos()).abs().rad2deg()
-    return PoseError(
-        median_position_m=position.median().item(),
-        median_heading_deg=heading.median().item(),
-        p90_position_m=position.quantile(0.9).item(),
-        p90_heading_deg=heading.quantile(0.9).item(),
-        clips=len(tokens),
-    )
+def judge_readout(readout: Readout, data: Dataset) -> Summary:
+    """Errors of a read-out on the real tokens of another split, by quantity.
+
+    Raises:
+        DatasetError: the data have no tokens or no poses.
+    """
+    tokens, truth = labelled_clips(data)
+    return summarise(torch.cat([readout.read(part) for part in tokens.split(JUDGED_AT_ONCE)]), truth)
 
 
 def labelled_clips(data: Dataset) -> tuple[Tensor, Tensor]:
-    """All whole clips and the pose at each one's last frame: int32 [N, 3, H, W] and float32 [N, 3].
+    """All whole clips and what is true at each one's last frame: int32 [N, 3, H, W] and float32 [N, 15].
 
     Raises:
         DatasetError: the data have no tokens or no poses.
     """
     windows = ClipWindows(data, 1)
     tokens = torch.from_numpy(windows.gather(np.arange(len(windows))).tokens[:, 0])
-    poses = np.empty((len(windows), 3), dtype=np.float32)
+    poses = np.empty((len(windows), 3), np.float32)
+    numbers = np.empty((len(windows), ACTION_DIM), np.float32)
     for index in range(len(windows)):
         shard, clip = windows.locate(index)
         of_shard = data.shards[shard].poses
@@ -115,10 +115,6 @@ def labelled_clips(data: Dataset) -> tuple[Tensor, Tensor]:
             raise DatasetError(
                 f"{data.directory} has no true poses; a read-out needs recordings of the reference world"
             )
-        poses[index] = of_shard[(clip + 1) * FRAMES_PER_CLIP - 1]
-    return tokens, torch.from_numpy(poses)
-
-
-def _targets(poses: Tensor, position_scale_m: float) -> Tensor:
-    yaw = poses[:, 2:]
-    return torch.cat([poses[:, :2] / position_scale_m, yaw.cos(), yaw.sin()], dim=1)
+        last_frame = (clip + 1) * FRAMES_PER_CLIP - 1
+        poses[index], numbers[index] = of_shard[last_frame], data.shards[shard].states[last_frame]
+    return tokens, torch.from_numpy(quantities(poses, numbers)).float()

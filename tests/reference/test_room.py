@@ -34,3 +34,17 @@ def test_free_path_ends_at_the_wall_the_table_or_the_limit() -> None:
     expected = room.TABLE.x - room.TABLE.half_x - 0.35 - 0.5
     assert room.free_path_m(in_front_of_table, 0.0) == pytest.approx(expected, abs=0.051)
     assert room.free_path_m(np.array([0.0, 0.0]), -np.pi / 2, limit_m=1.0) == 1.0
+
+
+def test_cubes_stand_apart_on_the_table() -> None:
+    centres, half = np.array(list(room.CUBES.values())), room.CUBE_HALF_SIZE_M
+    np.testing.assert_allclose(centres[:, 2] - half, room.TABLE.height)
+    assert (np.abs(centres[:, 0] - room.TABLE.x) + half <= room.TABLE.half_x).all()
+    assert (np.abs(centres[:, 1] - room.TABLE.y) + half <= room.TABLE.half_y).all()
+    gaps = np.abs(centres[:, None] - centres[None]).max(-1) + 10 * np.eye(len(centres))
+    assert gaps.min() > 2 * half
+
+
+def test_centres_of_landmarks_are_in_the_room() -> None:
+    heights = np.array([z for _, _, z in room.LANDMARK_CENTRES.values()])
+    assert ((heights > 0) & (heights < room.HEIGHT_M)).all()

@@ -4,12 +4,9 @@ from collections import deque
 import numpy as np
 import pytest
 
-from hwm_env.errors import InvalidInputError
 from hwm_env.reference import room
-from hwm_env.reference.kinematics import move_base
-from hwm_env.tasks.base import WorldReadout
 from hwm_env.tasks.drive_to_target import STANDING_POINTS, DriveToTarget, Target
-from hwm_env.tasks.registry import make_task
+from tests.tasks.playing import begin, moment_at
 
 CELL_M = 0.1
 CELLS = round(room.HALF_SIZE_M / CELL_M)
@@ -44,29 +41,16 @@ def test_random_targets_are_near_enough_and_not_too_near(reachable: set[tuple[in
     rng = np.random.default_rng(0)
     landmarks = set()
     for i, j in sorted(reachable)[::29]:
-        start = WorldReadout.from_pose([i * CELL_M, j * CELL_M, 0])
-        target = DriveToTarget().reset(rng, start, {})
+        target = begin(DriveToTarget(), moment_at(i * CELL_M, j * CELL_M, 0.0), rng)
         assert 1.5 <= math.dist((target.x_m, target.y_m), (i * CELL_M, j * CELL_M)) <= 4.0
         landmarks.add(target.landmark)
     assert landmarks == set(room.LANDMARKS)
 
 
-def test_a_lost_robot_gets_a_target_too() -> None:
-    target = DriveToTarget().reset(np.random.default_rng(0), WorldReadout.from_pose([90, 90, 0]), {})
-    assert target.landmark in room.LANDMARKS
-
-
-def test_a_named_target_is_taken() -> None:
-    target = DriveToTarget().reset(np.random.default_rng(0), WorldReadout.from_pose([0, 0, 0]), {"target": "sofa"})
-    assert (target.x_m, target.y_m) == STANDING_POINTS["sofa"]
-    assert target.describe()["target"] == "sofa"
-    assert target.describe()["target_xy"].dtype == np.float32
-
-
-@pytest.mark.parametrize("value", ["kitchen", 3, None, ["sofa"], np.zeros(2)])
-def test_other_targets_are_refused(value: object) -> None:
-    with pytest.raises(InvalidInputError, match="red_pillar"):
-        DriveToTarget().check_options({"target": value})
+def test_a_named_target_is_taken_at_any_distance() -> None:
+    for x_m in (-3.0, 0.0, 3.0):
+        target = begin(DriveToTarget(), moment_at(x_m, 0.0, 0.0), target="sofa")
+        assert (target.x_m, target.y_m) == STANDING_POINTS["sofa"]
 
 
 @pytest.mark.parametrize(
@@ -78,45 +62,19 @@ def test_other_targets_are_refused(value: object) -> None:
         pytest.param(math.pi, [-1, 0, 0.5], id="behind"),
     ],
 )
-def test_goal_vector(yaw_rad: float, expected: list[float]) -> None:
-    vector = Target(landmark="door", x_m=3.0, y_m=1.0).vector(WorldReadout.from_pose([1.0, 1.0, yaw_rad]))
-    np.testing.assert_allclose(vector, expected, atol=1e-6)
-    assert vector in DriveToTarget().goal_space
+def test_what_is_observed(yaw_rad: float, expected: list[float]) -> None:
+    observed = Target(landmark="door", x_m=3.0, y_m=1.0).observe(moment_at(1.0, 1.0, yaw_rad))
+    assert observed.dtype == np.float32
+    np.testing.assert_allclose(observed, expected, atol=1e-6)
 
 
-def test_goal_vectors_of_lost_robots_stay_in_the_space() -> None:
-    vector = Target(landmark="door", x_m=3.0, y_m=1.0).vector(WorldReadout.from_pose([1e3, -1e3, 9.0]))
-    assert vector in DriveToTarget().goal_space
-
-
-def test_steering_by_the_goal_vector_arrives_and_progress_adds_up() -> None:
-    target = Target(landmark="window", x_m=0.3, y_m=3.0)
-    pose = np.array([0.0, 0.0, -2.0])
-    first = now = WorldReadout.from_pose(pose)
-    progress = 0.0
-    for _ in range(60):
-        cos, sin, _ = target.vector(now)
-        for _ in range(17):
-            pose = move_base(pose, 0.6 if cos > 0.9 else 0.0, 0.8 * math.atan2(sin, cos))
-        previous, now = now, WorldReadout.from_pose(pose)
-        outcome = target.evaluate(previous, now)
-        assert outcome.success == outcome.terminated == (math.dist(pose[:2], (0.3, 3.0)) <= 0.6)
-        assert outcome.reward == pytest.approx(sum(outcome.reward_terms.values()))
-        progress += outcome.reward_terms["progress"]
-        if outcome.terminated:
-            break
-    assert outcome.reward_terms["success"] == 5.0
-    assert progress == pytest.approx(target.distance_m(first) - target.distance_m(now))
-    assert progress > 2.3
-
-
-def test_readouts_keep_their_order() -> None:
-    readout = WorldReadout.from_pose([1.0, 2.0, 3.0])
-    assert (readout.base_x_m, readout.base_y_m, readout.base_yaw_rad) == (1.0, 2.0, 3.0)
-    np.testing.assert_array_equal(readout.base_pose, np.array([1, 2, 3], np.float32))
-
-
-def test_tasks_by_name() -> None:
-    assert isinstance(make_task("drive-to-target"), DriveToTarget)
-    with pytest.raises(InvalidInputError, match=r"'fly'.*drive-to-target"):
-        make_task("fly")
+def test_success_is_within_sixty_centimetres() -> None:
+    target = Target(landmark="door", x_m=3.0, y_m=1.0)
+    far, near = moment_at(2.39, 1.0, 0.0), moment_at(3.0, 0.41, 2.0)
+    missed, reached = target.evaluate(near, far, 1), target.evaluate(far, near, 1)
+    assert not missed.success
+    assert not missed.terminated
+    assert reached.success
+    assert reached.terminated
+    assert reached.reward_terms["progress"] == pytest.approx(0.61 - 0.59, abs=1e-5)
+    assert reached.reward == pytest.approx(5.02, abs=1e-5)

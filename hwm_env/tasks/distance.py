@@ -1,0 +1,40 @@
+"""How far two clips are from each other, for tasks without ground truth."""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.tasks.base import Moment
+from hwm_env.types import Float32Array, UInt8Array
+
+Space = Literal["latents", "tokens", "pixels"]
+"""Where the end of a clip is compared: `latents`, the root mean square difference of the values of its last latent's
+digits (0 to 2); `tokens`, the share of its last latent's tokens that differ (0 to 1); `pixels`, the root mean square
+difference of its last frames, in units of the whole range (0 to 1)."""
+
+
+def check_space(space: str) -> None:
+    """Checks the name of a space.
+
+    Raises:
+        InvalidInputError: there is none of this name.
+    """
+    if space not in get_args(Space):
+        raise InvalidInputError(f"space must be one of {list(get_args(Space))}, got {space!r}")
+
+
+def features(moment: Moment, space: Space) -> Float32Array | UInt8Array:
+    """What of a moment is compared."""
+    if space == "pixels":
+        return moment.last_frame
+    values: Float32Array = moment.latents[-1]
+    return values
+
+
+def distance(one: Float32Array | UInt8Array, other: Float32Array | UInt8Array, space: Space) -> float:
+    """How far the features of two moments are from each other, in the units of the space."""
+    difference = one.astype(np.float64) - other
+    if space == "tokens":
+        return float((difference != 0).any(axis=-1).mean())
+    return float(np.sqrt((difference**2).mean()) / (255 if space == "pixels" else 1))

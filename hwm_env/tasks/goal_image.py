@@ -1,0 +1,145 @@
+"""goal-image: bring the camera to where it sees a given picture; needs no ground truth."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
+from hwm_env.tasks.distance import Space, check_space, distance, features
+from hwm_env.tokenizers.fsq import latents_of
+from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
+
+SUCCESS_BONUS: Final = 5.0
+TOLERANCES: Final[Mapping[Space, float]] = {"latents": 0.5, "tokens": 0.9, "pixels": 0.11}
+"""Distances at which a goal counts as reached: about what a turn by 5 degrees changes in the reference room."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenGoal:
+    """The goal of one episode: a picture."""
+
+    moment: Moment
+    """A moment that shows it last."""
+    features: Float32Array | UInt8Array
+    """What of it is compared."""
+    space: Space
+    tolerance: float
+    start: int | None
+    """The recorded start that it ends, if it is one."""
+
+    def observe(self, moment: Moment) -> UInt8Array:
+        """The picture, uint8 [S, S, 3]."""
+        return self.moment.last_frame.copy()
+
+    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+        """Rewards coming nearer, and arriving; arriving ends the episode."""
+        here = self.distance_to(now)
+        arrived = here <= self.tolerance
+        terms = {"progress": self.distance_to(previous) - here, "success": SUCCESS_BONUS if arrived else 0.0}
+        return Outcome(terms, success=arrived, terminated=arrived)
+
+    def describe(self) -> dict[str, Any]:
+        """The recorded start that the picture ends; -1 if it is the user's own."""
+        return {"goal_start": -1 if self.start is None else self.start}
+
+    def distance_to(self, moment: Moment) -> float:
+        """How far the end of a clip is from the picture, in the units of the space."""
+        return distance(features(moment, self.space), self.features, self.space)
+
+
+class GoalImage:
+    """Bring the camera to where it sees a given picture.
+
+    Works in every world, since it asks nothing but what the world shows.
+
+    ## Goal
+    The last frame of a random recorded start. Observed as that picture, uint8 [S, S, 3].
+
+    ## Rewards
+    - *progress*: by how much the distance to the goal has shrunk in this env step;
+    - *success*: 5 when it is at most the tolerance.
+
+    ## Episode End
+    Terminates with success.
+
+    ## Options
+    - *goal*: number of a recorded start; or a picture, uint8 [S, S, 3], or a clip, uint8 [17, S, S, 3], of the size of
+      the world's frames; or a clip's tokens, int [3, h, w].
+
+    Args:
+        space: where distances are measured, see `hwm_env.tasks.distance`.
+        tolerance: distance at which the goal is reached; None takes that of `TOLERANCES`.
+    """
+
+    name: Final = "goal-image"
+    needs_readout: Final = False
+    option_names: Final[Collection[str]] = ("goal",)
+
+    def __init__(self, space: Space = "latents", tolerance: float | None = None) -> None:
+        check_space(space)
+        if tolerance is not None and not 0 <= tolerance < float("inf"):
+            raise InvalidInputError(f"tolerance must be a finite number of at least 0, got {tolerance}")
+        self.space = space
+        self.tolerance = TOLERANCES[space] if tolerance is None else tolerance
+
+    def goal_space(self, image_size: int) -> spaces.Box:
+        """Pictures of the size of the world's frames."""
+        return spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Looks whether the goal can be one; whether it fits the world shows at the reset.
+
+        Raises:
+            InvalidInputError: it is neither a number nor an array of whole numbers.
+        """
+        goal = options.get("goal", 0)
+        is_number = isinstance(goal, int | np.integer) and not isinstance(goal, bool)
+        is_array = isinstance(goal, np.ndarray) and np.issubdtype(goal.dtype, np.integer) and goal.ndim in (3, 4)
+        if not is_number and not is_array:
+            what = f"{goal.dtype} {list(goal.shape)}" if isinstance(goal, np.ndarray) else repr(goal)
+            raise InvalidInputError(
+                "goal must be the number of a recorded start, a picture uint8 [S, S, 3], a clip uint8 [17, S, S, 3] or "
+                f"tokens int [3, h, w], got {what}"
+            )
+
+    def reset(self, episode: EpisodeStart) -> SeenGoal:
+        """Chooses the picture.
+
+        Raises:
+            InvalidInputError: the goal does not fit the world.
+        """
+        # Drawn even where the user names a goal, so that equal seeds mean equal episodes after this one.
+        drawn = int(episode.rng.integers(episode.num_starts))
+        goal = episode.options.get("goal", drawn)
+        start: int | None = None
+        if isinstance(goal, np.ndarray):
+            moment = _pictured(goal, episode)
+        else:
+            if not 0 <= goal < episode.num_starts:
+                raise InvalidInputError(f"goal must be a start in 0..{episode.num_starts - 1}, got {goal}")
+            start, moment = int(goal), episode.recorded(int(goal))
+        return SeenGoal(moment, features(moment, self.space), self.space, self.tolerance, start)
+
+
+def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> Moment:
+    """A moment that shows a user's picture, clip or tokens."""
+    size, tokenizer = episode.moment.last_frame.shape, episode.tokenizer
+    if goal.shape == episode.moment.tokens.shape and goal.dtype != np.uint8:
+        tokens = torch.from_numpy(goal.astype(np.int32))[None]
+        frame: UInt8Array = tokenizer.decode_last(tokens)[0].cpu().numpy()
+    elif goal.dtype == np.uint8 and goal.shape in (size, (FRAMES_PER_CLIP, *size)):
+        clip = np.broadcast_to(goal, (FRAMES_PER_CLIP, *size))
+        tokens, frame = tokenizer.encode(torch.from_numpy(clip.copy())[None]).cpu(), clip[-1].copy()
+    else:
+        raise InvalidInputError(
+            f"goal must be uint8 {list(size)} or {[FRAMES_PER_CLIP, *size]}, or tokens int "
+            f"{list(episode.moment.tokens.shape)}, in this world; got {goal.dtype} {list(goal.shape)}"
+        )
+    latents = latents_of(tokens[0], tokenizer.fsq_levels)
+    return cast(Moment, SimpleNamespace(last_frame=frame, latents=latents))

@@ -1,0 +1,106 @@
+"""reach-cube: bring a hand to one of the cubes on the table of the reference room."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from gymnasium import spaces
+
+from hwm_env.reference import room
+from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.room_task import (
+    DISTANCE_SCALE_M,
+    LARGEST_SCALED_DISTANCE,
+    RoomTask,
+    in_robot_frame,
+    outcome_of_progress,
+)
+from hwm_env.types import Float32Array
+
+SUCCESS_RADIUS_M: Final = 0.25
+"""From where a hand grips to the centre of the cube, whose faces are 0.11 m from it. From the nearest free floor the
+robot comes within 0.2 m without bending its legs, and to the centre itself with them."""
+NEAREST_M: Final = 0.5
+"""A cube is chosen that both hands are farther from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reaching:
+    """The goal of one episode: a hand at a cube."""
+
+    cube: str
+    """Its colour."""
+    centre_m: tuple[float, float, float]
+    """Of the cube, in the frame of the room."""
+
+    def observe(self, moment: Moment) -> Float32Array:
+        """The cube from the base (m / 4), and from the nearer hand (m, cut off at 1), in the robot's frame.
+
+        Returns:
+            float32 [6]: x ahead, y to the left, z up, from the middle of the base on the floor; then from the hand.
+        """
+        readout = known(moment)
+        base = np.array([readout.base_x_m, readout.base_y_m, 0.0], np.float32)
+        from_base = in_robot_frame(readout, self._centre() - base) / DISTANCE_SCALE_M
+        from_hand = in_robot_frame(readout, self._from_nearer_hand(moment))
+        return np.concatenate(
+            [np.clip(from_base, -LARGEST_SCALED_DISTANCE, LARGEST_SCALED_DISTANCE), np.clip(from_hand, -1.0, 1.0)],
+            dtype=np.float32,
+        )
+
+    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+        """Rewards metres that the nearer hand came closer, and reaching the cube; that ends the episode."""
+        distance = self.distance_m(now)
+        return outcome_of_progress(self.distance_m(previous), distance, success=distance <= SUCCESS_RADIUS_M)
+
+    def describe(self) -> dict[str, Any]:
+        """The cube's colour and centre, float32 [3] in metres."""
+        return {"cube": self.cube, "cube_xyz": self._centre()}
+
+    def distance_m(self, moment: Moment) -> float:
+        """From the nearer hand to the cube's centre."""
+        return float(np.linalg.norm(self._from_nearer_hand(moment)))
+
+    def _centre(self) -> Float32Array:
+        return np.array(self.centre_m, np.float32)
+
+    def _from_nearer_hand(self, moment: Moment) -> Float32Array:
+        readout = known(moment)
+        offsets = (self._centre() - readout.left_hand_m, self._centre() - readout.right_hand_m)
+        return min(offsets, key=lambda offset: float(np.linalg.norm(offset)))
+
+
+class ReachCube(RoomTask):
+    """Bring a hand, either one, to a named cube on the table of the reference room; mostly the base must drive first.
+
+    ## Goal
+    A random cube of three that no hand is within 0.5 m of. Observed as its centre in the robot's frame (x ahead, y to
+    the left, z up) from the middle of the base on the floor, in units of 4 m, and from the nearer hand in metres, cut
+    off at 1 m, [6].
+
+    ## Rewards
+    - *progress*: metres that the distance from the nearer hand to the cube's centre has shrunk in this env step;
+    - *success*: 5 when that distance is at most 0.25 m. A hand is where it grips, between its fingers; the cube's faces
+      are 0.11 m from its centre.
+
+    ## Episode End
+    Terminates with success.
+
+    ## Options
+    - *cube*: "red", "green" or "blue", wherever the hands are.
+    """
+
+    name: Final = "reach-cube"
+    option = "cube"
+    choices = tuple(room.CUBES)
+
+    def goal_space(self, image_size: int) -> spaces.Box:
+        """The cube's offsets from base and hand."""
+        high = np.array([LARGEST_SCALED_DISTANCE] * 3 + [1.0] * 3, np.float32)
+        return spaces.Box(-high, high, dtype=np.float32)
+
+    def reset(self, episode: EpisodeStart) -> Reaching:
+        """Chooses a cube."""
+        goals = {name: Reaching(cube=name, centre_m=centre) for name, centre in room.CUBES.items()}
+        away = [name for name, goal in goals.items() if goal.distance_m(episode.moment) > NEAREST_M]
+        return goals[self.choose(episode, away)]
