@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from hwm_env.data.files import write_json
 from hwm_env.data.format import ShardFile
+from hwm_env.data.labels import labelled_pair
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import window_starts
 from hwm_env.data.videos import write_video
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
-from hwm_env.evaluation.labels import labelled_pair
 from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.evaluation.metrics import psnr_db, ssim
 from hwm_env.simulator import WorldSimulator

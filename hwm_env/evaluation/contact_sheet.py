@@ -9,10 +9,10 @@ import torch
 
 from hwm_env.data.files import write_bytes
 from hwm_env.data.format import ShardFile
+from hwm_env.data.labels import enlarged, text_strip
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.inspection import whole_clips
-from hwm_env.evaluation.labels import enlarged, text_strip
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP, UInt8Array
 

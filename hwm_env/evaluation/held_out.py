@@ -17,7 +17,9 @@ from hwm_env.types import FRAMES_PER_CLIP
 ENCODING_BATCH = 16
 
 
-def record_held_out(directory: Path, num_episodes: int, clips_per_episode: int, image_size: int) -> Path:
+def record_held_out(
+    directory: Path, num_episodes: int, clips_per_episode: int, image_size: int, *, split: str = "held-out"
+) -> Path:
     """Records a split of the reference world that no training sees, unless it is there already.
 
     Args:
@@ -25,6 +27,7 @@ def record_held_out(directory: Path, num_episodes: int, clips_per_episode: int, 
         num_episodes: episodes, each from a place and behaviour of its own.
         clips_per_episode: their length.
         image_size: of the pictures, in pixels.
+        split: its name; splits of different names share no episode.
 
     Returns:
         The directory of the recording.
@@ -37,7 +40,7 @@ def record_held_out(directory: Path, num_episodes: int, clips_per_episode: int, 
             recording,
             num_episodes=num_episodes,
             seed=0,
-            split="held-out",
+            split=split,
             clips_per_episode=clips_per_episode,
             image_size=image_size,
         )

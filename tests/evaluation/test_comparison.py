@@ -11,12 +11,12 @@ from torch import Tensor
 
 from hwm_env import cli
 from hwm_env.checkpoint import load
+from hwm_env.data.labels import GAP, STRIP_HEIGHT
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation import comparison
 from hwm_env.evaluation.comparison import compare, write_comparisons
-from hwm_env.evaluation.labels import GAP, STRIP_HEIGHT
 from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 
@@ -89,7 +89,7 @@ def perfect(simulator: WorldSimulator, monkeypatch: pytest.MonkeyPatch) -> World
 
     def step(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
         tokens = actions[:, :1, :1, None].int().expand(-1, 3, 8, 8)
-        return state, Clip(tokens, torch.zeros(tokens.shape), Lookup())
+        return state, Clip(tokens, torch.zeros(tokens.shape), torch.zeros(tokens.shape), Lookup())
 
     monkeypatch.setattr(simulator, "step", step)
     return simulator

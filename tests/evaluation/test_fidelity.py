@@ -61,12 +61,13 @@ def simulator(tiny_checkpoint: Path) -> WorldSimulator:
 def obeys(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
     """A perfect world: brightness is 4 x the action."""
     tokens = (4 * actions[:, :1, :1, None]).int().expand(-1, 3, 8, 8)
-    return state, Clip(tokens, torch.zeros(tokens.shape), Lookup())
+    return state, Clip(tokens, torch.zeros(tokens.shape), torch.zeros(tokens.shape), Lookup())
 
 
 def ignores(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
     """A world that repeats its last clip whatever is done."""
-    return state, Clip(state.tokens[:, -1], torch.zeros(state.tokens[:, -1].shape), Lookup())
+    last = state.tokens[:, -1]
+    return state, Clip(last, torch.zeros(last.shape), torch.zeros(last.shape), Lookup())
 
 
 def test_a_perfect_world_reaches_the_ceiling_and_falls_with_shuffled_actions(

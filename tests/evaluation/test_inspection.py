@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from hwm_env.data.format import Layout
+from hwm_env.data.labels import STRIP_HEIGHT, enlarged
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation import inspection
 from hwm_env.evaluation.contact_sheet import COLUMNS, GAP, draw_contact_sheet
 from hwm_env.evaluation.inspection import describe, inspect, whole_clips
-from hwm_env.evaluation.labels import STRIP_HEIGHT, enlarged
 from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
 
 GRID = (2, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwm_env.evaluation.labels import GAP, STRIP_HEIGHT, enlarged, labelled_pair, text_strip
+from hwm_env.data.labels import GAP, STRIP_HEIGHT, enlarged, labelled_pair, text_strip
 
 pytest.importorskip("PIL")
 

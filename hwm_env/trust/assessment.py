@@ -1,0 +1,109 @@
+"""What a checkpoint knows about its own errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from torch import Tensor
+
+from hwm_env.errors import CheckpointError
+from hwm_env.trust.calibration import Calibration, Numbers
+from hwm_env.trust.token_statistics import TokenStatistics
+from hwm_env.types import Float32Array, Int32Array
+
+_TENSORS: Final = ("mean", "components", "variances", "typical", "worse")
+_CONFIG_KEYS: Final = ("bound_psnr_db", "intercept", "weights", "quality", "fsq_levels", "grid_size")
+
+
+class Assessment(NamedTuple):
+    """How far the newest clip of each world can be believed."""
+
+    drift: Float32Array
+    """float32 [B]: how far its tokens leave what the training data look like, in standard deviations of real clips."""
+    error_probability: Float32Array
+    """float32 [B]: that its PSNR against the truth is below the calibration's bound."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """What a checkpoint knows about its own errors."""
+
+    statistics: TokenStatistics
+    calibration: Calibration
+
+    def assess(
+        self,
+        tokens: Tensor | Int32Array,
+        confidence: Numbers,
+        path_entropy: Numbers,
+        action_ood: Numbers,
+        steps: Numbers,
+    ) -> Assessment:
+        """Judges the newest clip of each world.
+
+        Args:
+            tokens: int [B, 3, H, W].
+            confidence: mean log-probability of the clip's tokens, nats, [B].
+            path_entropy: mean entropy of the tokens of all clips predicted since the last recorded one, this clip
+                included, nats, [B]: errors add up on the way, so it says more than the newest clip's own.
+            action_ood: share of the chunk's 17 x 25 numbers that leave the training data, [B], see `action_excess`.
+            steps: clips predicted since the last recorded one, this clip included, [B].
+
+        Raises:
+            InvalidInputError: tokens of another shape.
+        """
+        drift = self.statistics.drift(tokens)
+        features = {
+            "confidence": confidence,
+            "path_entropy": path_entropy,
+            "action_ood": action_ood,
+            "drift": drift,
+            "steps": steps,
+        }
+        return Assessment(drift, self.calibration.error_probability(features))
+
+    def to_config(self) -> dict[str, Any]:
+        """All but the tensors, for JSON."""
+        calibration, statistics = self.calibration, self.statistics
+        return {
+            "bound_psnr_db": calibration.bound_psnr_db,
+            "intercept": calibration.intercept,
+            "weights": dict(calibration.weights),
+            "quality": dict(calibration.quality),
+            "fsq_levels": list(statistics.fsq_levels),
+            "grid_size": list(statistics.grid_size),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors, for a file of less than 200 kB."""
+        return {name: getattr(self.statistics, name) for name in _TENSORS}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Trust":
+        """Undoes `to_config` and `tensors`.
+
+        Raises:
+            CheckpointError: something is missing, surplus, or does not fit.
+        """
+        for what, found, expected in (("trust", config, _CONFIG_KEYS), ("token statistics", tensors, _TENSORS)):
+            if not isinstance(found, Mapping) or set(found) != set(expected):
+                raise CheckpointError(
+                    f"{what}: expected {sorted(expected)}, got "
+                    f"{sorted(found) if isinstance(found, Mapping) else type(found).__name__}"
+                )
+        try:
+            rows, columns = config["grid_size"]
+            statistics = TokenStatistics(
+                fsq_levels=tuple(int(level) for level in config["fsq_levels"]),
+                grid_size=(int(rows), int(columns)),
+                **tensors,
+            )
+            calibration = Calibration(
+                bound_psnr_db=config["bound_psnr_db"],
+                intercept=config["intercept"],
+                weights=dict(config["weights"]),
+                quality=dict(config["quality"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"trust: not what `Trust.to_config` gives: {error}") from error
+        return cls(statistics, calibration)
