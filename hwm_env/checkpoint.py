@@ -6,7 +6,8 @@
 | model.safetensors | the world model, weights in float16 (imported ones in float32) |
 | tokenizer.safetensors | the tokenizer whose tokens it speaks; not Cosmos, whose files are code and stay outside |
 | starts.safetensors | recorded histories to begin from |
-| readout.safetensors | the pose read-out, if one was trained, weights like the model's |
+| readout.safetensors | the read-out, if one was trained, weights like the model's |
+| trust.safetensors | what the training data's tokens look like, if the world was calibrated |
 """
 
 import json
@@ -31,12 +32,13 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import CheckpointError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.model.readout import Readout, ReadoutConfig
 from hwm_env.model_card import model_card
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.cosmos import DECODER_FILE, ENCODER_FILE, CosmosTokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.trust import Trust
 from hwm_env.types import LATENTS_PER_CLIP
 
 FORMAT_VERSION = 1
@@ -54,7 +56,8 @@ class Checkpoint:
     tokenizer: VideoTokenizer
     statistics: ActionStatistics
     starts: Starts
-    readout: PoseReadout | None = None
+    readout: Readout | None = None
+    trust: Trust | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: data, commands, seeds, measured results. For people; nothing depends on it."""
@@ -79,6 +82,13 @@ class Checkpoint:
                 f"the starts do not fit the model: expected histories of at most {config.num_past_clips} clips of "
                 f"{expected} tokens, got shape {tuple(self.starts.tokens.shape)}"
             )
+        if self.trust is not None:
+            judged = self.trust.statistics.grid_size, self.trust.statistics.fsq_levels
+            if judged != (config.grid_size, tuple(self.tokenizer.fsq_levels)):
+                raise CheckpointError(
+                    f"the trust does not fit: it judges tokens of grid and FSQ levels {judged}, the model's are "
+                    f"{(config.grid_size, tuple(self.tokenizer.fsq_levels))}; calibrate this checkpoint again"
+                )
         num_codes = self.tokenizer.codebook_size
         if len(self.starts) and int(self.starts.tokens.max()) >= num_codes:
             raise CheckpointError(
@@ -119,11 +129,14 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
     _save_tensors(starts, directory / "starts.safetensors")
     if checkpoint.readout is not None:
         _save_weights(checkpoint.readout, directory / "readout.safetensors", weights)
+    if checkpoint.trust is not None:
+        _save_tensors(checkpoint.trust.tensors(), directory / "trust.safetensors")
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
         "tokenizer": {"kind": _kind_of(checkpoint.tokenizer), "identity": checkpoint.tokenizer.identity},
         "readout": None if checkpoint.readout is None else asdict(checkpoint.readout.config),
+        "trust": None if checkpoint.trust is None else checkpoint.trust.to_config(),
         "decoding": asdict(checkpoint.decoding),
         "action_statistics": checkpoint.statistics.to_dict(),
         "provenance": dict(checkpoint.provenance),
@@ -171,7 +184,7 @@ def load(
     try:
         model = MaskedHWM(MaskedHWMConfig(**_tuples(content["model"])))
         tokenizer_content = content["tokenizer"]
-        readout = PoseReadout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
+        readout = Readout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
         decoding = DecodingConfig(**content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
     except (KeyError, TypeError) as error:
@@ -181,6 +194,9 @@ def load(
     if readout is not None:
         _load_weights(readout, directory / "readout.safetensors")
         readout.to(device).eval()
+    trust = None
+    if content.get("trust"):
+        trust = Trust.from_parts(content["trust"], _load_tensors(directory / "trust.safetensors"))
     starts = _load_tensors(directory / "starts.safetensors")
     if not {"tokens", "actions"} <= set(starts):
         raise CheckpointError(f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}")
@@ -190,6 +206,7 @@ def load(
         statistics,
         Starts(starts["tokens"], starts["actions"], starts.get("poses")),
         readout,
+        trust,
         decoding,
         content.get("provenance", {}),
     )

@@ -1,6 +1,7 @@
 """Errors that a user can cause; each says what was expected, what came and what to do."""
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 
@@ -26,6 +27,25 @@ class SavingError(HWMError, OSError):
 
 class DivergedError(HWMError, FloatingPointError):
     """A training's loss or gradient is not finite any more."""
+
+
+class ModelOutputError(HWMError, FloatingPointError):
+    """A world model's output is not finite; the worlds are as they were.
+
+    Attributes:
+        worlds: those concerned.
+    """
+
+    def __init__(self, worlds: Sequence[int]) -> None:
+        self.worlds = tuple(worlds)
+        super().__init__(
+            f"the model's output is not finite in world {', '.join(map(str, worlds))}; no world has changed: reset "
+            "these, or look for weights that are not finite"
+        )
+
+    def among(self, worlds: Sequence[int]) -> "ModelOutputError":
+        """The same for a caller whose worlds these were."""
+        return ModelOutputError([worlds[world] for world in self.worlds])
 
 
 class MissingExtraError(HWMError, ImportError):

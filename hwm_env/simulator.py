@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.model.history import History
 from hwm_env.model.precision import Precision, convert
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -39,8 +39,21 @@ class WorldState:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    @classmethod
+    def join(cls, states: Sequence["WorldState"]) -> "WorldState":
+        """One batch of several. All must have histories of equal length, and all of them encoded ones, or none."""
+        kept = [state.encoded for state in states if state.encoded is not None]
+        assert len(kept) in (0, len(states)), f"{len(kept)} of {len(states)} histories are encoded"
+        return cls(
+            torch.cat([state.tokens for state in states]),
+            torch.cat([state.actions for state in states]),
+            tuple(seed for state in states for seed in state.seeds),
+            tuple(index for state in states for index in state.step_indices),
+            History.join(kept) if kept else None,
+        )
+
     def select(self, worlds: Sequence[int]) -> "WorldState":
-        """A batch of these worlds of this one, in this order; repeats fork a world."""
+        """A batch of these worlds of this one, in this order; repeats are worlds of the same past and future."""
         index = torch.as_tensor(worlds, device=self.tokens.device)
         return WorldState(
             self.tokens[index],
@@ -59,7 +72,24 @@ class Clip:
     """int32 [B, 3, H, W]."""
     log_prob: Tensor
     """float32 [B, 3, H, W]: log-probability of each token, in nats, when it was chosen."""
+    entropy: Tensor
+    """float32 [B, 3, H, W]: entropy, in nats, of what each token was chosen from."""
     tokenizer: VideoTokenizer
+
+    def select(self, worlds: Sequence[int]) -> "Clip":
+        """The clips of these worlds, in this order."""
+        index = torch.as_tensor(worlds, device=self.tokens.device)
+        return Clip(self.tokens[index], self.log_prob[index], self.entropy[index], self.tokenizer)
+
+    @classmethod
+    def join(cls, clips: Sequence["Clip"]) -> "Clip":
+        """The clips of several batches, in this order."""
+        return cls(
+            torch.cat([clip.tokens for clip in clips]),
+            torch.cat([clip.log_prob for clip in clips]),
+            torch.cat([clip.entropy for clip in clips]),
+            clips[0].tokenizer,
+        )
 
     @cached_property
     def frames(self) -> Tensor:
@@ -71,12 +101,45 @@ class Clip:
         """Mean log-probability of the clip's tokens, float32 [B], in nats a token."""
         return self.log_prob.mean(dim=(1, 2, 3))
 
+    @property
+    def mean_entropy(self) -> Tensor:
+        """Mean entropy of what the clip's tokens were chosen from, float32 [B], in nats a token."""
+        return self.entropy.mean(dim=(1, 2, 3))
+
+
+SLICE: Final = 8
+"""Worlds that a strict simulator computes at once."""
+
 
 class WorldSimulator:
-    """A learned simulator of a humanoid robot, batched and functional."""
+    """A learned simulator of a humanoid robot, batched and functional.
 
-    def __init__(self, checkpoint: Checkpoint, decoding: DecodingConfig | None = None) -> None:
+    A world's random numbers do not depend on the other worlds of its batch, but matrix products may round differently
+    with the size of the batch, and a token that is a near tie may then differ. A strict simulator rules that out: it
+    computes all batches in slices of the same size, and fills the last one up.
+
+    Args:
+        checkpoint: what to simulate.
+        decoding: how clips are decoded; None: as the checkpoint says.
+        precision: number type of the model's matrix products (see model/precision.py); changes the checkpoint's model.
+        strict: whether a row of a batch equals the same world alone to the bit, on one machine. Costs a single world
+            the time of a slice.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        decoding: DecodingConfig | None = None,
+        *,
+        precision: Precision = "float32",
+        strict: bool = False,
+    ) -> None:
         self.checkpoint = checkpoint
+        self.identity = checkpoint.identity
+        """Hash of the weights as they were before a change of precision, 16 hexadecimal digits."""
+        convert(checkpoint.model, precision)
+        self.precision = precision
+        self.strict = strict
         self.model = checkpoint.model.eval()
         self.tokenizer = checkpoint.tokenizer
         self.decoding = decoding or checkpoint.decoding
@@ -95,6 +158,7 @@ class WorldSimulator:
         history: HistoryMode | None = None,
         precision: Precision = "float32",
         compiled: bool = False,
+        strict: bool = False,
     ) -> "WorldSimulator":
         """Loads a simulator; what is None is as in the checkpoint.
 
@@ -109,6 +173,7 @@ class WorldSimulator:
             history: "window" encodes the past anew for each step, "streaming" each clip once (see DecodingConfig).
             precision: "float32", "bfloat16" or "int8" (see model/precision.py).
             compiled: compile the model's blocks with torch.compile when they first run (needs a C++ compiler).
+            strict: whether rows do not depend on the batch at all, see the class.
 
         Raises:
             CheckpointError: there is no such checkpoint, or it is damaged.
@@ -117,11 +182,11 @@ class WorldSimulator:
         checkpoint = load(name_or_directory, device=device, tokenizer=tokenizer)
         wanted = {"steps": decoding_steps, "temperature": temperature, "order": order, "history": history}
         changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-        convert(checkpoint.model, precision)
+        simulator = cls(checkpoint, replace(checkpoint.decoding, **changes), precision=precision, strict=strict)
         if compiled:
-            for block in checkpoint.model.blocks:
+            for block in simulator.model.blocks:
                 block.compile()
-        return cls(checkpoint, replace(checkpoint.decoding, **changes))
+        return simulator
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Writes the checkpoint to the Hugging Face Hub, see `hwm_env.checkpoint.push_to_hub`.
@@ -153,10 +218,11 @@ class WorldSimulator:
             InvalidInputError: an unknown start, or not one seed for each start.
         """
         count = len(self.checkpoint.starts)
-        for start in starts:
+        for world, start in enumerate(starts):
             if not 0 <= start < count:
                 raise InvalidInputError(
-                    f"start must lie in 0..{count - 1} (this checkpoint has {count} starts), got {start}"
+                    f"start must lie in 0..{count - 1} (this checkpoint has {count} starts), got {start} for world "
+                    f"{world}"
                 )
         index = torch.as_tensor(list(starts))
         return self.begin(self.checkpoint.starts.tokens[index], self.checkpoint.starts.actions[index], seeds)
@@ -187,16 +253,44 @@ class WorldSimulator:
                 f"history tokens must lie in 0..{num_codes - 1}, got {int(tokens.min())} to "
                 f"{int(tokens.max())}; were they made by another tokenizer?"
             )
-        if len(seeds) != len(tokens):
-            raise InvalidInputError(f"expected one seed for each of {len(tokens)} worlds, got {len(seeds)}")
-        for seed in seeds:
-            if not 0 <= seed < 2**63:
-                raise InvalidInputError(f"a world's seed must lie in 0..2^63-1, got {seed}")
+        checked_seeds = _checked_seeds(seeds, len(tokens))
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
         checked = check_actions(actions, expected).to(self.device)
         tokens = tokens.int().to(self.device)
-        state = WorldState(tokens, checked, tuple(int(s) for s in seeds), (0,) * len(tokens))
-        return replace(state, encoded=self._encoded(state))
+        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens))
+        # A strict simulator encodes when it steps, in its slices.
+        return state if self.strict else replace(state, encoded=self._encoded(state))
+
+    def fork(self, state: WorldState, n: int, seeds: Sequence[int] | None = None) -> WorldState:
+        """Copies of worlds, to try several futures from one moment.
+
+        The copies share the memory of a single world, whatever the length of its history.
+
+        Args:
+            state: B worlds.
+            n: copies of each, at least 1.
+            seeds: B * n seeds of their future noise; by default copies keep their world's seed, so that equal actions
+                lead to equal futures.
+
+        Returns:
+            B * n worlds, the copies of a world next to each other.
+
+        Raises:
+            InvalidInputError: no copy is asked for, or there is not one seed for each.
+        """
+        if n < 1:
+            raise InvalidInputError(f"n must be at least 1 copy of each world, got {n}")
+        if len(state) == 1:
+            forks = WorldState(
+                state.tokens.expand(n, -1, -1, -1, -1),
+                state.actions.expand(n, -1, -1, -1),
+                state.seeds * n,
+                state.step_indices * n,
+                None if state.encoded is None else state.encoded.expand(n),
+            )
+        else:
+            forks = state.select([world for world in range(len(state)) for _ in range(n)])
+        return forks if seeds is None else replace(forks, seeds=_checked_seeds(seeds, len(forks)))
 
     @torch.no_grad()
     def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
@@ -210,19 +304,33 @@ class WorldSimulator:
             The state after the clip, and the clip.
 
         Raises:
-            InvalidInputError: actions of a wrong shape, or not finite.
+            InvalidInputError: actions of a wrong shape, or not finite; names the first world concerned.
+            ModelOutputError: the model's output is not finite; names the worlds concerned.
         """
         chunk = check_actions(actions, (len(state), FRAMES_PER_CLIP, ACTION_DIM)).to(self.device)
+        if not self.strict:
+            return self._checked_step(state, chunk, range(len(state)))
+        states, clips = [], []
+        for first in range(0, len(state), SLICE):
+            rows = list(range(first, min(first + SLICE, len(state))))
+            filled = rows + rows[-1:] * (SLICE - len(rows))
+            after, clip = self._checked_step(state.select(filled), chunk[filled], filled)
+            states.append(after.select(range(len(rows))))
+            clips.append(clip.select(range(len(rows))))
+        return WorldState.join(states), Clip.join(clips)
+
+    def _checked_step(self, state: WorldState, chunk: Tensor, worlds: Sequence[int]) -> tuple[WorldState, Clip]:
         state = replace(state, encoded=self._encoded(state))
         decoded = self._decode(state, chunk)
+        broken = (~decoded.log_prob.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        if broken:
+            raise ModelOutputError(sorted({worlds[row] for row in broken}))
         room = self.model.config.num_past_clips - 1
         tokens = torch.cat([state.tokens[:, -room:] if room else state.tokens[:, :0], decoded.tokens[:, None]], dim=1)
         history = torch.cat([state.actions[:, -room:] if room else state.actions[:, :0], chunk[:, None]], dim=1)
         encoded = state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk)
         steps = tuple(index + 1 for index in state.step_indices)
-        return WorldState(tokens, history, state.seeds, steps, encoded), Clip(
-            decoded.tokens, decoded.log_prob, self.tokenizer
-        )
+        return WorldState(tokens, history, state.seeds, steps, encoded), Clip(*decoded, self.tokenizer)
 
     def _encoded(self, state: WorldState) -> History | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""
@@ -246,6 +354,15 @@ class WorldSimulator:
             self.device,
             num_codes=self.tokenizer.codebook_size,
         )
+
+
+def _checked_seeds(seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    if len(seeds) != count:
+        raise InvalidInputError(f"expected one seed for each of {count} worlds, got {len(seeds)}")
+    for world, seed in enumerate(seeds):
+        if not 0 <= seed < 2**63:
+            raise InvalidInputError(f"a world's seed must lie in 0..2^63-1, got {seed} for world {world}")
+    return tuple(int(seed) for seed in seeds)
 
 
 def check_actions(actions: Tensor, shape: tuple[int, ...]) -> Tensor:

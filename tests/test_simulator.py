@@ -9,11 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.config import DecodingConfig, HistoryMode
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
-from hwm_env.simulator import WorldSimulator, WorldState
+from hwm_env.simulator import SLICE, WorldSimulator, WorldState
 from tests.naive import naive_decode
 from tests.simulators import simulator_of
 
@@ -37,7 +37,7 @@ def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: W
         chunk = chunks(3, seed=step)
         state, clip = simulator.step(state, chunk)
 
-        expected, _ = naive_decode(model, tokens, actions, chunk, simulator.decoding, None)
+        expected, *_ = naive_decode(model, tokens, actions, chunk, simulator.decoding, None)
         assert torch.equal(clip.tokens, expected)
         tokens = torch.cat([tokens[:, 1:], expected[:, None]], dim=1)
         actions = torch.cat([actions[:, 1:], chunk[:, None]], dim=1)
@@ -78,6 +78,88 @@ def test_forks_share_their_past_and_go_their_own_ways(simulator: WorldSimulator)
     _, other_clip = simulator.step(other, chunks(1).expand(3, -1, -1))
     assert not torch.equal(other_clip.tokens[0], other_clip.tokens[1])
     assert same.step_indices == (2, 2, 2)
+
+
+@pytest.mark.parametrize("history", ["window", "streaming"])
+@pytest.mark.parametrize("worlds", [1, 2])
+def test_forks_live_what_their_world_lives_and_what_their_seeds_say(
+    tiny_checkpoint: Path, history: HistoryMode, worlds: int
+) -> None:
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True, temperature=1.0)
+    state, _ = simulator.step(simulator.reset(range(worlds), range(worlds)), chunks(worlds))
+    forks = simulator.fork(state, 3)
+    assert len(forks) == 3 * worlds
+    chunk = chunks(worlds, seed=1)
+    after, clip = simulator.step(forks, chunk.repeat_interleave(3, dim=0))
+    _, expected = simulator.step(state, chunk)
+    for world in range(worlds):
+        for copy in range(3):
+            assert torch.equal(clip.tokens[3 * world + copy], expected.tokens[world])
+    seeded = simulator.fork(state, 3, seeds=range(10, 10 + 3 * worlds))
+    _, other = simulator.step(seeded, chunk.repeat_interleave(3, dim=0))
+    assert not torch.equal(other.tokens[0], other.tokens[1])
+    assert after.step_indices == (2,) * 3 * worlds
+    simulator.step(after, chunk.repeat_interleave(3, dim=0))
+
+
+def test_forks_of_a_world_share_its_memory(tiny_checkpoint: Path) -> None:
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history="streaming")
+    state = simulator.reset([0], [0])
+    forks = simulator.fork(state, 256)
+    assert forks.tokens.data_ptr() == state.tokens.data_ptr()
+    assert forks.encoded is not None
+    assert state.encoded is not None
+    for fork_clip, clip in zip(forks.encoded.clips, state.encoded.clips, strict=True):
+        assert [field.data_ptr() for field in fork_clip] == [field.data_ptr() for field in clip]
+
+
+@pytest.mark.parametrize(
+    ("n", "seeds", "message"),
+    [(0, None, "n must be at least 1"), (2, [1, 2, 3], "one seed for each of 2 worlds, got 3"), (1, [-1], "world 0")],
+)
+def test_bad_forks_are_refused(simulator: WorldSimulator, n: int, seeds: list[int] | None, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        simulator.fork(simulator.reset([0], [0]), n, seeds)
+
+
+@pytest.mark.parametrize("history", ["window", "streaming"])
+def test_strict_rows_equal_the_same_world_alone_to_the_bit(tiny_checkpoint: Path, history: HistoryMode) -> None:
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True)
+    worlds = [0, 1, 2, 3] * 3
+    together = simulator.reset(worlds, range(12))
+    alone = [simulator.reset([worlds[row]], [row]) for row in (0, 7, 8, 11)]
+    for step in range(2):
+        chunk = chunks(12, seed=step)
+        together, batch = simulator.step(together, chunk)
+        for index, row in enumerate((0, 7, 8, 11)):
+            alone[index], clip = simulator.step(alone[index], chunk[row : row + 1])
+            for part, own in zip(
+                (batch.tokens, batch.log_prob, batch.entropy), (clip.tokens, clip.log_prob, clip.entropy), strict=True
+            ):
+                assert torch.equal(part[row], own[0])
+    assert together.seeds == tuple(range(12))
+
+
+def test_a_strict_step_computes_slices_of_one_size_only(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes rows equal to the bit: no matrix product ever sees another number of worlds."""
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, strict=True)
+    sizes: list[int] = []
+    encode = simulator.model.encode_history
+    monkeypatch.setattr(
+        simulator.model, "encode_history", lambda past, actions: (sizes.append(len(past)), encode(past, actions))[1]
+    )
+    for count in (1, 8, 11):
+        simulator.step(simulator.reset([0] * count, range(count)), chunks(count))
+    assert sizes == [SLICE] * 4
+
+
+def test_the_entropy_is_that_of_the_choice(simulator: WorldSimulator) -> None:
+    """The most probable outcome's log-probability bounds the entropy from below (min-entropy)."""
+    simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
+    _, clip = simulator.step(simulator.reset([0, 1], [0, 0]), chunks(2))
+    assert (clip.entropy >= -clip.log_prob - 1e-4).all()
+    assert clip.mean_entropy.shape == (2,)
+    assert torch.isclose(clip.mean_entropy[1], clip.entropy[1].mean())
 
 
 def test_actions_and_seeds_matter(simulator: WorldSimulator) -> None:
@@ -128,6 +210,8 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
         ([-1], [0], "got -1"),
         ([0], [0, 1], "one seed for each"),
         ([0], [-1], "seed must"),
+        ([0, 1, 7], [0, 1, 2], "got 7 for world 2"),
+        ([0, 1], [0, 2**63], "for world 1"),
     ],
 )
 def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], seeds: list[int], message: str) -> None:

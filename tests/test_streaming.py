@@ -61,9 +61,10 @@ def test_steps_equal_a_network_over_everything_since_the_reset(
             state, clip = simulator.step(state, chunk)
             uniforms = world_uniforms((3, 4), (step, step), (2, 3 * config.num_positions, len(config.head_levels) + 1))
             sees = band(reach, next_time=tokens.shape[1])
-            expected, log_prob = naive_decode(model, tokens, actions, chunk, STREAMING, uniforms, sees=sees)
+            expected, log_prob, entropy = naive_decode(model, tokens, actions, chunk, STREAMING, uniforms, sees=sees)
             assert torch.equal(clip.tokens, expected), f"step {step}: {named(model)}"
             assert torch.allclose(clip.log_prob, log_prob.float(), atol=1e-5), f"step {step}: {named(model)}"
+            assert torch.allclose(clip.entropy, entropy.float(), atol=1e-5), f"step {step}: {named(model)}"
             tokens = torch.cat([tokens, expected[:, None]], dim=1)
             actions = torch.cat([actions, chunk[:, None]], dim=1)
             assert torch.equal(state.tokens, tokens[:, -reach:])

@@ -1,7 +1,9 @@
 """What is computed once and used by many passes: the encoded past, and all that a pass needs but tokens."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from hwm_env.model.attention import KeyValues, Rotations
@@ -21,6 +23,20 @@ class History(NamedTuple):
         """The history of these worlds of the batch, int [n]."""
         clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
         return History(clips, self.next_time[worlds])
+
+    def expand(self, n: int) -> "History":
+        """The history of n worlds that share a single world's."""
+        clips = tuple(KeyValues(*(field.expand(-1, n, *field.shape[2:]) for field in clip)) for clip in self.clips)
+        return History(clips, self.next_time.expand(n))
+
+    @classmethod
+    def join(cls, histories: "Sequence[History]") -> "History":
+        """One history of several batches, each of equally many clips."""
+        clips = tuple(
+            KeyValues(*(torch.cat(fields, dim=1) for fields in zip(*clip, strict=True)))
+            for clip in zip(*(history.clips for history in histories), strict=True)
+        )
+        return cls(clips, torch.cat([history.next_time for history in histories]))
 
     def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
         """The clips' keys and values in one layer."""

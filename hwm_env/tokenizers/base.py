@@ -65,3 +65,14 @@ class VideoTokenizer(Protocol):
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
         """
         ...
+
+    def decode_last(self, tokens: Tensor) -> Tensor:
+        """The last frame of what `decode` gives, to the bit, which may cost less than all: uint8 [B, 8 * h, 8 * w, 3].
+
+        Args:
+            tokens: int [B, 3, h, w], each in [0, V).
+
+        Raises:
+            InvalidInputError: as `decode`.
+        """
+        ...

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwm_env.tokenizers.layers import Block, Convolution3x3, channel_norm, depth_to_space, space_to_depth
+from hwm_env.tokenizers.layers import TIME_TAPS, Block, Convolution3x3, channel_norm, depth_to_space, space_to_depth
 
 FRAMES_PER_LATENT = 8
 PATCH = 4
@@ -83,13 +83,33 @@ class Decoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, 3, h, w, n] in [-1, 1] to [B, 17, 8 * h, 8 * w, 3], roughly in [-1, 1]."""
+        return self._drawn(self._by_frame(values))
+
+    def last_frame(self, values: Tensor) -> Tensor:
+        """The last of these frames alone, [B, 1, 8 * h, 8 * w, 3]."""
+        return self._last_drawn(self._by_frame(values))
+
+    def frames_ending_alike(self, values: Tensor) -> Tensor:
+        """All frames; unlike in `forward`, the last one is that of `last_frame` to the bit."""
+        x = self._by_frame(values)
+        return torch.cat([self._drawn(x)[:, :-1], self._last_drawn(x)], dim=1)
+
+    def _by_frame(self, values: Tensor) -> Tensor:
+        """Features of single frames on the fine grid, [B, 17, 2 * h, 2 * w, frame_width]."""
         x = self.coarse(self.from_values(values))
         x = channel_norm(self.fine(depth_to_space(self.upsample(x), 2)))
         later = rearrange(self.to_frames(x[:, 1:]), "b t h w (f c) -> b (t f) h w c", f=FRAMES_PER_LATENT)
-        x = self.frames(torch.cat([self.to_first_frame(x[:, :1]), later], dim=1))
+        return torch.cat([self.to_first_frame(x[:, :1]), later], dim=1)
+
+    def _drawn(self, by_frame: Tensor) -> Tensor:
+        x = self.frames(by_frame)
         x = functional.silu(depth_to_space(self.to_half(channel_norm(x)), 2))
         x = functional.silu(x + self.refine(x))
         return depth_to_space(self.to_pixels(x), 2)
+
+    def _last_drawn(self, by_frame: Tensor) -> Tensor:
+        # A frame depends on as many frames before it as the blocks look back, and on no others.
+        return self._drawn(by_frame[:, -(1 + TIME_TAPS * len(self.frames)) :])[:, -1:]
 
 
 def _blocks(count: int, width: int) -> nn.Sequential:

@@ -161,6 +161,14 @@ class CosmosTokenizer:
             clips.append(((images.float() + 1) * 127.5).round().clamp(0, 255).to(tokens.device, torch.uint8))
         return torch.cat(clips)
 
+    def decode_last(self, tokens: Tensor) -> Tensor:
+        """The last frame of `decode`, uint8 [B, 8 * h, 8 * w, 3]: the networks make all frames at once.
+
+        Raises:
+            InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
+        """
+        return self.decode(tokens)[:, -1]
+
 
 class _Scripts(nn.Module):
     """The two files of TorchScript, as Networks."""

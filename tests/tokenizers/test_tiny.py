@@ -35,6 +35,15 @@ def test_encoder_is_causal_and_sees_every_frame(tokenizer: TinyTokenizer, clips:
     assert differs == [frame < FIRST_FRAMES[latent + 1] for latent in range(3)]
 
 
+def test_the_last_frame_alone_is_that_of_the_clip(tokenizer: TinyTokenizer, clips: Tensor) -> None:
+    tokens = torch.cat([tokenizer.encode(clips)] * 3)
+    assert torch.equal(tokenizer.decode_last(tokens), tokenizer.decode(tokens)[:, -1])
+    deeper = TinyTokenizer(dataclasses.replace(tokenizer.config, decoder_blocks=(1, 1, 3)))
+    for weight in deeper.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    assert torch.equal(deeper.decode_last(tokens), deeper.decode(tokens)[:, -1])
+
+
 @pytest.mark.parametrize("latent", range(3))
 def test_decoder_is_causal_and_uses_every_latent(tokenizer: TinyTokenizer, latent: int) -> None:
     values = torch.randn(2, 3, 2, 3, 2, generator=torch.Generator().manual_seed(2))
