@@ -11,23 +11,32 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:
-    from hwm_env.envs.world_model_env import HumanoidWorldModelEnv
+    from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldModelVectorEnv
     from hwm_env.model.config import MaskedHWMConfig
     from hwm_env.model.masked_hwm import MaskedHWM
     from hwm_env.simulator import WorldSimulator
 
-__all__ = ["HumanoidWorldModelEnv", "MaskedHWM", "MaskedHWMConfig", "WorldSimulator"]
+__all__ = ["HumanoidWorldModelEnv", "HumanoidWorldModelVectorEnv", "MaskedHWM", "MaskedHWMConfig", "WorldSimulator"]
 
 _MODULES = {
     "HumanoidWorldModelEnv": "hwm_env.envs.world_model_env",
+    "HumanoidWorldModelVectorEnv": "hwm_env.envs.world_model_env",
     "MaskedHWM": "hwm_env.model.masked_hwm",
     "MaskedHWMConfig": "hwm_env.model.config",
     "WorldSimulator": "hwm_env.simulator",
 }
 
-gymnasium.register("HWM-v0", entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelEnv")
+gymnasium.register(
+    "HWM-v0",
+    entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelEnv",
+    vector_entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelVectorEnv",
+)
 if find_spec("mujoco") is not None:
-    gymnasium.register("HWMReference-v0", entry_point="hwm_env.envs.reference_env:HumanoidReferenceEnv")
+    gymnasium.register(
+        "HWMReference-v0",
+        entry_point="hwm_env.envs.reference_env:HumanoidReferenceEnv",
+        vector_entry_point="hwm_env.envs.reference_env:HumanoidReferenceVectorEnv",
+    )
 
 
 def __getattr__(name: str) -> Any:

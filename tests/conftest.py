@@ -11,13 +11,17 @@ from hwm_env.checkpoint import Checkpoint, save
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
-from hwm_env.model.readout import PoseReadout, ReadoutConfig
+from hwm_env.model.readout import Readout, ReadoutConfig
 from hwm_env.reference import robot, room
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS
 
 NUM_STARTS = 4
+
+# The models of the tests are too small to be shared out, and threads that wait for each other slow everything down as
+# soon as the machine has something else to do.
+torch.set_num_threads(1)
 
 
 def make_tiny_checkpoint() -> Checkpoint:
@@ -52,7 +56,7 @@ def make_tiny_checkpoint() -> Checkpoint:
             torch.from_numpy(np.repeat(actions, FRAMES_PER_CLIP, axis=2)).float(),
             torch.from_numpy(poses).float(),
         ),
-        readout=PoseReadout(
+        readout=Readout(
             ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size, width=8, hidden=8)
         ),
     )

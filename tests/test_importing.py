@@ -67,7 +67,7 @@ def test_an_imported_checkpoint_plays(tmp_path: Path, monkeypatch: pytest.Monkey
         assert env.observation_space.contains(observation)
         assert math.isfinite(info["confidence"])
         state = env.unwrapped.get_state()
-        clips.append(state.moment.state.tokens[0, -1])
+        clips.append(state.episode.moment.state.tokens[0, -1])
         frames.append(observation)
     tokens = torch.stack(clips)
     assert tokens.min() >= 0

@@ -57,8 +57,23 @@ def test_the_checkpoint_plays_in_the_environment(directory: Path) -> None:
 
 def test_the_readout_reports_its_error(directory: Path) -> None:
     error = json.loads((directory / "readout.json").read_text())
-    assert error["clips"] == 2 * (12 + 11)  # the second offset drops a clip of each episode
-    assert error["median_position_m"] > 0
+    of_base = error["validation"]["base_position"]
+    assert of_base["count"] == 2 * (12 + 11)  # the second offset drops a clip of each episode
+    assert 0 < of_base["median"] < of_base["p90"]
+    assert "held_out" not in error
+
+
+def test_the_readout_is_judged_in_closed_loops(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the held-out split is recorded
+    splits = (directory / "train", "--validation", directory / "validation")
+    recipe = ("--steps", 1, "--batch-size", 2, "--held-out-starts", 1)
+    run("train-readout", directory / "run/checkpoint", *splits, *recipe, "--json", tmp_path / "readout.json")
+    held_out = json.loads((tmp_path / "readout.json").read_text())["held_out"]
+    assert held_out["starts"] == 1
+    assert held_out["closed_loop"].keys() == {"1", "5", "10", "20"}
+    assert held_out["closed_loop"]["5"].keys() == {"predicted", "recorded", "dead_reckoning", "never_moved"}
 
 
 def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Path) -> None:

@@ -1,23 +1,23 @@
 """From what a user sends to the 17 x 25 numbers that a world executes."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
 
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.envs.config import ActionMode, OutOfRange
 from hwm_env.errors import InvalidInputError
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, Float64Array
-
-ActionMode = Literal["chunk", "hold"]
+from hwm_env.trust import action_excess
+from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
 REACH_FRAMES: Final = 10
 """After so many frames a held target is reached."""
 _SMALLEST_HALF_RANGE: Final = 1e-3
 """A number that never changed in the training data gets a little room: a Box wants low < high."""
 _ROUNDING: Final = 1e-5
-"""What may exceed a bound without counting as outside the training data."""
+"""What may exceed a bound before an action is refused."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +27,20 @@ class Command:
     chunk: Float32Array
     """Physical units, within the bounds, [17, 25]."""
     clipped: bool
-    """Whether the user's action was outside of the action space."""
-    ood: float
-    """Share (0 to 1) of the 17 x 25 numbers, before clipping, that the training data never showed: outside of its
-    range, or a change from the frame before that is larger than any in it."""
+    """Whether what the user wanted was beyond the bounds."""
+    excess: Float64Array
+    """How far each number, before clipping, leaves the training data, [17, 25]; 0 inside (see `action_excess`)."""
+
+    @property
+    def ood(self) -> float:
+        """Share (0 to 1) of the 17 x 25 numbers that the training data never showed."""
+        return float((self.excess > 0).mean())
+
+    @property
+    def ood_joints(self) -> dict[str, float]:
+        """The largest excess of each number that leaves the training data, by name."""
+        largest = self.excess.max(axis=0)
+        return {name: float(excess) for name, excess in zip(ACTION_NAMES, largest, strict=True) if excess > 0}
 
 
 class ActionAdapter:
@@ -38,19 +48,19 @@ class ActionAdapter:
 
     Args:
         statistics: of the training data's actions; gives the bounds.
-        mode: "chunk" for an action in each of the 17 frames, "hold" for one that is approached smoothly and then held.
+        mode: "chunk" for an action in each of the 17 frames, "hold" for one that is approached smoothly and then held,
+            "delta" for a change from the present numbers, spread evenly over the 17 frames.
         normalized: whether users send [-1, 1] in place of physical units.
-
-    Raises:
-        InvalidInputError: an unknown mode.
+        out_of_range: what to do with numbers beyond the bounds.
     """
 
-    def __init__(self, statistics: ActionStatistics, mode: ActionMode, normalized: bool) -> None:
-        if mode not in get_args(ActionMode):
-            raise InvalidInputError(f"action_mode must be one of {list(get_args(ActionMode))}, got {mode!r}")
+    def __init__(
+        self, statistics: ActionStatistics, mode: ActionMode, normalized: bool, out_of_range: OutOfRange = "clip"
+    ) -> None:
         self._statistics = statistics
         self._mode = mode
         self._normalized = normalized
+        self._refuses = out_of_range == "refuse"
         constant = statistics.high - statistics.low < 2 * _SMALLEST_HALF_RANGE
         self.low: Float32Array = np.where(constant, statistics.low - np.float32(_SMALLEST_HALF_RANGE), statistics.low)
         """Lowest value of each number, physical units, [25]."""
@@ -58,6 +68,11 @@ class ActionAdapter:
             constant, statistics.high + np.float32(_SMALLEST_HALF_RANGE), statistics.high
         )
         """Highest value of each number, physical units, [25]."""
+        # A whole clip of the fastest change that the data show.
+        reach = np.maximum(FRAMES_PER_CLIP * statistics.max_change, np.float32(_SMALLEST_HALF_RANGE))
+        self._space_low: Float32Array = -reach if mode == "delta" else self.low
+        self._space_high: Float32Array = reach if mode == "delta" else self.high
+        self._progress = (_even() if mode == "delta" else _minimum_jerk())[:, None]
         self.space = self._make_space()
         """Box of float32, [17, 25] or [25]."""
 
@@ -65,24 +80,28 @@ class ActionAdapter:
         """Makes an action ready.
 
         Args:
-            action: numbers of the shape of `space`; outside of its bounds they are clipped to them.
+            action: numbers of the shape of `space`.
             last: the measured numbers of the last frame, [25].
 
         Raises:
-            InvalidInputError: not numbers, of another shape, or not finite.
+            InvalidInputError: not numbers, of another shape, not finite, or beyond the bounds where that is refused.
         """
-        array = self._validated(action)
-        wanted = self._physical(array)
-        bounded = np.clip(wanted, self.low, self.high)
-        clipped = bool((np.abs(array) > 1).any() if self._normalized else (bounded != wanted).any())
-        chunk = self._as_chunk(bounded, last).astype(np.float32)
-        return Command(chunk, clipped, self._share_outside_training(self._as_chunk(wanted, last), last))
+        sent = self._physical(self._validated(action))
+        wanted, allowed = sent, np.clip(sent, self._space_low, self._space_high)
+        if self._mode == "delta":
+            wanted, allowed = last + wanted, np.clip(last + allowed, self.low, self.high)
+        beyond = np.abs(wanted - allowed) > _ROUNDING
+        if self._refuses and beyond.any():
+            self._refuse(wanted, allowed, beyond)
+        excess = action_excess(self._statistics, self._as_chunk(wanted, last)[None], last[None])[0]
+        return Command(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
 
     def _make_space(self) -> spaces.Box:
         shape = (FRAMES_PER_CLIP, ACTION_DIM) if self._mode == "chunk" else (ACTION_DIM,)
         if self._normalized:
             return spaces.Box(-1.0, 1.0, shape, np.float32)
-        return spaces.Box(np.broadcast_to(self.low, shape), np.broadcast_to(self.high, shape), dtype=np.float32)
+        low, high = np.broadcast_to(self._space_low, shape), np.broadcast_to(self._space_high, shape)
+        return spaces.Box(low, high, dtype=np.float32)
 
     def _validated(self, action: Any) -> Float64Array:
         shape = self.space.shape
@@ -101,24 +120,29 @@ class ActionAdapter:
     def _physical(self, array: Float64Array) -> Float64Array:
         if not self._normalized:
             return array
-        low, high = self.low.astype(np.float64), self.high.astype(np.float64)
+        low, high = self._space_low.astype(np.float64), self._space_high.astype(np.float64)
         return low + (array + 1.0) / 2.0 * (high - low)
 
-    def _as_chunk(self, physical: Float64Array, last: Float32Array) -> Float64Array:
-        """Physical actions of the mode's shape to [17, 25]."""
+    def _as_chunk(self, numbers: Float64Array, last: Float32Array) -> Float64Array:
+        """A chunk [17, 25]: the numbers themselves, or the way to them from the last ones."""
         if self._mode == "chunk":
-            return physical
-        progress = _minimum_jerk()[:, None]
-        return (1.0 - progress) * last + progress * physical
+            return numbers
+        return (1.0 - self._progress) * last + self._progress * numbers
 
-    def _share_outside_training(self, chunk: Float64Array, last: Float32Array) -> float:
-        statistics = self._statistics
-        outside = (chunk < statistics.low - _ROUNDING) | (chunk > statistics.high + _ROUNDING)
-        changes = np.abs(np.diff(chunk, axis=0, prepend=last[None].astype(np.float64)))
-        return float((outside | (changes > statistics.max_change + _ROUNDING)).mean())
+    def _refuse(self, wanted: Float64Array, allowed: Float64Array, beyond: Any) -> None:
+        where = tuple(np.argwhere(beyond)[0])
+        raise InvalidInputError(
+            f"action: {ACTION_NAMES[where[-1]]} would be {wanted[where]:.4g}, which is beyond the training data; the "
+            f"nearest that is not is {allowed[where]:.4g}; nothing was done (out_of_range='clip' would take that)"
+        )
 
 
 def _minimum_jerk() -> Float64Array:
     """Share of the way gone after each frame, [17]: the polynomial that starts and stops without velocity and jolt."""
     time = np.minimum(np.arange(1, FRAMES_PER_CLIP + 1) / REACH_FRAMES, 1.0)
     return time**3 * (10.0 - 15.0 * time + 6.0 * time**2)
+
+
+def _even() -> Float64Array:
+    """Share of the way gone after each frame, [17]: as much in every frame, so that steps join without a stop."""
+    return np.arange(1, FRAMES_PER_CLIP + 1) / FRAMES_PER_CLIP

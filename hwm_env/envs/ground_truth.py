@@ -1,38 +1,84 @@
 """The reference world as an environment sees it, begun where the learned world begins. Needs MuJoCo."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
+import torch
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import CheckpointError
+from hwm_env.envs.learned import recorded_start
+from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, move_base
 from hwm_env.reference.world import ReferenceWorld
-from hwm_env.tasks.base import WorldReadout
-from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array, Float64Array, UInt8Array
+from hwm_env.tasks.base import History, WorldReadout
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.fsq import latents_of
+from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array, Int32Array, UInt8Array
 
 
 @dataclass(frozen=True)
 class GroundTruthMoment:
     """A Moment of the reference world."""
 
-    state: RobotState
+    robot: RobotState
     """At the last frame."""
     frames: UInt8Array
     """Drawn after each frame, [17, S, S, 3]."""
     measured: Float32Array
     """The robot's numbers in each frame, [17, 25]."""
+    tokenizer: VideoTokenizer
+
+    def __post_init__(self) -> None:
+        self.frames.setflags(write=False)
+        self.measured.setflags(write=False)
 
     @property
-    def readout(self) -> WorldReadout:
-        """The exact state."""
-        return WorldReadout.from_pose(self.state.base_pose)
+    def last_frame(self) -> UInt8Array:
+        """[S, S, 3]."""
+        last: UInt8Array = self.frames[-1]
+        return last
+
+    @cached_property
+    def tokens(self) -> Int32Array:
+        """What the tokenizer makes of the frames, int32 [3, h, w]."""
+        tokens: Int32Array = self.tokenizer.encode(torch.from_numpy(self.frames.copy())[None])[0].numpy()
+        tokens.setflags(write=False)
+        return tokens
+
+    @property
+    def latents(self) -> Float32Array:
+        """float32 [3, h, w, digits], in [-1, 1]."""
+        return latents_of(torch.from_numpy(self.tokens.copy()), self.tokenizer.fsq_levels)
 
     @property
     def confidence(self) -> float:
         """0: certain."""
         return 0.0
+
+    @property
+    def entropy(self) -> float:
+        """0: certain."""
+        return 0.0
+
+    @property
+    def path_entropy(self) -> float:
+        """0: certain."""
+        return 0.0
+
+    @property
+    def predicted_steps(self) -> int:
+        """0: nothing is predicted."""
+        return 0
+
+    @property
+    def readout(self) -> WorldReadout:
+        """The exact state."""
+        return WorldReadout.from_vector(quantities(self.robot.base_pose[None], self.robot.action[None])[0])
 
 
 class ReferenceGroundTruth:
@@ -43,50 +89,62 @@ class ReferenceGroundTruth:
         RenderingUnavailableError: there is no OpenGL here.
     """
 
+    identity: Final = "reference world"
+    trust: Final = None
+    is_exact: Final = True
+    has_readout: Final = True
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.starts.poses is None:
             raise CheckpointError(
                 "the checkpoint's starts have no poses in the reference room; use a checkpoint that was trained on "
                 "recordings of the reference world"
             )
-        self._statistics = checkpoint.statistics
-        self._poses: Float64Array = checkpoint.starts.poses.cpu().double().numpy()
-        self._actions: Float32Array = checkpoint.starts.actions[:, -1].cpu().numpy()
-        self._image_size = checkpoint.image_size
-        self._opened: ReferenceWorld | None = ReferenceWorld(self._image_size)
-
-    @property
-    def identity(self) -> str:
-        """There is only one reference world."""
-        return "reference world"
+        self._checkpoint = checkpoint
+        self._opened: ReferenceWorld | None = ReferenceWorld(checkpoint.image_size)
 
     @property
     def statistics(self) -> ActionStatistics:
         """Of the training data's actions."""
-        return self._statistics
+        return self._checkpoint.statistics
 
     @property
     def image_size(self) -> int:
         """Height and width of a frame in pixels."""
-        return self._image_size
+        return self._checkpoint.image_size
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of the token grid."""
+        return self._checkpoint.model.config.grid_size
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """The checkpoint's."""
+        return self._checkpoint.tokenizer
 
     @property
     def num_starts(self) -> int:
         """Starts of the checkpoint."""
-        return len(self._poses)
+        return len(self._checkpoint.starts)
 
-    @property
-    def has_readout(self) -> bool:
-        """The reference world knows everything."""
-        return True
+    def start(self, index: int) -> History:
+        """A start of the checkpoint."""
+        return recorded_start(self._checkpoint, index)
 
-    def begin(self, start: int, seed: int) -> GroundTruthMoment:
-        """Begins at a start; the world has no randomness, so the seed changes nothing.
+    def begin(self, history: History, seed: int) -> GroundTruthMoment:
+        """Begins at the end of a history; the world has no randomness, so the seed changes nothing.
 
-        The start's last clip is drawn anew, along the path that its wheels tell (at an obstacle they may have slipped).
+        The history's last clip is drawn anew, along the path that its wheels tell (at an obstacle they may have
+        slipped).
+
+        Raises:
+            InvalidInputError: nobody knows where the history ends.
         """
-        measured = self._actions[start].copy()
-        poses = [self._poses[start]]
+        if history.pose is None:
+            raise InvalidInputError("the reference world needs to know where a history ends: expected a pose, got None")
+        measured = history.actions[-1].copy()
+        poses = [history.pose.astype(np.float64)]
         for numbers in measured[:0:-1]:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
         frames = []
@@ -94,14 +152,21 @@ class ReferenceGroundTruth:
         for pose, numbers in zip(reversed(poses), measured, strict=True):
             world.set_state(RobotState(pose, numbers))
             frames.append(world.render())
-        return GroundTruthMoment(world.state, np.stack(frames), measured)
+        return GroundTruthMoment(world.state, np.stack(frames), measured, self._checkpoint.tokenizer)
 
-    def step(self, moment: GroundTruthMoment, chunk: Float32Array) -> GroundTruthMoment:
+    def reseeded(self, moment: GroundTruthMoment, seed: int) -> GroundTruthMoment:
+        """The same moment: there is no noise."""
+        return moment
+
+    def step(self, moments: Sequence[GroundTruthMoment], chunks: Float32Array) -> list[GroundTruthMoment]:
         """One clip forward; the measured numbers are the chunk after the robot's joint and rate limits. See World."""
+        after = []
         world = self._world
-        world.set_state(moment.state)
-        measured, frames, _ = world.step_clip(chunk)
-        return GroundTruthMoment(world.state, frames, measured)
+        for moment, chunk in zip(moments, chunks, strict=True):
+            world.set_state(moment.robot)
+            measured, frames, _ = world.step_clip(chunk)
+            after.append(GroundTruthMoment(world.state, frames, measured, self._checkpoint.tokenizer))
+        return after
 
     def close(self) -> None:
         """Frees the OpenGL context; the world opens another one when it is used again."""
@@ -112,5 +177,5 @@ class ReferenceGroundTruth:
     @property
     def _world(self) -> ReferenceWorld:
         if self._opened is None:
-            self._opened = ReferenceWorld(self._image_size)
+            self._opened = ReferenceWorld(self._checkpoint.image_size)
         return self._opened

@@ -1,38 +1,16 @@
-"""The environment itself, whatever world drives it."""
+"""The environment of one world, whatever world that is."""
 
 import copy
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, get_args
+from typing import Any, Generic, get_args
 
 import gymnasium
-import numpy as np
 
-from hwm_env.envs.actions import ActionAdapter, ActionMode, Command
-from hwm_env.envs.observations import Observation, ObservationAdapter, ObsMode
-from hwm_env.envs.options import split_options
+from hwm_env.envs.config import EnvConfig, RenderMode
+from hwm_env.envs.episodes import EnvState, Episode, Rules
+from hwm_env.envs.observations import Observation
 from hwm_env.envs.rendering import Window, enlarged
 from hwm_env.envs.world import M, World
-from hwm_env.errors import CheckpointError, InvalidInputError
-from hwm_env.tasks.base import Goal, Outcome, Task
-from hwm_env.tasks.registry import make_task
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, UInt8Array
-
-RenderMode = Literal["rgb_array", "human"]
-
-_NO_OUTCOME: Final = Outcome({}, success=False, terminated=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EnvState(Generic[M]):
-    """A saved environment: what `get_state` gives and `set_state` takes. Immutable."""
-
-    origin: str
-    """World and task that it belongs to."""
-    moment: M
-    goal: Goal | None
-    elapsed_steps: int
-    np_random: np.random.Generator
-    """A copy of the environment's own generator."""
 
 
 class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
@@ -40,16 +18,11 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
     Args:
         world: what happens after an action.
-        task: a name that `make_task` knows, a Task, or None for no reward.
-        obs_mode: what observations show.
-        action_mode: what actions mean.
-        normalized_actions: whether actions are sent in [-1, 1].
-        max_steps: env steps until truncation.
-        render_mode: "rgb_array", "human" or None.
+        config: the environment's arguments.
 
     Raises:
-        InvalidInputError: an unknown task or mode, or no step allowed.
-        CheckpointError: the task needs to know where the robot is and the world cannot say.
+        InvalidInputError: an unknown task, or an argument that does not go with the world.
+        CheckpointError: the task or the trust limit needs a part that the checkpoint has not.
     """
 
     # Env steps a second, rounded: video writers drop frames when it is not whole.
@@ -58,105 +31,78 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         "render_fps": round(FRAME_RATE_HZ / FRAMES_PER_CLIP),
     }
 
-    def __init__(
-        self,
-        world: World[M],
-        *,
-        task: str | Task | None,
-        obs_mode: ObsMode,
-        action_mode: ActionMode,
-        normalized_actions: bool,
-        max_steps: int,
-        render_mode: RenderMode | None,
-    ) -> None:
-        if render_mode not in (None, *get_args(RenderMode)):
-            raise InvalidInputError(f"render_mode must be one of {[None, *get_args(RenderMode)]}, got {render_mode!r}")
-        if max_steps < 1:
-            raise InvalidInputError(f"max_steps must be at least 1, got {max_steps}")
-        self._world = world
-        self._task = make_task(task) if isinstance(task, str) else task
-        if self._task is not None and not world.has_readout:
-            raise CheckpointError(
-                f"the task {self._task.name!r} needs to know where the robot is, but this checkpoint has no read-out; "
-                "train one with `hwm-env train-readout`, or make the environment with task=None"
-            )
-        self._origin = f"{world.identity}, task {self._task.name if self._task else None}"
-        self._max_steps = max_steps
-        self._actions = ActionAdapter(world.statistics, action_mode, normalized_actions)
-        self._observations = ObservationAdapter(
-            obs_mode,
-            image_size=world.image_size,
-            state_low=self._actions.low,
-            state_high=self._actions.high,
-            goal_space=self._task.goal_space if self._task else None,
-        )
-        self.action_space = self._actions.space
-        self.observation_space = self._observations.space
-        self.render_mode = render_mode
+    def __init__(self, world: World[M], config: EnvConfig) -> None:
+        self._rules = Rules(world, config)
+        self.action_space = self._rules.actions.space
+        self.observation_space = self._rules.observations.space
+        self.render_mode = config.render_mode
         self._window: Window | None = None
-        self._moment: M | None = None
-        self._goal: Goal | None = None
-        self._elapsed_steps = 0
+        self._unseen: list[Episode[M]] = []
+        """What has happened since the last `render`, where all frames are wanted."""
+        self._episode: Episode[M] | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begins an episode at a recorded start.
+        """Begins an episode.
 
         Args:
             seed: seeds `np_random`, from which the start, the world's own noise and the task's goal are drawn.
-            options: `start` (int) names the start; other entries belong to the task.
+            options: `start` (int) names a recorded start, `state` goes on from what `get_state` gave, with new noise
+                and a new goal; other entries belong to the task.
 
         Raises:
-            InvalidInputError: an option is unknown or has a value that is not allowed; nothing has changed.
+            InvalidInputError: an option is unknown or has a value that is not allowed; the episode goes on.
         """
-        wanted_start, task_options = split_options(options, self._world.num_starts, self._task)
-        super().reset(seed=seed)
-        # Drawn even where the user names a start, so that naming the one that the seed draws changes nothing.
-        drawn_start = int(self.np_random.integers(self._world.num_starts))
-        start = drawn_start if wanted_start is None else wanted_start
-        moment = self._world.begin(start, int(self.np_random.integers(2**63)))
-        goal = None
-        if self._task is not None and moment.readout is not None:
-            goal = self._task.reset(self.np_random, moment.readout, task_options)
-        self._moment, self._goal, self._elapsed_steps = moment, goal, 0
-        if self.render_mode == "human":
-            self.render()
-        info = {"start": start, **self._info(moment), **(goal.describe() if goal else {})}
-        return self._observations.observe(moment, goal), info
+        parsed = self._rules.parse(options)
+        before = copy.deepcopy(self._np_random), self._np_random_seed
+        try:
+            super().reset(seed=seed)
+            self._episode, info = self._rules.begin(self.np_random, parsed)
+        except Exception:
+            # Some goals show only in the world that they do not fit it.
+            self._np_random, self._np_random_seed = before
+            raise
+        self._unseen.clear()
+        self._look()
+        return self._rules.observe(self._episode), info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Lives one clip of 17 frames, 0.567 s of robot time.
 
         Raises:
             InvalidInputError: the action is not of the action space's shape, or not finite; nothing has changed.
+            ModelOutputError: the model's output is not finite; nothing has changed.
             ResetNeeded: there is no episode yet.
         """
-        previous = self._current_moment()
-        command = self._actions.command(action, previous.measured[-1])
-        moment = self._world.step(previous, command.chunk)
-        outcome = self._evaluate(previous, moment)
-        self._moment, self._elapsed_steps = moment, self._elapsed_steps + 1
-        if self.render_mode == "human":
-            self._show(moment.frames)
-        truncated = self._elapsed_steps >= self._max_steps
-        info = {**self._info(moment), **_step_info(command, outcome)}
-        return self._observations.observe(moment, self._goal), outcome.reward, outcome.terminated, truncated, info
+        episode = self._current()
+        step = self._rules.advance([episode], [self._rules.command(episode, action)])[0]
+        self._episode = step.episode
+        self._look()
+        return self._rules.observe(step.episode), step.reward, step.terminated, step.truncated, step.info
 
-    def render(self) -> UInt8Array | None:
-        """The newest frame, uint8 [256, 256, 3]; in a window, for `human`.
+    def render(self) -> Any:
+        """What the head camera sees.
+
+        Returns:
+            With `rgb_array` the newest frame, uint8 [256, 256, 3]; with `rgb_array_list` all frames since the last call
+            (17 an env step), each like that; with `human` None, and the newest frame in a window.
 
         Raises:
             ResetNeeded: there is no episode yet.
         """
-        moment = self._current_moment()
+        moment = self._current().moment
         if self.render_mode == "human":
-            self._show(moment.frames[-1:])
+            self._show(moment.last_frame[None])
             return None
+        if self.render_mode == "rgb_array_list":
+            frames = [enlarged(frame) for unseen in self._unseen for frame in _new_frames(unseen)]
+            self._unseen.clear()
+            return frames
         if self.render_mode is None:
             gymnasium.logger.warn("render() shows nothing with render_mode=None; make the environment with another one")
             return None
-        return enlarged(moment.frames[-1])
+        return enlarged(moment.last_frame)
 
     @property
     def clip(self) -> UInt8Array:
@@ -165,14 +111,23 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         Raises:
             ResetNeeded: there is no episode yet.
         """
-        return self._current_moment().frames.copy()
+        return self._current().moment.frames.copy()
+
+    @property
+    def moment(self) -> M:
+        """All that is known of the world now (see `hwm_env.envs.world.Moment`).
+
+        Raises:
+            ResetNeeded: there is no episode yet.
+        """
+        return self._current().moment
 
     def close(self) -> None:
         """Frees window and world; may be called twice."""
         if self._window is not None:
             self._window.close()
             self._window = None
-        self._world.close()
+        self._rules.world.close()
 
     def get_state(self) -> EnvState[M]:
         """Everything that the future depends on, in constant time and memory.
@@ -180,9 +135,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         Raises:
             ResetNeeded: there is no episode yet.
         """
-        return EnvState(
-            self._origin, self._current_moment(), self._goal, self._elapsed_steps, copy.deepcopy(self.np_random)
-        )
+        return EnvState(self._rules.origin, self._current(), copy.deepcopy(self.np_random))
 
     def set_state(self, state: EnvState[M]) -> None:
         """Goes back to a saved state; from there on equal actions have bit-equal results.
@@ -193,39 +146,29 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         Raises:
             InvalidInputError: it is something else, or of another world or task; nothing has changed.
         """
-        if not isinstance(state, EnvState):
-            raise InvalidInputError(f"state must be what get_state() gives, got {type(state).__name__}")
-        if state.origin != self._origin:
-            raise InvalidInputError(f"state must be of this environment ({self._origin}), got one of {state.origin}")
-        self._moment, self._goal, self._elapsed_steps = state.moment, state.goal, state.elapsed_steps
+        self._rules.check_state(state)
+        self._episode = state.episode
         self.np_random = copy.deepcopy(state.np_random)
 
-    def _current_moment(self) -> M:
-        if self._moment is None:
+    def _current(self) -> Episode[M]:
+        if self._episode is None:
             raise gymnasium.error.ResetNeeded("there is no episode yet; call env.reset() first")
-        return self._moment
+        return self._episode
 
-    def _evaluate(self, previous: M, moment: M) -> Outcome:
-        if self._goal is None or previous.readout is None or moment.readout is None:
-            return _NO_OUTCOME
-        return self._goal.evaluate(previous.readout, moment.readout)
-
-    def _info(self, moment: M) -> dict[str, Any]:
-        info: dict[str, Any] = {"confidence": moment.confidence}
-        if moment.readout is not None:
-            info["base_pose"] = moment.readout.base_pose
-        return info
+    def _look(self) -> None:
+        """Shows or keeps the newest moment, where the render mode wants that."""
+        episode = self._current()
+        if self.render_mode == "human":
+            self._show(_new_frames(episode))
+        elif self.render_mode == "rgb_array_list":
+            self._unseen.append(episode)
 
     def _show(self, frames: UInt8Array) -> None:
         if self._window is None:
-            self._window = Window(self._origin)
+            self._window = Window(self._rules.origin)
         self._window.play(frames)
 
 
-def _step_info(command: Command, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "reward_terms": dict(outcome.reward_terms),
-        "is_success": outcome.success,
-        "action_clipped": command.clipped,
-        "action_ood": command.ood,
-    }
+def _new_frames(episode: Episode[M]) -> UInt8Array:
+    """The frames of the newest step; after a reset the one that the episode begins with."""
+    return episode.moment.frames if episode.elapsed_steps else episode.moment.last_frame[None]

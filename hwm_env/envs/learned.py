@@ -1,52 +1,101 @@
-"""The learned world as an environment sees it: a batch of one on WorldSimulator, and the pose read-out."""
+"""The learned world as an environment sees it: worlds that are batched on WorldSimulator, and the read-out."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from typing import Any
 
+import numpy as np
 import torch
 
+from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.errors import ModelOutputError
+from hwm_env.reference.body import quantities
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
-from hwm_env.tasks.base import WorldReadout
-from hwm_env.types import Float32Array, UInt8Array
+from hwm_env.tasks.base import History, WorldReadout
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.fsq import latents_of
+from hwm_env.trust import Trust
+from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
 
 @dataclass(frozen=True)
 class LearnedMoment:
-    """A Moment of a learned world."""
+    """A Moment of a learned world: one row of a batch that was computed at once."""
 
-    state: WorldState
-    """One world."""
+    states: WorldState
+    """The batch."""
     clip: Clip
-    """The newest clip of its history."""
+    """The newest clip of each world of the batch."""
+    row: int
     readout: WorldReadout | None
-    """The pose recorded with a start; from then on the pose that the read-out sees in the tokens."""
+    """What was recorded with a start; from then on what the read-out sees in the tokens."""
+    path_entropy: float
+    """Mean entropy of the tokens of all clips since the last recorded one, in nats; 0 for a recorded clip."""
+
+    @property
+    def state(self) -> WorldState:
+        """This world alone, for WorldSimulator."""
+        return self.states.select([self.row])
 
     @cached_property
     def frames(self) -> UInt8Array:
-        """Decoded when first asked for, [17, S, S, 3]."""
-        frames: UInt8Array = self.clip.frames[0].cpu().numpy()
+        """Decoded when first asked for, [17, S, S, 3]; not to be written to."""
+        frames: UInt8Array = self.clip.tokenizer.decode(self._tokens)[0].cpu().numpy()
+        frames.setflags(write=False)
         return frames
+
+    @cached_property
+    def last_frame(self) -> UInt8Array:
+        """Decoded when first asked for, [S, S, 3]; not to be written to."""
+        frame: UInt8Array = self.clip.tokenizer.decode_last(self._tokens)[0].cpu().numpy()
+        frame.setflags(write=False)
+        return frame
+
+    @property
+    def tokens(self) -> Int32Array:
+        """int32 [3, h, w]."""
+        return _copied(self._tokens[0])
+
+    @property
+    def latents(self) -> Float32Array:
+        """float32 [3, h, w, digits], in [-1, 1]."""
+        return latents_of(self._tokens[0], self.clip.tokenizer.fsq_levels)
 
     @property
     def measured(self) -> Float32Array:
         """The executed actions, [17, 25]: the learned world is kinematic in them."""
-        measured: Float32Array = self.state.actions[0, -1].cpu().numpy()
-        return measured
+        return _copied(self.states.actions[self.row, -1])
 
     @property
     def confidence(self) -> float:
         """Mean log-probability of the clip's tokens in nats a token; 0 for a recorded clip."""
-        return float(self.clip.confidence)
+        return float(self.clip.log_prob[self.row].mean())
+
+    @property
+    def entropy(self) -> float:
+        """Mean entropy of what the clip's tokens were chosen from in nats a token; 0 for a recorded clip."""
+        return float(self.clip.entropy[self.row].mean())
+
+    @property
+    def predicted_steps(self) -> int:
+        """Clips since the last recorded one."""
+        return self.states.step_indices[self.row]
+
+    @property
+    def _tokens(self) -> torch.Tensor:
+        return self.clip.tokens[self.row : self.row + 1]
 
 
 class LearnedWorld:
     """A World that a trained model dreams."""
 
     def __init__(self, simulator: WorldSimulator) -> None:
-        self._simulator = simulator
+        self.simulator = simulator
         self._checkpoint = simulator.checkpoint
-        self._identity = f"learned world {self._checkpoint.identity}"
+        self._identity = f"learned world {simulator.identity}"
 
     @property
     def identity(self) -> str:
@@ -59,9 +108,29 @@ class LearnedWorld:
         return self._checkpoint.statistics
 
     @property
+    def trust(self) -> Trust | None:
+        """What the checkpoint's calibration says."""
+        return self._checkpoint.trust
+
+    @property
+    def is_exact(self) -> bool:
+        """A dream is not the truth."""
+        return False
+
+    @property
     def image_size(self) -> int:
         """Height and width of a decoded frame in pixels."""
         return self._checkpoint.image_size
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of the token grid."""
+        return self._checkpoint.model.config.grid_size
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """The checkpoint's."""
+        return self._checkpoint.tokenizer
 
     @property
     def num_starts(self) -> int:
@@ -70,28 +139,83 @@ class LearnedWorld:
 
     @property
     def has_readout(self) -> bool:
-        """Whether the checkpoint has a pose read-out."""
+        """Whether the checkpoint has a read-out."""
         return self._checkpoint.readout is not None
 
-    def begin(self, start: int, seed: int) -> LearnedMoment:
-        """Begins at the end of a recorded history; see World."""
-        state = self._simulator.reset([start], [seed])
-        tokens = state.tokens[:, -1]
-        clip = Clip(tokens, torch.zeros(tokens.shape, device=tokens.device), self._simulator.tokenizer)
-        poses = self._checkpoint.starts.poses
-        if poses is None or not self.has_readout:
-            return LearnedMoment(state, clip, self._read_out(clip))
-        return LearnedMoment(state, clip, WorldReadout.from_pose(poses[start].cpu().numpy()))
+    def start(self, index: int) -> History:
+        """A start of the checkpoint."""
+        return recorded_start(self._checkpoint, index)
 
-    def step(self, moment: LearnedMoment, chunk: Float32Array) -> LearnedMoment:
-        """Dreams one clip; see World."""
-        state, clip = self._simulator.step(moment.state, torch.from_numpy(chunk)[None])
-        return LearnedMoment(state, clip, self._read_out(clip))
+    def begin(self, history: History, seed: int) -> LearnedMoment:
+        """Begins at the end of a recorded history; see World."""
+        state = self.simulator.begin(
+            torch.from_numpy(history.tokens)[None], torch.from_numpy(history.actions)[None], [seed]
+        )
+        tokens = state.tokens[:, -1]
+        certain = torch.zeros(tokens.shape, device=tokens.device)
+        clip = Clip(tokens, certain, certain, self.simulator.tokenizer)
+        readout = None
+        if history.pose is not None and self.has_readout:
+            readout = WorldReadout.from_vector(quantities(history.pose[None], history.actions[-1, -1:])[0])
+        elif self.has_readout:
+            readout = self._read_out(clip)[0]
+        return LearnedMoment(state, clip, 0, readout, 0.0)
+
+    def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
+        """The same moment with another future noise."""
+        # Encoded anew, so that nothing but tokens and actions of the window decides about the future.
+        state = replace(moment.state, seeds=(seed,), encoded=None)
+        return LearnedMoment(state, moment.clip.select([moment.row]), 0, moment.readout, moment.path_entropy)
+
+    def step(self, moments: Sequence[LearnedMoment], chunks: Float32Array) -> list[LearnedMoment]:
+        """Dreams one clip in each world; see World."""
+        after: dict[int, LearnedMoment] = {}
+        # Worlds whose histories are of different lengths, or not encoded yet, are batched apart.
+        kinds = [(moment.states.tokens.shape[1], moment.states.encoded is None) for moment in moments]
+        for kind in sorted(set(kinds)):
+            worlds = [world for world, its_kind in enumerate(kinds) if its_kind == kind]
+            try:
+                states, clip = self.simulator.step(
+                    _joined([moments[world] for world in worlds]), torch.from_numpy(chunks[worlds])
+                )
+            except ModelOutputError as error:
+                raise error.among(worlds) from error
+            entropies = clip.mean_entropy.tolist()
+            for row, (world, readout) in enumerate(zip(worlds, self._read_out(clip), strict=True)):
+                steps = states.step_indices[row]
+                path_entropy = (moments[world].path_entropy * (steps - 1) + entropies[row]) / steps
+                after[world] = LearnedMoment(states, clip, row, readout, path_entropy)
+        return [after[world] for world in range(len(moments))]
 
     def close(self) -> None:
         """Nothing to free."""
 
-    def _read_out(self, clip: Clip) -> WorldReadout | None:
-        if self._checkpoint.readout is None:
-            return None
-        return WorldReadout.from_pose(self._checkpoint.readout.pose(clip.tokens)[0].cpu().numpy())
+    def _read_out(self, clip: Clip) -> list[WorldReadout | None]:
+        readout = self._checkpoint.readout
+        if readout is None:
+            return [None] * len(clip.tokens)
+        # One by one, a world's numbers cannot depend on the others.
+        vectors = torch.cat([readout.read(tokens) for tokens in clip.tokens.split(1)]).cpu().numpy()
+        return [WorldReadout.from_vector(vector) for vector in vectors]
+
+
+def recorded_start(checkpoint: Checkpoint, index: int) -> History:
+    """A start of a checkpoint."""
+    starts = checkpoint.starts
+    pose = None if starts.poses is None else _copied(starts.poses[index])
+    return History(_copied(starts.tokens[index]), _copied(starts.actions[index]), pose)
+
+
+def _copied(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """An array that its user may change without changing the world."""
+    return tensor.cpu().numpy().copy()
+
+
+def _joined(moments: Sequence[LearnedMoment]) -> WorldState:
+    """The worlds of these moments as one batch; what was computed together and is still together is not copied."""
+    parts = []
+    for _, run in groupby(moments, key=lambda moment: id(moment.states)):
+        together = list(run)
+        states, rows = together[0].states, [moment.row for moment in together]
+        parts.append(states if rows == list(range(len(states))) else states.select(rows))
+    return parts[0] if len(parts) == 1 else WorldState.join(parts)

@@ -1,72 +1,79 @@
 """What a user is shown of a world."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from hwm_env.envs.world import Moment
-from hwm_env.errors import InvalidInputError
-from hwm_env.tasks.base import Goal
-from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
+from hwm_env.envs.config import EnvConfig
+from hwm_env.envs.rendering import resized
+from hwm_env.envs.world import M, Moment, World
+from hwm_env.tasks.base import Goal, Task
+from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, UInt8Array
 
-ObsMode = Literal["pixels", "pixels_state", "clip"]
-Observation = UInt8Array | dict[str, npt.NDArray[Any]]
+Observation = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
+
+_IMAGES: Final = ("pixels", "pixels_state", "clip")
 
 
 class ObservationAdapter:
     """Knows the observation space of an environment and fills it.
 
     Args:
-        mode: "pixels", "pixels_state" or "clip".
-        image_size: height and width of a frame in pixels.
+        config: says what is shown.
+        world: what it is shown of.
+        task: whose goal is shown; may be None.
         state_low: lowest values of the robot's numbers, [25].
         state_high: highest values of the robot's numbers, [25].
-        goal_space: where the goal vectors lie; None without a task.
-
-    Raises:
-        InvalidInputError: an unknown mode.
     """
 
     def __init__(
-        self,
-        mode: ObsMode,
-        *,
-        image_size: int,
-        state_low: Float32Array,
-        state_high: Float32Array,
-        goal_space: spaces.Box | None,
+        self, config: EnvConfig, world: World[M], task: Task | None, state_low: Float32Array, state_high: Float32Array
     ) -> None:
-        if mode not in get_args(ObsMode):
-            raise InvalidInputError(f"obs_mode must be one of {list(get_args(ObsMode))}, got {mode!r}")
-        self._mode = mode
-        self._state_low = state_low
-        self._state_high = state_high
-        self.space = self._make_space((image_size, image_size, 3), goal_space)
-        """A Box of uint8 images, or a Dict."""
+        self._mode = config.obs_mode
+        self._image_size = config.image_size or world.image_size
+        self._frames = spread_frames(config.num_frames)
+        self._state_low, self._state_high = state_low, state_high
+        goal_space = task.goal_space(world.image_size) if task else None
+        self._shows_goal = goal_space is not None
+        self.space = self._make_space(world, goal_space)
+        """A Box, or a Dict of them."""
 
     def observe(self, moment: Moment, goal: Goal | None) -> Observation:
         """New arrays, which the user may keep and change."""
+        if self._mode == "tokens":
+            return moment.tokens.copy()
+        if self._mode == "latents":
+            return moment.latents
         if self._mode == "clip":
-            return moment.frames.copy()
-        pixels: UInt8Array = moment.frames[-1].copy()
+            return self._sized(moment.frames[self._frames])
+        pixels: UInt8Array = self._sized(moment.last_frame[None])[0]
         if self._mode == "pixels":
             return pixels
         observation: dict[str, npt.NDArray[Any]] = {
             "pixels": pixels,
             "state": np.clip(moment.measured[-1], self._state_low, self._state_high),
         }
-        if goal is not None and moment.readout is not None:
-            observation["goal"] = goal.vector(moment.readout)
+        if goal is not None and self._shows_goal:
+            observation["goal"] = goal.observe(moment)
         return observation
 
-    def _make_space(self, image_shape: tuple[int, int, int], goal_space: spaces.Box | None) -> spaces.Space[Any]:
-        pixels = spaces.Box(0, 255, image_shape, np.uint8)
+    def _sized(self, frames: UInt8Array) -> UInt8Array:
+        return resized(frames, self._image_size) if frames.shape[1] != self._image_size else frames.copy()
+
+    def _make_space(self, world: World[M], goal_space: spaces.Box | None) -> spaces.Space[Any]:
+        image = (self._image_size, self._image_size, 3)
+        clip = (LATENTS_PER_CLIP, *world.grid_size)
+        if self._mode == "tokens":
+            return spaces.Box(0, world.tokenizer.codebook_size - 1, clip, np.int32)
+        if self._mode == "latents":
+            return spaces.Box(-1.0, 1.0, (*clip, len(world.tokenizer.fsq_levels)), np.float32)
+        if self._mode == "clip":
+            return spaces.Box(0, 255, (len(self._frames), *image), np.uint8)
+        pixels = spaces.Box(0, 255, image, np.uint8)
         if self._mode == "pixels":
             return pixels
-        if self._mode == "clip":
-            return spaces.Box(0, 255, (FRAMES_PER_CLIP, *image_shape), np.uint8)
         parts: dict[str, spaces.Space[Any]] = {
             "pixels": pixels,
             "state": spaces.Box(self._state_low, self._state_high, dtype=np.float32),
@@ -74,3 +81,8 @@ class ObservationAdapter:
         if goal_space is not None:
             parts["goal"] = goal_space
         return spaces.Dict(parts)
+
+
+def spread_frames(count: int) -> npt.NDArray[np.int64]:
+    """Which of the 17 frames of a step `count` evenly spread ones are, the last always among them; int64 [count]."""
+    return np.arange(1, count + 1) * FRAMES_PER_CLIP // count - 1

@@ -1,17 +1,28 @@
 """The `options` of `reset`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.tasks.base import Task
+from hwm_env.tasks.base import BringsHistory, Task
 
 
-def split_options(
-    options: Mapping[str, Any] | None, num_starts: int, task: Task | None
-) -> tuple[int | None, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a reset is asked for."""
+
+    start: int | None
+    """Which recorded start; None: a random one."""
+    state: Any
+    """A saved state to begin from, not looked at yet; None: a recorded start."""
+    of_task: Mapping[str, Any]
+    """Options that belong to the task, checked."""
+
+
+def parse_options(options: Mapping[str, Any] | None, num_starts: int, task: Task | None) -> Options:
     """Checks the options of a reset without changing anything.
 
     Args:
@@ -19,25 +30,29 @@ def split_options(
         num_starts: starts of the world.
         task: the task, if there is one.
 
-    Returns:
-        The wanted start, if any, and the options that belong to the task.
-
     Raises:
         InvalidInputError: an option is unknown or has a value that is not allowed.
     """
     if options is None:
-        return None, {}
+        return Options(None, None, {})
     if not isinstance(options, Mapping):
         raise InvalidInputError(f"options must be a dict, got {type(options).__name__}")
-    known = ["start", *(task.option_names if task else ())]
+    # Some tasks know best where their episodes begin.
+    where = () if isinstance(task, BringsHistory) else ("start", "state")
+    known = [*where, *(task.option_names if task else ())]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise InvalidInputError(f"unknown reset options {unknown}: expected some of {known}")
-    task_options = dict(options)
-    start = _checked_start(task_options.pop("start"), num_starts) if "start" in options else None
+    of_task = dict(options)
+    state = of_task.pop("state", None)
+    if state is None and "state" in options:
+        raise InvalidInputError("the option state must be what get_state() gives, got None")
+    start = _checked_start(of_task.pop("start"), num_starts) if "start" in options else None
+    if state is not None and start is not None:
+        raise InvalidInputError("the options start and state exclude each other: an episode begins at one of them")
     if task is not None:
-        task.check_options(task_options)
-    return start, task_options
+        task.check_options(of_task)
+    return Options(start, state, of_task)
 
 
 def _checked_start(start: object, num_starts: int) -> int:

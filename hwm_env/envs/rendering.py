@@ -4,6 +4,8 @@ import os
 from typing import Final
 
 import numpy as np
+import torch
+from torch.nn.functional import interpolate
 
 from hwm_env.errors import require_extra
 from hwm_env.types import FRAME_RATE_HZ, UInt8Array
@@ -16,6 +18,14 @@ def enlarged(frame: UInt8Array, size: int = RENDER_SIZE) -> UInt8Array:
     """A square frame [S, S, 3] at another size [size, size, 3]; each pixel takes the nearest one."""
     nearest = np.arange(size) * len(frame) // size
     return frame[nearest[:, None], nearest]
+
+
+def resized(frames: UInt8Array, size: int) -> UInt8Array:
+    """Square frames [N, S, S, 3] at another size [N, size, size, 3], smoothly."""
+    channels_first = torch.tensor(frames).permute(0, 3, 1, 2).float()
+    smooth = interpolate(channels_first, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    resized: UInt8Array = smooth.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return resized
 
 
 class Window:

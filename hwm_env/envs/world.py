@@ -1,33 +1,37 @@
 """What an environment asks of a world, be it learned or the reference."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.tasks.base import WorldReadout
-from hwm_env.types import Float32Array, UInt8Array
+from hwm_env.tasks import base
+from hwm_env.tasks.base import History
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.trust import Trust
+from hwm_env.types import Float32Array
 
 
-class Moment(Protocol):
-    """All that a world is after a clip. Never changed, so that keeping a reference saves the world."""
-
-    @property
-    def frames(self) -> UInt8Array:
-        """What the robot has seen during the clip, [17, S, S, 3]."""
-        ...
-
-    @property
-    def measured(self) -> Float32Array:
-        """The robot's 25 numbers in each frame of the clip, physical units, [17, 25]."""
-        ...
-
-    @property
-    def readout(self) -> WorldReadout | None:
-        """What is known about the last frame; None where nobody knows."""
-        ...
+class Moment(base.Moment, Protocol):
+    """All that one world is after a clip. Never changed, so that keeping a reference saves the world."""
 
     @property
     def confidence(self) -> float:
-        """Mean log-probability of the clip in nats a token; 0 is certain."""
+        """Mean log-probability of the clip's tokens in nats a token; 0 is certain."""
+        ...
+
+    @property
+    def entropy(self) -> float:
+        """Mean entropy of what the clip's tokens were chosen from, in nats a token; 0 is certain."""
+        ...
+
+    @property
+    def path_entropy(self) -> float:
+        """Mean entropy of all clips since the last recorded one, in nats a token."""
+        ...
+
+    @property
+    def predicted_steps(self) -> int:
+        """Clips since the last recorded one."""
         ...
 
 
@@ -35,7 +39,7 @@ M = TypeVar("M", bound=Moment)
 
 
 class World(Protocol[M]):
-    """One world's dynamics, as a function of the moment before."""
+    """The dynamics of any number of independent worlds, as a function of the moments before."""
 
     @property
     def identity(self) -> str:
@@ -48,8 +52,28 @@ class World(Protocol[M]):
         ...
 
     @property
+    def trust(self) -> Trust | None:
+        """What tells how far to believe a predicted clip; None where nothing does."""
+        ...
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the world is the truth itself."""
+        ...
+
+    @property
     def image_size(self) -> int:
         """Height and width of a frame in pixels (S)."""
+        ...
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of the token grid (h, w)."""
+        ...
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """What its tokens are made with."""
         ...
 
     @property
@@ -62,21 +86,35 @@ class World(Protocol[M]):
         """Whether moments have a readout."""
         ...
 
-    def begin(self, start: int, seed: int) -> M:
+    def start(self, index: int) -> History:
+        """A recorded start, 0 to `num_starts` - 1."""
+        ...
+
+    def begin(self, history: History, seed: int) -> M:
         """Begins at the end of a recorded history.
 
         Args:
-            start: 0 to `num_starts` - 1.
+            history: where to begin.
             seed: of all randomness of the world itself, 0..2^63-1.
+
+        Raises:
+            InvalidInputError: the history does not fit this world.
         """
         ...
 
-    def step(self, moment: M, chunk: Float32Array) -> M:
-        """One clip forward.
+    def reseeded(self, moment: M, seed: int) -> M:
+        """The same moment with another future noise."""
+        ...
+
+    def step(self, moments: Sequence[M], chunks: Float32Array) -> list[M]:
+        """One clip forward in each world.
 
         Args:
-            moment: where to go on from; stays valid.
-            chunk: finite actions within the bounds of the training data, physical units, [17, 25].
+            moments: where the B worlds go on from; stay valid.
+            chunks: finite actions within the bounds of the training data, physical units, [B, 17, 25].
+
+        Raises:
+            ModelOutputError: names the worlds in which the model's output is not finite; nothing has changed.
         """
         ...
 

@@ -65,7 +65,7 @@ def test_actions_beyond_the_bounds_are_clipped_and_reported(normalized: bool) ->
     np.testing.assert_allclose(np.delete(command.chunk, 4, axis=0), np.tile(MIDDLE, (16, 1)), atol=1e-6)
 
 
-@given(seed=st.integers(0, 2**32 - 1), mode=st.sampled_from(["chunk", "hold"]), normalized=st.booleans())
+@given(seed=st.integers(0, 2**32 - 1), mode=st.sampled_from(["chunk", "hold", "delta"]), normalized=st.booleans())
 def test_a_world_never_gets_anything_beyond_the_bounds(seed: int, mode: ActionMode, normalized: bool) -> None:
     rng = np.random.default_rng(seed)
     made = adapter(mode, normalized)
@@ -94,7 +94,7 @@ def test_numbers_that_never_changed_get_a_little_room() -> None:
     np.testing.assert_allclose(made.space.high - made.space.low, 2e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["chunk", "hold"])
+@pytest.mark.parametrize("mode", ["chunk", "hold", "delta"])
 @pytest.mark.parametrize(
     "action",
     [
@@ -121,6 +121,52 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         adapter().command(action, MIDDLE)
 
 
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match=r"action_mode.*chunk.*hold.*'joystick'"):
-        ActionAdapter(statistics(), "joystick", False)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_deltas_never_move_faster_than_the_data(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    last = rng.uniform(LOW, HIGH).astype(np.float32)
+    command = adapter("delta").command(rng.uniform(-1.7, 1.7, 25), last)
+    assert np.abs(np.diff(command.chunk, axis=0, prepend=last[None])).max() <= 0.1 + 1e-6
+    assert command.ood == 0.0 or command.clipped
+
+
+def test_a_delta_is_spread_evenly_over_the_step() -> None:
+    made = adapter("delta")
+    np.testing.assert_allclose(made.space.high, 17 * 0.1, rtol=1e-6)
+    np.testing.assert_allclose(made.space.low, -17 * 0.1, rtol=1e-6)
+    command = made.command(np.full(25, 0.17), MIDDLE)
+    np.testing.assert_allclose(command.chunk - MIDDLE, np.tile(0.01 * np.arange(1, 18)[:, None], 25), atol=1e-6)
+    assert not command.clipped
+
+
+def test_normalised_deltas_reach_as_far_as_the_fastest_motion() -> None:
+    command = adapter("delta", normalized=True).command(np.full(25, -0.1), MIDDLE)
+    np.testing.assert_allclose(command.chunk[-1], MIDDLE - 0.17, atol=1e-6)
+
+
+def test_deltas_stop_at_the_bounds_and_say_so() -> None:
+    command = adapter("delta").command(np.full(25, 1.0), HIGH - np.float32(0.17))
+    np.testing.assert_allclose(command.chunk[-1], HIGH, atol=1e-6)
+    np.testing.assert_allclose(command.chunk[0], HIGH - 0.16, atol=1e-6)
+    assert command.clipped
+
+
+def test_excess_is_named_by_joint() -> None:
+    action = np.tile(MIDDLE, (17, 1))
+    action[:, 20] = HIGH[20] + 0.5
+    command = adapter().command(action, MIDDLE)
+    # The standard deviation of these statistics is HIGH; the jump into the first frame is larger than that.
+    jump = (HIGH[20] + 0.5 - MIDDLE[20]) / 0.1 - 1
+    assert command.ood_joints == {"neck_pitch": pytest.approx(max(0.5 / HIGH[20], jump), rel=1e-5)}
+
+
+@pytest.mark.parametrize(("mode", "action"), [("chunk", np.tile(HIGH + 1, (17, 1))), ("hold", HIGH + 1)])
+def test_what_the_data_never_showed_can_be_refused(mode: ActionMode, action: np.ndarray) -> None:
+    with pytest.raises(InvalidInputError, match=r"hip_yaw would be 1.5, .*nearest that is not is 0.5"):
+        ActionAdapter(statistics(), mode, False, "refuse").command(action, MIDDLE)
+    assert not ActionAdapter(statistics(), mode, False, "refuse").command(action - 1, MIDDLE).clipped
+
+
+def test_deltas_beyond_the_fastest_motion_can_be_refused() -> None:
+    with pytest.raises(InvalidInputError, match="beyond the training data"):
+        ActionAdapter(statistics(), "delta", False, "refuse").command(np.full(25, 1.8), LOW)

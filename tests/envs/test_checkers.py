@@ -5,12 +5,14 @@ import warnings
 
 import gymnasium.utils.env_checker
 import pytest
+from gymnasium.wrappers import FlattenObservation
 
 from tests.envs.conftest import MakeEnv
 
-ALL_MODES = list(itertools.product(["pixels", "pixels_state", "clip"], ["chunk", "hold"], [False, True]))
+OBS_MODES, ACTION_MODES = ["pixels", "pixels_state", "clip", "tokens", "latents"], ["chunk", "hold", "delta"]
+ALL_MODES = list(itertools.product(OBS_MODES, ACTION_MODES, [False, True]))
 # The reference world differs in what it draws, not in its spaces; drawing takes its time.
-MODES = {"HWM-v0": ALL_MODES, "HWMReference-v0": [ALL_MODES[0], ALL_MODES[7], ALL_MODES[9]]}
+MODES = {"HWM-v0": ALL_MODES, "HWMReference-v0": ALL_MODES[::7]}
 WANTS_NORMALISED = "symmetric and normalized"
 
 
@@ -22,7 +24,7 @@ WANTS_NORMALISED = "symmetric and normalized"
 def test_gymnasium(make_env: MakeEnv, env_id: str, obs_mode: str, action_mode: str, normalized: bool) -> None:
     env = make_env(env_id, obs_mode=obs_mode, action_mode=action_mode, normalized_actions=normalized)
     with warnings.catch_warnings():
-        if action_mode == "hold" and not normalized:
+        if action_mode != "chunk" and not normalized:
             warnings.filterwarnings("ignore", f".*{WANTS_NORMALISED}")
         gymnasium.utils.env_checker.check_env(env.unwrapped)
 
@@ -37,12 +39,37 @@ def test_gymnasium_without_a_task(make_env: MakeEnv, env_id: str) -> None:
     gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=True)
 
 
-@pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state"])
-@pytest.mark.parametrize("action_mode", ["chunk", "hold"])
+@pytest.mark.parametrize(
+    ("env_id", "obs_mode", "action_mode"),
+    [
+        *(("HWM-v0", *modes) for modes in itertools.product(OBS_MODES, ACTION_MODES)),
+        ("HWMReference-v0", "pixels_state", "delta"),
+    ],
+)
 def test_stable_baselines3(make_env: MakeEnv, env_id: str, obs_mode: str, action_mode: str) -> None:
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
     env = make_env(env_id, obs_mode=obs_mode, action_mode=action_mode, normalized_actions=True, render_mode="rgb_array")
-    checker.check_env(env.unwrapped, skip_render_check=False)
+    if obs_mode in ("clip", "tokens", "latents"):
+        # It knows images and vectors only.
+        checker.check_env(FlattenObservation(env.unwrapped))
+    else:
+        checker.check_env(env.unwrapped, skip_render_check=False)
+
+
+@pytest.mark.parametrize("task", ["face-target", "look-at", "reach-cube", "goal-image"])
+def test_every_task(make_env: MakeEnv, env_id: str, task: str) -> None:
+    env = make_env(env_id, task=task, obs_mode="pixels_state")
+    gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("render_mode", ["rgb_array", "rgb_array_list"])
+def test_the_passive_checker_is_silent(make_env: MakeEnv, render_mode: str) -> None:
+    """`gymnasium.make` wraps environments in it; warnings are errors here."""
+    env = make_env(render_mode=render_mode)
+    for _ in range(2):
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        env.render()
 
 
 @pytest.mark.parametrize(

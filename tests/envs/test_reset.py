@@ -25,9 +25,43 @@ def test_starts_are_drawn_from_all(make_env: MakeEnv) -> None:
 
 def test_info_of_a_reset(make_env: MakeEnv, env_id: str) -> None:
     info = make_env(env_id).reset(seed=0)[1]
-    assert set(info) == {"start", "confidence", "base_pose", "target", "target_xy"}
-    assert info["confidence"] == 0.0
+    assert set(info) == {"start", "confidence", "entropy", "base_pose", "readout", "target", "target_xy"}
+    assert info["confidence"] == info["entropy"] == 0.0
     assert info["base_pose"].dtype == np.float32
+    assert set(info["readout"]) == {"base_pose", "head_m", "gaze", "left_hand_m", "right_hand_m"}
+
+
+def test_both_worlds_know_the_start_exactly(make_env: MakeEnv) -> None:
+    learned, true = (make_env(env_id).reset(seed=3)[1] for env_id in ("HWM-v0", "HWMReference-v0"))
+    assert learned["start"] == true["start"]
+    assert learned["target"] == true["target"]
+    for name, value in true["readout"].items():
+        np.testing.assert_allclose(learned["readout"][name], value, atol=1e-6, err_msg=name)
+
+
+def test_an_episode_can_begin_at_a_saved_state(make_env: MakeEnv, env_id: str) -> None:
+    env = make_env(env_id, max_steps=3)
+    env.reset(seed=0)
+    for _ in range(2):
+        observation, *_, step_info = env.step(env.action_space.sample())
+    again, info = env.reset(seed=1, options={"state": env.unwrapped.get_state()})
+    np.testing.assert_array_equal(again, observation)
+    np.testing.assert_array_equal(info["base_pose"], step_info["base_pose"])
+    assert "start" not in info
+    truncated = [env.step(env.action_space.sample())[3] for _ in range(3)]
+    assert truncated == [False, False, True], "steps are counted anew"
+
+
+def test_new_noise_from_a_saved_state(make_env: MakeEnv) -> None:
+    env = make_env(obs_mode="tokens", temperature=1.0)
+    env.reset(seed=0)
+    action, state = env.action_space.sample(), env.unwrapped.get_state()
+    futures = []
+    for seed in (1, 2, 1):
+        env.reset(seed=seed, options={"state": state})
+        futures.append(env.step(action)[0])
+    np.testing.assert_array_equal(futures[0], futures[2])
+    assert (futures[0] != futures[1]).any()
 
 
 def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None:
@@ -37,7 +71,7 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stat": 1}, r"\['stat'\]: expected some of \['start', 'target'\]"),
+        ({"stat": 1}, r"\['stat'\]: expected some of \['start', 'state', 'target'\]"),
         ({"start": NUM_STARTS}, rf"0..{NUM_STARTS - 1}, got {NUM_STARTS}"),
         ({"start": -1}, "got -1"),
         ({"start": 1.0}, "whole number in 0..3, got 1.0"),
@@ -45,6 +79,8 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
         ({"start": None}, "got None"),
         ({"start": "first"}, "got 'first'"),
         ({"start": 0, "target": "kitchen"}, "got 'kitchen'"),
+        ({"state": None}, "state must be what get_state"),
+        ({"state": 3}, "state must be what get_state"),
         ([("start", 0)], "options must be a dict, got list"),
     ],
 )
@@ -60,7 +96,7 @@ def test_bad_options_change_nothing(make_env: MakeEnv, env_id: str, options: Any
 
 
 def test_options_of_a_task_are_unknown_without_it(make_env: MakeEnv) -> None:
-    with pytest.raises(InvalidInputError, match=r"\['target'\]: expected some of \['start'\]"):
+    with pytest.raises(InvalidInputError, match=r"\['target'\]: expected some of \['start', 'state'\]"):
         make_env(task=None).reset(options={"target": "sofa"})
 
 

@@ -15,18 +15,23 @@ def test_types_and_info_of_a_step(make_env: MakeEnv, env_id: str) -> None:
     env = make_env(env_id)
     for _, reward, terminated, truncated, info in rollout(env, seed=0, steps=3)[1:]:
         assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
-        assert set(info) == {
+        assert set(info) - {"drift", "error_probability"} == {
             "confidence",
+            "entropy",
             "base_pose",
+            "readout",
             "reward_terms",
             "is_success",
             "action_clipped",
             "action_ood",
+            "action_ood_joints",
+            "untrusted",
         }
         assert reward == sum(info["reward_terms"].values())
         assert type(info["confidence"]) is type(info["action_ood"]) is float
         assert type(info["is_success"]) is type(info["action_clipped"]) is bool
         assert info["confidence"] < 0 if env_id == "HWM-v0" else info["confidence"] == 0
+        assert info["entropy"] > 0 if env_id == "HWM-v0" else info["entropy"] == 0
 
 
 def test_observations_show_the_same_moment(make_env: MakeEnv, env_id: str) -> None:
@@ -100,14 +105,22 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
     ("arguments", "message"),
     [
         ({"task": "fly"}, r"unknown task 'fly'.*drive-to-target"),
-        ({"obs_mode": "sound"}, r"obs_mode must be one of \['pixels', 'pixels_state', 'clip'\], got 'sound'"),
-        ({"action_mode": "joystick"}, r"action_mode must be one of \['chunk', 'hold'\], got 'joystick'"),
+        ({"obs_mode": "sound"}, r"obs_mode must be one of \['pixels', .*'latents'\], got 'sound'"),
+        ({"action_mode": "joystick"}, r"action_mode must be one of \['chunk', 'hold', 'delta'\], got 'joystick'"),
         ({"render_mode": "ansi"}, r"render_mode must be one of .*'human'\], got 'ansi'"),
         ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
         ({"decoding_steps": 0}, "steps must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be .* got -1.0"),
         ({"history": "long"}, "history must be .window. or .streaming., got .long."),
         ({"checkpoint": "moon"}, "unknown checkpoint 'moon'"),
+        ({"order": "spiral"}, "order must be .* got 'spiral'"),
+        ({"precision": "int4"}, "precision must be .* got 'int4'"),
+        ({"image_size": 8}, "image_size must be None or 16 to 512 pixels, got 8"),
+        ({"num_frames": 18}, "num_frames must be 1 to 17, got 18"),
+        ({"out_of_range": "ignore"}, "out_of_range must be .* got 'ignore'"),
+        ({"untrusted_above": 2.0}, "untrusted_above must be None or a probability, got 2.0"),
+        ({"tokens_only": True}, "tokens_only decodes no frames: expected obs_mode .* got 'pixels'"),
+        ({"task": 7}, "task must be one of .* got 7"),
     ],
 )
 def test_bad_arguments_are_refused(tiny_checkpoint: Path, arguments: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from hwm_env.checkpoint import load, save
 from hwm_env.errors import CheckpointError
-from hwm_env.tasks.base import Outcome, WorldReadout
+from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
 from tests.envs.conftest import MakeEnv
 from tests.envs.rollouts import rollout
 
@@ -20,21 +20,24 @@ class LookEast:
     """A task that somebody else wrote, and its own goal, since all its episodes are alike."""
 
     name = "look-east"
-    goal_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    needs_readout = True
     option_names = ()
+
+    def goal_space(self, image_size: int) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         assert not options
 
-    def reset(self, rng: np.random.Generator, readout: WorldReadout, options: Mapping[str, Any]) -> "LookEast":
+    def reset(self, episode: EpisodeStart) -> "LookEast":
         return self
 
-    def vector(self, readout: WorldReadout) -> np.ndarray:
-        return np.array([np.cos(readout.base_yaw_rad)], np.float32)
+    def observe(self, moment: Moment) -> np.ndarray:
+        return np.array([np.cos(known(moment).base_yaw_rad)], np.float32)
 
-    def evaluate(self, previous: WorldReadout, now: WorldReadout) -> Outcome:
-        terms = {"before": np.cos(previous.base_yaw_rad), "after": np.cos(now.base_yaw_rad)}
-        return Outcome(terms, success=True, terminated=False)
+    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+        terms = {"before": np.cos(known(previous).base_yaw_rad), "after": np.cos(known(now).base_yaw_rad)}
+        return Outcome(terms, success=True, terminated=elapsed_steps == 2)
 
     def describe(self) -> dict[str, Any]:
         return {"direction": "east"}
@@ -50,6 +53,7 @@ def test_a_task_object_is_taken(make_env: MakeEnv, env_id: str) -> None:
         assert type(after[1]) is float
         assert after[0]["goal"] == pytest.approx(np.cos(yaws[1]), abs=1e-5)
         assert after[-1]["is_success"]
+    assert [step[2] for step in (first, second, third)] == [False, False, True]
 
 
 def without(part: str, checkpoint: Path, directory: Path) -> str:
@@ -73,7 +77,7 @@ def test_starts_without_poses_are_read_out(make_env: MakeEnv, tiny_checkpoint: P
     lost = without("poses", tiny_checkpoint, tmp_path)
     info = make_env(checkpoint=lost).reset(seed=0, options={"start": 1})[1]
     loaded = load(tiny_checkpoint)
-    expected = loaded.readout.pose(loaded.starts.tokens[1:2, -1])[0].numpy()
+    expected = loaded.readout.read(loaded.starts.tokens[1:2, -1])[0, :3].numpy()
     np.testing.assert_allclose(info["base_pose"], expected, rtol=1e-6)
     with pytest.raises(CheckpointError, match="no poses"):
         make_env("HWMReference-v0", checkpoint=lost)

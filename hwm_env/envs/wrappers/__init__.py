@@ -1,0 +1,8 @@
+"""Wrappers that know that a step of these environments is a clip of 17 frames."""
+
+from hwm_env.envs.wrappers.record_clips import RecordClips
+from hwm_env.envs.wrappers.record_replay import RecordReplay
+from hwm_env.envs.wrappers.repeat_action import RepeatAction
+from hwm_env.envs.wrappers.stack_frames import StackFrames
+
+__all__ = ["RecordClips", "RecordReplay", "RepeatAction", "StackFrames"]

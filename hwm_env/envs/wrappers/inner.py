@@ -1,0 +1,25 @@
+"""The environment inside wrappers."""
+
+from typing import Any
+
+import gymnasium
+
+from hwm_env.envs.humanoid import HumanoidEnv
+from hwm_env.envs.wrappers.repeat_action import RepeatAction
+from hwm_env.errors import InvalidInputError
+
+
+def humanoid_env(env: gymnasium.Env[Any, Any]) -> HumanoidEnv[Any]:
+    """The environment of this package inside others' wrappers, each of whose steps is one of its own.
+
+    Raises:
+        InvalidInputError: there is none, or a wrapper takes several steps at once.
+    """
+    inner, around = env.unwrapped, env
+    while isinstance(around, gymnasium.Wrapper):
+        if isinstance(around, RepeatAction):
+            raise InvalidInputError("a wrapper that looks at every step belongs inside of RepeatAction, not around it")
+        around = around.env
+    if not isinstance(inner, HumanoidEnv):
+        raise InvalidInputError(f"expected HWM-v0 or HWMReference-v0 inside the wrapper, got {type(inner).__name__}")
+    return inner

@@ -1,0 +1,169 @@
+"""Replay files: all that an episode of a learned world depends on, to live it again bit for bit."""
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hwm_env.checkpoint import load
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.errors import InvalidInputError
+from hwm_env.simulator import Clip, WorldSimulator, WorldState
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, Int32Array
+
+FORMAT_VERSION: Final = 1
+_DAMAGES: Final = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    NotImplementedError,
+    BadZipFile,
+    TokenError,
+    zlib.error,
+)
+"""What reading a damaged or foreign file can end with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Replay:
+    """An episode of N env steps of one world, as `.npz`."""
+
+    checkpoint: str
+    """Hash of the world model's weights."""
+    tokenizer: str
+    """Hash of the tokenizer, without which the frames would be others."""
+    decoding: str
+    """How clips were decoded: JSON of DecodingConfig, `precision` and `strict`."""
+    start: int
+    """Number of the recorded start; -1 where the episode began elsewhere."""
+    seed: int
+    """Of the world's noise."""
+    step_index: int
+    """Env steps that the world had taken since it was recorded when the episode began."""
+    history_tokens: Int32Array
+    """int32 [T, 3, h, w]: what the episode began after."""
+    history_actions: Float32Array
+    """float32 [T, 17, 25], physical units."""
+    actions: Float32Array
+    """float32 [N, 17, 25]: what was executed, physical units."""
+    digests: npt.NDArray[np.uint64]
+    """uint64 [N]: a hash of each clip's tokens, by which a replay is checked."""
+
+    @classmethod
+    def begin(cls, simulator: WorldSimulator, state: WorldState, start: int) -> "Replay":
+        """An episode without steps that begins at a state of one world."""
+        return cls(
+            checkpoint=simulator.identity,
+            tokenizer=simulator.tokenizer.identity,
+            decoding=json.dumps(
+                asdict(simulator.decoding) | {"precision": simulator.precision, "strict": simulator.strict}
+            ),
+            start=start,
+            seed=state.seeds[0],
+            step_index=state.step_indices[0],
+            history_tokens=state.tokens[0].cpu().numpy(),
+            history_actions=state.actions[0].cpu().numpy(),
+            actions=np.zeros((0, *state.actions.shape[2:]), np.float32),
+            digests=np.zeros(0, np.uint64),
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the file, making directories where needed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        with path.open("wb") as file:
+            np.savez_compressed(file, format=FORMAT_VERSION, **content)
+
+    @classmethod
+    def load(cls, path: Path) -> "Replay":
+        """Reads a file.
+
+        Raises:
+            InvalidInputError: it is missing, damaged, or something else.
+        """
+        try:
+            # Read as a whole: NumPy leaves a damaged file open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+                if int(content["format"]) != FORMAT_VERSION:
+                    raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
+                values: dict[str, Any] = {field.name: content[field.name] for field in fields(cls)}
+            for name in ("checkpoint", "tokenizer", "decoding"):
+                values[name] = str(values[name])
+            for name in ("start", "seed", "step_index"):
+                values[name] = int(values[name])
+            replay = cls(**values)
+            replay._settings()
+        except _DAMAGES as error:
+            raise InvalidInputError(f"{path} is not a replay file of hwm_env: {error}") from error
+        num_steps, num_clips = len(replay.digests), len(replay.history_tokens)
+        for array, shape in (
+            (replay.history_tokens, (num_clips, LATENTS_PER_CLIP, *replay.history_tokens.shape[2:4])),
+            (replay.history_actions, (num_clips, FRAMES_PER_CLIP, ACTION_DIM)),
+            (replay.actions, (num_steps, FRAMES_PER_CLIP, ACTION_DIM)),
+        ):
+            if array.shape != shape:
+                raise InvalidInputError(f"{path} is not a replay file of hwm_env: expected {shape}, got {array.shape}")
+        return replay
+
+    def make_simulator(
+        self, checkpoint: str | Path, *, device: str = "cpu", tokenizer: str | Path | None = None
+    ) -> WorldSimulator:
+        """The simulator of the episode.
+
+        Args:
+            checkpoint: name, directory or Hugging Face id of the checkpoint that the episode was lived in.
+            device: where to run.
+            tokenizer: where the tokenizer is, for a checkpoint that does not hold its own.
+
+        Raises:
+            InvalidInputError: it is another checkpoint, or has another tokenizer.
+            CheckpointError: there is no such checkpoint.
+        """
+        decoding, how = self._settings()
+        simulator = WorldSimulator(load(checkpoint, device=device, tokenizer=tokenizer), decoding, **how)
+        found = {"checkpoint": simulator.identity, "tokenizer": simulator.tokenizer.identity}
+        for name, identity in found.items():
+            if identity != getattr(self, name):
+                raise InvalidInputError(
+                    f"the episode was lived with the {name} {getattr(self, name)}, and {checkpoint} has {identity}; "
+                    "name the checkpoint that it was lived in"
+                )
+        return simulator
+
+    def run(self, simulator: WorldSimulator) -> Iterator[tuple[Clip, bool]]:
+        """Lives the episode again.
+
+        Yields:
+            Each step's clip, and whether its tokens are those of the episode.
+        """
+        state = simulator.begin(
+            torch.from_numpy(self.history_tokens)[None], torch.from_numpy(self.history_actions)[None], [self.seed]
+        )
+        state = replace(state, step_indices=(self.step_index,))
+        for chunk, expected in zip(self.actions, self.digests, strict=True):
+            state, clip = simulator.step(state, torch.from_numpy(chunk)[None])
+            yield clip, digest(clip.tokens[0].cpu().numpy()) == expected
+
+    def _settings(self) -> tuple[DecodingConfig, dict[str, Any]]:
+        """How clips were decoded, and the simulator's other arguments."""
+        settings = json.loads(self.decoding)
+        how = {name: settings.pop(name) for name in ("precision", "strict")}
+        return DecodingConfig(**settings), how
+
+
+def digest(tokens: Int32Array) -> np.uint64:
+    """A hash of a clip's tokens."""
+    return np.uint64(int.from_bytes(sha256(np.ascontiguousarray(tokens, "<i4").tobytes()).digest()[:8], "little"))
