@@ -28,6 +28,7 @@ fidelity: setup rendering
 # Everything from an empty directory to the checkpoint that ships; see the model card for the time it takes.
 embedded: setup rendering
 	$(BIN)/python -m hwm_env.training.embedded --directory $(EMBEDDED)
+	$(BIN)/hwm-env calibrate reference --data $(EMBEDDED)/train --json docs/trust.json --plot docs/trust.png
 
 setup: $(VENV)/.installed
 

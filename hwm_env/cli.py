@@ -31,6 +31,7 @@ DataArgument = Positional[Annotated[Path, arg(metavar="DATA")]]
 CheckpointArgument = Positional[Annotated[Path, arg(metavar="CHECKPOINT")]]
 OutArgument = Positional[Annotated[Path, arg(metavar="OUT")]]
 OptionalOutArgument = Positional[Annotated[Path | None, arg(metavar="[OUT]")]]
+ReplayArgument = Positional[Annotated[Path, arg(metavar="FILE")]]
 ForeignArgument = Positional[Annotated[Path, arg(metavar="DIR")]]
 
 
@@ -263,30 +264,44 @@ def train_readout(
     *,
     validation: Path,
     config: Annotated[Any, arg(constructor_factory=_readout_training_config, name="")],
+    held_out_starts: int = 0,
     json: Path | None = None,
 ) -> None:
-    """Trains the read-out that recovers the robot's pose from tokens, and puts it into a checkpoint.
+    """Trains the read-out that recovers where base, head and hands are from tokens, and puts it into a checkpoint.
 
     Args:
         checkpoint: directory of the checkpoint.
         data: training split with tokens and true poses.
         validation: another split, on which the read-out's error is measured.
         config: the recipe.
-        json: file for the measured error.
+        held_out_starts: starts of closed loops with recorded actions, in which the error is measured too after 1, 5, 10
+            and 20 env steps; 0 for none. A held-out split of the reference world is recorded to out/held-out for them
+            (needs the reference extra).
+        json: file for the measured errors.
     """
     from hwm_env import checkpoint as checkpoints
     from hwm_env.data.reader import Dataset
+    from hwm_env.evaluation.held_out import record_held_out
+    from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, measure_held_out
+    from hwm_env.simulator import WorldSimulator
     from hwm_env.tokenizers.checks import check_tokenizer
     from hwm_env.training.assemble import with_readout
     from hwm_env.training.readout import judge_readout
     from hwm_env.training.readout import train_readout as run
+    from hwm_env.types import HISTORY_CLIPS
 
+    if held_out_starts < 0:
+        raise InvalidInputError(f"--held-out-starts must be at least 0, got {held_out_starts}")
     loaded = checkpoints.load(checkpoint)
     splits = Dataset(data), Dataset(validation)
     check_tokenizer(loaded.tokenizer, *splits)
     readout = run(splits[0], config, loaded.model.config)
-    error = dataclasses.asdict(judge_readout(readout, splits[1]))
-    provenance = {"recipe": dataclasses.asdict(config), "validation_error": error}
+    error: dict[str, Any] = {"validation": judge_readout(readout, splits[1])}
+    if held_out_starts:
+        clips = HISTORY_CLIPS + max(CLOSED_LOOP_STEPS)
+        recording = record_held_out(Path("out/held-out"), held_out_starts, clips, loaded.image_size)
+        error["held_out"] = measure_held_out(readout, WorldSimulator(loaded), recording, starts=held_out_starts)
+    provenance = {"recipe": dataclasses.asdict(config), "error": error}
     checkpoints.save(with_readout(loaded, readout, provenance), checkpoints.resolve(checkpoint))
     _report(error, json)
 
@@ -423,6 +438,115 @@ def fidelity(
     _report(report, json)
 
 
+def calibrate(
+    checkpoint: CheckpointArgument,
+    /,
+    *,
+    data: Path | None = None,
+    recording: Path | None = None,
+    episodes: int = 48,
+    steps: int = 20,
+    bound_db: float = 13.5,
+    history: Literal["window", "streaming"] = "streaming",
+    seed: int = 0,
+    json: Path | None = None,
+    plot: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Teaches a checkpoint the risk that a clip it predicts is wrong, and puts it into the checkpoint.
+
+    Closed loops run in it and in the reference world (needs the reference extra), with recorded actions, with others
+    and with actions beyond the training data. The risk is fitted on all episodes, and judged on each quarter of them as
+    it is fitted on the others.
+
+    Args:
+        checkpoint: name or directory of the checkpoint.
+        data: training split with tokens, to know what they look like; by default, a split of the reference world is
+            recorded and tokenised to out/statistics first.
+        recording: recording of the reference world to start from; by default, one is recorded to out/calibration first.
+        episodes: of the recording, at least 8.
+        steps: env steps of each loop.
+        bound_db: a clip is wrong if its PSNR against the truth is below this; by default, what the last recorded frame
+            scores in the reference world when it is held still for four steps.
+        history: whether the past is encoded anew at each step, or each clip once, which is faster.
+        seed: of the worlds and of their actions.
+        json: file for the measurements.
+        plot: PNG file for a picture of probabilities beside shares (needs the evaluation extra).
+        device: where to run.
+    """
+    from hwm_env import checkpoint as checkpoints
+    from hwm_env.data.reader import Dataset
+    from hwm_env.evaluation import calibration
+    from hwm_env.evaluation.held_out import record_held_out
+    from hwm_env.evaluation.reliability_plot import draw_reliability
+    from hwm_env.evaluation.risk_loops import run_risk_loops
+    from hwm_env.simulator import WorldSimulator
+    from hwm_env.tokenizers.checks import check_tokenizer
+    from hwm_env.trust import TokenStatistics, Trust
+    from hwm_env.types import HISTORY_CLIPS
+
+    simulator = WorldSimulator.from_pretrained(checkpoint, device=device, history=history)
+    loaded, tokenizer = simulator.checkpoint, simulator.tokenizer
+    if data is None:
+        tokens = calibration.statistics_split(Path("out/statistics"), tokenizer, loaded.image_size)
+    else:
+        tokens = Dataset(data)
+        check_tokenizer(tokenizer, tokens)
+    if recording is None:
+        recording = record_held_out(
+            Path("out/calibration"), episodes, HISTORY_CLIPS + steps, loaded.image_size, split="calibration"
+        )
+    statistics = TokenStatistics.from_dataset(tokens, tokenizer.fsq_levels)
+    loops = run_risk_loops(simulator, statistics, recording, num_episodes=episodes, num_steps=steps, seed=seed)
+    risk, report = calibration.calibrate(loops, bound_psnr_db=bound_db, seed=seed)
+    report["checkpoint"] = {"name": checkpoint.name, "identity": loaded.identity}
+    report["decoding"] = dataclasses.asdict(simulator.decoding)
+    report["token_statistics"] = tokens.metadata.extra.get("split")
+    if plot is not None:
+        draw_reliability(report, plot)
+    checkpoints.save(dataclasses.replace(loaded, trust=Trust(statistics, risk)), checkpoints.resolve(checkpoint))
+    _report(report, json)
+
+
+def replay(
+    file: ReplayArgument,
+    /,
+    *,
+    checkpoint: str = "reference",
+    tokenizer: str | None = None,
+    video: Path | None = None,
+    json: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Lives a recorded episode again and checks that each clip is the same to the bit.
+
+    Args:
+        file: what the wrapper RecordReplay wrote.
+        checkpoint: name or directory of the checkpoint that the episode was lived in.
+        tokenizer: where the tokenizer is, for a checkpoint that does not hold its own.
+        video: MP4 file for the episode (needs the data extra).
+        json: file for what is printed.
+        device: where to run; another kind of machine rounds differently.
+    """
+    import numpy as np
+
+    from hwm_env.data.videos import write_video
+    from hwm_env.replay import Replay
+
+    loaded = Replay.load(file)
+    simulator = loaded.make_simulator(checkpoint, device=device, tokenizer=tokenizer)
+    steps = list(loaded.run(simulator))
+    if video is not None and steps:
+        write_video(video, np.concatenate([clip.frames[0].cpu().numpy() for clip, _ in steps]))
+    differing = [index for index, (_, is_equal) in enumerate(steps) if not is_equal]
+    _report({"steps": len(steps), "equal": not differing, "first_differing_step": differing[:1]}, json)
+    if differing:
+        raise InvalidInputError(
+            f"{file} could not be lived again: the tokens of step {differing[0]} are others; it was recorded with "
+            "another version of PyTorch, on another kind of machine, or in a batch of worlds that was not strict"
+        )
+
+
 def presets() -> None:
     """Lists the models that have a name: parameters, operations and memory, as a Markdown table (takes a minute)."""
     from hwm_env.model.cost import table
@@ -450,6 +574,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import-checkpoint": import_checkpoint,
     "generate": generate,
     "fidelity": fidelity,
+    "calibrate": calibrate,
+    "replay": replay,
     "presets": presets,
 }
 

@@ -1,0 +1,104 @@
+"""Many worlds at once, forks, and a long life: printed, not asserted (`make bench`)."""
+
+import resource
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import hwm_env
+from tests.benchmarks.timing import median_s
+
+pytestmark = pytest.mark.benchmark
+
+WORLDS = 64
+LONG_LIFE = 10_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"obs_mode": "pixels"},
+        {"obs_mode": "tokens"},
+        {"obs_mode": "tokens", "precision": "bfloat16"},
+        {"obs_mode": "pixels", "strict": True},
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments.values())),
+)
+def test_many_worlds_against_one(arguments: dict) -> None:
+    """Worlds stepped a second by make_vec with 64 of them, and by an environment of one, in turns."""
+    env = gymnasium.make("HWM-v0", action_mode="hold", max_steps=1000, **arguments)
+    envs = gymnasium.make_vec("HWM-v0", num_envs=WORLDS, action_mode="hold", max_steps=1000, **arguments)
+    for each in (env, envs):
+        each.reset(seed=0)
+    one, many = [], []
+    for _ in range(5):
+        one.append(median_s(lambda: env.step(env.action_space.sample()), 5))
+        many.append(median_s(lambda: envs.step(envs.action_space.sample()), 1, warm_up=False))
+    rates = 1 / np.median(one), WORLDS / np.median(many)
+    print(f"\n{arguments}: {rates[0]:.1f} and {rates[1]:.1f} worlds a second, {rates[1] / rates[0]:.1f} times as fast")
+
+
+@pytest.mark.parametrize("history", ["window", "streaming"])
+def test_forking_256_worlds_against_a_step_of_them(history: str) -> None:
+    """The share of a step that forking costs; the step is that of one world times 256, an upper bound by batching."""
+    simulator = hwm_env.WorldSimulator.from_pretrained(history=history)
+    state, _ = simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))
+    fork_s = median_s(lambda: simulator.fork(state, 256), 50)
+    seeded_s = median_s(lambda: simulator.fork(state, 256, range(256)), 50)
+    one_s = median_s(lambda: simulator.step(state, torch.zeros(1, 17, 25)), 5)
+    forks = simulator.fork(state, 32)
+    many_s = 8 * median_s(lambda: simulator.step(forks, torch.zeros(32, 17, 25)), 2)
+    print(
+        f"\n{history}: fork of 256 worlds {fork_s * 1e6:.0f} us (own seeds {seeded_s * 1e6:.0f} us): "
+        f"{seeded_s / one_s:.2%} of a step of one world, {seeded_s / many_s:.4%} of one of 256"
+    )
+
+
+def test_how_many_tokens_a_batch_rounds_differently() -> None:
+    """Tokens of 64 worlds in one batch against the same worlds alone, not strict, ten steps; and with strict."""
+    for strict in (False, True):
+        simulator = hwm_env.WorldSimulator.from_pretrained(history="streaming", strict=strict)
+        actions = simulator.checkpoint.starts.actions
+        together = simulator.reset(range(WORLDS), range(WORLDS))
+        alone = [simulator.reset([world], [world]) for world in range(WORLDS)]
+        tokens = differing = bits = 0
+        for step in range(5 if strict else 10):
+            together, batch = simulator.step(together, actions[:, step % 9])
+            for world in range(WORLDS):
+                alone[world], clip = simulator.step(alone[world], actions[world : world + 1, step % 9])
+                differing += int((clip.tokens[0] != batch.tokens[world]).sum())
+                bits += int((clip.log_prob[0] != batch.log_prob[world]).sum())
+                tokens += clip.tokens.numel()
+        print(f"\nstrict={strict}: {differing} of {tokens} tokens and {bits} log-probabilities differ")
+
+
+def test_a_long_life() -> None:
+    """Memory and time of 10,000 steps in one process, with new episodes on the way: both should be flat."""
+    env = gymnasium.make("HWM-v0", decoding_steps=1, history="streaming", action_mode="delta", normalized_actions=True)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    memory_mb, times_s = [], []
+    for step in range(LONG_LIFE):
+        began = time.perf_counter()
+        if any(env.step(0.2 * env.action_space.sample())[2:4]):
+            env.reset()
+        times_s.append(time.perf_counter() - began)
+        if step % 100 == 99:
+            memory_mb.append(resident_mb())
+    settled = np.array(memory_mb[10:])
+    slope = np.polyfit(np.arange(len(settled)) * 100, settled, 1)[0] * 1000
+    quarters = [np.median(part) * 1e3 for part in np.array_split(times_s, 4)]
+    print(
+        f"\n{LONG_LIFE} steps: memory {memory_mb[9]:.0f} MB after 1,000 steps and {memory_mb[-1]:.0f} MB at the end "
+        f"(peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f}), slope {slope:+.3f} MB a 1,000 steps; "
+        f"median step in each quarter {', '.join(f'{ms:.1f}' for ms in quarters)} ms"
+    )
+
+
+def resident_mb() -> float:
+    """Memory of this process that is in use now."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
