@@ -1,13 +1,25 @@
-"""The README's Python runs as it stands, block after block."""
+"""The Python of the README and of the page about the environment runs as it stands, block after block."""
 
 import re
 from pathlib import Path
+from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+
+
+def blocks_of(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks, f"{page} has no Python"
+    return blocks
 
 
 def test_the_code_of_the_readme_runs() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks, "the README has no Python"
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(blocks_of("README.md")):
         exec(compile(block, f"README.md, block {number}", "exec"), {})
+
+
+def test_the_code_about_the_environment_runs() -> None:
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks_of("docs/environment.md")):
+        exec(compile(block, f"docs/environment.md, block {number}", "exec"), names)
