@@ -1,9 +1,13 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.errors import InvalidInputError
+from hwm_env.replay import Replay
 from tests.envs.conftest import MakeEnv
 from tests.envs.rollouts import fingerprint
 from tests.envs.test_tasks_in_worlds import LookEast
@@ -70,3 +74,26 @@ def test_either_kind_of_history_can_go_on_from_the_others_states(make_env: MakeE
 def test_both_worlds_take_a_kind_of_history(make_env: MakeEnv, env_id: str) -> None:
     env = make_env(env_id, history="streaming")
     assert env.observation_space.contains(env.reset(seed=0)[0])
+
+
+@pytest.mark.parametrize("history", ["window", "streaming"])
+def test_fifty_steps_are_lived_again_from_a_state_a_fork_and_a_file(
+    make_env: MakeEnv, tmp_path: Path, history: str
+) -> None:
+    env = RecordReplay(make_env(task=None, obs_mode="tokens", history=history, max_steps=100), tmp_path)
+    env.reset(seed=0)
+    state, world = env.unwrapped.get_state(), env.unwrapped.moment.state
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(50)]
+    lived = [env.step(action)[0] for action in actions]
+    env.close()
+    env.unwrapped.set_state(state)
+    simulator = env.unwrapped.simulator
+    fork = simulator.fork(world, 1)
+    replayed = Replay.load(tmp_path / "episode_00000.npz").run(simulator)
+    for action, tokens, (clip, is_equal) in zip(actions, lived, replayed, strict=True):
+        np.testing.assert_array_equal(env.unwrapped.step(action)[0], tokens)
+        fork, forked = simulator.step(fork, torch.from_numpy(action)[None])
+        np.testing.assert_array_equal(forked.tokens[0], tokens)
+        np.testing.assert_array_equal(clip.tokens[0], tokens)
+        assert is_equal
