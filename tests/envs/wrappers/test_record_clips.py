@@ -33,6 +33,7 @@ def difference(shown: np.ndarray, drawn: np.ndarray) -> float:
 def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, env_id: str, tmp_path: Path) -> None:
     env = RecordClips(make_env(env_id, action_mode="delta"), tmp_path)
     env.reset(seed=0)
+    env.action_space.seed(0)
     clips, rewards, confidences = [], [], []
     for _ in range(3):
         _, reward, _, _, info = env.step(env.action_space.sample())
@@ -59,8 +60,8 @@ def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, 
     for step, frame in enumerate(shown[16::17]):
         for strip, candidates in ((slice(STRIP_HEIGHT), headers), (FOOTER, footers)):
             away = [difference(frame[strip], candidate) for candidate in candidates]
-            assert np.argmin(away) == step
-            assert min(away) < 2
+            # Steps may have the same numbers, rounded.
+            assert away[step] == min(away) < 2
         assert difference(frame[CHART], reward_chart(rewards[: step + 1], 3, 256)) < 4
 
 
