@@ -84,24 +84,28 @@ def _pages(clip: UInt8Array, step: int, rewards: list[float], confidence: float)
     """The frames of a step as they stand in the video."""
     header = text_strip(f"step {step + 1}   reward {rewards[step]:+.2f}", RENDER_SIZE)
     footer = text_strip(f"return {sum(rewards[: step + 1]):+.2f}   confidence {confidence:.1f}", RENDER_SIZE)
-    chart = reward_chart(rewards[: step + 1], len(rewards), RENDER_SIZE)
+    # In one scale all along, or a reward of nothing would look large until a larger one comes.
+    largest = max(abs(reward) for reward in rewards)
+    chart = reward_chart(rewards[: step + 1], len(rewards), RENDER_SIZE, largest)
     return [np.concatenate([header, enlarged(frame), footer, chart]) for frame in clip]
 
 
-def reward_chart(rewards: list[float], num_steps: int, width: int) -> UInt8Array:
-    """A bar for each reward, up from the middle or down, in the scale of the largest.
+def reward_chart(rewards: list[float], num_steps: int, width: int, largest: float | None = None) -> UInt8Array:
+    """A bar for each reward, up from the middle or down.
 
     Args:
         rewards: so far.
         num_steps: for how many steps there is room.
         width: in pixels.
+        largest: size of the reward whose bar is the longest; None takes the largest one so far.
 
     Returns:
         uint8 [48, width, 3].
     """
     chart = np.full((CHART_HEIGHT, width, 3), _BACKGROUND, np.uint8)
     middle = CHART_HEIGHT // 2
-    largest = max((abs(reward) for reward in rewards), default=0.0)
+    if largest is None:
+        largest = max((abs(reward) for reward in rewards), default=0.0)
     for index, reward in enumerate(rewards):
         left, right = (width * place // num_steps for place in (index, index + 1))
         height = round(abs(reward) / largest * (middle - 2)) if largest else 0

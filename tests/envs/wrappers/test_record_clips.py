@@ -62,7 +62,8 @@ def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, 
             away = [difference(frame[strip], candidate) for candidate in candidates]
             # Steps may have the same numbers, rounded.
             assert away[step] == min(away) < 2
-        assert difference(frame[CHART], reward_chart(rewards[: step + 1], 3, 256)) < 4
+        whole = max(abs(reward) for reward in rewards)
+        assert difference(frame[CHART], reward_chart(rewards[: step + 1], 3, 256, whole)) < 4
 
 
 def test_only_wanted_episodes_are_recorded_and_only_those_with_steps(make_env: MakeEnv, tmp_path: Path) -> None:
