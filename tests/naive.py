@@ -190,10 +190,25 @@ def _rotate(x: Tensor, angles: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-def _attention(layer: nn.Module, x: Tensor, heads: int, angles: Tensor, visible: Tensor | None) -> Tensor:
-    """Self-attention among the N vectors of each sequence: [M, N, D] to the same."""
+def _attention(
+    layer: nn.Module,
+    x: Tensor,
+    heads: int,
+    angles: Tensor,
+    visible: Tensor | None,
+    before: tuple[nn.Module, Tensor] | None = None,
+) -> Tensor:
+    """Self-attention among the N vectors of each sequence: [M, N, D] to the same.
+
+    `before` are the vectors of another sequence, [M, N, D], that are seen too, and their projection to keys and values.
+    """
     q, k, v = F.linear(x, layer.qkv.weight).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(_rotate(q, angles), _rotate(k, angles), v, attn_mask=visible)
+    k = _rotate(k, angles)
+    if before is not None:
+        projection, other = before
+        other_k, other_v = F.linear(other, projection.weight).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = torch.cat([_rotate(other_k, angles), k], dim=2), torch.cat([other_v, v], dim=2)
+    mixed = F.scaled_dot_product_attention(_rotate(q, angles), k, v, attn_mask=visible)
     return F.linear(mixed.transpose(1, 2).flatten(2), layer.out.weight, layer.out.bias)
 
 
@@ -229,9 +244,15 @@ def _block(
     def of_stream(modules: nn.Module, stream: int) -> nn.Module:
         return modules.members[stream if len(modules.members) == 2 else 0]
 
+    mixing = norm(block.spatial_norm, 0)
+    before = [None, None]
+    if config.spatial_lookback:
+        whole = torch.cat(mixing, dim=1)
+        shifted = torch.cat([whole[:, :1], whole[:, :-1]], dim=1).split([x.shape[1] for x in mixing], dim=1)
+        before = [(block.lookback.kv, x.flatten(0, 1)) for x in shifted]
     spatial = [
-        _attention(of_stream(block.spatial, i), x.flatten(0, 1), config.num_heads, grid, None).view_as(x)
-        for i, x in enumerate(norm(block.spatial_norm, 0))
+        _attention(of_stream(block.spatial, i), x.flatten(0, 1), config.num_heads, grid, None, before[i]).view_as(x)
+        for i, x in enumerate(mixing)
     ]
     video = [v + update for v, update in zip(video, spatial, strict=True)]
     if config.spatial_mlp:

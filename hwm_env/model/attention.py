@@ -41,6 +41,9 @@ class KeyValues(NamedTuple):
     action_keys: Tensor
     """[B, heads, N, C]: the same for every grid position, and kept once."""
     action_values: Tensor
+    grid_keys: Tensor
+    """[B, S, heads, N, C]: for the spatial attention of the place after; S is 0 without `spatial_lookback`."""
+    grid_values: Tensor
 
     def split(self, size: int) -> "list[KeyValues]":
         """Parts of `size` places each."""
@@ -63,7 +66,8 @@ def gather(queries: Tensor, timeline: Sequence[KeyValues], visible: Tensor | Non
         [B, S, heads, Q, C].
     """
     keys, values, action_keys, action_values = (
-        torch.cat(parts, dim=-2) if len(parts) > 1 else parts[0] for parts in zip(*timeline, strict=True)
+        torch.cat(parts, dim=-2) if len(parts) > 1 else parts[0]
+        for parts in zip(*(places[:4] for places in timeline), strict=True)
     )
     queries = queries * queries.shape[-1] ** -0.5
     scores = torch.cat(
@@ -98,14 +102,50 @@ class Attention(nn.Module):
 class SpatialAttention(Attention):
     """Full attention over the grid positions of one place in time, 2D rotary positions."""
 
-    def forward(self, video_BNSD: Tensor, grid: Rotation) -> Tensor:
-        """Mixes positions: [B, N, S, D] to [B, N, S, D]."""
-        q, k, v = rearrange(
-            self.qkv(video_BNSD), "b n s (three h d) -> three (b n) h s d", three=3, h=self.num_heads
-        ).unbind(0)
-        mixed = attend(rotate(q, grid), rotate(k, grid), v)
-        merged: Tensor = self.out(rearrange(mixed, "(b n) h s d -> b n s (h d)", b=len(video_BNSD)))
+    def forward(self, video_BNSD: Tensor, before: Tensor | None, grid: Rotation) -> Tensor:
+        """Mixes positions: [B, N, S, D] to [B, N, S, D].
+
+        Args:
+            video_BNSD: [B, N, S, D].
+            before: keys and values of the place before each place, [B, N, 2, heads, S, C], see Lookback.
+            grid: rotary positions.
+        """
+        q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b n h s c", three=3, h=self.num_heads)
+        q, k = rotate(q, grid), rotate(k, grid)
+        if before is not None:
+            k, v = (torch.cat(pair, dim=-2) for pair in zip((k, v), before.unbind(2), strict=True))
+        mixed = attend(*(x.flatten(0, 1) for x in (q, k, v)))
+        merged: Tensor = self.out(rearrange(mixed, "(b n) h s c -> b n s (h c)", b=len(video_BNSD)))
         return merged
+
+
+class Lookback(nn.Module):
+    """Keys and values that a place's grid gives to the spatial attention of the place after it."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.kv = nn.Linear(width, 2 * width, bias=False)
+
+    def forward(self, video_BNSD: Tensor, grid: Rotation) -> tuple[Tensor, Tensor]:
+        """[B, N, S, D] to keys, rotated, and values: [B, S, heads, N, C] each, as KeyValues keeps them."""
+        k, v = rearrange(self.kv(video_BNSD), "b n s (two h c) -> two b n h s c", two=2, h=self.num_heads)
+        return rearrange(rotate(k, grid), "b n h s c -> b s h n c"), rearrange(v, "b n h s c -> b s h n c")
+
+
+def place_before(past: Sequence[KeyValues], own: tuple[Tensor, Tensor], before: Tensor) -> Tensor:
+    """Keys and values of the grid before each of N places: [B, N, 2, heads, S, C].
+
+    Args:
+        past: keys and values of earlier places, oldest first.
+        own: those of the N places, see Lookback.
+        before: int [N], a place, counted over the last of `past`, if any, and the N.
+    """
+    keys, values = own
+    if past:
+        keys = torch.cat([past[-1].grid_keys[..., -1:, :], keys], dim=-2)
+        values = torch.cat([past[-1].grid_values[..., -1:, :], values], dim=-2)
+    return rearrange(torch.stack([keys[..., before, :], values[..., before, :]]), "two b s h n c -> b n two h s c")
 
 
 class JointTemporalAttention(Attention):
@@ -146,7 +186,8 @@ class JointTemporalAttention(Attention):
         action_q, action_k, action_v = rearrange(
             self.qkv(actions_BND), "b n (three h c) -> three b h n c", three=3, h=self.num_heads
         )
-        own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v)
+        no_grid = v[:, :0]
+        own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v, no_grid, no_grid)
         queries = rotate(q, rotations.video)
         if actions_ask:
             shared = rotate(action_q, rotations.actions).unsqueeze(1).expand(-1, num_positions, -1, -1, -1)

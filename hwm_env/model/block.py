@@ -1,11 +1,18 @@
 """One block: spatial attention, joint temporal attention, an MLP a stream; every norm may answer to the actions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from hwm_env.model.attention import JointTemporalAttention, KeyValues, Rotations, SpatialAttention
+from hwm_env.model.attention import (
+    JointTemporalAttention,
+    KeyValues,
+    Lookback,
+    Rotations,
+    SpatialAttention,
+    place_before,
+)
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.linear import ZeroLinear
 
@@ -26,12 +33,18 @@ class ByTime(nn.Module):
         self.members = nn.ModuleList(make() for _ in range(1 if shared else 2))
 
     def forward(self, x_BN: Tensor, num_past: int, *args: object) -> Tensor:
-        """Applies the past's module to the first `num_past` places of [B, N, ...] and the future's to the rest."""
+        """Applies the past's module to the first `num_past` places of [B, N, ...] and the future's to the rest.
+
+        Tensors among `args` are [B, N, ...] too and divided alike.
+        """
         if len(self.members) == 1:
             whole: Tensor = self.members[0](x_BN, *args)
             return whole
-        spans: Iterator[Tensor] = iter((x_BN[:, :num_past], x_BN[:, num_past:]))
-        parts = [member(x, *args) for member, x in zip(self.members, spans, strict=True) if x.shape[1]]
+        parts = [
+            member(x_BN[:, span], *(arg[:, span] if isinstance(arg, Tensor) else arg for arg in args))
+            for member, span in zip(self.members, (slice(num_past), slice(num_past, None)), strict=True)
+            if x_BN[:, span].shape[1]
+        ]
         return torch.cat(parts, dim=1)
 
 
@@ -50,6 +63,7 @@ class Block(nn.Module):
         self.modulation = ZeroLinear(width, 2 * num_norms * width) if config.action_injection == "adaln" else None
         self.spatial_norm = nn.LayerNorm(width)
         self.spatial = ByTime(lambda: SpatialAttention(width, config.num_heads), shared=shared)
+        self.lookback = Lookback(width, config.num_heads) if config.spatial_lookback else None
         self.spatial_mlp: ByTime | None = None
         if config.spatial_mlp:
             self.spatial_mlp_norm = nn.LayerNorm(width)
@@ -81,6 +95,7 @@ class Block(nn.Module):
         num_past: int,
         rotations: Rotations,
         visible: Tensor | None,
+        before: Tensor,
         past: Sequence[KeyValues],
     ) -> tuple[Tensor, Tensor, KeyValues]:
         """Runs the block.
@@ -92,6 +107,7 @@ class Block(nn.Module):
             num_past: how many of the N places are past ones.
             rotations: rotary positions of the grid and of the N places.
             visible: see JointTemporalAttention.
+            before: int [N], the place before each place, counted over the last of `past`, if any, and the N.
             past: keys and values of earlier places, where the N do not include them.
 
         Returns:
@@ -103,7 +119,12 @@ class Block(nn.Module):
                 return x_BNSD
             return torch.addcmul(scales_shifts[2 * index + 1], x_BNSD, 1 + scales_shifts[2 * index])
 
-        video_BNSD = video_BNSD + self.spatial(modulated(self.spatial_norm(video_BNSD), 0), num_past, rotations.grid)
+        mixing = modulated(self.spatial_norm(video_BNSD), 0)
+        grids, earlier = None, None
+        if self.lookback is not None:
+            grids = self.lookback(mixing, rotations.grid)
+            earlier = place_before(past, grids, before)
+        video_BNSD = video_BNSD + self.spatial(mixing, num_past, earlier, rotations.grid)
         if self.spatial_mlp is not None:
             video_BNSD = video_BNSD + self.spatial_mlp(modulated(self.spatial_mlp_norm(video_BNSD), 3), num_past)
         asking = modulated(self.temporal_norm(video_BNSD), 1)
@@ -120,4 +141,6 @@ class Block(nn.Module):
         if self.action_mlp is not None:
             actions_BND = actions_BND + action_update
             actions_BND = actions_BND + self.action_mlp(self.mlp_norm(actions_BND), num_past)
+        if grids is not None:
+            own = own._replace(grid_keys=grids[0], grid_values=grids[1])
         return video_BNSD, actions_BND, own

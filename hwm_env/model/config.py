@@ -70,6 +70,9 @@ class MaskedHWMConfig:
     """One softmax over the codebook, or one a digit, independent given the network's features."""
     spatial_mlp: bool = False
     """An MLP on video after spatial attention."""
+    spatial_lookback: bool = False
+    """Whether spatial attention sees, beside the grid of its own place in time, that of the place before: what a turn
+    of the camera moves across the picture is then found where it was."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError naming the fields that do not fit together, and what to do."""

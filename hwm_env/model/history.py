@@ -54,6 +54,8 @@ class Setting(NamedTuple):
     """What the actions do to the norms of each block."""
     rotations: Rotations
     visible: Tensor | None
+    before: Tensor
+    """int [N], the place before each, see `place_before`."""
     num_past: int
     past: tuple[tuple[KeyValues, ...], ...]
     """For each layer, keys and values of clips that came before, oldest first."""

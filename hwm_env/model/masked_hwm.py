@@ -279,6 +279,7 @@ class MaskedHWM(nn.Module):
             tuple(block.scales_shifts(condition_BND) for block in cast(Iterable[Block], self.blocks)),
             Rotations((self.rotation_cos, self.rotation_sin), over_grid, rotations[1]),
             visible,
+            line.before(config.steps_per_clip, follows=history is not None and bool(history.clips)),
             line.num_past,
             tuple(past),
         )
@@ -294,7 +295,10 @@ class MaskedHWM(nn.Module):
         ):
             # Compiled blocks are for decoding: the past grows clip by clip, and each length would be compiled anew.
             run = block if keep is None else block.forward
-            inputs = (video, acting, scales_shifts, setting.num_past, setting.rotations, setting.visible, past)
+            inputs = (
+                *(video, acting, scales_shifts, setting.num_past, setting.rotations, setting.visible),
+                *(setting.before, past),
+            )
             if self.checkpoint_activations and torch.is_grad_enabled():
                 video, acting, own = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:

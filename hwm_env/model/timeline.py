@@ -33,6 +33,21 @@ class Timeline(NamedTuple):
             min(max(self.num_past - start, 0), stop - start),
         )
 
+    def before(self, steps: int, *, follows: bool) -> Tensor:
+        """The place before each place: int [N], counted as in `place_before`. Before the very first is itself.
+
+        Args:
+            steps: places a clip.
+            follows: whether the places follow others, of which the last is counted as place 0.
+        """
+        places = torch.arange(len(self.clips), device=self.clips.device)
+        if follows:
+            return places
+        # Of parallel targets, each follows the clean clip before it and not the target before it.
+        moments = self.clips * steps
+        is_parallel = (places % steps == 0) & (moments <= self.num_past)
+        return (torch.where(is_parallel, moments, places) - 1).clamp(min=0)
+
 
 def timeline_of_clips(config: MaskedHWMConfig, num_past: int, future_times: Tensor) -> Timeline:
     """The timeline of whole clips.

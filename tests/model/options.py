@@ -42,12 +42,16 @@ FAMILIES: list[Family] = list(product(*FAMILY_OPTIONS.values()))
 
 
 def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterator[MaskedHWMConfig]:
-    """Every combination of some options, together with `fixed` ones; the rest, and sharing, varies pseudo-randomly."""
+    """Every combination of some options, together with `fixed` ones.
+
+    The rest, sharing and `spatial_lookback` vary pseudo-randomly.
+    """
     for values in product(*options.values()):
         given = fixed | dict(zip(options, values, strict=True))
         random = Random(repr(given))
         others = {field: random.choice(choices) for field, choices in OPTIONS.items() if field not in given}
-        yield replace(SMALL, **(others | random.choice(SHARING) | given))
+        lookback = {"spatial_lookback": random.choice((False, True))}
+        yield replace(SMALL, **(others | random.choice(SHARING) | lookback | given))
 
 
 def members(family: Family) -> Iterator[MaskedHWMConfig]:
@@ -62,5 +66,5 @@ def example(config: MaskedHWMConfig) -> MaskedHWM:
 
 def named(model: MaskedHWM) -> str:
     """The options of a model, for the message of an assertion."""
-    fields = (*OPTIONS, *SHARING[0], "past_latents")
+    fields = (*OPTIONS, *SHARING[0], "past_latents", "spatial_lookback")
     return ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fields)
