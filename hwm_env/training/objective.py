@@ -16,6 +16,8 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.masking import corrupt, draw_mask
 from hwm_env.types import FRAMES_PER_CLIP, FRAMES_PER_LATENT
 
+OWN_CLIPS = 0.5
+"""Share of a sample's past clips that are replaced by own predictions, if any are."""
 ELEMENTS_AT_ONCE = 2**26
 """Logits that exist at once: 256 MB. Those of a large codebook are made again for their gradients."""
 
@@ -50,6 +52,8 @@ class Targets(NamedTuple):
     """int [B, T_f, L, H, W]: the true tokens of the future."""
     hidden: Tensor
     """bool [B, T_f, L, H, W]: which of them are hidden, and count."""
+    own: Tensor | None = None
+    """bool [B, T_p]: which clips of the past the model's own predictions of them take the place of; None: none."""
 
     @property
     def counts(self) -> Tensor:
@@ -91,7 +95,9 @@ def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool) -> Ta
     return Targets(past, future, a_p, a_f, times, future, torch.zeros_like(future, dtype=torch.bool))
 
 
-def draw_targets(targets: Targets, seeds: list[int], codebook_size: int, max_corruption: float) -> Targets:
+def draw_targets(
+    targets: Targets, seeds: list[int], codebook_size: int, max_corruption: float, own_share: float = 0.0
+) -> Targets:
     """Hides and corrupts tokens of each sample by its own seed, so that no result depends on how a batch is divided.
 
     Args:
@@ -100,17 +106,23 @@ def draw_targets(targets: Targets, seeds: list[int], codebook_size: int, max_cor
         codebook_size: V, also the mask token.
         max_corruption: past and future tokens are replaced by random ones, each at a rate drawn from
             U(0, max_corruption).
+        own_share: share of the samples in which half of the past's clips shall be the model's own predictions.
     """
-    past, future, hidden = [], [], []
+    past, future, hidden, own = [], [], [], []
     for row, seed in enumerate(seeds):
         generator = torch.Generator(targets.tokens.device).manual_seed(seed)
         past.append(corrupt(targets.past[row : row + 1], codebook_size, max_corruption, generator))
         future.append(corrupt(targets.tokens[row : row + 1], codebook_size, max_corruption, generator))
         batch, clips, latents, rows, columns = future[-1].shape
         hidden.append(draw_mask((batch, clips, latents, rows, columns), generator, targets.tokens.device))
+        chosen = torch.rand(1 + targets.past.shape[1], generator=generator, device=targets.tokens.device)
+        own.append((chosen[0] < own_share) & (chosen[1:] < OWN_CLIPS))
     mask = torch.cat(hidden)
     return targets._replace(
-        past=torch.cat(past), future=torch.cat(future).masked_fill(mask, codebook_size), hidden=mask
+        past=torch.cat(past),
+        future=torch.cat(future).masked_fill(mask, codebook_size),
+        hidden=mask,
+        own=torch.stack(own) if own_share else None,
     )
 
 
@@ -140,14 +152,9 @@ class MaskedModelling(nn.Module):
     def forward(self, targets: Targets) -> LossSums:
         """Sums the losses of all hidden tokens; the head runs there only."""
         model = self.model
-        setting = model.prepare(
-            targets.past.shape[1],
-            targets.actions_past,
-            targets.actions_future,
-            targets.times,
-            parallel_targets=self.parallel_targets,
-        )
-        features_BTLSD = model.future_features(setting, targets.past, targets.future)
+        if targets.own is not None:
+            targets = targets._replace(past=with_own_predictions(model, targets, targets.own))
+        features_BTLSD = _features(model, targets, parallel_targets=self.parallel_targets)
         tokens, hidden = targets.tokens.flatten(3), targets.hidden.flatten(3)
         losses, rights = [], []
         for latent in range(tokens.shape[2]):
@@ -157,6 +164,46 @@ class MaskedModelling(nn.Module):
             losses.append(loss)
             rights.append(right)
         return LossSums(torch.stack(losses), torch.stack(rights))
+
+
+def _features(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> Tensor:
+    setting = model.prepare(
+        targets.past.shape[1],
+        targets.actions_past,
+        targets.actions_future,
+        targets.times,
+        parallel_targets=parallel_targets,
+    )
+    return model.future_features(setting, targets.past, targets.future)
+
+
+@torch.no_grad()
+def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> Tensor:
+    """The past of parallel targets, some clips (bool [B, T_p]) replaced by what the model predicts there.
+
+    A closed loop's past is full of the model's own mistakes; a model that only knows recorded pasts does not know how
+    to come back from them. The predictions are the most probable tokens, found in a single pass for all clips at once,
+    each from the clips before it as they stand in `past`; the first clip, which nothing comes before, stays.
+    """
+    rows = own_BT.any(dim=1)
+    # Processes that share a model's weights must all run it, and so each one has something to predict.
+    rows[0] = True
+    chosen = targets._replace(
+        past=targets.past[rows],
+        future=torch.full_like(targets.future[rows], model.config.codebook_size),
+        actions_past=targets.actions_past[rows],
+        actions_future=targets.actions_future[rows],
+    )
+    digit_logits = model.head(_features(model, chosen, parallel_targets=True))
+    digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(digit_logits)], dim=-1)
+    predicted = model.head.fsq.digits_to_codes(digits).to(targets.past.dtype)
+    # Targets are one clip later than the past: the prediction of past clip t is target t - 1.
+    shifted = torch.cat([chosen.past[:, :1], predicted[:, :-1]], dim=1)
+    past = targets.past.clone()
+    past[rows] = torch.where(own_BT[rows][:, :, None, None, None], shifted, chosen.past)
+    # Autocast keeps the weights that it has cast, and those that were cast here would never get a gradient.
+    torch.clear_autocast_cache()
+    return past
 
 
 def token_losses(head: CodebookHead, features_ND: Tensor, latent: int, tokens_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,9 @@ class TrainingConfig(Schedule):
     """Decay of the averaged weights, which are the ones that are judged and kept."""
     max_corruption: float = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption)."""
+    own_predictions: float = 0.0
+    """Share of the samples, growing from none at the first step to this at the last, in which half of the past's clips
+    are the model's own predictions of them, as in a closed loop (needs parallel targets)."""
     parallel_targets: bool = True
     """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
     positions by time on the grid); otherwise the clips after a full history are the only ones."""
@@ -77,6 +80,10 @@ class TrainingConfig(Schedule):
                 raise InvalidInputError(f"{field} must be a finite number above 0, got {value}")
         if not 0 <= self.max_corruption <= 1:
             raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
+        if not 0 <= self.own_predictions <= 1:
+            raise InvalidInputError(f"own_predictions must lie in 0..1, got {self.own_predictions}")
+        if self.own_predictions and not self.parallel_targets:
+            raise InvalidInputError("own_predictions need parallel_targets; set own_predictions to 0")
         if not 1 <= self.future_clips <= MAX_FUTURE_CLIPS:
             raise InvalidInputError(f"future_clips must lie in 1..{MAX_FUTURE_CLIPS}, got {self.future_clips}")
         if self.precision not in ("float32", "bfloat16"):

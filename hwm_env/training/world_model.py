@@ -187,6 +187,7 @@ def _targets(trainee: Trainee, plan: MicroBatches, step: int, index: int, batch:
         sample_seeds(config.seed, step + 1, plan.rows(index)),
         trainee.model.config.codebook_size,
         config.max_corruption,
+        config.own_predictions * step / config.steps,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from hwm_env.training import objective
@@ -19,7 +20,9 @@ from hwm_env.training.objective import (
     hide_all,
     sample_seeds,
     token_losses,
+    with_own_predictions,
 )
+from hwm_env.training.recipe import TrainingConfig
 
 
 @pytest.fixture
@@ -205,3 +208,59 @@ def test_running_blocks_again_changes_no_gradient(scope: str) -> None:
         results.append([parameter.grad for parameter in model.parameters()])
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_own_predictions_are_what_the_model_says_of_each_clip(model: MaskedHWM) -> None:
+    batch = random_batch(model, batch=6, past=5)
+    targets = arrange(model, batch, parallel_targets=True)
+    codes = model.config.codebook_size
+    targets = draw_targets(targets, sample_seeds(0, 0, range(6)), codes, 0.0, own_share=0.6)
+    assert targets.own is not None
+    rows = targets.own.any(dim=1)
+    assert rows.any()
+    assert not rows.all()
+    past = with_own_predictions(model, targets, targets.own)
+    for row in range(6):
+        for clip in range(5):
+            expected = batch["video_past"][row, clip]
+            if targets.own[row, clip] and clip > 0:
+                v_p = batch["video_past"][row : row + 1, :clip].transpose(1, 2)
+                a_p = batch["actions_past"][row : row + 1, : 17 * clip]
+                a_f = batch["actions_past"][row : row + 1, 17 * clip : 17 * (clip + 1)]
+                hidden = torch.full_like(v_p[:, :, :1], codes)
+                expected = model(v_p, hidden, a_p, a_f)[:, 0, 0].argmax(dim=-1)
+            assert torch.equal(past[row, clip], expected.int()), (row, clip)
+
+
+def test_own_predictions_change_the_past_only_and_leave_all_gradients(model: MaskedHWM) -> None:
+    batch = random_batch(model, batch=4, past=5)
+    targets = arrange(model, batch, parallel_targets=True)
+    codes = model.config.codebook_size
+    seeds = sample_seeds(0, 0, range(4))
+    never, always = (draw_targets(targets, seeds, codes, 0.2, own_share=share) for share in (0.0, 1.0))
+    assert never.own is None
+    assert always.own is not None
+    assert 0.2 < always.own.float().mean() < 0.8
+    for name in Targets._fields:
+        if name != "own":
+            assert torch.equal(getattr(never, name), getattr(always, name)), name
+    loss = MaskedModelling(model, parallel_targets=True)
+    gradients = []
+    with torch.autocast("cpu", torch.bfloat16):
+        replaced = always._replace(own=None, past=with_own_predictions(model, always, always.own))
+    for past in (always, replaced):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            sums = loss(past)
+        sums.loss.sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient is not None, name
+        assert torch.equal(gradient, gradients[1][name]), name
+
+
+def test_own_predictions_are_a_share_of_parallel_targets() -> None:
+    with pytest.raises(InvalidInputError, match="own_predictions"):
+        TrainingConfig(own_predictions=1.5)
+    with pytest.raises(InvalidInputError, match="parallel_targets"):
+        TrainingConfig(own_predictions=0.5, parallel_targets=False)
