@@ -395,6 +395,9 @@ def fidelity(
 ) -> None:
     """Judges a checkpoint on held-out episodes: next clip and closed loop, with baselines.
 
+    On recordings of the reference world also: where closed loops lead (by the read-out), what obstacles do, and whether
+    each of seven actions does what it says.
+
     Args:
         checkpoint: name or directory of the checkpoint.
         recording: recording with images to judge on; by default, a held-out split of the reference world is recorded

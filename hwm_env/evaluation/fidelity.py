@@ -1,28 +1,40 @@
 """How true is the learned world? Next clip and closed loop against recorded truth, with baselines.
 
-Every number is a mean over windows or starts of per-sample PSNR (dB) against the recorded images, so the tokenizer's
-own loss is part of the error and its reconstruction of the truth is the ceiling.
+Every PSNR is a mean over windows or starts of the per-sample PSNR (dB) against the recorded images, so the tokenizer's
+own loss is part of the error and its reconstruction of the truth is the ceiling. Recordings of the reference world also
+tell where the robot truly is, so drift, obstacles and counterfactual actions are judged there.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.closed_loops import run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.readout_error import Summary, judge_loops
+from hwm_env.evaluation.walls import Walls, measure_walls
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
+
+if TYPE_CHECKING:
+    from hwm_env.evaluation.counterfactuals import Counterfactuals
+
+J = TypeVar("J")
 
 logger = logging.getLogger(__name__)
 
 MOVING_BELOW_DB = 20.0
 """A window moves if repeating the last frame scores below this."""
+WALL_CASES = 50
+COUNTERFACTUAL_STARTS = 50
 BATCH = 32
 
 
@@ -62,6 +74,12 @@ class FidelityReport:
     moving: NextClip | None
     """The same over moving windows; None where nothing moves."""
     closed_loop: ClosedLoop
+    pose: dict[str, dict[str, Summary]] | None
+    """Of the closed loops, see `judge_loops`; None without a read-out or true poses."""
+    walls: Walls | None
+    """The same."""
+    counterfactuals: "Counterfactuals | None"
+    """None without true poses, or where the reference world cannot be drawn."""
 
     def to_dict(self) -> dict[str, object]:
         """As written to JSON: `moving` stands inside `next_clip`."""
@@ -88,9 +106,37 @@ def measure(simulator: WorldSimulator, held_out: HeldOut, *, closed_loop_steps: 
             f"{len(held_out)} of {held_out.num_clips}"
         )
     everything, moving = _next_clip(simulator, held_out, seed)
+    predicted = run_closed_loops(simulator, held_out, closed_loop_steps, seed)
+    readout = simulator.checkpoint.readout
+    pose, walls, counterfactuals = None, None, None
+    if held_out.has_poses:
+        counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
+    if held_out.has_poses and readout is not None:
+        pose = judge_loops(readout, held_out, predicted)
+        walls = _if_possible("walls", lambda: measure_walls(simulator, readout, held_out, cases=WALL_CASES, seed=seed))
     return FidelityReport(
-        next_clip=everything, moving=moving, closed_loop=_closed_loop(simulator, held_out, closed_loop_steps, seed)
+        next_clip=everything,
+        moving=moving,
+        closed_loop=_closed_loop(simulator, held_out, predicted),
+        pose=pose,
+        walls=walls,
+        counterfactuals=counterfactuals,
     )
+
+
+def _counterfactuals(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> "Counterfactuals":
+    from hwm_env.evaluation.counterfactuals import measure_counterfactuals
+
+    return measure_counterfactuals(simulator, held_out, starts=COUNTERFACTUAL_STARTS, seed=seed)
+
+
+def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
+    """What this recording or this machine cannot give does not take the other measures with it."""
+    try:
+        return judge()
+    except HWMError as error:
+        logger.warning("%s are not judged: %s", name, error)
+        return None
 
 
 def _next_clip(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> tuple[NextClip, NextClip | None]:
@@ -128,32 +174,22 @@ def _summary(scores: dict[str, Tensor]) -> NextClip:
     )
 
 
-def _closed_loop(simulator: WorldSimulator, held_out: HeldOut, steps: int, seed: int) -> ClosedLoop:
-    """Begins at the first nine clips of each episode and goes on with the recorded actions."""
-    rows: list[Tensor] = []
-    for part in _batches(len(held_out), "closed loop"):
-        state = simulator.begin(
-            held_out.tokens[part, :HISTORY_CLIPS], held_out.actions[part, :HISTORY_CLIPS], [seed + i for i in part]
-        )
-        truth = torch.stack([held_out.frames(e)[HISTORY_CLIPS - 1 : HISTORY_CLIPS + steps] for e in part])
-        by_step = []
-        for step in range(steps):
-            clip_index = HISTORY_CLIPS + step
-            state, clip = simulator.step(state, held_out.actions[part, clip_index])
-            ceiling = simulator.tokenizer.decode(held_out.tokens[part, clip_index].to(simulator.device)).cpu()
-            target = truth[:, step + 1]
-            repeated = truth[:, 0, -1:]
-            by_step.append(
-                torch.stack([psnr_db(clip.frames.cpu(), target), psnr_db(repeated, target), psnr_db(ceiling, target)])
-            )
-        rows.append(torch.stack(by_step))
-    model, repeat, ceiling = torch.cat(rows, dim=2).mean(dim=2).unbind(1)
-    return ClosedLoop(
-        psnr=model.tolist(),
-        psnr_repeat_last_frame=repeat.tolist(),
-        psnr_tokenizer_ceiling=ceiling.tolist(),
-        starts=len(held_out),
-    )
+def _closed_loop(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor) -> ClosedLoop:
+    """Compares the predicted clips [E, steps, 3, H, W] with the recorded ones."""
+    tokenizer, steps = simulator.tokenizer, predicted.shape[1]
+
+    def decoded(tokens: Tensor) -> Tensor:
+        return tokenizer.decode(tokens.to(simulator.device)).cpu()
+
+    by_episode = []
+    for episode in tqdm(range(len(held_out)), desc="compare", unit="episode"):
+        truth = held_out.frames(episode)[HISTORY_CLIPS - 1 : HISTORY_CLIPS + steps]
+        target, repeated = truth[1:], truth[:1, -1:]
+        recorded = held_out.tokens[episode, HISTORY_CLIPS : HISTORY_CLIPS + steps]
+        frames = (decoded(predicted[episode]), repeated.expand_as(target), decoded(recorded))
+        by_episode.append(torch.stack([psnr_db(clips, target) for clips in frames]))
+    model, repeat, ceiling = torch.stack(by_episode).mean(dim=0).tolist()
+    return ClosedLoop(psnr=model, psnr_repeat_last_frame=repeat, psnr_tokenizer_ceiling=ceiling, starts=len(held_out))
 
 
 class _FrameCache:

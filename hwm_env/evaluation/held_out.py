@@ -11,6 +11,7 @@ from hwm_env.data.format import METADATA_FILE
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import DatasetError
+from hwm_env.reference.body import quantities
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP
 
@@ -68,7 +69,8 @@ class HeldOut:
         """
         self.num_clips = clips_per_episode
         length = clips_per_episode * FRAMES_PER_CLIP
-        self._windows = FrameWindows(Dataset(recording), length, stride_frames=length)
+        self._dataset = Dataset(recording)
+        self._windows = FrameWindows(self._dataset, length, stride_frames=length)
         if len(self._windows) < num_episodes:
             raise DatasetError(
                 f"{recording} holds {len(self._windows)} stretches of {clips_per_episode} clips; expected "
@@ -91,3 +93,41 @@ class HeldOut:
         frames: Tensor = torch.from_numpy(self._windows.gather(np.array([episode])).frames[0])
         clips: Tensor = frames.unflatten(0, (self.num_clips, FRAMES_PER_CLIP))
         return clips
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether the recording tells where the robot truly was."""
+        return all(shard.poses is not None for shard in self._dataset.shards)
+
+    def quantities(self) -> Tensor:
+        """What a read-out should read from each clip: float32 [E, C, 15], see `Readout.read`.
+
+        Raises:
+            DatasetError: the recording has no true poses.
+        """
+        return quantities_of(self.poses(), self.actions[:, :, -1])
+
+    def poses(self) -> Tensor:
+        """True base poses (x and y in m, yaw in rad) at the last frame of each clip: float32 [E, C, 3].
+
+        Raises:
+            DatasetError: the recording has none.
+        """
+        poses = []
+        for episode in range(len(self)):
+            shard, first = self._windows.locate(episode)
+            of_shard = self._dataset.shards[shard].poses
+            if of_shard is None:
+                raise DatasetError(
+                    f"{self._dataset.directory} has no true poses; record the reference world with: hwm-env collect"
+                )
+            of_episode = of_shard[first : first + self.num_clips * FRAMES_PER_CLIP]
+            poses.append(of_episode[FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP])
+        return torch.from_numpy(np.stack(poses))
+
+
+def quantities_of(poses: Tensor, numbers: Tensor) -> Tensor:
+    """Quantities of poses [E, C, 3] and measured numbers [E, C, 25]: float32 [E, C, 15]."""
+    flat = quantities(poses.flatten(0, 1).numpy(), numbers.flatten(0, 1).numpy())
+    together: Tensor = torch.from_numpy(flat).float().unflatten(0, poses.shape[:2])
+    return together

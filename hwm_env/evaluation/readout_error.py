@@ -8,17 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from hwm_env.data.reader import Dataset
-from hwm_env.data.windows import FrameWindows
-from hwm_env.errors import DatasetError
-from hwm_env.evaluation.held_out import HeldOut
+from hwm_env.evaluation.closed_loops import run_closed_loops
+from hwm_env.evaluation.held_out import HeldOut, quantities_of
 from hwm_env.model.readout import Readout, to_raw
-from hwm_env.reference.body import quantities
 from hwm_env.reference.robot import CAMERA_FOV_DEG
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import ANGULAR_VELOCITY, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS, LINEAR_VELOCITY
@@ -133,27 +128,44 @@ def measure_held_out(
     held_out = HeldOut(
         recording, simulator.tokenizer, clips_per_episode=HISTORY_CLIPS + max(steps), num_episodes=starts
     )
-    numbers = held_out.actions[:, :, -1]
-    truth = _quantities(_true_poses(recording, held_out), numbers)
-    begin = truth[:, HISTORY_CLIPS - 1]
-    predicted = _closed_loops(simulator, held_out, max(steps), seed)
-    reckoned = _quantities(
+    begin = held_out.quantities()[:, HISTORY_CLIPS - 1]
+    predicted = run_closed_loops(simulator, held_out, max(steps), seed)
+    return {
+        "starts": starts,
+        "start": summarise(read_clips(readout, held_out.tokens[:, HISTORY_CLIPS - 1]), begin),
+        "closed_loop": judge_loops(readout, held_out, predicted, steps),
+    }
+
+
+def judge_loops(
+    readout: Readout, held_out: HeldOut, predicted: Tensor, steps: Sequence[int] = CLOSED_LOOP_STEPS
+) -> dict[str, dict[str, Summary]]:
+    """Where closed loops lead, with the recorded actions; see `measure_held_out`.
+
+    Args:
+        readout: reads the clips.
+        held_out: E episodes with true poses.
+        predicted: tokens of the loops' clips, from `run_closed_loops`, int [E, most steps, 3, H, W].
+        steps: env steps after which they are judged; those beyond the loops are left out.
+
+    Returns:
+        By env step and then by `predicted`, `recorded`, `dead_reckoning` and `never_moved` a Summary.
+    """
+    truth = held_out.quantities()
+    begin, numbers = truth[:, HISTORY_CLIPS - 1], held_out.actions[:, :, -1]
+    reckoned = quantities_of(
         dead_reckoning(begin[:, :3], held_out.actions[:, HISTORY_CLIPS:]), numbers[:, HISTORY_CLIPS:]
     )
     by_step = {}
-    for step in steps:
+    for step in (step for step in steps if step <= predicted.shape[1]):
         clip = HISTORY_CLIPS + step - 1
         by_step[str(step)] = {
-            "predicted": summarise(_read(readout, predicted[:, step - 1]), truth[:, clip]),
-            "recorded": summarise(_read(readout, held_out.tokens[:, clip]), truth[:, clip]),
+            "predicted": summarise(read_clips(readout, predicted[:, step - 1]), truth[:, clip]),
+            "recorded": summarise(read_clips(readout, held_out.tokens[:, clip]), truth[:, clip]),
             "dead_reckoning": summarise(reckoned[:, step - 1], truth[:, clip]),
             "never_moved": summarise(begin, truth[:, clip]),
         }
-    return {
-        "starts": starts,
-        "start": summarise(_read(readout, held_out.tokens[:, HISTORY_CLIPS - 1]), begin),
-        "closed_loop": by_step,
-    }
+    return by_step
 
 
 def dead_reckoning(poses: Tensor, actions: Tensor) -> Tensor:
@@ -183,45 +195,7 @@ def _in_frame_of_base(read: Tensor) -> Tensor:
     return parts
 
 
-def _true_poses(recording: Path, held_out: HeldOut) -> Tensor:
-    """Base poses at the last frame of each clip of each stretch, float32 [E, C, 3]."""
-    dataset = Dataset(recording)
-    length = held_out.num_clips * FRAMES_PER_CLIP
-    windows = FrameWindows(dataset, length, stride_frames=length)
-    poses = []
-    for index in range(len(held_out)):
-        shard, first = windows.locate(index)
-        of_shard = dataset.shards[shard].poses
-        if of_shard is None:
-            raise DatasetError(
-                f"{recording} has no true poses; read-outs are judged on recordings of the reference world"
-            )
-        poses.append(of_shard[first : first + length][FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP])
-    return torch.from_numpy(np.stack(poses))
-
-
-def _quantities(poses: Tensor, numbers: Tensor) -> Tensor:
-    """Quantities of poses [E, C, 3] and measured numbers [E, C, 25]: float32 [E, C, 15]."""
-    flat = quantities(poses.flatten(0, 1).numpy(), numbers.flatten(0, 1).numpy())
-    together: Tensor = torch.from_numpy(flat).float().unflatten(0, poses.shape[:2])
-    return together
-
-
-def _closed_loops(simulator: WorldSimulator, held_out: HeldOut, steps: int, seed: int) -> Tensor:
-    """Tokens of the predicted clips, int32 [E, steps, 3, H, W]."""
-    rows = []
-    for part in torch.arange(len(held_out)).split(BATCH):
-        past = held_out.tokens[part, :HISTORY_CLIPS], held_out.actions[part, :HISTORY_CLIPS]
-        state = simulator.begin(*past, [seed + int(i) for i in part])
-        clips = []
-        for step in tqdm(range(steps), desc="closed loop", unit="step"):
-            state, clip = simulator.step(state, held_out.actions[part, HISTORY_CLIPS + step])
-            clips.append(clip.tokens.cpu())
-        rows.append(torch.stack(clips, dim=1))
-    return torch.cat(rows)
-
-
-def _read(readout: Readout, tokens: Tensor) -> Tensor:
+def read_clips(readout: Readout, tokens: Tensor) -> Tensor:
     """Reads clips [N, 3, H, W]: float32 [N, 15]."""
     device = next(readout.parameters()).device
     return torch.cat([readout.read(part.to(device)).cpu() for part in tokens.split(BATCH)])

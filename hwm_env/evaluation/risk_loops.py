@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hwm_env.data.reader import Dataset
-from hwm_env.data.windows import FrameWindows
-from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.disturbances import DISTURBANCES
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.metrics import psnr_db
@@ -19,7 +17,7 @@ from hwm_env.reference.kinematics import RobotState
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.simulator import WorldSimulator
 from hwm_env.trust import TokenStatistics, action_excess
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float64Array, Int64Array, UInt8Array
+from hwm_env.types import ACTION_DIM, HISTORY_CLIPS, Float64Array, Int64Array, UInt8Array
 
 WORLDS_AT_ONCE: Final = 16
 RECORDED: Final = "recorded"
@@ -80,7 +78,7 @@ def run_risk_loops(
     held_out = HeldOut(
         recording, simulator.tokenizer, clips_per_episode=HISTORY_CLIPS + num_steps, num_episodes=num_episodes
     )
-    start_poses = _start_poses(recording, held_out)
+    start_poses = held_out.poses()[:, HISTORY_CLIPS - 1].double().numpy()
     shape = (len(SOURCES), num_episodes, num_steps)
     psnr, confidence, entropy, action_ood, drift = (np.empty(shape) for _ in range(5))
     action_statistics = simulator.checkpoint.statistics
@@ -131,21 +129,6 @@ def run_risk_loops(
 def next_of_fold(episode: int, num_episodes: int) -> int:
     """The next episode of the same fold; after the last one comes the first."""
     return episode + FOLDS if episode + FOLDS < num_episodes else episode % FOLDS
-
-
-def _start_poses(recording: Path, held_out: HeldOut) -> Float64Array:
-    """True base poses at the last frame of each episode's history, [E, 3]."""
-    dataset = Dataset(recording)
-    length = held_out.num_clips * FRAMES_PER_CLIP
-    windows = FrameWindows(dataset, length, stride_frames=length)
-    poses = []
-    for episode in range(len(held_out)):
-        shard, frame = windows.locate(episode)
-        of_shard = dataset.shards[shard].poses
-        if of_shard is None:
-            raise DatasetError(f"{recording} has no true poses; record the reference world with: hwm-env collect")
-        poses.append(of_shard[frame + HISTORY_CLIPS * FRAMES_PER_CLIP - 1])
-    return np.stack(poses).astype(np.float64)
 
 
 def _wanted(simulator: WorldSimulator, held_out: HeldOut, source: str, episode: int, seed: int) -> Float64Array:
