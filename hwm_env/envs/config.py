@@ -13,10 +13,12 @@ from hwm_env.tasks.function import RewardFunction
 from hwm_env.tokenizers.tokens_only import TokensOnly
 from hwm_env.types import FRAMES_PER_CLIP
 
-ObsMode = Literal["pixels", "pixels_state", "clip", "tokens", "latents"]
+ObsMode = Literal["pixels", "pixels_state", "state", "clip", "tokens", "latents"]
 ActionMode = Literal["chunk", "hold", "delta"]
 OutOfRange = Literal["clip", "refuse"]
 RenderMode = Literal["rgb_array", "rgb_array_list", "human"]
+
+_WITHOUT_FRAMES: Final = ("tokens", "latents", "state")
 
 SMALLEST_IMAGE: Final = 16
 LARGEST_IMAGE: Final = 512
@@ -96,10 +98,10 @@ class EnvConfig:
             raise InvalidInputError(f"num_frames must be 1 to {FRAMES_PER_CLIP}, got {self.num_frames}")
         if self.untrusted_above is not None and not 0 <= self.untrusted_above <= 1:
             raise InvalidInputError(f"untrusted_above must be None or a probability, got {self.untrusted_above}")
-        if self.tokens_only and (self.obs_mode not in ("tokens", "latents") or self.render_mode is not None):
+        if self.tokens_only and (self.obs_mode not in _WITHOUT_FRAMES or self.render_mode is not None):
             raise InvalidInputError(
-                "tokens_only decodes no frames: expected obs_mode 'tokens' or 'latents' and render_mode None, got "
-                f"{self.obs_mode!r} and {self.render_mode!r}"
+                "tokens_only decodes no frames: expected obs_mode 'tokens', 'latents' or 'state', and render_mode "
+                f"None, got {self.obs_mode!r} and {self.render_mode!r}"
             )
 
     def make_simulator(self) -> WorldSimulator:

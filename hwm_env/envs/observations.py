@@ -48,16 +48,20 @@ class ObservationAdapter:
             return moment.latents
         if self._mode == "clip":
             return self._sized(moment.frames[self._frames])
-        pixels: UInt8Array = self._sized(moment.last_frame[None])[0]
         if self._mode == "pixels":
-            return pixels
+            return self._last_frame(moment)
         observation: dict[str, npt.NDArray[Any]] = {
-            "pixels": pixels,
-            "state": np.clip(moment.measured[-1], self._state_low, self._state_high),
+            "state": np.clip(moment.measured[-1], self._state_low, self._state_high)
         }
+        if self._mode == "pixels_state":
+            observation["pixels"] = self._last_frame(moment)
         if goal is not None and self._shows_goal:
             observation["goal"] = goal.observe(moment)
         return observation
+
+    def _last_frame(self, moment: Moment) -> UInt8Array:
+        last: UInt8Array = self._sized(moment.last_frame[None])[0]
+        return last
 
     def _sized(self, frames: UInt8Array) -> UInt8Array:
         return resized(frames, self._image_size) if frames.shape[1] != self._image_size else frames.copy()
@@ -74,10 +78,9 @@ class ObservationAdapter:
         pixels = spaces.Box(0, 255, image, np.uint8)
         if self._mode == "pixels":
             return pixels
-        parts: dict[str, spaces.Space[Any]] = {
-            "pixels": pixels,
-            "state": spaces.Box(self._state_low, self._state_high, dtype=np.float32),
-        }
+        parts: dict[str, spaces.Space[Any]] = {"state": spaces.Box(self._state_low, self._state_high, dtype=np.float32)}
+        if self._mode == "pixels_state":
+            parts["pixels"] = pixels
         if goal_space is not None:
             parts["goal"] = goal_space
         return spaces.Dict(parts)

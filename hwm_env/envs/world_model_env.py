@@ -37,6 +37,7 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | --- | --- |
     | `pixels` | `Box(0, 255, (S, S, 3), uint8)`: the head camera at the last frame |
     | `pixels_state` | `Dict` of `pixels`, `state` (float32 [25]) and `goal` (see the task) |
+    | `state` | the same without `pixels`: no frame is decoded |
     | `clip` | `Box(0, 255, (num_frames, S, S, 3), uint8)`: frames spread over the step, by default all 17 |
     | `tokens` | `Box(0, V - 1, (3, h, w), int32)`: the clip's tokens |
     | `latents` | `Box(-1, 1, (3, h, w, digits), float32)`: the values that the tokens' digits stand for |

@@ -9,7 +9,7 @@ from gymnasium.wrappers import FlattenObservation
 
 from tests.envs.conftest import MakeEnv
 
-OBS_MODES, ACTION_MODES = ["pixels", "pixels_state", "clip", "tokens", "latents"], ["chunk", "hold", "delta"]
+OBS_MODES, ACTION_MODES = ["pixels", "pixels_state", "state", "clip", "tokens", "latents"], ["chunk", "hold", "delta"]
 ALL_MODES = list(itertools.product(OBS_MODES, ACTION_MODES, [False, True]))
 # The reference world differs in what it draws, not in its spaces; drawing takes its time.
 MODES = {"HWM-v0": ALL_MODES, "HWMReference-v0": ALL_MODES[::7]}

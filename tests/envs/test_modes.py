@@ -37,6 +37,16 @@ def test_tokens_and_latents_are_those_of_the_clip(make_env: MakeEnv, env_id: str
         rest //= level
 
 
+@pytest.mark.parametrize("task", [None, "face-target"])
+def test_states_are_those_that_come_with_pixels(make_env: MakeEnv, env_id: str, task: str | None) -> None:
+    with_pixels = make_env(env_id, task=task, obs_mode="pixels_state").reset(seed=3)[0]
+    del with_pixels["pixels"]
+    blind = make_env(env_id, task=task, obs_mode="state", tokens_only=True).reset(seed=3)[0]
+    assert set(blind) == ({"state"} if task is None else {"state", "goal"})
+    for name, numbers in with_pixels.items():
+        np.testing.assert_array_equal(blind[name], numbers)
+
+
 def test_fewer_frames_are_spread_over_the_step(make_env: MakeEnv) -> None:
     some, env = step(make_env, "HWM-v0", obs_mode="clip", num_frames=4)
     np.testing.assert_array_equal(some, env.unwrapped.clip[[3, 7, 11, 16]])
