@@ -1,9 +1,9 @@
 """The reference world as an environment sees it, begun where the learned world begins. Needs MuJoCo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.learned import recorded_start
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.reference.body import quantities
-from hwm_env.reference.kinematics import RobotState, move_base
+from hwm_env.reference.kinematics import RobotState, advance, move_base
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.tasks.base import History, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -23,25 +23,42 @@ from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array, Int32
 
 @dataclass(frozen=True)
 class GroundTruthMoment:
-    """A Moment of the reference world."""
+    """A Moment of the reference world; drawn when somebody looks at it."""
 
-    robot: RobotState
-    """At the last frame."""
-    frames: UInt8Array
-    """Drawn after each frame, [17, S, S, 3]."""
+    path: tuple[RobotState, ...]
+    """After each of the 17 frames."""
     measured: Float32Array
     """The robot's numbers in each frame, [17, 25]."""
+    draw: Callable[[RobotState], UInt8Array]
+    """Gives the picture [S, S, 3] of a state."""
     tokenizer: VideoTokenizer
 
     def __post_init__(self) -> None:
-        self.frames.setflags(write=False)
         self.measured.setflags(write=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A moment that leaves its process takes its pictures along, since it cannot take what draws them."""
+        drawn = {"frames": self.frames, "last_frame": self.last_frame, "draw": None}
+        return {**self.__dict__, **drawn}
+
     @property
+    def robot(self) -> RobotState:
+        """At the last frame."""
+        return self.path[-1]
+
+    @cached_property
+    def frames(self) -> UInt8Array:
+        """Drawn after each frame, [17, S, S, 3]; not to be written to."""
+        frames = np.stack([*(self.draw(state) for state in self.path[:-1]), self.last_frame])
+        frames.setflags(write=False)
+        return frames
+
+    @cached_property
     def last_frame(self) -> UInt8Array:
-        """[S, S, 3]."""
-        last: UInt8Array = self.frames[-1]
-        return last
+        """[S, S, 3]; not to be written to."""
+        frame = self.draw(self.robot)
+        frame.setflags(write=False)
+        return frame
 
     @cached_property
     def tokens(self) -> Int32Array:
@@ -147,12 +164,8 @@ class ReferenceGroundTruth:
         poses = [history.pose.astype(np.float64)]
         for numbers in measured[:0:-1]:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
-        frames = []
-        world = self._world
-        for pose, numbers in zip(reversed(poses), measured, strict=True):
-            world.set_state(RobotState(pose, numbers))
-            frames.append(world.render())
-        return GroundTruthMoment(world.state, np.stack(frames), measured, self._checkpoint.tokenizer)
+        path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
+        return GroundTruthMoment(path, measured, self._draw, self._checkpoint.tokenizer)
 
     def reseeded(self, moment: GroundTruthMoment, seed: int) -> GroundTruthMoment:
         """The same moment: there is no noise."""
@@ -161,11 +174,13 @@ class ReferenceGroundTruth:
     def step(self, moments: Sequence[GroundTruthMoment], chunks: Float32Array) -> list[GroundTruthMoment]:
         """One clip forward; the measured numbers are the chunk after the robot's joint and rate limits. See World."""
         after = []
-        world = self._world
         for moment, chunk in zip(moments, chunks, strict=True):
-            world.set_state(moment.robot)
-            measured, frames, _ = world.step_clip(chunk)
-            after.append(GroundTruthMoment(world.state, frames, measured, self._checkpoint.tokenizer))
+            state, path = moment.robot, []
+            for action in chunk:
+                state = advance(state, action)
+                path.append(state)
+            measured = np.stack([state.action for state in path])
+            after.append(GroundTruthMoment(tuple(path), measured, self._draw, self._checkpoint.tokenizer))
         return after
 
     def close(self) -> None:
@@ -174,8 +189,8 @@ class ReferenceGroundTruth:
             self._opened.close()
             self._opened = None
 
-    @property
-    def _world(self) -> ReferenceWorld:
+    def _draw(self, state: RobotState) -> UInt8Array:
         if self._opened is None:
             self._opened = ReferenceWorld(self._checkpoint.image_size)
-        return self._opened
+        self._opened.set_state(state)
+        return self._opened.render()
