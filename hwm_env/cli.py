@@ -7,6 +7,7 @@ import inspect
 import json as json_module
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ OutArgument = Positional[Annotated[Path, arg(metavar="OUT")]]
 OptionalOutArgument = Positional[Annotated[Path | None, arg(metavar="[OUT]")]]
 ReplayArgument = Positional[Annotated[Path, arg(metavar="FILE")]]
 ForeignArgument = Positional[Annotated[Path, arg(metavar="DIR")]]
+CheckpointNameArgument = Positional[Annotated[str, arg(metavar="[CHECKPOINT]")]]
+PoliciesArgument = Positional[Annotated[tuple[str, ...], arg(metavar="POLICY [POLICY ...]")]]
 
 
 def collect(
@@ -89,6 +92,7 @@ def train_tokenizer(
     out: Path,
     config: Annotated[Any, arg(constructor_factory=_tokenizer_training_config, name="")],
     validation: Path | None = None,
+    initial: str | None = None,
     resume: bool = False,
 ) -> None:
     """Trains the embedded video tokenizer on the images of a recording.
@@ -98,11 +102,14 @@ def train_tokenizer(
         out: directory for the tokenizer.
         config: what to train and for how long.
         validation: another recording, which the training does not see, to measure the PSNR on.
+        initial: a tokenizer to start from, instead of random weights, or a checkpoint that has it.
         resume: go on with an interrupted training in the same directory.
     """
+    from hwm_env.checkpoint import load_tokenizer
     from hwm_env.training import tokenizer
 
-    tokenizer.train_tokenizer(recordings, out, config, resume, validation=validation)
+    start = None if initial is None else load_tokenizer(initial)
+    tokenizer.train_tokenizer(recordings, out, config, resume, validation=validation, initial=start)
 
 
 def tokenize(
@@ -196,6 +203,7 @@ def train(
     model: MaskedHWMConfig,
     preset: Annotated[str, arg(metavar="|".join(PRESETS))] = DEFAULT_PRESET,
     validation: Path | None = None,
+    initial: str | None = None,
     resume: bool = False,
     keep: int = 2,
     workers: int = 2,
@@ -214,12 +222,14 @@ def train(
             videos.
         validation: another split, made by the same tokenizer; the checkpoint's starts are taken from it. By default a
             twentieth of the recordings is held out.
+        initial: a checkpoint whose world model to start from, instead of random weights; give `tokenizer` the same one,
+            or its tokenizer trained further, since tokens mean to a model what they meant in its training.
         resume: go on with the run that is in `out`, started with the same options.
         keep: newest checkpoints to keep, beside the best.
         workers: threads that read data ahead.
         device: where to train; "auto" takes a GPU where there is one.
     """
-    from hwm_env.checkpoint import load_tokenizer
+    from hwm_env.checkpoint import load, load_tokenizer
     from hwm_env.data.reader import Dataset
     from hwm_env.evaluation.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
@@ -235,11 +245,17 @@ def train(
         fitted(model, splits[0], loaded),
         config,
         resume=resume,
+        initial=None if initial is None else load(initial).model,
         max_samples=PRESETS[preset].max_samples,
         keep=keep,
         workers=workers,
         device=device,
-        provenance={"data": dict(splits[0].metadata.extra), "preset": preset, "training": dataclasses.asdict(config)},
+        provenance={
+            "data": dict(splits[0].metadata.extra),
+            "preset": preset,
+            "training": dataclasses.asdict(config),
+            "initial": initial,
+        },
     )
     # Launchers start this in several processes, and say to each which one it is.
     if os.environ.get("RANK", "0") != "0":
@@ -381,8 +397,8 @@ def fidelity(
     *,
     checkpoint: str = "reference",
     recording: Path | None = None,
-    starts: int = 100,
-    steps: int = 10,
+    starts: int = 200,
+    steps: int = 20,
     decoding_steps: int | None = None,
     temperature: float | None = None,
     order: Literal["confidence", "random", "halton"] | None = None,
@@ -402,7 +418,7 @@ def fidelity(
         checkpoint: name or directory of the checkpoint.
         recording: recording with images to judge on; by default, a held-out split of the reference world is recorded
             to out/held-out first (needs the reference extra).
-        starts: episodes; each starts a closed loop and gives its windows of nine clips to the next-clip measure.
+        starts: episodes; each starts a closed loop and gives up to five windows of nine clips to the next-clip measure.
         steps: env steps of the closed loop.
         decoding_steps: decoding steps; by default those of the checkpoint.
         temperature: sampling temperature; by default that of the checkpoint.
@@ -411,7 +427,8 @@ def fidelity(
         precision: number type of the model's matrix products.
         seed: of the worlds and of the shuffled actions.
         json: file for the measurements.
-        film_strip: PNG file for a picture of closed loops: truth above prediction (needs the demo extra).
+        film_strip: PNG file for a picture of closed loops, from the best to the worst: truth above prediction (needs
+            the demo extra).
         device: where to run.
     """
     from hwm_env.evaluation.fidelity import measure
@@ -433,11 +450,12 @@ def fidelity(
     if recording is None:
         recording = record_held_out(Path("out/held-out"), starts, clips, simulator.checkpoint.image_size)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=starts)
-    report = measure(simulator, held_out, closed_loop_steps=steps, seed=seed).to_dict()
+    measured = measure(simulator, held_out, closed_loop_steps=steps, seed=seed)
+    report = measured.to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
     report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": precision}
     if film_strip is not None:
-        closed_loop_strips(simulator, held_out, steps, film_strip, seed=seed)
+        closed_loop_strips(simulator, held_out, steps, film_strip, scores=measured.closed_loop.gain_by_start, seed=seed)
     _report(report, json)
 
 
@@ -511,6 +529,121 @@ def calibrate(
     _report(report, json)
 
 
+def certify(
+    checkpoint: CheckpointNameArgument = "reference",
+    /,
+    *,
+    tokenizer: str | None = None,
+    recording: Path | None = None,
+    starts: int = 100,
+    steps: int = 20,
+    seed: int = 0,
+    json: Path | None = None,
+    page: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Certifies that a world answers to its actions: against other actions, by what its clips show, and over time.
+
+    Args:
+        checkpoint: name or directory of the checkpoint.
+        tokenizer: where its tokenizer is, for a checkpoint that does not hold its own.
+        recording: recording with images to judge on; by default, a held-out split of the reference world is recorded
+            to out/held-out first (needs the reference extra).
+        starts: episodes; inverse dynamics are learned from three in five of them, the others are judged.
+        steps: env steps of the closed loops.
+        seed: of the worlds and of the shuffled actions.
+        json: file for the certificate.
+        page: HTML file for the certificate (needs the evaluation extra).
+        device: where to run.
+    """
+    from hwm_env.evaluation.certificate import certify as certify_world
+    from hwm_env.evaluation.certificate_page import write_certificate
+    from hwm_env.evaluation.held_out import HeldOut, record_held_out
+    from hwm_env.simulator import WorldSimulator
+    from hwm_env.types import HISTORY_CLIPS
+
+    simulator = WorldSimulator.from_pretrained(checkpoint, device=device, tokenizer=tokenizer)
+    clips = HISTORY_CLIPS + steps
+    if recording is None:
+        recording = record_held_out(Path("out/held-out"), starts, clips, simulator.checkpoint.image_size)
+    held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=starts)
+    report = certify_world(simulator, held_out, closed_loop_steps=steps, seed=seed)
+    report["stamp"] = {
+        "checkpoint": checkpoint,
+        "weights": simulator.identity,
+        "tokenizer": simulator.tokenizer.identity,
+        "decoding": dataclasses.asdict(simulator.decoding),
+        "episodes": starts,
+        "command": shlex.join(["hwm-env", *sys.argv[1:]]),
+    }
+    if page is not None:
+        write_certificate(report, page)
+    _report(report, json)
+
+
+def evaluate(
+    policies: PoliciesArgument,
+    /,
+    *,
+    tasks: tuple[str, ...] = ("face-target", "drive-to-target"),
+    out: Path = Path("out/evaluation"),
+    checkpoint: str = "reference",
+    tokenizer: str | None = None,
+    starts: int = 50,
+    worlds: tuple[Literal["true", "learned"], ...] = ("true", "learned"),
+    max_steps: int = 40,
+    seed: int = 0,
+    true_results: Path | None = None,
+    ray: str | None = None,
+    workers: int = 2,
+    json: Path | None = None,
+    page: Path | None = None,
+) -> None:
+    """Evaluates policies in the learned world, and says how far to believe that: beside the reference world.
+
+    Args:
+        policies: functions that give policies for a task's name, as module:factory.
+        tasks: names of tasks.
+        out: directory for the trials; the same command goes on with an interrupted evaluation.
+        checkpoint: name or directory of the learned world.
+        tokenizer: where its tokenizer is, for a checkpoint that does not hold its own.
+        starts: paired episodes of each policy at each task.
+        worlds: where they are played; "true" is the reference world.
+        max_steps: env steps after which an episode is over.
+        seed: of goals, noise and policies.
+        true_results: JSON file with outcomes of the first starts in a world that cannot be played in here, such as a
+            real one: {"task": {"policy": [true, false]}}. Success rates in the learned world are corrected by them.
+        ray: address of a Ray cluster to play in, or "local" (needs the scale extra); by default, this process plays.
+        workers: how many processes Ray gives to it.
+        json: file for the report.
+        page: HTML file for the report, with plots and film strips (needs the evaluation extra).
+    """
+    from hwm_env.checkpoint import load
+    from hwm_env.data.files import read_json
+    from hwm_env.evaluation.policy_evaluation import EvaluationConfig, check_true_results
+    from hwm_env.evaluation.policy_evaluation import evaluate as evaluate_policies
+
+    config = EvaluationConfig(
+        policies=policies,
+        tasks=tasks,
+        starts=starts,
+        worlds=worlds,
+        max_steps=max_steps,
+        seed=seed,
+        true_results={} if true_results is None else check_true_results(read_json(true_results), starts),
+    )
+    command = shlex.join(["hwm-env", *sys.argv[1:]])
+    # Policies of one's own are mostly in the directory that one works in.
+    sys.path.insert(0, os.getcwd())
+    play_units = None
+    if ray is not None:
+        from hwm_env.evaluation.ray_workers import ray_workers
+
+        play_units = ray_workers(ray, checkpoint, tokenizer, config, workers)
+    loaded = load(checkpoint, tokenizer=tokenizer)
+    _report(evaluate_policies(loaded, config, out, command=command, page=page, play_units=play_units), json)
+
+
 def replay(
     file: ReplayArgument,
     /,
@@ -578,6 +711,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "fidelity": fidelity,
     "calibrate": calibrate,
+    "certify": certify,
+    "evaluate": evaluate,
     "replay": replay,
     "presets": presets,
 }

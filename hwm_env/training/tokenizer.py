@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import InvalidInputError
+from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig, normalised
 from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
@@ -31,7 +32,7 @@ class TokenizerTrainingConfig(Schedule):
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
     """Size of the tokenizer."""
-    steps: int = 3800
+    steps: int = 6000
     """Optimiser steps."""
     batch_size: int = 8
     """Clips a step."""
@@ -79,6 +80,7 @@ def train_tokenizer(
     resume: bool = False,
     *,
     validation: Path | None = None,
+    initial: VideoTokenizer | None = None,
     device: str | torch.device = "cpu",
 ) -> TinyTokenizer:
     """Trains a tokenizer on all windows of 17 frames, whatever their offset.
@@ -89,20 +91,22 @@ def train_tokenizer(
         config: the recipe.
         resume: go on with the run that is in `out`.
         validation: another data set with raw images, on which the log's PSNR is measured; without one, `recordings`.
+        initial: start from its weights instead of random ones; a TinyTokenizer of the size that `config` names.
         device: where to train.
 
     Returns:
         The tokenizer with averaged weights, in evaluation mode, as saved.
 
     Raises:
-        InvalidInputError: a run is in the way, or belongs to another configuration.
+        InvalidInputError: a run is in the way, or belongs to another configuration; or `initial` is of another kind or
+            size.
         DatasetError: the data set has no raw images.
     """
     device = torch.device(device)
     run = Run(out, resume=resume)
     windows = FrameWindows(Dataset(recordings), FRAMES_PER_CLIP)
     held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
-    tokenizer = _new_tokenizer(config).to(device)
+    tokenizer = _new_tokenizer(config, initial).to(device)
     ema = Ema(tokenizer, config.ema_decay)
     optimizer = _optimizer(tokenizer, config)
     first_step = run.restore(asdict(config), model=tokenizer, ema=ema, optimizer=optimizer)
@@ -146,10 +150,18 @@ def _train_step(
     return loss.item()
 
 
-def _new_tokenizer(config: TokenizerTrainingConfig) -> TinyTokenizer:
+def _new_tokenizer(config: TokenizerTrainingConfig, initial: VideoTokenizer | None) -> TinyTokenizer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return TinyTokenizer(config.tokenizer)
+        tokenizer = TinyTokenizer(config.tokenizer)
+    if initial is not None:
+        if not isinstance(initial, TinyTokenizer) or initial.config != config.tokenizer:
+            raise InvalidInputError(
+                f"expected a TinyTokenizer of {config.tokenizer} to start from, got "
+                f"{getattr(initial, 'config', type(initial).__name__)}; give one of this size, or start from nothing"
+            )
+        tokenizer.load_state_dict(initial.state_dict())
+    return tokenizer
 
 
 def _batch(windows: FrameWindows, config: TokenizerTrainingConfig, step: int) -> Tensor:

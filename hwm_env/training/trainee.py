@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import DivergedError
+from hwm_env.errors import DivergedError, InvalidInputError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.training.distributed import OptimizerState, WeightsState, whole
@@ -145,9 +145,30 @@ class Trainee:
         return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
 
 
-def new_model(config: MaskedHWMConfig, statistics: ActionStatistics, seed: int) -> MaskedHWM:
-    """A fresh model that normalises actions by these statistics."""
+def new_model(
+    config: MaskedHWMConfig, statistics: ActionStatistics, seed: int, initial: MaskedHWM | None = None
+) -> MaskedHWM:
+    """A model to train, which normalises actions by these statistics.
+
+    Args:
+        config: its shape.
+        statistics: of the data that it is trained on.
+        seed: of its random weights.
+        initial: another model, whose weights are copied; those that it lacks stay random (or zero, where they add to
+            what it does).
+
+    Raises:
+        InvalidInputError: `initial` has weights that this model has no place for.
+    """
     model = MaskedHWM(config, torch.Generator().manual_seed(seed))
+    if initial is not None:
+        own, given = model.state_dict(), initial.state_dict()
+        if misfits := [name for name, weight in given.items() if name not in own or own[name].shape != weight.shape]:
+            raise InvalidInputError(
+                f"the model to start from has other weights: {', '.join(misfits[:3])} ({len(misfits)} in all); train "
+                f"a model of its shape, {initial.config}, or start from nothing"
+            )
+        model.load_state_dict({**own, **given})
     model.actions.action_mean.copy_(torch.from_numpy(statistics.mean))
     model.actions.action_std.copy_(torch.from_numpy(np.maximum(statistics.std, MIN_ACTION_STD)))
     return model

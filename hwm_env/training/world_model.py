@@ -17,6 +17,7 @@ from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import DatasetError, DivergedError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
@@ -49,6 +50,7 @@ def train_world_model(
     config: TrainingConfig,
     *,
     resume: bool = False,
+    initial: MaskedHWM | None = None,
     max_samples: int | None = None,
     keep: int = 2,
     workers: int = 0,
@@ -69,6 +71,7 @@ def train_world_model(
         model_config: shape of the model.
         config: the recipe.
         resume: go on with the run that is in `directory`.
+        initial: start from its weights instead of random ones, as far as it has them (see `new_model`).
         max_samples: train on as many samples at most.
         keep: newest checkpoints that are kept, beside the best.
         workers: threads that read ahead.
@@ -79,7 +82,8 @@ def train_world_model(
         The directory of the last checkpoint, which has the averaged weights.
 
     Raises:
-        InvalidInputError: a run is in the way, or belongs to another configuration; or recipe and model do not fit.
+        InvalidInputError: a run is in the way, or belongs to another configuration; or recipe and model do not fit, or
+            `initial` and the model.
         DatasetError: the data do not fit the model, or cannot be read.
         CheckpointError: the data were tokenised by another tokenizer.
         DivergedError: the loss is not finite any more.
@@ -98,7 +102,7 @@ def train_world_model(
     if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
         _announce(model_config, config, samples, len(candidates), accelerator.device.type)
     statistics = _statistics(data, directory, accelerator)
-    trainee = Trainee.prepare(new_model(model_config, statistics, config.seed), config, accelerator)
+    trainee = Trainee.prepare(new_model(model_config, statistics, config.seed, initial), config, accelerator)
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
     checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=dict(provenance or {}))

@@ -107,3 +107,14 @@ def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(recordings: P
 def test_bad_config_names_the_field(field: str, value: object) -> None:
     with pytest.raises(InvalidInputError, match=field):
         TokenizerTrainingConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_training_starts_from_another_tokenizers_weights(recordings: Path, tmp_path: Path) -> None:
+    initial = train_tokenizer(recordings, tmp_path / "first", CONFIG)
+    standing = replace(CONFIG, steps=1, learning_rate=1e-9, matrix_learning_rate=1e-9, seed=7)
+    second = train_tokenizer(recordings, tmp_path / "second", standing, initial=initial)
+    for name, weight in initial.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], weight, rtol=1e-3, atol=1e-5)
+    wider = replace(CONFIG, tokenizer=replace(CONFIG.tokenizer, fine_width=24))
+    with pytest.raises(InvalidInputError, match="fine_width=16"):
+        train_tokenizer(recordings, tmp_path / "third", wider, initial=initial)

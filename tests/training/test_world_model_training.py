@@ -254,3 +254,27 @@ def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_pa
     weights = new_model(MODEL, expected, seed=0).state_dict()
     assert weights["actions.action_std"][4] == pytest.approx(MIN_ACTION_STD)  # not blown up by a division by zero
     assert weights["actions.action_std"][0] == pytest.approx(expected.std[0])
+
+
+def test_a_training_starts_from_another_models_weights(data: Dataset, tmp_path: Path) -> None:
+    initial = new_model(MODEL, ActionStatistics.from_dataset(write_world(tmp_path / "other", seed=1)), seed=5)
+    recipe = replace(RECIPE, steps=1, learning_rate=1e-9, matrix_learning_rate=None)
+    with_lookback = replace(MODEL, spatial_lookback=True)
+    trained = checkpoint.load(
+        train_world_model(data, data, TOKENIZER, tmp_path / "run", with_lookback, recipe, device="cpu", initial=initial)
+    ).model.state_dict()
+    for name, weight in initial.state_dict().items():
+        if not name.startswith("actions.action_"):
+            torch.testing.assert_close(trained[name], weight, rtol=1e-3, atol=1e-4)
+    fresh = new_model(with_lookback, ActionStatistics.from_dataset(data), seed=0).state_dict()
+    for name in fresh.keys() - initial.state_dict().keys():
+        torch.testing.assert_close(trained[name], fresh[name], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(trained["actions.action_mean"], ActionStatistics.from_dataset(data).mean, atol=1e-3)
+
+
+def test_a_model_of_another_shape_cannot_be_started_from(data: Dataset, tmp_path: Path) -> None:
+    statistics = ActionStatistics.from_dataset(data)
+    for other in (replace(MODEL, num_layers=MODEL.num_layers + 1), replace(MODEL, mlp_width=2 * MODEL.mlp_width)):
+        with pytest.raises(InvalidInputError, match="other weights: blocks"):
+            train(data, tmp_path / "run", initial=new_model(other, statistics, seed=0))
+    assert not (tmp_path / "run" / "checkpoints").exists() or not any((tmp_path / "run" / "checkpoints").iterdir())
