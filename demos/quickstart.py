@@ -43,12 +43,12 @@ def play(env_id: str) -> Episode:
     """Plays the tour in a world."""
     env = gymnasium.make(env_id, task=None, obs_mode="pixels_state", action_mode="chunk")
     policy = Tour()
-    policy.reset(seed=0)
+    policy.reset([0])
     observation, _ = env.reset(seed=0, options={"start": START})
     first_frame, clips, times = observation["pixels"], [], []
     for _ in TOUR:
         began = time.perf_counter()
-        observation, *_ = env.step(policy.act(observation))
+        observation, *_ = env.step(policy.act([observation])[0])
         clips.append(env.unwrapped.clip)
         times.append(time.perf_counter() - began)
     env.close()

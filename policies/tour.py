@@ -1,10 +1,11 @@
 """A scripted tour: turn, drive, raise the arms; for demonstrations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from hwm_env.envs.config import ActionMode, ObsMode
 from hwm_env.reference.robot import RATE_LIMITS, pose
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array
 
@@ -29,22 +30,29 @@ TOUR: Final[tuple[tuple[str, Float32Array], ...]] = (
 
 
 class Tour:
-    """Follows TOUR, then stands still; needs `obs_mode="pixels_state"` and `action_mode="chunk"`."""
+    """Follows TOUR, then stands still."""
 
-    name = "tour"
+    name: Final = "tour"
+    obs_mode: Final[ObsMode] = "state"
+    action_mode: Final[ActionMode] = "chunk"
+    normalized_actions: Final = False
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seeds: Sequence[int]) -> None:
         """Goes back to the beginning; nothing in a tour is random."""
         self._step = 0
 
-    def act(self, observation: Mapping[str, Any]) -> Float32Array:
-        """A chunk [17, 25] that moves from the present state towards the step's pose, no faster than the robot can."""
+    def act(self, observations: Sequence[Mapping[str, Any]]) -> Float32Array:
+        """Chunks [B, 17, 25] that move from the present states to the step's pose, no faster than the robot can.
+
+        Args:
+            observations: with the `state` of each robot, [25]; other entries are not looked at.
+        """
         target = TOUR[self._step][1] if self._step < len(TOUR) else pose({})
         self._step += 1
         most = RATE_LIMITS / FRAME_RATE_HZ
-        chunk = np.empty((FRAMES_PER_CLIP, len(target)), np.float32)
-        state = np.asarray(observation["state"], np.float32)
+        states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
+        chunks = np.empty((len(states), FRAMES_PER_CLIP, len(target)), np.float32)
         for frame in range(FRAMES_PER_CLIP):
-            state = state + np.clip(target - state, -most, most)
-            chunk[frame] = state
-        return chunk
+            states = states + np.clip(target - states, -most, most)
+            chunks[:, frame] = states
+        return chunks

@@ -1,0 +1,137 @@
+"""Policies x tasks x starts, in the learned and in the true world: played, kept, and summed up."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.policy_page import write_page
+from hwm_env.evaluation.policy_report import TrueResults, task_report
+from hwm_env.evaluation.trial_log import TrialLog
+from hwm_env.evaluation.trials import Case, Trial, make_cases
+from hwm_env.evaluation.units import WORLDS, Player, Unit, WorldName, gather_policies
+
+PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
+"""Plays units, in whatever order and wherever, and gives each one's trials as soon as they are there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """What is evaluated."""
+
+    policies: Sequence[str]
+    """As `load_policies` takes them."""
+    tasks: Sequence[str]
+    """Names of tasks."""
+    starts: int = 50
+    """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
+    worlds: Sequence[WorldName] = WORLDS
+    """Where they are played."""
+    max_steps: int = 40
+    """Env steps after which an episode is over."""
+    seed: int = 0
+    """Of goals, noise and policies."""
+    true_results: TrueResults = field(default_factory=dict)
+    """Outcomes of some cases in a world that we cannot play in."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError where nothing would be evaluated."""
+        for name in ("policies", "tasks", "worlds"):
+            if not getattr(self, name):
+                raise InvalidInputError(f"expected one or more {name}, got none")
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    config: EvaluationConfig,
+    directory: Path,
+    *,
+    command: str,
+    page: Path | None = None,
+    play_units: PlayUnits | None = None,
+) -> dict[str, Any]:
+    """Plays what has not been played yet, and reports on everything.
+
+    Args:
+        checkpoint: the learned world, whose starts both worlds begin at.
+        config: what is evaluated.
+        directory: keeps the trials; an interrupted evaluation goes on where it stopped.
+        command: what the report shall say it was made by.
+        page: HTML file for the report.
+        play_units: another way to play them; by default one after another in this process.
+
+    Returns:
+        The report, ready for JSON: `stamp`, `command`, `cases`, and `tasks`, by name as `task_report` makes them.
+
+    Raises:
+        InvalidInputError: an unknown policy or task, a policy whose actions are not such as it announced, or a
+            directory with trials of something else. Finished trials are kept.
+        CheckpointError: a task needs a read-out that the checkpoint has not, or the starts have no true poses.
+        RenderingUnavailableError: the true world cannot be drawn here.
+    """
+    policies = gather_policies(config.policies, config.tasks)
+    cases = make_cases(config.starts, len(checkpoint.starts), config.seed)
+    stamp = make_stamp(checkpoint, config)
+    log = TrialLog(directory, stamp)
+    wanted = [
+        Unit(task, name, world) for task, of_task in policies.items() for world in config.worlds for name in of_task
+    ]
+    missing = [unit for unit in wanted if unit not in log.finished]
+    progress = tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="evaluate", unit="unit")
+    with progress, Player(checkpoint, policies, config.max_steps) as player:
+        for unit, trials in (play_units or _one_by_one(player))(missing, cases):
+            log.add(unit, trials)
+            progress.update()
+        finished = {unit: log.finished[unit] for unit in wanted}
+        tasks = {
+            task: task_report(task, list(of_task), finished, config.true_results) for task, of_task in policies.items()
+        }
+        report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
+        if page is not None:
+            write_page(report, finished, player, config.max_steps, page)
+    return report
+
+
+def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, Any]:
+    """What trials depend on, besides the policies themselves."""
+    return {
+        "weights": checkpoint.identity,
+        "tokenizer": checkpoint.tokenizer.identity,
+        "data": checkpoint.provenance.get("data"),
+        "decoding": asdict(checkpoint.decoding),
+        "starts": config.starts,
+        "seed": config.seed,
+        "max_steps": config.max_steps,
+    }
+
+
+def _one_by_one(player: Player) -> PlayUnits:
+    def play_units(units: Sequence[Unit], cases: Sequence[Case]) -> Iterator[tuple[Unit, list[Trial]]]:
+        for unit in units:
+            yield unit, player.play(unit, cases)
+
+    return play_units
+
+
+def check_true_results(results: object, cases: int) -> Mapping[str, Mapping[str, list[bool]]]:
+    """Outcomes that somebody wrote down.
+
+    Raises:
+        InvalidInputError: they are not a list of at most `cases` truth values for each policy of each task.
+    """
+    expected = '{"face-target": {"policy name": [true, false, ...]}}: the outcomes of the first starts, in their order'
+    if not isinstance(results, dict):
+        raise InvalidInputError(f"expected true results as {expected}, got {type(results).__name__}")
+    for task, of_task in results.items():
+        for policy, outcomes in of_task.items() if isinstance(of_task, dict) else [("", of_task)]:
+            is_list = isinstance(outcomes, list) and all(isinstance(outcome, bool) for outcome in outcomes)
+            if not is_list or not 2 <= len(outcomes) < cases:
+                raise InvalidInputError(
+                    f"expected true results as {expected}, at least 2 and fewer than the {cases} starts; got "
+                    f"{outcomes!r} for {task!r} {policy!r}"
+                )
+    return results
