@@ -20,12 +20,13 @@ from hwm_env.evaluation.closed_loops import run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.readout_error import Summary, judge_loops
-from hwm_env.evaluation.walls import Walls, measure_walls
+from hwm_env.model.readout import Readout
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
 if TYPE_CHECKING:
     from hwm_env.evaluation.counterfactuals import Counterfactuals
+    from hwm_env.evaluation.walls import Walls
 
 J = TypeVar("J")
 
@@ -35,6 +36,8 @@ MOVING_BELOW_DB = 20.0
 """A window moves if repeating the last frame scores below this."""
 WALL_CASES = 50
 COUNTERFACTUAL_STARTS = 50
+WINDOWS_PER_EPISODE = 5
+"""Next clips that an episode gives at most, evenly spread: neighbours tell the same twice."""
 BATCH = 32
 
 
@@ -64,6 +67,8 @@ class ClosedLoop:
     psnr_tokenizer_ceiling: list[float]
     starts: int
     """Loops judged, one an episode."""
+    gain_by_start: list[float]
+    """How far each loop stays above repeating, mean over its steps, dB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +81,8 @@ class FidelityReport:
     closed_loop: ClosedLoop
     pose: dict[str, dict[str, Summary]] | None
     """Of the closed loops, see `judge_loops`; None without a read-out or true poses."""
-    walls: Walls | None
-    """The same."""
+    walls: "Walls | None"
+    """The same; also None where the reference world cannot be drawn."""
     counterfactuals: "Counterfactuals | None"
     """None without true poses, or where the reference world cannot be drawn."""
 
@@ -113,11 +118,11 @@ def measure(simulator: WorldSimulator, held_out: HeldOut, *, closed_loop_steps: 
         counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
     if held_out.has_poses and readout is not None:
         pose = judge_loops(readout, held_out, predicted)
-        walls = _if_possible("walls", lambda: measure_walls(simulator, readout, held_out, cases=WALL_CASES, seed=seed))
+        walls = _if_possible("walls", lambda: _walls(simulator, readout, held_out, seed))
     return FidelityReport(
         next_clip=everything,
         moving=moving,
-        closed_loop=_closed_loop(simulator, held_out, predicted),
+        closed_loop=compare_loops(simulator, held_out, predicted),
         pose=pose,
         walls=walls,
         counterfactuals=counterfactuals,
@@ -130,6 +135,12 @@ def _counterfactuals(simulator: WorldSimulator, held_out: HeldOut, seed: int) ->
     return measure_counterfactuals(simulator, held_out, starts=COUNTERFACTUAL_STARTS, seed=seed)
 
 
+def _walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut, seed: int) -> "Walls":
+    from hwm_env.evaluation.walls import measure_walls
+
+    return measure_walls(simulator, readout, held_out, cases=WALL_CASES, seed=seed)
+
+
 def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
     """What this recording or this machine cannot give does not take the other measures with it."""
     try:
@@ -140,8 +151,10 @@ def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
 
 
 def _next_clip(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> tuple[NextClip, NextClip | None]:
-    """Judges every clip that nine others precede."""
-    windows = [(e, c) for e in range(len(held_out)) for c in range(HISTORY_CLIPS, held_out.num_clips)]
+    """Judges clips that nine others precede."""
+    count = min(WINDOWS_PER_EPISODE, held_out.num_clips - HISTORY_CLIPS)
+    clips = np.linspace(HISTORY_CLIPS, held_out.num_clips - 1, count).astype(int).tolist()
+    windows = [(e, c) for e in range(len(held_out)) for c in clips]
     other = _derangement(len(windows), seed)
     scores: dict[str, list[Tensor]] = {"true": [], "shuffled": [], "repeat": [], "ceiling": []}
     truths = _FrameCache(held_out)
@@ -174,8 +187,8 @@ def _summary(scores: dict[str, Tensor]) -> NextClip:
     )
 
 
-def _closed_loop(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor) -> ClosedLoop:
-    """Compares the predicted clips [E, steps, 3, H, W] with the recorded ones."""
+def compare_loops(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor) -> ClosedLoop:
+    """Compares the clips that `run_closed_loops` predicted, [E, steps, 3, H, W], with the recorded ones."""
     tokenizer, steps = simulator.tokenizer, predicted.shape[1]
 
     def decoded(tokens: Tensor) -> Tensor:
@@ -188,8 +201,15 @@ def _closed_loop(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor
         recorded = held_out.tokens[episode, HISTORY_CLIPS : HISTORY_CLIPS + steps]
         frames = (decoded(predicted[episode]), repeated.expand_as(target), decoded(recorded))
         by_episode.append(torch.stack([psnr_db(clips, target) for clips in frames]))
-    model, repeat, ceiling = torch.stack(by_episode).mean(dim=0).tolist()
-    return ClosedLoop(psnr=model, psnr_repeat_last_frame=repeat, psnr_tokenizer_ceiling=ceiling, starts=len(held_out))
+    scores = torch.stack(by_episode)
+    model, repeat, ceiling = scores.mean(dim=0).tolist()
+    return ClosedLoop(
+        psnr=model,
+        psnr_repeat_last_frame=repeat,
+        psnr_tokenizer_ceiling=ceiling,
+        starts=len(held_out),
+        gain_by_start=(scores[:, 0] - scores[:, 1]).mean(dim=1).tolist(),
+    )
 
 
 class _FrameCache:

@@ -1,5 +1,6 @@
 """Film strips: pictures that let a person judge a closed loop at a glance."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,28 @@ NUM_STRIPS = 8
 GAP_PIXELS = 4
 
 
-def closed_loop_strips(simulator: WorldSimulator, held_out: HeldOut, steps: int, file: Path, *, seed: int) -> None:
+def closed_loop_strips(
+    simulator: WorldSimulator, held_out: HeldOut, steps: int, file: Path, *, scores: Sequence[float], seed: int
+) -> None:
     """Draws closed loops with the recorded actions: in each pair of rows truth above prediction, a column an env step.
 
-    The first column is the last recorded frame, from which the loop starts; the others are the clips' last frames.
+    The best of all loops is on top, the worst at the bottom, and those between them are evenly spread by rank. The
+    first column is the last recorded frame, from which the loop starts; the others are the clips' last frames.
 
     Args:
         simulator: the world to draw.
-        held_out: episodes of at least nine clips and `steps`; evenly spread ones are drawn.
+        held_out: episodes of at least nine clips and `steps`.
         steps: columns after the first.
         file: PNG to write.
+        scores: of all episodes' loops, the higher, the better.
         seed: of the worlds.
 
     Raises:
         MissingExtraError: imageio is not installed.
     """
     imageio = require_extra("imageio.v3", "demo")
-    episodes = np.linspace(0, len(held_out) - 1, min(NUM_STRIPS, len(held_out))).astype(int).tolist()
+    ranks = np.linspace(0, len(held_out) - 1, min(NUM_STRIPS, len(held_out))).round().astype(int)
+    episodes = np.argsort(scores)[::-1][ranks].tolist()
     state = simulator.begin(
         held_out.tokens[episodes, :HISTORY_CLIPS],
         held_out.actions[episodes, :HISTORY_CLIPS],

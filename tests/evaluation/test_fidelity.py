@@ -107,6 +107,9 @@ def test_repeat_last_has_its_closed_form(
     assert report.next_clip.psnr_repeat_last_frame == pytest.approx((sum(one_step) + 6 * 100) / 9, abs=1e-4)
     from_start = [(score(brightness[c], brightness[8]) + 200) / 3 for c in range(9, 12)]
     assert report.closed_loop.psnr_repeat_last_frame == pytest.approx(from_start, abs=1e-4)
+    gains = np.array(report.closed_loop.psnr) - report.closed_loop.psnr_repeat_last_frame
+    assert np.mean(report.closed_loop.gain_by_start) == pytest.approx(gains.mean(), abs=1e-4)
+    assert len(report.closed_loop.gain_by_start) == 3
     assert report.moving is None or report.moving.psnr_repeat_last_frame < MOVING_BELOW_DB
 
 
@@ -139,10 +142,10 @@ def test_the_film_strip_shows_truth_above_prediction(
 ) -> None:
     imageio = pytest.importorskip("imageio.v3")
     monkeypatch.setattr(simulator, "step", ignores)
-    closed_loop_strips(simulator, held_out, 2, tmp_path / "strip.png", seed=0)
+    closed_loop_strips(simulator, held_out, 2, tmp_path / "strip.png", scores=[1.0, 2.0, 3.0], seed=0)
     picture = imageio.imread(tmp_path / "strip.png")
     side = 2 * SIZE  # drawn at twice the size
     assert picture.shape == (2 * (3 * 2 * SIZE + 2 * 4), 3 * side, 3)
-    truth_row, model_row = 2 * side + 8, 3 * side + 8  # of episode 1, the moving one
+    truth_row, model_row = 2 * side + 8, 3 * side + 8  # of episode 1, the moving one, second best
     assert picture[truth_row, 1 * side, 0] == 4 * (9 * 5 % 40)
     assert picture[model_row, 1 * side, 0] == 4 * (8 * 5 % 40)
