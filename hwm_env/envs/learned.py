@@ -176,7 +176,7 @@ class LearnedWorld:
             worlds = [world for world, its_kind in enumerate(kinds) if its_kind == kind]
             try:
                 states, clip = self.simulator.step(
-                    _joined([moments[world] for world in worlds]), torch.from_numpy(chunks[worlds])
+                    self._joined([moments[world] for world in worlds]), torch.from_numpy(chunks[worlds])
                 )
             except ModelOutputError as error:
                 raise error.among(worlds) from error
@@ -189,6 +189,21 @@ class LearnedWorld:
 
     def close(self) -> None:
         """Nothing to free."""
+
+    def _joined(self, moments: Sequence[LearnedMoment]) -> WorldState:
+        """The worlds of these moments as one batch; what was computed together and is still together is not copied, and
+        neither is one moment that many worlds go on from."""
+        parts = []
+        for _, run in groupby(moments, key=lambda moment: id(moment.states)):
+            together = list(run)
+            states, rows = together[0].states, [moment.row for moment in together]
+            if rows == list(range(len(states))):
+                parts.append(states)
+            elif rows == rows[:1] * len(rows):
+                parts.append(self.simulator.fork(states.select(rows[:1]), len(rows)))
+            else:
+                parts.append(states.select(rows))
+        return parts[0] if len(parts) == 1 else WorldState.join(parts)
 
     def _read_out(self, clip: Clip) -> list[WorldReadout | None]:
         readout = self._checkpoint.readout
@@ -209,13 +224,3 @@ def recorded_start(checkpoint: Checkpoint, index: int) -> History:
 def _copied(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     """An array that its user may change without changing the world."""
     return tensor.cpu().numpy().copy()
-
-
-def _joined(moments: Sequence[LearnedMoment]) -> WorldState:
-    """The worlds of these moments as one batch; what was computed together and is still together is not copied."""
-    parts = []
-    for _, run in groupby(moments, key=lambda moment: id(moment.states)):
-        together = list(run)
-        states, rows = together[0].states, [moment.row for moment in together]
-        parts.append(states if rows == list(range(len(states))) else states.select(rows))
-    return parts[0] if len(parts) == 1 else WorldState.join(parts)

@@ -1,0 +1,112 @@
+"""Model predictive control: plans anew before each env step, in imagination, and takes the plan's first chunk."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from hwm_env.envs.config import ActionMode, ObsMode
+from hwm_env.envs.episodes import Episode
+from hwm_env.envs.learned import LearnedWorld
+from hwm_env.envs.world import Moment, World
+from hwm_env.simulator import WorldSimulator
+from hwm_env.tasks.base import History
+from hwm_env.types import HISTORY_CLIPS, Float32Array
+from policies.planners.knots import Knots, controls_of
+from policies.planners.planner import Plan, PlannerConfig, make_plan
+from policies.planners.search import make_search
+
+
+class MPC:
+    """A policy that plans.
+
+    Where it acts in another world than it imagines in, it knows of that world what a robot knows: the clips that it has
+    seen, made tokens on the way, and its own measured numbers. Where it is, the read-out must tell.
+
+    Args:
+        task: what plans are to achieve; decides which numbers they move.
+        search: "cem", "icem" or "mppi".
+        imagination: the world in which plans are tried; None: the one in which it acts (an oracle, if that is the
+            truth).
+        config: how much it thinks.
+
+    Raises:
+        InvalidInputError: there is no such search.
+    """
+
+    obs_mode: Final[ObsMode] = "state"
+    action_mode: Final[ActionMode] = "chunk"
+    normalized_actions: Final = False
+
+    def __init__(
+        self, task: str, search: str, imagination: World[Any] | None, config: PlannerConfig | None = None
+    ) -> None:
+        self._config = config or PlannerConfig()
+        controls = controls_of(task)
+        self._knots = Knots(controls, self._config.horizon, self._config.knots)
+        self._search = make_search(search, controls)
+        self._imagination = imagination
+
+    @property
+    def name(self) -> str:
+        """The search, and where it imagines."""
+        return f"{self._search.name} {'where it acts' if self._imagination is None else 'in the learned world'}"
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """See Policy."""
+        self._rngs = [np.random.default_rng(seed) for seed in seeds]
+        self._plans: list[Plan | None] = [None] * len(seeds)
+
+    def begin(self, world: World[Any], histories: Sequence[History], episodes: Sequence[Episode[Any]]) -> None:
+        """See Planner."""
+        self._world = self._imagination or world
+        self._is_elsewhere = self._world.identity != world.identity
+        self._seen: list[Episode[Any] | None] = [None] * len(episodes)
+        self._tokens = [list(history.tokens) for history in histories]
+        self._actions = [list(history.actions) for history in histories]
+
+    def watch(self, episodes: Sequence[Episode[Any]]) -> None:
+        """Plans for the worlds that have gone on."""
+        for index, (episode, seen) in enumerate(zip(episodes, self._seen, strict=True)):
+            if episode is seen:
+                continue
+            if seen is not None:
+                self._tokens[index].append(episode.moment.tokens)
+                self._actions[index].append(episode.moment.measured)
+            assert episode.goal is not None, "a planner needs a task"
+            self._plans[index] = make_plan(
+                self._world,
+                self._moment(index, episode),
+                episode.goal,
+                episode.elapsed_steps,
+                knots=self._knots,
+                search=self._search,
+                config=self._config,
+                rng=self._rngs[index],
+                last=self._plans[index],
+            )
+        self._seen = list(episodes)
+
+    def act(self, observations: Sequence[Any]) -> Float32Array:
+        """The first chunk of each plan, [B, 17, 25]."""
+        return np.stack([plan.chunks[0] for plan in self._plans if plan is not None])
+
+    def _moment(self, index: int, episode: Episode[Any]) -> Moment:
+        """The present, as the world knows it in which plans are tried."""
+        if not self._is_elsewhere:
+            moment: Moment = episode.moment
+            return moment
+        recent = slice(-HISTORY_CLIPS, None)
+        history = History(np.stack(self._tokens[index][recent]), np.stack(self._actions[index][recent]), None)
+        imagined: Moment = self._world.begin(history, int(self._rngs[index].integers(2**63)))
+        return imagined
+
+
+def in_learned_world(task: str, checkpoint: str = "reference", search: str = "icem") -> MPC:
+    """Plans in a learned world, wherever it acts."""
+    return MPC(task, search, LearnedWorld(WorldSimulator.from_pretrained(checkpoint)))
+
+
+def where_it_acts(task: str, search: str = "icem") -> MPC:
+    """Plans in the world in which it acts: an oracle in the reference world."""
+    return MPC(task, search, None)

@@ -1,0 +1,1 @@
+"""Planners over action chunks, in any world that an environment runs on."""

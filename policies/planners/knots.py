@@ -1,0 +1,103 @@
+"""Plans as few numbers: targets at knots in time, with straight lines between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.reference import robot
+from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array, Float64Array
+
+_LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
+
+DRIVING: Final = ("linear_velocity", "angular_velocity")
+RIGHT_ARM: Final = ("right_shoulder_pitch", "right_shoulder_roll", "right_elbow_pitch")
+LEFT_ARM: Final = ("left_shoulder_pitch", "left_shoulder_roll", "left_elbow_pitch")
+CONTROLS: Final = {"reach-cube": (*DRIVING, *RIGHT_ARM, *LEFT_ARM)}
+"""What a planner moves for a task; for all others the base only."""
+
+
+def controls_of(task: str) -> tuple[str, ...]:
+    """The numbers that matter for a task."""
+    return CONTROLS.get(task, DRIVING)
+
+
+@dataclass(frozen=True, slots=True)
+class Knots:
+    """What a plan's parameters mean: a target for each control at each knot, -1 for the lowest, 1 for the highest.
+
+    Between knots, which are evenly spread over the horizon (the last one at its end), the numbers move in straight
+    lines, from the present numbers to the first knot. All others stay what they are. Nothing moves faster than the
+    robot can.
+    """
+
+    controls: Sequence[str]
+    """Names of the numbers that a plan moves."""
+    horizon: int
+    """Env steps that a plan covers."""
+    count: int
+    """Knots in that time."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError for an unknown name, or a plan of nothing."""
+        unknown = [name for name in self.controls if name not in ACTION_NAMES]
+        if unknown or not self.controls:
+            raise InvalidInputError(f"controls must be some of {ACTION_NAMES}, got {', '.join(unknown) or 'none'}")
+        for name in ("horizon", "count"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def size(self) -> int:
+        """How many parameters a plan has."""
+        return self.count * len(self.controls)
+
+    def chunks(self, parameters: Float64Array, state: Float32Array) -> Float32Array:
+        """The actions of plans.
+
+        Args:
+            parameters: of N plans, [N, size]; beyond -1..1 they are cut off.
+            state: the robot's present numbers, [25].
+
+        Returns:
+            float32 [N, horizon, 17, 25], physical units.
+        """
+        columns = [ACTION_NAMES.index(name) for name in self.controls]
+        low, high = robot.ACTION_LOW[columns], robot.ACTION_HIGH[columns]
+        targets = low + (np.clip(parameters, -1.0, 1.0).reshape(-1, self.count, len(columns)) + 1.0) / 2.0 * (
+            high - low
+        )
+        now = np.broadcast_to(state[columns], (len(targets), 1, len(columns)))
+        corners = np.concatenate([now, targets], axis=1)
+        wanted = np.tile(state, (len(targets), self.horizon * FRAMES_PER_CLIP, 1))
+        wanted[:, :, columns] = _interpolated(corners, self.horizon * FRAMES_PER_CLIP)
+        return _within_rates(wanted, state).reshape(-1, self.horizon, FRAMES_PER_CLIP, ACTION_DIM)
+
+    def shifted(self, parameters: Float64Array) -> Float64Array:
+        """A plan's parameters one env step later, [size]: what was planned after the first step, its end held."""
+        targets = parameters.reshape(self.count, -1)
+        # Before the first knot the plan's beginning is not known here; the first knot's target stands for it.
+        corners = np.concatenate([targets[:1], targets])
+        times = np.minimum(np.arange(1, self.count + 1) + self.count / self.horizon, self.count)
+        return np.stack([np.interp(times, np.arange(self.count + 1), column) for column in corners.T], axis=1).ravel()
+
+
+def _interpolated(corners: Float64Array, frames: int) -> Float64Array:
+    """Straight lines between evenly spread corners [N, K + 1, C], the last one at the last frame: [N, frames, C]."""
+    segments = corners.shape[1] - 1
+    times = np.arange(1, frames + 1) * segments / frames
+    left = np.minimum(times.astype(int), segments - 1)
+    share = (times - left)[None, :, None]
+    return (1.0 - share) * corners[:, left] + share * corners[:, left + 1]
+
+
+def _within_rates(wanted: Float32Array, state: Float32Array) -> Float32Array:
+    """What a robot that follows [N, F, 25] measures, from its present numbers [25]."""
+    followed = np.empty_like(wanted)
+    last = np.broadcast_to(state, wanted[:, 0].shape)
+    for frame in range(wanted.shape[1]):
+        last = np.clip(wanted[:, frame], last - _LARGEST_CHANGE, last + _LARGEST_CHANGE)
+        followed[:, frame] = last
+    return followed

@@ -1,0 +1,41 @@
+"""How many clips a second a planner imagines in the shipped world, in tokens alone: `make bench`."""
+
+import time
+
+import numpy as np
+import pytest
+
+from hwm_env.envs.config import EnvConfig
+from hwm_env.envs.learned import LearnedWorld
+from hwm_env.tasks.face_target import Facing
+from hwm_env.tokenizers.tokens_only import TokensOnly
+from policies.planners.imagination import Caution, Imagination
+from policies.planners.knots import DRIVING, Knots
+
+pytestmark = pytest.mark.benchmark
+
+HORIZON = 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_candidates_a_second(precision: str) -> None:
+    """Against one candidate at a time, in the same run."""
+    simulator = EnvConfig(precision=precision).make_simulator()  # type: ignore[arg-type]
+    simulator.tokenizer = TokensOnly(simulator.tokenizer)
+    world = LearnedWorld(simulator)
+    moment = world.begin(world.start(0), 0)
+    knots = Knots(DRIVING, HORIZON, 2)
+    rates = {}
+    for batch in (1, 64, 256):
+        # A goal that is never reached, so that all plans live to the end.
+        imagination = Imagination(world, moment, Facing(landmark="", x_m=1e3, y_m=1e3), 0, Caution(), [0])
+        plans = knots.chunks(np.random.default_rng(0).uniform(-0.3, 0.3, (batch, knots.size)), moment.measured[-1])
+        imagination.worth(plans)
+        began, already = time.perf_counter(), imagination.clips
+        imagination.worth(plans)
+        rates[batch] = (imagination.clips - already) / (time.perf_counter() - began)
+    print(
+        f"\n{precision}: {rates[1]:.0f} clips a second one by one, {rates[64]:.0f} at batch 64 "
+        f"({rates[64] / rates[1]:.1f} times as many), {rates[256]:.0f} at batch 256 ({rates[256] / rates[1]:.1f})"
+    )
+    assert rates[64] > rates[1]
