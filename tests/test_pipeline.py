@@ -1,6 +1,7 @@
 """From nothing to a moving picture by the commands a user types, in small: the result is bad, the path is whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -9,6 +10,7 @@ import pytest
 
 from hwm_env.cli import main
 from hwm_env.reference.rendering import can_render
+from hwm_env.training import ablation
 
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")
 TINY_TOKENIZER = ("--tokenizer.coarse-width", "8", "--tokenizer.fine-width", "8", "--tokenizer.frame-width", "8")
@@ -84,6 +86,34 @@ def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Pa
     assert content["next_clip"]["starts"] == 2 * 3
     assert len(content["closed_loop"]["psnr"]) == 3
     assert strip.stat().st_size > 0
+
+
+def test_variants_of_the_model_are_compared(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"num_layers": 1, "num_heads": 2, "width": 16, "mlp_width": 16}
+    monkeypatch.setattr(ablation, "EMBEDDED", replace(ablation.EMBEDDED, **small))
+    few = {"batch_size": 2, "micro_batch_size": 2, "validation_samples": 2, "preview_samples": 2}
+    monkeypatch.setattr(ablation, "RECIPE", replace(ablation.RECIPE, **few))
+    monkeypatch.setattr(ablation, "EPISODES", 2)
+    monkeypatch.setattr(ablation, "CLOSED_LOOP_STEPS", 2)
+    for name in ("train", "validation", "validation-raw", "tokenizer"):
+        (tmp_path / name).symlink_to(directory / name)
+    names = ["as it ships", "one target a sample"]
+    ablation.main([str(tmp_path), *names[:1], "--minutes", "0"])
+    ablation.main([str(tmp_path), *names, "--minutes", "0", "--json", str(tmp_path / "ablation.json")])
+    content = json.loads((tmp_path / "ablation.json").read_text())
+    assert list(content["variants"]) == names
+    whole, single = (ablation.Outcome(**content["variants"][name]) for name in names)
+    assert (whole.steps, whole.targets, single.targets) == (1, 18, 2)
+    assert whole.parameters == single.parameters
+    assert len(whole.closed_loop_psnr) == 2
+    assert len(ablation.table({"whole": whole}).splitlines()) == 3
+
+
+def test_every_variant_can_be_trained() -> None:
+    built = {name: ablation.changed(differences) for name, differences in ablation.VARIANTS.items()}
+    for model, recipe in built.values():
+        recipe.check_model(model)
+    assert len(set(built.values())) == len(built)
 
 
 def test_a_finished_run_is_not_started_over(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
