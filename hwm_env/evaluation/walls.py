@@ -13,16 +13,17 @@ from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.readout_error import dead_reckoning
 from hwm_env.model.readout import Readout
 from hwm_env.reference import room
-from hwm_env.reference.kinematics import RobotState, advance
+from hwm_env.reference.kinematics import RobotState
+from hwm_env.reference.world import ReferenceWorld
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import (
-    ACTION_DIM,
     ANGULAR_VELOCITY,
     FRAMES_PER_CLIP,
     HISTORY_CLIPS,
     LINEAR_VELOCITY,
     Float32Array,
     Float64Array,
+    UInt8Array,
 )
 
 CLIPS: Final = 5
@@ -46,8 +47,9 @@ class Walls:
     error_p90_m: float
     unstopped_median_m: float
     """The same of a robot that no obstacle stops, for comparison."""
-    recorded_median_m: float
-    """The read-out's error on the recorded clip before the drive, which is not the world's fault."""
+    ceiling_right: float
+    """The share for the true pictures of the same drives: what lacks there is the read-out's fault, not the world's."""
+    ceiling_median_m: float
 
 
 def measure_walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut, *, cases: int, seed: int) -> Walls:
@@ -62,6 +64,7 @@ def measure_walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut
 
     Raises:
         DatasetError: the recording has no true poses, or no history ends before an obstacle.
+        RenderingUnavailableError: there is no OpenGL here.
     """
     poses = held_out.poses().double()
     found = [(episode, _first_before_obstacle(poses[episode].numpy())) for episode in range(len(held_out))]
@@ -69,41 +72,44 @@ def measure_walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut
     if not ends:
         raise DatasetError(f"none of {len(held_out)} episodes comes before an obstacle; give more starts")
     begin = torch.stack([poses[episode, clip] for episode, clip in ends])
-    drives = [drive(poses[e, c].numpy(), held_out.actions[e, c, -1].numpy()) for e, c in ends]
-    chunks = torch.from_numpy(np.stack([chunk for chunk, _ in drives]))
-    stops = torch.from_numpy(np.stack([stop for _, stop in drives]))
+    with ReferenceWorld(simulator.checkpoint.image_size) as world:
+        drives = [drive(world, poses[e, c].numpy(), held_out.actions[e, c, -1].numpy()) for e, c in ends]
+    chunks, frames, stops = (torch.from_numpy(np.stack(parts)) for parts in zip(*drives, strict=True))
     tokens = torch.stack([held_out.tokens[e, c - HISTORY_CLIPS + 1 : c + 1] for e, c in ends])
     actions = torch.stack([held_out.actions[e, c - HISTORY_CLIPS + 1 : c + 1] for e, c in ends])
     predicted = continue_worlds(simulator, tokens, actions, chunks, [seed + case for case in range(len(ends))])
     errors = _distance(readout.read(predicted[:, -1]), stops)
+    ceiling = _distance(readout.read(simulator.tokenizer.encode(frames)), stops)
     return Walls(
         cases=len(ends),
         right=(errors <= RIGHT_M).double().mean().item(),
         error_median_m=errors.quantile(0.5).item(),
         error_p90_m=errors.quantile(0.9).item(),
         unstopped_median_m=_distance(dead_reckoning(begin, chunks)[:, -1], stops).quantile(0.5).item(),
-        recorded_median_m=_distance(readout.read(tokens[:, -1]), begin).quantile(0.5).item(),
+        ceiling_right=(ceiling <= RIGHT_M).double().mean().item(),
+        ceiling_median_m=ceiling.quantile(0.5).item(),
     )
 
 
-def drive(base_pose: Float64Array, numbers: Float32Array) -> tuple[Float32Array, Float64Array]:
-    """Drives straight on from a recorded moment, all joints at rest where they are.
+def drive(
+    world: ReferenceWorld, base_pose: Float64Array, numbers: Float32Array
+) -> tuple[Float32Array, UInt8Array, Float64Array]:
+    """Drives straight on from a recorded moment, all joints held where they are.
 
     Args:
+        world: is left where the drive ends.
         base_pose: x, y, yaw, [3].
         numbers: measured last, [25].
 
     Returns:
-        The measured numbers of the drive, [CLIPS, 17, 25], and the pose at its end, [3].
+        The measured numbers of the drive, [CLIPS, 17, 25], the pictures of its last clip, uint8 [17, S, S, 3], and the
+        pose at its end, [3].
     """
     wanted = numbers.copy()
     wanted[LINEAR_VELOCITY], wanted[ANGULAR_VELOCITY] = SPEED_M_S, 0.0
-    state = RobotState(base_pose, numbers)
-    measured = np.empty((CLIPS * FRAMES_PER_CLIP, ACTION_DIM), np.float32)
-    for frame in range(len(measured)):
-        state = advance(state, wanted)
-        measured[frame] = state.action
-    return measured.reshape(CLIPS, FRAMES_PER_CLIP, ACTION_DIM), state.base_pose
+    world.set_state(RobotState(base_pose, numbers))
+    clips = [world.step_clip(np.tile(wanted, (FRAMES_PER_CLIP, 1))) for _ in range(CLIPS)]
+    return np.stack([measured for measured, _, _ in clips]), clips[-1][1], world.state.base_pose
 
 
 def _first_before_obstacle(poses: Float64Array) -> int | None:

@@ -46,17 +46,31 @@ class Says:
         return self._place.expand(len(tokens), 2)
 
 
+class Still:
+    """A simulator whose clips nobody looks at."""
+
+    checkpoint = SimpleNamespace(image_size=64)
+    tokenizer = SimpleNamespace(encode=lambda frames: frames)
+
+
 @pytest.fixture
-def _silent_world(monkeypatch: pytest.MonkeyPatch) -> None:
+def needs_rendering() -> None:
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+
+
+@pytest.fixture
+def _silent_world(needs_rendering: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        walls,
-        "continue_worlds",
-        lambda simulator, tokens, actions, chunks, seeds: tokens[:, :1].expand(-1, CLIPS, -1, -1, -1),
+        walls, "continue_worlds", lambda simulator, tokens, *_: tokens[:, :1].expand(-1, CLIPS, -1, -1, -1)
     )
 
 
+@pytest.mark.usefixtures("needs_rendering")
 def test_a_drive_ends_where_the_base_touches_the_wall() -> None:
-    chunks, end = drive(np.array(AT_THE_WALL, np.float64), robot.REST_POSE)
+    with walls.ReferenceWorld(64) as world:
+        chunks, frames, end = drive(world, np.array(AT_THE_WALL, np.float64), robot.REST_POSE)
+        at_the_end = world.render()
     touching = room.HALF_SIZE_M - robot.BASE_RADIUS_M
     assert touching - SPEED_M_S / 30 < end[0] <= touching
     assert end[1] == end[2] == 0.0
@@ -65,20 +79,20 @@ def test_a_drive_ends_where_the_base_touches_the_wall() -> None:
     assert np.all(np.diff(velocities) >= 0)
     assert velocities[-1] == pytest.approx(SPEED_M_S)
     assert np.array_equal(chunks[-1, -1, :21], robot.REST_POSE[:21])
+    assert np.array_equal(frames[-1], at_the_end)
 
 
 @pytest.mark.usefixtures("_silent_world")
 def test_a_world_with_walls_is_told_from_one_without() -> None:
     held_out = Standing(IN_THE_OPEN, AT_THE_WALL)
     stop = room.HALF_SIZE_M - robot.BASE_RADIUS_M
-    stopped = measure_walls(None, Says((stop, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
-    assert (stopped.cases, stopped.right) == (1, 1.0)
-    assert stopped.error_median_m < SPEED_M_S / 30
-    assert stopped.recorded_median_m == pytest.approx(stop - AT_THE_WALL[0])
+    stopped = measure_walls(Still, Says((stop, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    assert (stopped.cases, stopped.right, stopped.ceiling_right) == (1, 1.0, 1.0)
+    assert stopped.error_median_m == stopped.ceiling_median_m < SPEED_M_S / 30
     # 1 m/s^2 until the speed is reached.
     wheels = SPEED_M_S * (CLIPS * 17 / 30) - SPEED_M_S**2 / 2
     unstopped = AT_THE_WALL[0] + wheels
-    through = measure_walls(None, Says((unstopped, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    through = measure_walls(Still, Says((unstopped, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
     assert through.right == 0.0
     assert through.unstopped_median_m == stopped.unstopped_median_m
     assert through.error_median_m == pytest.approx(through.unstopped_median_m, abs=0.02)
@@ -87,7 +101,7 @@ def test_a_world_with_walls_is_told_from_one_without() -> None:
 @pytest.mark.usefixtures("_silent_world")
 def test_without_an_obstacle_ahead_there_is_no_case() -> None:
     with pytest.raises(DatasetError, match="none of 1 episodes comes before an obstacle"):
-        measure_walls(None, Says((0.0, 0.0)), Standing(IN_THE_OPEN), cases=5, seed=0)  # type: ignore[arg-type]
+        measure_walls(Still, Says((0.0, 0.0)), Standing(IN_THE_OPEN), cases=5, seed=0)  # type: ignore[arg-type]
 
 
 class Actor:
@@ -109,12 +123,6 @@ class Actor:
 
     def decode(self, tokens: Tensor) -> Tensor:
         return self._frames[self._obeys]
-
-
-@pytest.fixture
-def needs_rendering() -> None:
-    if not can_render():
-        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
 
 
 @pytest.mark.usefixtures("needs_rendering")
