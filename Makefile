@@ -25,9 +25,10 @@ bench: setup
 fidelity: setup rendering
 	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png
 
-# Everything from an empty directory to the checkpoint that ships; see the model card for the time it takes.
+# Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
+# INITIAL=CHECKPOINT starts from that checkpoint's weights.
 embedded: setup rendering
-	$(BIN)/python -m hwm_env.training.embedded --directory $(EMBEDDED)
+	$(BIN)/python -m hwm_env.training.embedded --directory $(EMBEDDED) $(if $(INITIAL),--initial $(INITIAL))
 	$(BIN)/hwm-env calibrate reference --data $(EMBEDDED)/train --json docs/trust.json --plot docs/trust.png
 
 setup: $(VENV)/.installed

@@ -22,8 +22,8 @@ from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
-START = 13
-"""Arms hanging, the table ahead on the left."""
+START = 55
+"""The left arm in view, the table ahead."""
 RECORDED_TRUTH = Path(__file__).with_name("recorded_truth.npz")
 
 

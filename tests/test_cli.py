@@ -72,7 +72,8 @@ def test_train_tokenizer(stand_in, capsys: pytest.CaptureFixture[str]) -> None:
     calls = stand_in("hwm_env.training.tokenizer", "train_tokenizer", TokenizerTrainingConfig=StandInConfig)
     argv = ["train-tokenizer", "data", "--out", "there", "--steps", "5", "--validation", "held-out", "--resume"]
     assert exit_code(*argv) == 0
-    assert calls == [((Path("data"), Path("there"), StandInConfig(steps=5), True), {"validation": Path("held-out")})]
+    options = {"validation": Path("held-out"), "initial": None}
+    assert calls == [((Path("data"), Path("there"), StandInConfig(steps=5), True), options)]
 
     assert exit_code("train-tokenizer", "data", "--out", "there", "--steps", "0") == 2
     assert "steps must be at least 1, got 0" in capsys.readouterr().err
@@ -96,7 +97,7 @@ def training(stand_in) -> Callable[..., list[Call]]:
     """Everything around a training stands in; gives its calls."""
 
     def install(error: Exception | None = None) -> list[Call]:
-        stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source: source)
+        stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source: source, load=None)
         metadata = SimpleNamespace(extra={"split": "train"})
         stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, metadata=metadata))
         held_out = {"hold_out": lambda data: (data, "a part"), "fitted": lambda model, data, tokenizer: model}
@@ -133,7 +134,7 @@ def test_an_unknown_preset_is_bad_input(training, capsys: pytest.CaptureFixture[
 
 
 def test_the_help_shows_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
-    for preset, steps in (("masked_hwm_full", 60_000), ("embedded", 1500)):
+    for preset, steps in (("masked_hwm_full", 60_000), ("embedded", 2800)):
         assert exit_code("train", "--preset", preset, "--help") == 0
         assert f"Optimizer steps. (default: {steps})" in capsys.readouterr().out
 

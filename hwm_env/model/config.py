@@ -14,7 +14,7 @@ MAX_FUTURE_CLIPS = 8
 class MaskedHWMConfig:
     """Shape of a MaskedHWM, and the design options that it is built with.
 
-    The defaults are those of the checkpoint that ships: whatever its config.json does not name is this.
+    The defaults do not change: whatever the config.json of a checkpoint does not name is this.
     """
 
     num_layers: int = 6

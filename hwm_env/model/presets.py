@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hwm_env.model.config import MaskedHWMConfig
 
-EMBEDDED = MaskedHWMConfig()
+EMBEDDED = MaskedHWMConfig(spatial_lookback=True)
 """The model that ships with the package: trains on two CPU cores."""
 
 TINY = replace(
@@ -34,6 +34,7 @@ MASKED_HWM_FULL = replace(
     action_injection="attention",
     token_embedding="table",
     codebook_head="joint",
+    spatial_lookback=False,
 )
 """The full-size design as it was first described: temporal attention on pooled video."""
 

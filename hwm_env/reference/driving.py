@@ -8,13 +8,13 @@ from hwm_env.reference import room
 from hwm_env.reference.kinematics import wrap_angle
 from hwm_env.types import FRAME_RATE_HZ, Float64Array
 
-_SHARES: Final = {"pause": 0.22, "turn": 0.35, "forward": 0.13, "backward": 0.05, "arc": 0.15, "approach": 0.10}
-_STUBBORN_SHARE: Final = 0.25
+_SHARES: Final = {"pause": 0.20, "turn": 0.30, "forward": 0.14, "backward": 0.06, "arc": 0.16, "approach": 0.14}
+_STUBBORN_SHARE: Final = 0.45
 """How often an obstacle ahead is driven into, so that the recordings show what obstacles do."""
 _BRAKING_PATH_M: Final = 0.45
 _CLEAR_PATH_M: Final = 1.6
-_APPROACH_SPEED_M_S: Final = 0.5
-_APPROACH_FRAMES: Final = 8 * FRAME_RATE_HZ
+_APPROACH_SPEED_M_S: Final = 0.4
+_APPROACH_FRAMES: Final = 10 * FRAME_RATE_HZ
 
 
 class Driver:
@@ -57,13 +57,13 @@ class Driver:
         choice = self._rng.choice(list(_SHARES), p=list(_SHARES.values()))
         side = self._rng.choice((-1.0, 1.0))
         if choice == "turn":
-            self._start(0.0, side * self._rng.uniform(0.35, 0.8))
+            self._start(0.0, side * self._rng.uniform(0.3, 0.65))
         elif choice == "forward":
-            self._start(self._rng.uniform(0.25, 0.65), 0.0)
+            self._start(self._rng.uniform(0.2, 0.5), 0.0)
         elif choice == "backward":
-            self._start(-self._rng.uniform(0.15, 0.35), 0.0)
+            self._start(-self._rng.uniform(0.15, 0.3), 0.0)
         elif choice == "arc":
-            self._start(self._rng.uniform(0.2, 0.5), side * self._rng.uniform(0.2, 0.6))
+            self._start(self._rng.uniform(0.2, 0.45), side * self._rng.uniform(0.2, 0.5))
         else:
             self._start(0.0, 0.0)
         if choice == "approach":
@@ -85,7 +85,7 @@ class Driver:
     def _steer(self, base_pose: Float64Array, goal: tuple[float, float]) -> None:
         offset = np.asarray(goal) - base_pose[:2]
         bearing = wrap_angle(float(np.arctan2(offset[1], offset[0])) - float(base_pose[2]))
-        self._turn_rate_rad_s = float(np.clip(1.5 * bearing, -0.6, 0.6))
+        self._turn_rate_rad_s = float(np.clip(1.5 * bearing, -0.5, 0.5))
         self._velocity_m_s = _APPROACH_SPEED_M_S if abs(bearing) < 0.4 else 0.0
 
     def _mind_obstacles(self, base_pose: Float64Array) -> None:
@@ -110,7 +110,7 @@ class Driver:
         side = min(needed, key=lambda each: needed[each])
         if self._rng.random() < 0.2:
             side = -side
-        rate = self._rng.uniform(0.35, 0.75)
+        rate = self._rng.uniform(0.3, 0.65)
         self._start(0.0, side * rate, (needed[side] + self._rng.uniform(0.0, 0.4)) / rate)
 
     def _first_clear_turn(self, base_pose: Float64Array, turns_rad: Float64Array) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from hwm_env.reference import robot
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, Float32Array
 
-_SHARES: Final = {"hold": 0.42, "arms": 0.24, "hands": 0.12, "look": 0.12, "crouch": 0.05, "twist": 0.05}
+_SHARES: Final = {"hold": 0.38, "arms": 0.30, "hands": 0.10, "look": 0.12, "crouch": 0.05, "twist": 0.05}
 _ARM_POSES: Final[dict[str, dict[str, tuple[float, float]]]] = {
     "reach": {
         "shoulder_pitch": (0.9, 1.5),

@@ -50,6 +50,11 @@ SHELF: Final = Box(x=-3.75, y=2.4, half_x=0.25, half_y=0.8, height=1.7)
 RED_PILLAR: Final = Pillar(x=-1.5, y=1.4, radius=0.25)
 PURPLE_PILLAR: Final = Pillar(x=1.5, y=-1.9, radius=0.25)
 
+RUG_CENTRE: Final = (-0.3, -0.4)
+"""Of the rug, (x, y) in metres: what a lowered head knows its place by."""
+RUG_HALF_SIZE: Final = (1.1, 1.6)
+"""Half of its extents along x and y, metres."""
+
 BOXES: Final = (TABLE, SOFA, SHELF)
 PILLARS: Final = (RED_PILLAR, PURPLE_PILLAR)
 

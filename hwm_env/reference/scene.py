@@ -19,6 +19,7 @@ _ANKLE_X_M: Final = -0.12
 
 _EAST, _NORTH, _WEST, _SOUTH = "0.98 0.82 0.36", "0.28 0.46 0.80", "0.46 0.74 0.44", "0.70 0.30 0.27"
 _CEILING, _LAMP = "0.89 0.91 0.93", "1 1 0.97"
+_FLOOR, _RUG = "0.63 0.57 0.49", "0.42 0.47 0.55"
 _WOOD, _DARK, _WHITE, _SKY = "0.42 0.25 0.15", "0.10 0.11 0.15", "1 1 0.98", "0.84 0.95 1"
 _TABLE_TOP, _SOFA, _CUSHION = "0.90 0.84 0.74", "0.25 0.30 0.50", "0.36 0.43 0.66"
 _RED, _GREEN, _BLUE, _PURPLE = "0.85 0.12 0.12", "0.12 0.65 0.20", "0.12 0.25 0.85", "0.50 0.25 0.62"
@@ -47,11 +48,6 @@ def scene_xml() -> str:
     <geom contype="0" conaffinity="0"/>
     <light type="directional" castshadow="false" ambient="0 0 0" specular="0 0 0"/>
   </default>
-  <asset>
-    <texture name="tiles" type="2d" builtin="checker" width="256" height="256"
-             rgb1="0.66 0.60 0.52" rgb2="0.59 0.535 0.465"/>
-    <material name="floor" texture="tiles" texrepeat="3 3" specular="0"/>
-  </asset>
   <worldbody>
     <light dir="0.35 0.5 -1" diffuse="0.34 0.34 0.34"/>
     <light dir="-0.5 -0.25 -0.3" diffuse="0.16 0.16 0.16"/>
@@ -75,7 +71,8 @@ def _shell() -> list[str]:
     half, height, middle = room.HALF_SIZE_M, room.HEIGHT_M, room.HEIGHT_M / 2
     across = half + _WALL_M
     return [
-        f'<geom type="plane" size="{half:g} {half:g} 1" material="floor"/>',
+        _geom("plane", 0, 0, 0, (half, half, 1), _FLOOR),
+        _geom("box", *room.RUG_CENTRE, 0, (*room.RUG_HALF_SIZE, 0.006), _RUG),
         _geom("box", 0, 0, height + _WALL_M, (across, across, _WALL_M), _CEILING),
         _geom("box", 0, 0, height, (1.4, 1.4, 0.004), _LAMP),
         _geom("box", across, 0, middle, (_WALL_M, half, middle), _EAST),

@@ -1,4 +1,4 @@
-"""Makes the embedded checkpoint from nothing: recordings, tokenizer, tokens, world model, read-out.
+"""Makes the embedded checkpoint, from nothing or from another: recordings, tokenizer, tokens, world model, read-out.
 
 Every stage is seeded and leaves its result in one directory; a stage whose result is there is not repeated, and both
 trainings go on where they were stopped.
@@ -6,92 +6,99 @@ trainings go on where they were stopped.
 
 import argparse
 import logging
-import time
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
-from hwm_env.model.presets import EMBEDDED
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.assemble import with_readout
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout
-from hwm_env.training.recipe import LAPTOP
 from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
-from hwm_env.training.world_model import train_world_model
 
 logger = logging.getLogger(__name__)
 
 SEED = 0
-TRAIN_EPISODES = 400
+TRAIN_EPISODES = 800
 VALIDATION_EPISODES = 30
-TRAIN_OFFSETS = (0, 4, 8, 12)
-"""Every recording is cut into clips at four offsets: four times the windows for nothing."""
+TRAIN_OFFSETS = (0, 8)
+"""Every recording is cut into clips at two offsets: twice the windows for nothing."""
 TOKENIZER = TokenizerTrainingConfig(seed=SEED)
-WORLD_MODEL = replace(LAPTOP, seed=SEED)
-READOUT = ReadoutTrainingConfig(seed=SEED)
+TOKENIZER_FROM_INITIAL = replace(TOKENIZER, steps=1200, matrix_learning_rate=0.01, learning_rate=1e-3)
+"""Gentle, so that the tokens keep a meaning that the initial world model knows."""
+PROCESSES = 2
+"""That train the world model together, one thread each."""
+READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
 
 
-def make_embedded(directory: Path, destination: Path) -> None:
+def make_embedded(directory: Path, destination: Path, initial: str | None = None) -> None:
     """Runs all stages that have not run yet.
 
     Args:
-        directory: keeps recordings, tokens and runs (about 3 GB).
+        directory: keeps recordings, tokens and runs (about 5 GB).
         destination: where the checkpoint is written.
+        initial: a checkpoint that tokenizer and world model start from, instead of random weights.
     """
     from hwm_env.reference.collect import collect
 
     for split, episodes in (("train", TRAIN_EPISODES), ("validation", VALIDATION_EPISODES)):
         if not (directory / f"{split}-raw" / "metadata.json").exists():
             collect(directory / f"{split}-raw", num_episodes=episodes, seed=SEED, split=split)
+    tokenizer_config = TOKENIZER if initial is None else TOKENIZER_FROM_INITIAL
     tokenizer = train_tokenizer(
         directory / "train-raw",
         directory / "tokenizer",
-        TOKENIZER,
+        tokenizer_config,
         resume=True,
         validation=directory / "validation-raw",
+        initial=None if initial is None else checkpoints.load_tokenizer(initial),
     )
     for split, offsets in (("train", TRAIN_OFFSETS), ("validation", (0,))):
         if not (directory / split / "metadata.json").exists():
             tokenize_recordings(directory / f"{split}-raw", directory / split, lambda: tokenizer, offsets)
     train, validation = Dataset(directory / "train"), Dataset(directory / "validation")
-    provenance: dict[str, object] = {
-        "command": "make embedded",
-        "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
-        "tokenizer": asdict(TOKENIZER),
-        "world_model": asdict(WORLD_MODEL),
-    }
-    started_s = time.monotonic()
-    newest = train_world_model(
-        train,
-        validation,
-        tokenizer,
-        directory / "world-model",
-        EMBEDDED,
-        WORLD_MODEL,
-        resume=True,
-        device="cpu",
-        provenance=provenance,
-    )
-    logger.info("world model: %.0f minutes in this sitting", (time.monotonic() - started_s) / 60)
-    checkpoint = checkpoints.load(newest)
+    _train_world_model(directory, initial)
+    checkpoint = checkpoints.load(directory / "world-model" / "checkpoint")
     readout = train_readout(train, READOUT, checkpoint.model.config)
     error = {"validation": judge_readout(readout, validation)}
     logger.info("read-out on held-out clips: %s", error)
     whole = with_readout(checkpoint, readout, {"recipe": asdict(READOUT), "error": error})
+    made_by = {
+        "command": "make embedded" if initial is None else f"make embedded INITIAL={initial}",
+        "tokenizer": asdict(tokenizer_config),
+        "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
+    }
+    whole = replace(whole, provenance={**whole.provenance, **made_by})
     # As true as a window that is encoded anew, and faster (docs/decoding.md).
     checkpoints.save(replace(whole, decoding=replace(whole.decoding, history="streaming")), destination)
 
 
+def _train_world_model(directory: Path, initial: str | None) -> None:
+    """Trains with the preset's recipe, or goes on with the training that is there."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
+    splits = [str(directory / "train"), "--validation", str(directory / "validation")]
+    out = directory / "world-model"
+    options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "embedded"]
+    options += ["--seed", str(SEED), "--device", "cpu", *(["--resume"] if out.exists() else [])]
+    options += [] if initial is None else ["--initial", initial]
+    subprocess.run(
+        [sys.executable, *launcher, "train", *splits, *options], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs `make_embedded` from the command line."""
-    parser = argparse.ArgumentParser(description="Makes the embedded checkpoint from nothing.")
+    parser = argparse.ArgumentParser(description="Makes the embedded checkpoint.")
     parser.add_argument("--directory", type=Path, required=True, help="for recordings, tokens and runs")
     parser.add_argument("--destination", type=Path, default=checkpoints.ASSETS / "reference", help="the checkpoint")
+    parser.add_argument("--initial", help="a checkpoint to start from; by default from nothing")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make_embedded(arguments.directory, arguments.destination)
+    make_embedded(arguments.directory, arguments.destination, arguments.initial)
 
 
 if __name__ == "__main__":

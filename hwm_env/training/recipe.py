@@ -149,19 +149,20 @@ SINGLE_TARGET = replace(FULL, parallel_targets=False)
 
 LAPTOP = replace(
     FULL,
-    steps=1500,
+    steps=2800,
     warmup_steps=50,
     hold_share=0.3,
     final_share=0.03,
-    batch_size=8,
-    micro_batch_size=8,
-    learning_rate=1.5e-3,
-    matrix_learning_rate=0.01,
+    batch_size=6,
+    micro_batch_size=3,
+    learning_rate=1.4e-3,
+    matrix_learning_rate=0.014,
     betas=(0.9, 0.98),
     weight_decay=0.05,
     ema_decay=0.998,
+    own_predictions=0.5,
     checkpoint_activations=False,
-    report_every=100,
+    report_every=200,
 )
 """The recipe of the model that ships, for two CPU cores."""
 
@@ -171,6 +172,7 @@ QUICK = replace(
     warmup_steps=5,
     batch_size=4,
     micro_batch_size=2,
+    own_predictions=0.0,
     precision="float32",
     report_every=25,
     validation_samples=16,

@@ -14,7 +14,9 @@ from tests.simulators import simulator_of
 
 FILE = Path(__file__).parent / "values.json"
 CASES = {
-    f"{layout}-{scope}": replace(TINY, latent_layout=layout, temporal_scope=scope, num_past_clips=3)
+    f"{layout}-{scope}": replace(
+        TINY, latent_layout=layout, temporal_scope=scope, num_past_clips=3, spatial_lookback=False
+    )
     for layout in ("stacked", "sequential")
     for scope in ("patch", "pooled")
 }
