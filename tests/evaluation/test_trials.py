@@ -121,7 +121,8 @@ def test_actions_that_are_none_name_their_policy(player: Player, gives: Any, mes
 def test_a_planner_sees_the_worlds(player: Player) -> None:
     class Watcher(Turner):
         def begin(self, world: Any, histories: list[History], episodes: list[Episode[Any]]) -> None:
-            self.world, self.histories, self.seen = histories, [[episode.elapsed_steps for episode in episodes]]
+            self.world, self.histories = world, histories
+            self.seen = [[episode.elapsed_steps for episode in episodes]]
 
         def watch(self, episodes: list[Episode[Any]]) -> None:
             self.seen.append([episode.elapsed_steps for episode in episodes])
