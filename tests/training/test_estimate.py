@@ -13,7 +13,7 @@ from hwm_env.training.estimate import BYTES_PER_NUMBER, MASKED_SHARE, training_c
 from hwm_env.training.objective import ClipBatch, MaskedModelling, arrange, draw_targets
 from hwm_env.training.recipe import LAPTOP, TrainingConfig
 
-RECIPE = replace(LAPTOP, batch_size=4, micro_batch_size=2, precision="float32")
+RECIPE = replace(LAPTOP, batch_size=4, micro_batch_size=2, precision="float32", own_predictions=0.0)
 WIDE = replace(TINY, width=32, mlp_width=128, grid_size=(4, 4), num_past_clips=3, num_layers=3)
 
 
