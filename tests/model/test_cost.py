@@ -12,7 +12,12 @@ from hwm_env.model.presets import MASKED_HWM_FULL_PATCH, TINY
 LAYERS, WIDTH, HIDDEN, HEADS = 2, 16, 32, 2
 GRID, LATENTS, CODES, CLIPS = 6, 3, 12, 9
 PLAIN = replace(
-    TINY, token_embedding="table", codebook_head="joint", action_injection="attention", action_pooling="mean"
+    TINY,
+    token_embedding="table",
+    codebook_head="joint",
+    action_injection="attention",
+    action_pooling="mean",
+    spatial_lookback=False,
 )
 
 

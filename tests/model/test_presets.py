@@ -1,6 +1,6 @@
 """Presets against closed forms of their size, and what their descriptions say."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -103,8 +103,8 @@ def test_the_fast_model_has_no_tables_and_small_heads() -> None:
     assert count(model.tokens) + count(model.head) < 2e6
 
 
-def test_the_model_that_ships_is_the_default_and_small() -> None:
-    assert MaskedHWMConfig() == EMBEDDED
+def test_the_model_that_ships_is_small_and_looks_back() -> None:
+    assert replace(MaskedHWMConfig(), spatial_lookback=True) == EMBEDDED
     assert count(build(EMBEDDED)) < 6e6
 
 

@@ -24,6 +24,7 @@ RECIPE = replace(
     report_every=2,
     validation_samples=4,
     preview_samples=2,
+    own_predictions=0.0,
     precision="float32",
 )
 
