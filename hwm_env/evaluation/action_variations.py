@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwm_env.types import ACTION_NAMES
+from hwm_env.types import ACTION_NAMES, Int64Array
 
 _TURNED_AROUND: Final = ("hip_yaw", "hip_roll", "ankle_roll", "angular_velocity")
 """Change their sign in a mirror. The arms' numbers do not: left and right are mirror images (reference/robot.py)."""
@@ -21,11 +21,16 @@ def mirrored(chunks: Tensor) -> Tensor:
 
 
 def shuffled(chunks: Tensor, seed: int) -> Tensor:
-    """Those of other windows, [N, 17, 25]: nobody keeps its own, N at least 2."""
-    order = np.random.default_rng(seed).permutation(len(chunks))
+    """Those of other windows, [N, 17, 25], N at least 2."""
+    return chunks[torch.from_numpy(derangement(len(chunks), seed))]
+
+
+def derangement(count: int, seed: int) -> Int64Array:
+    """A random cyclic order of `count` things, at least 2: nobody keeps its own."""
+    order = np.random.default_rng(seed).permutation(count)
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
-    return chunks[torch.from_numpy(other)]
+    return other
 
 
 def variations(actions: Tensor, seed: int) -> Mapping[str, Tensor]:

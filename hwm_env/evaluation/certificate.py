@@ -5,26 +5,24 @@ the predicted video cannot see the actions. What tells is that the recorded acti
 than any others do, above all what moves in it, and that predicted clips show the actions that were sent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.action_variations import shuffled, variations
 from hwm_env.evaluation.agreement import mean_estimate
 from hwm_env.evaluation.closed_loops import run_closed_loops
-from hwm_env.evaluation.fidelity import compare_loops
+from hwm_env.evaluation.fidelity import batches, compare_loops
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.inverse_dynamics import InverseDynamicsConfig, explained, train_inverse_dynamics
 from hwm_env.evaluation.metrics import MAX_PSNR_DB, PEAK, psnr_db
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
-BATCH: Final = 32
 MOVES_ABOVE: Final = 12
 """A pixel moves where it differs from the frame before the clip by more than this, of 255."""
 LEARNING_SHARE: Final = 0.6
@@ -147,7 +145,7 @@ def _predict(
     kinds = variations(actions, seed)
     scores: dict[str, list[Tensor]] = {name: [] for name in (*kinds, "repeat_last_frame", "tokenizer_ceiling")}
     predicted: dict[str, list[Tensor]] = {name: [] for name in kinds}
-    for part in tqdm(list(_batches(len(windows))), desc="certify", unit="batch"):
+    for part in batches(len(windows), "certify"):
         chosen = [windows[i] for i in part]
         tokens = torch.stack([held_out.tokens[e, c - HISTORY_CLIPS : c + 1] for e, c in chosen])
         frames = [held_out.frames(e)[c - 1 : c + 1] for e, c in chosen]
@@ -210,8 +208,3 @@ def _inverse_dynamics(
         "predicted": explained(*learned, before, predicted["true"], chunks),
         "other_actions": explained(*learned, before, predicted["shuffled"], shuffled(chunks, seed)),
     }
-
-
-def _batches(count: int) -> Iterator[list[int]]:
-    for first in range(0, count, BATCH):
-        yield list(range(first, min(first + BATCH, count)))

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.action_variations import derangement
 from hwm_env.evaluation.closed_loops import run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.metrics import psnr_db
@@ -155,10 +156,10 @@ def _next_clip(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> tuple
     count = min(WINDOWS_PER_EPISODE, held_out.num_clips - HISTORY_CLIPS)
     clips = np.linspace(HISTORY_CLIPS, held_out.num_clips - 1, count).astype(int).tolist()
     windows = [(e, c) for e in range(len(held_out)) for c in clips]
-    other = _derangement(len(windows), seed)
+    other = derangement(len(windows), seed)
     scores: dict[str, list[Tensor]] = {"true": [], "shuffled": [], "repeat": [], "ceiling": []}
     truths = _FrameCache(held_out)
-    for part in _batches(len(windows), "next clip"):
+    for part in batches(len(windows), "next clip"):
         chosen = [windows[i] for i in part]
         tokens = torch.stack([held_out.tokens[e, c - HISTORY_CLIPS : c] for e, c in chosen])
         actions = torch.stack([held_out.actions[e, c - HISTORY_CLIPS : c] for e, c in chosen])
@@ -227,14 +228,7 @@ class _FrameCache:
         return self._frames[episode]
 
 
-def _derangement(count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """A random cyclic order: nobody keeps its own."""
-    order = np.random.default_rng(seed).permutation(count)
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)
-    return other
-
-
-def _batches(count: int, description: str) -> Iterator[list[int]]:
+def batches(count: int, description: str) -> Iterator[list[int]]:
+    """Indices 0 to `count` - 1, BATCH at a time, with a progress bar."""
     for first in tqdm(range(0, count, BATCH), desc=description, unit="batch"):
         yield list(range(first, min(first + BATCH, count)))

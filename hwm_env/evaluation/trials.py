@@ -53,8 +53,8 @@ class Trial:
         )
 
 
-SEED_STRIDE: Final = 1000
-"""Between the seeds of cases that share a start."""
+SEED_STRIDE: Final = 1_000_000
+"""Between the seeds of one evaluation and those of another: more cases than anybody plays."""
 
 
 def make_cases(count: int, num_starts: int, seed: int) -> list[Case]:

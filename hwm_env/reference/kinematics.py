@@ -16,7 +16,8 @@ from hwm_env.types import (
     Float64Array,
 )
 
-_LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
+LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
+"""Of each action number in a frame, [25]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ def advance(state: RobotState, action: Float32Array) -> RobotState:
     """
     wanted = _validated(action)
     bounded = np.clip(wanted, robot.ACTION_LOW, robot.ACTION_HIGH)
-    measured = np.clip(bounded, state.action - _LARGEST_CHANGE, state.action + _LARGEST_CHANGE)
+    measured = np.clip(bounded, state.action - LARGEST_CHANGE, state.action + LARGEST_CHANGE)
     velocity, turn_rate = float(measured[LINEAR_VELOCITY]), float(measured[ANGULAR_VELOCITY])
     return RobotState(move_base(state.base_pose, velocity, turn_rate), measured)
 

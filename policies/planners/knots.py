@@ -8,9 +8,8 @@ import numpy as np
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
-from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array, Float64Array
-
-_LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
+from hwm_env.reference.kinematics import LARGEST_CHANGE
+from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
 DRIVING: Final = ("linear_velocity", "angular_velocity")
 RIGHT_ARM: Final = ("right_shoulder_pitch", "right_shoulder_roll", "right_elbow_pitch")
@@ -98,6 +97,6 @@ def _within_rates(wanted: Float32Array, state: Float32Array) -> Float32Array:
     followed = np.empty_like(wanted)
     last = np.broadcast_to(state, wanted[:, 0].shape)
     for frame in range(wanted.shape[1]):
-        last = np.clip(wanted[:, frame], last - _LARGEST_CHANGE, last + _LARGEST_CHANGE)
+        last = np.clip(wanted[:, frame], last - LARGEST_CHANGE, last + LARGEST_CHANGE)
         followed[:, frame] = last
     return followed

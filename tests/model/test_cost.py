@@ -32,6 +32,9 @@ def test_operations_of_a_decoding_pass_are_those_of_its_matrix_products() -> Non
     last_actions = 3 * WIDTH**2  # QKV: the last block's actions are seen, but ask nothing
     products = LAYERS * (linear + spatial + temporal) + in_actions + last_actions + actions_embedding
     assert cost_of(PLAIN).pass_flops == 2 * products
+    # With lookback each grid also asks the one before, and one more grid is made keys and values of for the next.
+    looked_back = LAYERS * (2 * GRID**2 * WIDTH + 2 * GRID * WIDTH**2)
+    assert cost_of(replace(PLAIN, spatial_lookback=True)).pass_flops == 2 * (products + looked_back)
 
 
 def test_operations_of_the_head_and_numbers_of_a_history() -> None:
@@ -39,6 +42,8 @@ def test_operations_of_the_head_and_numbers_of_a_history() -> None:
     assert cost.head_flops == 2 * LATENTS * GRID * WIDTH * CODES
     assert cost.head_parameters == LATENTS * (WIDTH + 1) * CODES
     assert cost.history_bytes == 4 * LAYERS * CLIPS * 2 * (GRID + 1) * WIDTH
+    grids = 4 * LAYERS * CLIPS * 2 * GRID * WIDTH
+    assert cost_of(replace(PLAIN, spatial_lookback=True)).history_bytes == cost.history_bytes + grids
 
 
 def test_parameters_add_up() -> None:
