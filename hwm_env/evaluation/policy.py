@@ -1,6 +1,7 @@
 """What can be evaluated: policies, and how they are named on a command line."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -98,6 +99,10 @@ def load_policies(reference: str, task: str) -> list[Policy]:
         raise InvalidInputError(
             f"expected {reference!r} to be a function of a task's name, got {type(factory).__name__}"
         )
+    try:
+        inspect.signature(factory).bind(task)
+    except TypeError as error:
+        raise InvalidInputError(f"expected {reference!r} to be a function of a task's name: {error}") from error
     made = factory(task)
     policies = list(made) if isinstance(made, Sequence) else [made]
     for policy in policies:

@@ -157,6 +157,7 @@ def test_cases_share_starts_but_no_seed() -> None:
         ("no_such_module:factory", "No module named 'no_such_module'"),
         ("tests.evaluation.policies:no_such", "has no attribute 'no_such'"),
         ("tests.evaluation.policies:__doc__", "a function of a task's name, got str"),
+        ("policies.tour:Tour", "a function of a task's name: too many positional arguments"),
         ("tests.evaluation.policies:nothing", "gave object, which lacks name, obs_mode"),
     ],
 )
