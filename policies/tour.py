@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from hwm_env.envs.config import ActionMode, ObsMode
-from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.reference.robot import pose
-from hwm_env.types import FRAMES_PER_CLIP, Float32Array
+from hwm_env.types import Float32Array
+from policies.following import follow
 
 _RIGHT_ARM: Final = {"right_shoulder_pitch": 1.1, "right_elbow_pitch": 0.9}
 _LEFT_ARM: Final = {"left_shoulder_pitch": 1.1, "left_elbow_pitch": 0.9}
@@ -51,8 +51,4 @@ class Tour:
         target = TOUR[self._step][1] if self._step < len(TOUR) else pose({})
         self._step += 1
         states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
-        chunks = np.empty((len(states), FRAMES_PER_CLIP, len(target)), np.float32)
-        for frame in range(FRAMES_PER_CLIP):
-            states = states + np.clip(target - states, -LARGEST_CHANGE, LARGEST_CHANGE)
-            chunks[:, frame] = states
-        return chunks
+        return follow(states, np.broadcast_to(target, states.shape))

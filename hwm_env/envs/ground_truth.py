@@ -92,7 +92,7 @@ class GroundTruthMoment:
         """0: nothing is predicted."""
         return 0
 
-    @property
+    @cached_property
     def readout(self) -> WorldReadout:
         """The exact state."""
         return WorldReadout.from_vector(quantities(self.robot.base_pose[None], self.robot.action[None])[0])

@@ -1,0 +1,22 @@
+"""The expert of look-at: neck and base."""
+
+import numpy as np
+
+from hwm_env.reference import robot
+from hwm_env.types import ACTION_NAMES, Float32Array
+from policies.experts.controller import angle, drive
+
+NECK_PITCH = ACTION_NAMES.index("neck_pitch")
+
+
+class Looking:
+    """look-at: turns the base towards the landmark and raises or lowers the head to it."""
+
+    def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
+        """See Controller."""
+        cos, sin, tilt = goal.tolist()
+        wanted = drive(state, turn_rad=angle(cos, sin))
+        # A pitch is positive towards the floor.
+        pitch = state[NECK_PITCH] - tilt * np.pi
+        wanted[NECK_PITCH] = np.clip(pitch, robot.ACTION_LOW[NECK_PITCH], robot.ACTION_HIGH[NECK_PITCH])
+        return wanted
