@@ -594,6 +594,7 @@ def evaluate(
     max_steps: int = 40,
     seed: int = 0,
     true_results: Path | None = None,
+    recording: Path | None = None,
     ray: str | None = None,
     workers: int = 2,
     json: Path | None = None,
@@ -602,7 +603,8 @@ def evaluate(
     """Evaluates policies in the learned world, and says how far to believe that: beside the reference world.
 
     Args:
-        policies: functions that give policies for a task's name, as module:factory.
+        policies: functions that give policies for a task's name, as module:factory or module:factory@argument, and
+            zips that Stable-Baselines3 saved.
         tasks: names of tasks.
         out: directory for the trials; the same command goes on with an interrupted evaluation.
         checkpoint: name or directory of the learned world.
@@ -613,6 +615,8 @@ def evaluate(
         seed: of goals, noise and policies.
         true_results: JSON file with outcomes of the first starts in a world that cannot be played in here, such as a
             real one: {"task": {"policy": [true, false]}}. Success rates in the learned world are corrected by them.
+        recording: data set with raw images of such a world; its actions are replayed in the learned world, for as many
+            stretches as there are starts, and the pictures compared.
         ray: address of a Ray cluster to play in, or "local" (needs the scale extra); by default, this process plays.
         workers: how many processes Ray gives to it.
         json: file for the report.
@@ -631,6 +635,7 @@ def evaluate(
         max_steps=max_steps,
         seed=seed,
         true_results={} if true_results is None else check_true_results(read_json(true_results), starts),
+        recording=recording,
     )
     command = shlex.join(["hwm-env", *sys.argv[1:]])
     # Policies of one's own are mostly in the directory that one works in.

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.envs.config import ActionMode, ObsMode
 from hwm_env.envs.episodes import Episode
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.world import Moment, World
+from hwm_env.evaluation.interface import Interface
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import History
 from hwm_env.types import HISTORY_CLIPS, Float32Array
@@ -34,9 +34,7 @@ class MPC:
         InvalidInputError: there is no such search.
     """
 
-    obs_mode: Final[ObsMode] = "state"
-    action_mode: Final[ActionMode] = "chunk"
-    normalized_actions: Final = False
+    interface: Final = Interface(obs_mode="state")
 
     def __init__(
         self, task: str, search: str, imagination: World[Any] | None, config: PlannerConfig | None = None

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.envs.config import ActionMode, ObsMode
+from hwm_env.evaluation.interface import Interface
 from hwm_env.reference.robot import pose
 from hwm_env.types import Float32Array
 from policies.following import follow
@@ -34,9 +34,7 @@ class Tour:
     """Follows TOUR, then stands still."""
 
     name: Final = "tour"
-    obs_mode: Final[ObsMode] = "state"
-    action_mode: Final[ActionMode] = "chunk"
-    normalized_actions: Final = False
+    interface: Final = Interface(obs_mode="state")
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Goes back to the beginning; nothing in a tour is random."""

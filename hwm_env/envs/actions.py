@@ -1,5 +1,6 @@
 """From what a user sends to the 17 x 25 numbers that a world executes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +11,15 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.config import ActionMode, OutOfRange
 from hwm_env.errors import InvalidInputError
 from hwm_env.trust import action_excess
-from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
+from hwm_env.types import (
+    ACTION_DIM,
+    ACTION_NAMES,
+    ANGULAR_VELOCITY,
+    FRAMES_PER_CLIP,
+    LINEAR_VELOCITY,
+    Float32Array,
+    Float64Array,
+)
 
 REACH_FRAMES: Final = 10
 """After so many frames a held target is reached."""
@@ -52,10 +61,17 @@ class ActionAdapter:
             "delta" for a change from the present numbers, spread evenly over the 17 frames.
         normalized: whether users send [-1, 1] in place of physical units.
         out_of_range: what to do with numbers beyond the bounds.
+        controls: the numbers that users send, in this order; None: all. Of the others, joints and hands stay as they
+            are, and velocities go to 0.
     """
 
     def __init__(
-        self, statistics: ActionStatistics, mode: ActionMode, normalized: bool, out_of_range: OutOfRange = "clip"
+        self,
+        statistics: ActionStatistics,
+        mode: ActionMode,
+        normalized: bool,
+        out_of_range: OutOfRange = "clip",
+        controls: Sequence[str] | None = None,
     ) -> None:
         self._statistics = statistics
         self._mode = mode
@@ -70,11 +86,14 @@ class ActionAdapter:
         """Highest value of each number, physical units, [25]."""
         # A whole clip of the fastest change that the data show.
         reach = np.maximum(FRAMES_PER_CLIP * statistics.max_change, np.float32(_SMALLEST_HALF_RANGE))
-        self._space_low: Float32Array = -reach if mode == "delta" else self.low
-        self._space_high: Float32Array = reach if mode == "delta" else self.high
+        names = ACTION_NAMES if controls is None else controls
+        self._sent = np.array([ACTION_NAMES.index(name) for name in names])
+        self._stopped = [index for index in (LINEAR_VELOCITY, ANGULAR_VELOCITY) if index not in self._sent]
+        self._space_low: Float32Array = (-reach if mode == "delta" else self.low)[self._sent]
+        self._space_high: Float32Array = (reach if mode == "delta" else self.high)[self._sent]
         self._progress = (_even() if mode == "delta" else _minimum_jerk())[:, None]
         self.space = self._make_space()
-        """Box of float32, [17, 25] or [25]."""
+        """Box of float32, [17, 25] or [25]; with `controls`, as many numbers as those."""
 
     def command(self, action: Any, last: Float32Array) -> Command:
         """Makes an action ready.
@@ -89,7 +108,9 @@ class ActionAdapter:
         sent = self._physical(self._validated(action))
         wanted, allowed = sent, np.clip(sent, self._space_low, self._space_high)
         if self._mode == "delta":
-            wanted, allowed = last + wanted, np.clip(last + allowed, self.low, self.high)
+            now = last[self._sent]
+            wanted, allowed = now + wanted, np.clip(now + allowed, self.low[self._sent], self.high[self._sent])
+        wanted, allowed = self._completed(wanted, last), self._completed(allowed, last)
         beyond = np.abs(wanted - allowed) > _ROUNDING
         if self._refuses and beyond.any():
             self._refuse(wanted, allowed, beyond)
@@ -97,7 +118,7 @@ class ActionAdapter:
         return Command(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
 
     def _make_space(self) -> spaces.Box:
-        shape = (FRAMES_PER_CLIP, ACTION_DIM) if self._mode == "chunk" else (ACTION_DIM,)
+        shape = (FRAMES_PER_CLIP, len(self._sent)) if self._mode == "chunk" else (len(self._sent),)
         if self._normalized:
             return spaces.Box(-1.0, 1.0, shape, np.float32)
         low, high = np.broadcast_to(self._space_low, shape), np.broadcast_to(self._space_high, shape)
@@ -122,6 +143,14 @@ class ActionAdapter:
             return array
         low, high = self._space_low.astype(np.float64), self._space_high.astype(np.float64)
         return low + (array + 1.0) / 2.0 * (high - low)
+
+    def _completed(self, sent: Float64Array, last: Float32Array) -> Float64Array:
+        """All 25 numbers, [..., 25], from those that were sent."""
+        numbers = np.empty((*sent.shape[:-1], ACTION_DIM))
+        numbers[...] = last
+        numbers[..., self._stopped] = 0.0
+        numbers[..., self._sent] = sent
+        return numbers
 
     def _as_chunk(self, numbers: Float64Array, last: Float32Array) -> Float64Array:
         """A chunk [17, 25]: the numbers themselves, or the way to them from the last ones."""

@@ -1,5 +1,6 @@
 """The arguments that all environments take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -11,7 +12,7 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import Task
 from hwm_env.tasks.function import RewardFunction
 from hwm_env.tokenizers.tokens_only import TokensOnly
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
 
 ObsMode = Literal["pixels", "pixels_state", "state", "clip", "tokens", "latents"]
 ActionMode = Literal["chunk", "hold", "delta"]
@@ -45,6 +46,9 @@ class EnvConfig:
     """What actions mean."""
     normalized_actions: bool = False
     """Whether actions are sent in [-1, 1] in place of physical units."""
+    controls: Sequence[str] | None = None
+    """Names (`hwm_env.types.ACTION_NAMES`) of the numbers that actions consist of, in this order; None: all 25. Of the
+    others, joints and hands stay as they are, and velocities go to 0."""
     out_of_range: OutOfRange = "clip"
     """What happens to actions beyond those of the training data: clipped to them, or refused with an error."""
     checkpoint: str | Path = "reference"
@@ -96,6 +100,15 @@ class EnvConfig:
             )
         if not 1 <= self.num_frames <= FRAMES_PER_CLIP:
             raise InvalidInputError(f"num_frames must be 1 to {FRAMES_PER_CLIP}, got {self.num_frames}")
+        if self.controls is not None and (
+            isinstance(self.controls, str)
+            or not self.controls
+            or len(set(self.controls)) < len(self.controls)
+            or not set(self.controls) <= set(ACTION_NAMES)
+        ):
+            raise InvalidInputError(
+                f"controls must be None or different names out of {', '.join(ACTION_NAMES)}; got {self.controls!r}"
+            )
         if self.untrusted_above is not None and not 0 <= self.untrusted_above <= 1:
             raise InvalidInputError(f"untrusted_above must be None or a probability, got {self.untrusted_above}")
         if self.tokens_only and (self.obs_mode not in _WITHOUT_FRAMES or self.render_mode is not None):

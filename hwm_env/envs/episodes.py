@@ -91,7 +91,7 @@ class Rules(Generic[M]):
             )
         self.origin = f"{world.identity}, task {self.task.name if self.task else None}"
         self.actions = ActionAdapter(
-            world.statistics, config.action_mode, config.normalized_actions, config.out_of_range
+            world.statistics, config.action_mode, config.normalized_actions, config.out_of_range, config.controls
         )
         self.observations = ObservationAdapter(config, world, self.task, self.actions.low, self.actions.high)
 

@@ -26,7 +26,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
 
     With `normalized_actions` each has the same shape and the bounds -1 and 1, mapped linearly to those above. `low` and
     `high` are the extremes of the training data, `reach` is 17 times its largest change from frame to frame: of the
-    three, only `delta` cannot ask for motion that is faster than any in the data.
+    three, only `delta` cannot ask for motion that is faster than any in the data. With `controls` an action is only the
+    named numbers; of the others, joints and hands stay as they are, and velocities go to 0.
 
     Finite numbers beyond `low` and `high` are clipped to them, and `info["action_clipped"]` says so; with
     `out_of_range="refuse"` they are an error. The world is kinematic in its actions, which in the data are what the

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hwm_env.evaluation.pages import write_html
-from hwm_env.evaluation.plots import curves
+from hwm_env.evaluation.plots import drift
 
 
 def write_certificate(report: Mapping[str, Any], file: Path) -> None:
@@ -18,10 +18,4 @@ def write_certificate(report: Mapping[str, Any], file: Path) -> None:
     Raises:
         MissingExtraError: matplotlib or Jinja2 is not installed.
     """
-    loop = report["closed_loop"]
-    lines = {
-        "this world": loop["psnr"],
-        "repeat the last frame": loop["psnr_repeat_last_frame"],
-        "tokenizer alone": loop["psnr_tokenizer_ceiling"],
-    }
-    write_html("certificate", file, report=report, drift=curves(lines, "PSNR, dB"))
+    write_html("certificate", file, report=report, drift=drift(report["closed_loop"]))

@@ -76,9 +76,27 @@ def shown_actions(chunks: Tensor) -> Tensor:
     return chunks[:, :, _COLUMNS].mean(1)
 
 
-def train_inverse_dynamics(
+@dataclass(frozen=True, slots=True, eq=False)
+class Recognition:
+    """A network that has learned to say what clips show, and what it says of given ones."""
+
+    network: InverseDynamics
+    """In evaluation mode."""
+    mean: Tensor
+    """Of `shown_actions` of the training data, [len(NAMES)]."""
+    std: Tensor
+    """The same."""
+
+    @torch.no_grad()
+    def of(self, before: Tensor, clips: Tensor) -> Tensor:
+        """What clips show, [N, len(NAMES)] in physical units; tokens as in `learn_to_recognise`."""
+        parts = zip(before.split(256), clips.split(256), strict=True)
+        return torch.cat([self.network(earlier, later) for earlier, later in parts]) * self.std + self.mean
+
+
+def learn_to_recognise(
     before: Tensor, clips: Tensor, chunks: Tensor, fsq_levels: tuple[int, ...], config: InverseDynamicsConfig
-) -> tuple[InverseDynamics, Tensor, Tensor]:
+) -> Recognition:
     """Learns from real clips.
 
     Args:
@@ -87,9 +105,6 @@ def train_inverse_dynamics(
         chunks: their actions, [N, 17, 25].
         fsq_levels: of the tokenizer.
         config: how.
-
-    Returns:
-        The network in evaluation mode, and mean and standard deviation of `shown_actions`, by which it counts.
 
     Raises:
         InvalidInputError: fewer than FEWEST_PAIRS.
@@ -110,20 +125,28 @@ def train_inverse_dynamics(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return network.eval(), mean, std
+    return Recognition(network.eval(), mean, std)
 
 
-@torch.no_grad()
-def explained(
-    network: InverseDynamics, mean: Tensor, std: Tensor, before: Tensor, clips: Tensor, chunks: Tensor
-) -> dict[str, float]:
-    """How much of their actions clips show: R^2 over all clips, mean over a group's numbers; 1 is all, 0 is nothing.
+def explained(said: Tensor, wanted: Tensor) -> dict[str, float]:
+    """How much of what was wanted was said: R^2 over all clips, mean over a group's numbers; 1 is all, 0 is nothing.
 
-    Arguments as in `train_inverse_dynamics`; `chunks` are the actions that shall be recognised.
+    Args:
+        said: [N, len(NAMES)].
+        wanted: the same.
     """
-    parts = zip(before.split(256), clips.split(256), strict=True)
-    said = torch.cat([network(earlier, later) for earlier, later in parts]) * std + mean
-    wanted = shown_actions(chunks)
-    spread = (wanted - wanted.mean(0)).square().sum(0).clamp(min=1e-12)
-    shares = dict(zip(NAMES, (1 - (wanted - said).square().sum(0) / spread).tolist(), strict=True))
+    return _by_group((wanted - said).square().sum(0) / _at_least(wanted - wanted.mean(0)))
+
+
+def differences_explained(said: Tensor, wanted: Tensor) -> dict[str, float]:
+    """The same of differences between two clips, of which no difference is the one that says nothing."""
+    return _by_group((wanted - said).square().sum(0) / _at_least(wanted))
+
+
+def _at_least(deviations: Tensor) -> Tensor:
+    return deviations.square().sum(0).clamp(min=1e-12)
+
+
+def _by_group(unexplained: Tensor) -> dict[str, float]:
+    shares = dict(zip(NAMES, (1 - unexplained).tolist(), strict=True))
     return {group: sum(shares[name] for name in names) / len(names) for group, names in GROUPS.items()}

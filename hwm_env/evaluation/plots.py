@@ -56,6 +56,20 @@ def curves(lines: Mapping[str, Sequence[float]], ylabel: str) -> str:
         return _svg(figure)
 
 
+def drift(closed_loop: Mapping[str, Any]) -> str:
+    """How true a closed loop stays, beside its baselines.
+
+    Args:
+        closed_loop: the fields of ClosedLoop.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    names = {"this world": "psnr", "repeat the last frame": "psnr_repeat_last_frame"}
+    names["tokenizer alone"] = "psnr_tokenizer_ceiling"
+    return curves({name: closed_loop[key] for name, key in names.items()}, "PSNR, dB")
+
+
 @contextmanager
 def _figure(width: float, height: float) -> Any:
     matplotlib = require_extra("matplotlib", "evaluation")

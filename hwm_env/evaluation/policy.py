@@ -3,15 +3,16 @@
 import importlib
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from hwm_env.envs.config import ActionMode, ObsMode
 from hwm_env.envs.episodes import Episode
 from hwm_env.envs.world import World
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.interface import Interface
 from hwm_env.tasks.base import History
 
 
@@ -28,18 +29,8 @@ class Policy(Protocol):
         ...
 
     @property
-    def obs_mode(self) -> ObsMode:
-        """What it looks at: the argument that its environments are made with."""
-        ...
-
-    @property
-    def action_mode(self) -> ActionMode:
-        """What its actions mean: the argument that its environments are made with."""
-        ...
-
-    @property
-    def normalized_actions(self) -> bool:
-        """Whether it sends actions in [-1, 1] in place of physical units."""
+    def interface(self) -> Interface:
+        """What it sees and sends."""
         ...
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -82,28 +73,38 @@ def load_policies(reference: str, task: str) -> list[Policy]:
     """The policies that a name on the command line stands for.
 
     Args:
-        reference: `module:factory`, a function of a task's name that gives a policy or several.
+        reference: `module:factory`, a function of a task's name that gives a policy or several;
+            `module:factory@argument`, a function of a task's name and a string; or a zip that Stable-Baselines3 saved.
         task: the name.
 
     Raises:
-        InvalidInputError: there is no such module or function, or what it gives is no policy.
+        InvalidInputError: there is no such module, function or file, or what it gives is no policy.
+        MissingExtraError: it is a zip, and Stable-Baselines3 is not installed.
     """
-    module_name, separator, attribute = reference.partition(":")
+    if reference.endswith(".zip"):
+        from hwm_env.evaluation.sb3_policy import SB3Policy
+
+        return [SB3Policy(Path(reference))]
+    module_name, separator, rest = reference.partition(":")
+    attribute, with_argument, argument = rest.partition("@")
     if not separator or not module_name or not attribute:
-        raise InvalidInputError(f"a policy must be named module:factory, got {reference!r}")
+        raise InvalidInputError(
+            "a policy must be named module:factory or module:factory@argument, or be a zip of Stable-Baselines3; got "
+            f"{reference!r}"
+        )
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InvalidInputError(f"there is no policy {reference!r}: {error}") from error
+    arguments = (task, argument) if with_argument else (task,)
+    expected = f"expected {reference!r} to be a function of a task's name{' and a string' if with_argument else ''}"
     if not callable(factory):
-        raise InvalidInputError(
-            f"expected {reference!r} to be a function of a task's name, got {type(factory).__name__}"
-        )
+        raise InvalidInputError(f"{expected}, got {type(factory).__name__}")
     try:
-        inspect.signature(factory).bind(task)
+        inspect.signature(factory).bind(*arguments)
     except TypeError as error:
-        raise InvalidInputError(f"expected {reference!r} to be a function of a task's name: {error}") from error
-    made = factory(task)
+        raise InvalidInputError(f"{expected}: {error}") from error
+    made = factory(*arguments)
     policies = list(made) if isinstance(made, Sequence) else [made]
     for policy in policies:
         if missing := [name for name in _MEMBERS if not hasattr(policy, name)]:
@@ -113,4 +114,4 @@ def load_policies(reference: str, task: str) -> list[Policy]:
     return policies
 
 
-_MEMBERS = ("name", "obs_mode", "action_mode", "normalized_actions", "reset", "act")
+_MEMBERS = ("name", "interface", "reset", "act")

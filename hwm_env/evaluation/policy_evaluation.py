@@ -3,20 +3,29 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tqdm import tqdm
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.closed_loops import run_closed_loops
+from hwm_env.evaluation.fidelity import compare_loops
+from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.policy_page import write_page
 from hwm_env.evaluation.policy_report import TrueResults, task_report
 from hwm_env.evaluation.trial_log import TrialLog
 from hwm_env.evaluation.trials import Case, Trial, make_cases
 from hwm_env.evaluation.units import WORLDS, Player, Unit, WorldName, gather_policies
+from hwm_env.simulator import WorldSimulator
+from hwm_env.types import HISTORY_CLIPS
 
 PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
 """Plays units, in whatever order and wherever, and gives each one's trials as soon as they are there."""
+
+
+REPLAYED_STEPS: Final = 10
+"""Env steps of each replay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +46,9 @@ class EvaluationConfig:
     """Of goals, noise and policies."""
     true_results: TrueResults = field(default_factory=dict)
     """Outcomes of some cases in a world that we cannot play in."""
+    recording: Path | None = None
+    """Data set with raw images of that world, whose actions are replayed in the learned world: `starts` stretches of
+    REPLAYED_STEPS."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError where nothing would be evaluated."""
@@ -65,11 +77,13 @@ def evaluate(
         play_units: another way to play them; by default one after another in this process.
 
     Returns:
-        The report, ready for JSON: `stamp`, `command`, `cases`, and `tasks`, by name as `task_report` makes them.
+        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks`, by name as `task_report` makes them, and, with
+        a recording, `replay`: how true recorded actions stay in the learned world (see `compare_loops`).
 
     Raises:
         InvalidInputError: an unknown policy or task, a policy whose actions are not such as it announced, or a
             directory with trials of something else. Finished trials are kept.
+        DatasetError: the recording has no raw images, or not as many stretches.
         CheckpointError: a task needs a read-out that the checkpoint has not, or the starts have no true poses.
         RenderingUnavailableError: the true world cannot be drawn here.
     """
@@ -91,9 +105,23 @@ def evaluate(
             task: task_report(task, list(of_task), finished, config.true_results) for task, of_task in policies.items()
         }
         report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
+        if config.recording is not None:
+            report["replay"] = _replay(checkpoint, config.recording, config)
         if page is not None:
             write_page(report, finished, player, config.max_steps, page)
     return report
+
+
+def _replay(checkpoint: Checkpoint, recording: Path, config: EvaluationConfig) -> dict[str, Any]:
+    held_out = HeldOut(
+        recording,
+        checkpoint.tokenizer,
+        clips_per_episode=HISTORY_CLIPS + REPLAYED_STEPS,
+        num_episodes=config.starts,
+    )
+    simulator = WorldSimulator(checkpoint)
+    loops = run_closed_loops(simulator, held_out, REPLAYED_STEPS, config.seed)
+    return {"recording": recording.name, **asdict(compare_loops(simulator, held_out, loops))}
 
 
 def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, Any]:

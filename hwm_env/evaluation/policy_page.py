@@ -10,7 +10,7 @@ import numpy as np
 
 from hwm_env.errors import require_extra
 from hwm_env.evaluation.pages import write_html
-from hwm_env.evaluation.plots import curves, scatter
+from hwm_env.evaluation.plots import curves, drift, scatter
 from hwm_env.evaluation.policy_report import Finished, Pair, extremes, pair_up
 from hwm_env.evaluation.trials import live, make_rules
 from hwm_env.evaluation.units import WORLDS, Player, Unit, WorldName
@@ -39,6 +39,7 @@ def write_page(report: Mapping[str, Any], finished: Finished, player: Player, ma
         file,
         report=report,
         plots={task: _plots(content) for task, content in tasks},
+        drift=drift(report["replay"]) if "replay" in report else "",
         strips={task: _strips(task, content, finished, player, max_steps) for task, content in tasks},
     )
 

@@ -1,5 +1,6 @@
 """What an evaluation of policies says: results by policy, agreement of the worlds, and where they part."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
@@ -40,9 +41,9 @@ def task_report(task: str, policies: Sequence[str], finished: Finished, true_res
 
     Returns:
         `policies`: name, and for each world success rate and return with intervals; `corrected_success`, where there
-        are true results from elsewhere. With both worlds: `pearson`, `spearman` and `mmrv` of success rates, the same
-        of `returns`, and `horizon`, by env step: how far the two worlds' robots are apart, where the true one
-        succeeds and where it fails.
+        are true results from elsewhere. With both worlds: `pearson`, `spearman` and `mmrv` of success rates (None where
+        one world tells no policies apart), the same of `returns`, and `horizon`, by env step: how far the two worlds'
+        robots are apart, where the true one succeeds and where it fails.
     """
     trials = {
         (name, world): finished[Unit(task, name, world)]
@@ -119,7 +120,12 @@ def _table(trials: Sequence[Sequence[Trial]], field: str) -> Float64Array:
 
 
 def _agreement(results: Mapping[WorldName, Float64Array]) -> dict[str, Any]:
-    return {name: asdict(value) for name, value in agreement(results["true"], results["learned"]).items()}
+    estimates = agreement(results["true"], results["learned"])
+    # JSON has no NaN: a correlation that does not exist is null.
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in asdict(estimate).items()}
+        for name, estimate in estimates.items()
+    }
 
 
 def _horizon(pairs: Sequence[Pair]) -> dict[str, list[float] | list[int]]:

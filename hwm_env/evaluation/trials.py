@@ -1,7 +1,7 @@
 """Plays policies in worlds, from paired starts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -92,14 +92,7 @@ def play(world: World[M], policy: Policy, task: str | Task, cases: Sequence[Case
 
 def make_rules(world: World[M], policy: Policy, task: str | Task, max_steps: int) -> Rules[M]:
     """The environment's rules, as a policy wants its observations and actions."""
-    config = EnvConfig(
-        task=task,
-        obs_mode=policy.obs_mode,
-        action_mode=policy.action_mode,
-        normalized_actions=policy.normalized_actions,
-        max_steps=max_steps,
-    )
-    return Rules(world, config)
+    return Rules(world, EnvConfig(task=task, max_steps=max_steps, **asdict(policy.interface)))
 
 
 def live(rules: Rules[M], policy: Policy, cases: Sequence[Case]) -> Iterator[tuple[int, Step[M]]]:

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.envs.config import ActionMode, ObsMode
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.interface import Interface
 from hwm_env.types import Float32Array
 from policies.experts.controller import Controller
 from policies.experts.driving import Driving, Facing
@@ -37,9 +37,7 @@ class Expert:
         InvalidInputError: there is no expert for this task.
     """
 
-    obs_mode: Final[ObsMode] = "state"
-    action_mode: Final[ActionMode] = "chunk"
-    normalized_actions: Final = False
+    interface: Final = Interface(obs_mode="state")
 
     def __init__(self, task: str, skill: Skill = PERFECT) -> None:
         if task not in CONTROLLERS:

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.actions import ActionAdapter, ActionMode
+from hwm_env.envs.config import EnvConfig
 from hwm_env.errors import InvalidInputError
+from hwm_env.types import ACTION_NAMES
 
 LOW = np.linspace(-2, -0.5, 25, dtype=np.float32)
 HIGH = np.linspace(0.5, 3, 25, dtype=np.float32)
@@ -170,3 +172,46 @@ def test_what_the_data_never_showed_can_be_refused(mode: ActionMode, action: np.
 def test_deltas_beyond_the_fastest_motion_can_be_refused() -> None:
     with pytest.raises(InvalidInputError, match="beyond the training data"):
         ActionAdapter(statistics(), "delta", False, "refuse").command(np.full(25, 1.8), LOW)
+
+
+# Some of the numbers only
+
+SPEED, NECK = ACTION_NAMES.index("linear_velocity"), ACTION_NAMES.index("neck_pitch")
+
+
+def partial(mode: ActionMode, normalized: bool = False, controls: tuple[str, ...] = ("neck_pitch",)) -> ActionAdapter:
+    return ActionAdapter(statistics(), mode, normalized, controls=controls)
+
+
+def test_the_space_has_the_controls_in_their_order() -> None:
+    space = partial("hold", controls=("linear_velocity", "neck_pitch")).space
+    np.testing.assert_array_equal(space.low, LOW[[SPEED, NECK]])
+    np.testing.assert_array_equal(space.high, HIGH[[SPEED, NECK]])
+    assert partial("chunk").space.shape == (17, 1)
+    np.testing.assert_allclose(partial("delta").space.high, [1.7], atol=1e-6)
+    assert partial("delta", normalized=True).space.high == 1
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("hold", MIDDLE[NECK] + 0.2), ("delta", 0.2)])
+def test_what_is_not_controlled_stays_and_velocities_end(mode: ActionMode, sent: float) -> None:
+    command = partial(mode).command([sent], MIDDLE)
+    expected = MIDDLE.copy()
+    expected[NECK] += 0.2
+    expected[23:] = 0
+    np.testing.assert_allclose(command.chunk[-1], expected, atol=1e-6)
+    joints = [index for index in range(23) if index != NECK]
+    np.testing.assert_allclose(command.chunk[:, joints], np.tile(MIDDLE[joints], (17, 1)), atol=1e-6)
+
+
+def test_a_chunk_of_one_number() -> None:
+    way = np.linspace(0, 0.5, 17)[:, None]
+    command = partial("chunk", controls=("linear_velocity",)).command(way, MIDDLE)
+    np.testing.assert_allclose(command.chunk[:, SPEED], way[:, 0], atol=1e-6)
+    np.testing.assert_array_equal(command.chunk[:, :SPEED], np.tile(MIDDLE[:SPEED], (17, 1)))
+    np.testing.assert_array_equal(command.chunk[:, SPEED + 1], np.zeros(17))
+
+
+@pytest.mark.parametrize("controls", [(), ("neck",), ("neck_pitch", "neck_pitch"), "neck_pitch"])
+def test_controls_that_are_none_are_refused(controls: Any) -> None:
+    with pytest.raises(InvalidInputError, match="different names out of hip_yaw"):
+        EnvConfig(controls=controls)

@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwm_env.envs.config import ActionMode, ObsMode
+from hwm_env.evaluation.interface import Interface
 from hwm_env.types import ACTION_DIM, ANGULAR_VELOCITY
 
 
 class Turner:
     """Turns at a speed, with noise of its own in each world."""
 
-    obs_mode: ObsMode = "state"
-    action_mode: ActionMode = "hold"
-    normalized_actions = False
+    interface = Interface(obs_mode="state", action_mode="hold")
 
     def __init__(self, speed: float) -> None:
         self.name = f"turns {speed:g} rad/s"

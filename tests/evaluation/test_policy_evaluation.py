@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.cli import main
-from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.data.writer import DatasetWriter
+from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.policy_evaluation import EvaluationConfig, check_true_results, evaluate
 from hwm_env.evaluation.policy_report import Pair, extremes, task_report
 from hwm_env.evaluation.trials import Case, Trial, make_cases
@@ -174,6 +176,9 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
         content = report["tasks"][task]
         assert [policy["name"] for policy in content["policies"]] == NAMES
         assert all(content[name].keys() == {"value", "low", "high"} for name in ("pearson", "spearman", "mmrv"))
+        # Nobody succeeds, and JSON has no NaN.
+        assert content["pearson"]["value"] is None
+        assert content["mmrv"]["value"] == 0
     assert "corrected_success" in report["tasks"]["face-target"]["policies"][0]
     page = files["page.html"].read_text()
     assert page.count("<svg ") >= 2
@@ -182,6 +187,27 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     # Nothing is fetched: the only addresses are names of XML's.
     assert 'src="http' not in page
     assert "<script" not in page
+
+
+def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> None:
+    """A picture that grows brighter by 1 every clip: the last recorded one is off by 1, 2, ..., 10."""
+    clips, episodes = 9 + 10, 3
+    brightness = np.tile(np.arange(clips, dtype=np.uint8), episodes).repeat(17)
+    frames = np.broadcast_to(brightness[:, None, None, None], (len(brightness), 64, 64, 3))
+    writer = DatasetWriter(tmp_path / "real robot", image_size=(64, 64))
+    segments = np.arange(episodes, dtype=np.int32).repeat(clips * 17)
+    writer.write_shard(0, states=np.zeros((len(frames), 25), np.float32), segments=segments, frames=frames)
+    writer.finish()
+    config = replace(CONFIG, recording=tmp_path / "real robot")
+    page = tmp_path / "page.html"
+    replayed = evaluate(loaded, config, tmp_path / "trials", command="", page=page)["replay"]
+    assert (replayed["recording"], replayed["starts"]) == ("real robot", 3)
+    expected = [10 * np.log10(255**2 / step**2) for step in range(1, 11)]
+    assert replayed["psnr_repeat_last_frame"] == pytest.approx(expected, abs=1e-3)
+    assert len(replayed["psnr"]) == 10
+    assert "3 stretches of real robot" in page.read_text()
+    with pytest.raises(DatasetError, match="holds 3 stretches of 19 clips; expected 4"):
+        evaluate(loaded, replace(config, starts=4), tmp_path / "more", command="")
 
 
 def test_bad_input_ends_with_two(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,8 @@ def test_cases_share_starts_but_no_seed() -> None:
         ("tests.evaluation.policies:no_such", "has no attribute 'no_such'"),
         ("tests.evaluation.policies:__doc__", "a function of a task's name, got str"),
         ("policies.tour:Tour", "a function of a task's name: too many positional arguments"),
-        ("tests.evaluation.policies:nothing", "gave object, which lacks name, obs_mode"),
+        ("tests.evaluation.policies:turners@more", "a function of a task's name and a string: too many positional"),
+        ("tests.evaluation.policies:nothing", "gave object, which lacks name, interface"),
     ],
 )
 def test_what_is_no_policy_is_refused(reference: str, message: str) -> None:

@@ -1,0 +1,152 @@
+"""Behaviour cloning: learns to act like the robot of a data set in the 1X v2.0 format.
+
+    python -m policies.clone out/embedded/train --out out/clone.zip
+
+What it writes is a model of Stable-Baselines3, which can be evaluated like any other, and trained further with PPO.
+"""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import gymnasium
+import numpy as np
+import torch
+import tyro
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor
+from tqdm import tqdm, trange
+
+from hwm_env.checkpoint import Checkpoint, load
+from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import ClipWindows
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.types import FRAMES_PER_CLIP
+from policies.base import Interface
+
+INTERFACE: Final = Interface(obs_mode="pixels_state", action_mode="delta", normalized_actions=True)
+DECODING_BATCH: Final = 16
+VALIDATION_SHARE: Final = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cloning:
+    """How a policy is cloned."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Data set with tokens, made by the checkpoint's tokenizer."""
+    out: Path
+    """Zip for the policy."""
+    checkpoint: str = "reference"
+    """Whose environment the policy is for."""
+    samples: int = 4_000
+    """Pairs of clips to learn from, at most."""
+    steps: int = 300
+    """Optimizer steps."""
+    batch_size: int = 128
+    """Pairs a step."""
+    learning_rate: float = 3e-4
+    """Peak; falls linearly to none."""
+    seed: int = 0
+    """Of everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloningResult:
+    """Mean squared error of changes on held-out pairs, 1 being the fastest ones of the training data."""
+
+    error: float
+    """Of the policy."""
+    error_of_mean: float
+    """Of always doing what is done on the average."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """What the robot saw after a clip, and what it did in the next one."""
+
+    pixels: Tensor
+    """uint8 [N, 3, S, S]."""
+    states: Tensor
+    """float32 [N, 25]."""
+    actions: Tensor
+    """Changes in the next clip, normalised, float32 [N, 25]."""
+
+    def observations(self, rows: Tensor) -> dict[str, Tensor]:
+        """Some of them as the policy sees them."""
+        return {"pixels": self.pixels[rows], "state": self.states[rows]}
+
+
+def clone(cloning: Cloning) -> CloningResult:
+    """Clones a policy and saves it.
+
+    Raises:
+        InvalidInputError: out is no zip.
+        DatasetError: the data are no such data set, or have no two clips in a row.
+        CheckpointError: the checkpoint is unknown, or the data were tokenised otherwise.
+    """
+    if cloning.out.suffix != ".zip":
+        raise InvalidInputError(f"out must be a zip, got {cloning.out}")
+    checkpoint, dataset = load(cloning.checkpoint), Dataset(cloning.data)
+    check_tokenizer(checkpoint.tokenizer, dataset)
+    pairs = gather(checkpoint, dataset, cloning)
+    env = gymnasium.make("HWM-v0", checkpoint=cloning.checkpoint, task=None, **asdict(INTERFACE))
+    model = PPO("MultiInputPolicy", env, seed=cloning.seed, device="cpu", policy_kwargs={"log_std_init": -2.0})
+    held_out = max(1, round(VALIDATION_SHARE * len(pairs.actions)))
+    learn(model.policy, pairs, np.arange(held_out, len(pairs.actions)), cloning)
+    setattr(model, INTERFACE_ATTRIBUTE, asdict(INTERFACE))
+    cloning.out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(cloning.out)
+    done, mean = pairs.actions[:held_out], pairs.actions[held_out:].mean(0)
+    said = _mean_actions(model.policy, pairs, torch.arange(held_out))
+    return CloningResult(error=float((said - done).square().mean()), error_of_mean=float((mean - done).square().mean()))
+
+
+def gather(checkpoint: Checkpoint, dataset: Dataset, cloning: Cloning) -> Pairs:
+    """Pairs of clips from all over the data; those that are held out later come first, from shards of their own."""
+    windows = ClipWindows(dataset, 2)
+    chosen = np.linspace(0, len(windows) - 1, min(cloning.samples, len(windows))).round().astype(np.int64)
+    pixels, states, actions = [], [], []
+    reach = np.maximum(FRAMES_PER_CLIP * checkpoint.statistics.max_change, np.float32(1e-3))
+    for rows in tqdm(np.array_split(chosen, -(-len(chosen) // DECODING_BATCH)), desc="decode", unit="batch"):
+        tokens, chunks = windows.gather(rows)
+        with torch.inference_mode():
+            last = checkpoint.tokenizer.decode_last(torch.from_numpy(tokens[:, 0]))
+        pixels.append(last.permute(0, 3, 1, 2))
+        states.append(torch.from_numpy(chunks[:, 0, -1]))
+        actions.append(torch.from_numpy(((chunks[:, 1, -1] - chunks[:, 0, -1]) / reach).clip(-1, 1)))
+    return Pairs(torch.cat(pixels), torch.cat(states), torch.cat(actions))
+
+
+def learn(policy: ActorCriticPolicy, pairs: Pairs, rows: np.ndarray, cloning: Cloning) -> None:
+    """Raises the likelihood of what was done."""
+    rng = np.random.default_rng(cloning.seed)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=cloning.learning_rate, weight_decay=0.01)
+    policy.set_training_mode(True)
+    for step in trange(cloning.steps, desc="clone", unit="step"):
+        chosen = torch.from_numpy(rng.choice(rows, cloning.batch_size))
+        likelihood = policy.get_distribution(pairs.observations(chosen)).log_prob(pairs.actions[chosen])
+        optimizer.param_groups[0]["lr"] = cloning.learning_rate * (1 - step / cloning.steps)
+        optimizer.zero_grad()
+        (-likelihood.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 10.0)
+        optimizer.step()
+
+
+@torch.inference_mode()
+def _mean_actions(policy: ActorCriticPolicy, pairs: Pairs, rows: Tensor) -> Tensor:
+    policy.set_training_mode(False)
+    parts = [policy.get_distribution(pairs.observations(part)).mode() for part in rows.split(256)]
+    return torch.cat(parts).clamp(-1, 1)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    result = clone(tyro.cli(Cloning))
+    logger.info("held-out pairs: mean squared error %.5f, of the mean action %.5f", result.error, result.error_of_mean)

@@ -1,0 +1,62 @@
+"""Plays recorded actions, whatever happens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import InvalidInputError
+from hwm_env.replay import Replay
+from hwm_env.types import FRAMES_PER_CLIP, Float32Array
+from policies.base import Interface
+
+
+class Recorded:
+    """Plays the same clips of actions in every world, and the last one again and again when there are no more.
+
+    Args:
+        name: for reports.
+        chunks: float32 [N, 17, 25], physical units.
+
+    Raises:
+        InvalidInputError: there are none.
+    """
+
+    interface: Final = Interface(obs_mode="state")
+
+    def __init__(self, name: str, chunks: Float32Array) -> None:
+        if not len(chunks):
+            raise InvalidInputError(f"{name} has no actions")
+        self.name = name
+        self._chunks = chunks
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """See Policy."""
+        self._step = 0
+
+    def act(self, observations: Sequence[Any]) -> Float32Array:
+        """Chunks [B, 17, 25]; see Policy."""
+        chunk = self._chunks[min(self._step, len(self._chunks) - 1)]
+        self._step += 1
+        return np.stack([chunk] * len(observations))
+
+
+def from_replay(task: str, file: str) -> Recorded:
+    """Plays what a file of the wrapper RecordReplay holds: `policies.recorded:from_replay@FILE` on a command line."""
+    return Recorded(f"replay {Path(file).name}", Replay.load(Path(file)).actions)
+
+
+def from_dataset(task: str, directory: str) -> Recorded:
+    """Plays the first segment of a data set in the 1X v2.0 format: `policies.recorded:from_dataset@DIRECTORY`.
+
+    Raises:
+        DatasetError: it is no such data set.
+    """
+    shard = Dataset(directory).shards[0]
+    beyond = np.flatnonzero(shard.segments != shard.segments[0])
+    clips = int(beyond[0] if len(beyond) else shard.num_frames) // FRAMES_PER_CLIP
+    shard.check_states(0, clips * FRAMES_PER_CLIP)
+    chunks = np.array(shard.states[: clips * FRAMES_PER_CLIP]).reshape(clips, FRAMES_PER_CLIP, -1)
+    return Recorded(f"recording {Path(directory).name}", chunks)

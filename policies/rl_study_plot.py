@@ -1,0 +1,50 @@
+"""Draws learning curves in the learned and in the reference world, and what they came to."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+COLOURS: Final = {"learned": "#d9781e", "true": "#1f6fb4"}
+LABELS: Final = {"learned": "trained in the learned world", "true": "trained in the reference world"}
+_WINDOW: Final = 50
+"""Episodes that a point of a curve is the mean of."""
+
+
+def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """A row for each task: returns in training, each in its own world, and returns in the reference world afterwards.
+
+    Args:
+        tasks: what `rl_study.run` gives.
+        path: PNG file.
+    """
+    figure = Figure(figsize=(9, 3 * len(tasks)), layout="constrained", dpi=110)
+    axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(2, 1))
+    for (curves, results), (task, result) in zip(axes, tasks.items(), strict=True):
+        for policy in result["policies"]:
+            steps, returns = _smoothed(policy["episodes"])
+            curves.plot(steps, returns, color=COLOURS[policy["trained_in"]], linewidth=1.5)
+        curves.set(title=f"{task}: return in training", xlabel="env steps", ylabel=f"mean of {_WINDOW} episodes")
+        for place, world in enumerate(COLOURS):
+            own = [policy["return"] for policy in result["policies"] if policy["trained_in"] == world]
+            spots = place + 0.15 * (np.arange(len(own)) - (len(own) - 1) / 2)
+            values = np.array([each["value"] for each in own])
+            reach = np.array([[each["value"] - each["low"], each["high"] - each["value"]] for each in own]).T
+            results.errorbar(spots, values, reach, fmt="o", color=COLOURS[world], label=LABELS[world], capsize=3)
+        results.set(title="afterwards, in the reference world", xticks=[], xlim=(-0.6, 1.6), ylabel="return")
+        results.set_ylim(bottom=0)
+        results.legend(frameon=False, loc="lower center")
+        for each in (curves, results):
+            each.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _smoothed(episodes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Env steps and moving means of returns."""
+    steps = np.array([episode["steps"] for episode in episodes])
+    returns = np.array([episode["return"] for episode in episodes])
+    width = min(_WINDOW, len(returns))
+    return steps[width - 1 :], np.convolve(returns, np.ones(width) / width, "valid")

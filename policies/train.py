@@ -1,0 +1,107 @@
+"""Trains a policy with Stable-Baselines3, in the learned or in the reference world.
+
+python -m policies.train --algo ppo --task face-target --env HWM-v0 --out runs/face-target.zip
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import gymnasium
+import tyro
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecMonitor
+
+from hwm_env.data.files import write_json
+from hwm_env.envs.sb3 import SB3VecEnv
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from policies.base import Interface
+from policies.learning_curve import LearningCurve
+from policies.planners.knots import controls_of
+
+SETTINGS: Final[dict[str, dict[str, Any]]] = {
+    "ppo": {
+        "n_steps": 32,
+        "batch_size": 128,
+        "n_epochs": 10,
+        "learning_rate": 1e-3,
+        "gamma": 0.95,
+        "gae_lambda": 0.9,
+        "policy_kwargs": {"log_std_init": -0.5},
+    },
+    "sac": {"learning_rate": 1e-3, "gamma": 0.95, "batch_size": 256, "learning_starts": 200, "gradient_steps": -1},
+}
+"""Episodes are 5 to 20 long steps, and worlds are slow: few samples, used often."""
+_CLASSES: Final = {"ppo": PPO, "sac": SAC}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """How a policy is trained."""
+
+    out: Path
+    """Zip for the policy; its learning curve goes beside it, as JSON."""
+    algo: Literal["ppo", "sac"] = "ppo"
+    """The algorithm."""
+    task: str = "face-target"
+    """Name of a task."""
+    env: Literal["HWM-v0", "HWMReference-v0"] = "HWM-v0"
+    """Learned or reference world."""
+    checkpoint: str = "reference"
+    """Of the learned world; gives the reference world's starts and bounds of actions, too."""
+    steps: int = 8_192
+    """Env steps, of all worlds together."""
+    num_envs: int = 16
+    """Worlds side by side."""
+    max_steps: int = 20
+    """Env steps until truncation."""
+    seed: int = 0
+    """Of everything."""
+    decoding_steps: int | None = None
+    """Passes of the model a clip; None: as in the checkpoint."""
+
+
+def train(run: TrainingRun) -> LearningCurve:
+    """Trains a policy and saves it.
+
+    It sees the robot's numbers and the goal, and sends the few numbers that the task is about, normalised and held for
+    a clip.
+
+    Raises:
+        InvalidInputError: an argument has a value that is not allowed.
+        CheckpointError: the checkpoint is unknown, or lacks what the task needs.
+    """
+    if run.out.suffix != ".zip":
+        raise InvalidInputError(f"out must be a zip, got {run.out}")
+    interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True, controls=controls_of(run.task))
+    envs = gymnasium.make_vec(
+        run.env,
+        num_envs=run.num_envs,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SAME_STEP",
+        task=run.task,
+        checkpoint=run.checkpoint,
+        max_steps=run.max_steps,
+        decoding_steps=run.decoding_steps,
+        **asdict(interface),
+    )
+    curve = LearningCurve()
+    worlds = VecMonitor(SB3VecEnv(envs))
+    try:
+        model: BaseAlgorithm = _CLASSES[run.algo](
+            "MultiInputPolicy", worlds, seed=run.seed, device="cpu", **SETTINGS[run.algo]
+        )
+        model.learn(run.steps, callback=curve, progress_bar=False)
+    finally:
+        worlds.close()
+    setattr(model, INTERFACE_ATTRIBUTE, asdict(interface))
+    run.out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(run.out)
+    write_json(run.out.with_suffix(".json"), {"run": {**asdict(run), "out": run.out.name}, "episodes": curve.episodes})
+    return curve
+
+
+if __name__ == "__main__":
+    train(tyro.cli(TrainingRun))
