@@ -593,6 +593,7 @@ def evaluate(
     worlds: tuple[Literal["true", "learned"], ...] = ("true", "learned"),
     max_steps: int = 40,
     seed: int = 0,
+    seen: bool = False,
     true_results: Path | None = None,
     recording: Path | None = None,
     ray: str | None = None,
@@ -613,6 +614,8 @@ def evaluate(
         worlds: where they are played; "true" is the reference world.
         max_steps: env steps after which an episode is over.
         seed: of goals, noise and policies.
+        seen: put the reference world, known by the checkpoint's read-out only, in the learned world's place: what then
+            differs is the read-out's part of the error.
         true_results: JSON file with outcomes of the first starts in a world that cannot be played in here, such as a
             real one: {"task": {"policy": [true, false]}}. Success rates in the learned world are corrected by them.
         recording: data set with raw images of such a world; its actions are replayed in the learned world, for as many
@@ -634,6 +637,7 @@ def evaluate(
         worlds=worlds,
         max_steps=max_steps,
         seed=seed,
+        seen=seen,
         true_results={} if true_results is None else check_true_results(read_json(true_results), starts),
         recording=recording,
     )

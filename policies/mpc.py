@@ -101,8 +101,14 @@ class MPC:
 
 
 def in_learned_world(task: str, checkpoint: str = "reference", search: str = "icem") -> MPC:
-    """Plans in a learned world, wherever it acts."""
-    return MPC(task, search, LearnedWorld(WorldSimulator.from_pretrained(checkpoint)))
+    """Plans in a learned world, wherever it acts.
+
+    The world decodes what is most probable, in one pass: many rough clips are worth more to a search than a few good
+    ones (docs/policies.md).
+    """
+    return MPC(
+        task, search, LearnedWorld(WorldSimulator.from_pretrained(checkpoint, decoding_steps=1, temperature=0.0))
+    )
 
 
 def where_it_acts(task: str, search: str = "icem") -> MPC:

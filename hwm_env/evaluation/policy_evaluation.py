@@ -44,6 +44,9 @@ class EvaluationConfig:
     """Env steps after which an episode is over."""
     seed: int = 0
     """Of goals, noise and policies."""
+    seen: bool = False
+    """Whether the reference world, seen through the checkpoint's read-out, takes the learned world's place: what then
+    differs from the true results is the read-out's part."""
     true_results: TrueResults = field(default_factory=dict)
     """Outcomes of some cases in a world that we cannot play in."""
     recording: Path | None = None
@@ -96,7 +99,7 @@ def evaluate(
     ]
     missing = [unit for unit in wanted if unit not in log.finished]
     progress = tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="evaluate", unit="unit")
-    with progress, Player(checkpoint, policies, config.max_steps) as player:
+    with progress, Player(checkpoint, policies, config.max_steps, seen=config.seen) as player:
         for unit, trials in (play_units or _one_by_one(player))(missing, cases):
             log.add(unit, trials)
             progress.update()
@@ -134,6 +137,7 @@ def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, An
         "starts": config.starts,
         "seed": config.seed,
         "max_steps": config.max_steps,
+        "seen": config.seen,
     }
 
 

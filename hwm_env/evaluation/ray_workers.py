@@ -27,7 +27,7 @@ class Worker:
 
         torch.set_num_threads(threads)
         policies = gather_policies(config.policies, config.tasks)
-        self._player = Player(load(checkpoint, tokenizer=tokenizer), policies, config.max_steps)
+        self._player = Player(load(checkpoint, tokenizer=tokenizer), policies, config.max_steps, seen=config.seen)
 
     def play(self, unit: Unit, cases: Sequence[Case]) -> list[Trial]:
         """See Player."""

@@ -34,12 +34,21 @@ class Player:
         checkpoint: the learned world, whose starts both worlds begin at.
         policies: by task, the policies by name.
         max_steps: env steps after which an episode is over.
+        seen: whether the reference world, seen through the checkpoint's read-out, takes the learned world's place.
     """
 
-    def __init__(self, checkpoint: Checkpoint, policies: Mapping[str, Mapping[str, Policy]], max_steps: int) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        policies: Mapping[str, Mapping[str, Policy]],
+        max_steps: int,
+        *,
+        seen: bool = False,
+    ) -> None:
         self._checkpoint = checkpoint
         self._policies = policies
         self._max_steps = max_steps
+        self._seen = seen
         self._worlds: dict[WorldName, World[Any]] = {}
         self._open = ExitStack()
 
@@ -61,7 +70,10 @@ class Player:
     def world(self, name: WorldName) -> World[Any]:
         """A world, opened when first asked for."""
         if name not in self._worlds:
-            self._worlds[name] = self._learned() if name == "learned" else self._true()
+            if name == "true":
+                self._worlds[name] = self._true()
+            else:
+                self._worlds[name] = self._seen_world() if self._seen else self._learned()
         return self._worlds[name]
 
     def _learned(self) -> World[Any]:
@@ -71,7 +83,14 @@ class Player:
     def _true(self) -> World[Any]:
         from hwm_env.envs.ground_truth import ReferenceGroundTruth
 
-        world = ReferenceGroundTruth(self._checkpoint)
+        return self._closed_later(ReferenceGroundTruth(self._checkpoint))
+
+    def _seen_world(self) -> World[Any]:
+        from hwm_env.evaluation.seen_world import SeenWorld
+
+        return self._closed_later(SeenWorld(self._checkpoint))
+
+    def _closed_later(self, world: Any) -> World[Any]:
         self._open.callback(world.close)
         return cast(World[Any], world)
 

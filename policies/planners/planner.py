@@ -18,13 +18,13 @@ from policies.planners.search import Search
 class PlannerConfig:
     """How much a planner thinks."""
 
-    horizon: int = 4
+    horizon: int = 3
     """Env steps that it looks ahead."""
-    knots: int = 2
+    knots: int = 1
     """Targets that a plan has in that time."""
-    samples: int = 48
+    samples: int = 16
     """Plans an iteration."""
-    iterations: int = 3
+    iterations: int = 2
     """At most."""
     budget_ms: float | None = None
     """After so long no further iteration begins; the first always runs. None: all do."""

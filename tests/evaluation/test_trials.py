@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
@@ -180,3 +181,21 @@ def test_a_player_plays_units(loaded: Checkpoint) -> None:
     with Player(loaded, {"face-target": {policy.name: policy}}, MAX_STEPS) as player:
         trials = player.play(Unit("face-target", policy.name, "learned"), CASES)
         assert trials == play(player.world("learned"), Turner(0.3), "face-target", CASES, MAX_STEPS)
+
+
+def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None:
+    """Its robot does what the true one does, and what is known of it is what the read-out makes of the pictures."""
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    assert loaded.readout is not None
+    with Player(loaded, {}, MAX_STEPS, seen=True) as player:
+        true, seen = player.world("true"), player.world("learned")
+        chunks = np.tile(true.start(0).actions[-1], (1, 1, 1))
+        begun = seen.begin(seen.start(0), 0)
+        assert begun.readout.to_dict()["base_pose"] == pytest.approx(loaded.starts.poses[0].numpy())
+        (truth,), (moment,) = true.step([true.begin(true.start(0), 0)], chunks), seen.step([begun], chunks)
+        np.testing.assert_array_equal(moment.measured, truth.measured)
+        np.testing.assert_array_equal(moment.last_frame, truth.last_frame)
+        read = loaded.readout.read(torch.from_numpy(truth.tokens.copy())[None])[0].numpy()
+        np.testing.assert_array_equal(moment.readout.base_pose, read[:3])
+        assert np.abs(moment.readout.base_pose - truth.readout.base_pose).max() > 1e-3
