@@ -40,9 +40,8 @@ class MPC:
         self, task: str, search: str, imagination: World[Any] | None, config: PlannerConfig | None = None
     ) -> None:
         self._config = config or PlannerConfig()
-        controls = controls_of(task)
-        self._knots = Knots(controls, self._config.horizon, self._config.knots)
-        self._search = make_search(search, controls)
+        self._controls = controls_of(task)
+        self._search = make_search(search, self._controls)
         self._imagination = imagination
 
     @property
@@ -58,6 +57,9 @@ class MPC:
     def begin(self, world: World[Any], histories: Sequence[History], episodes: Sequence[Episode[Any]]) -> None:
         """See Planner."""
         self._world = self._imagination or world
+        # What the environment would clip is not planned.
+        low, high = self._world.statistics.low, self._world.statistics.high
+        self._knots = Knots(self._controls, self._config.horizon, self._config.knots, low, high)
         self._is_elsewhere = self._world.identity != world.identity
         self._seen: list[Episode[Any] | None] = [None] * len(episodes)
         self._tokens = [list(history.tokens) for history in histories]

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.reference import robot
 from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
@@ -23,7 +22,7 @@ def controls_of(task: str) -> tuple[str, ...]:
     return CONTROLS.get(task, DRIVING)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Knots:
     """What a plan's parameters mean: a target for each control at each knot, -1 for the lowest, 1 for the highest.
 
@@ -38,6 +37,10 @@ class Knots:
     """Env steps that a plan covers."""
     count: int
     """Knots in that time."""
+    low: Float32Array
+    """Lowest value of each number that an environment executes, [25]."""
+    high: Float32Array
+    """Highest value, [25]."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError for an unknown name, or a plan of nothing."""
@@ -64,7 +67,7 @@ class Knots:
             float32 [N, horizon, 17, 25], physical units.
         """
         columns = [ACTION_NAMES.index(name) for name in self.controls]
-        low, high = robot.ACTION_LOW[columns], robot.ACTION_HIGH[columns]
+        low, high = self.low[columns], self.high[columns]
         targets = low + (np.clip(parameters, -1.0, 1.0).reshape(-1, self.count, len(columns)) + 1.0) / 2.0 * (
             high - low
         )

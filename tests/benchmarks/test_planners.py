@@ -24,7 +24,7 @@ def test_candidates_a_second(precision: str) -> None:
     simulator.tokenizer = TokensOnly(simulator.tokenizer)
     world = LearnedWorld(simulator)
     moment = world.begin(world.start(0), 0)
-    knots = Knots(DRIVING, HORIZON, 2)
+    knots = Knots(DRIVING, HORIZON, 2, world.statistics.low, world.statistics.high)
     rates = {}
     for batch in (1, 64, 256):
         # A goal that is never reached, so that all plans live to the end.

@@ -1,5 +1,7 @@
 """What plans mean, against a frame-by-frame reading of the definition."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,15 +12,20 @@ from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
 from policies.planners.knots import DRIVING, LEFT_ARM, Knots, controls_of
 
 STATE = robot.REST_POSE
+LOW, HIGH = 0.9 * robot.ACTION_LOW, 0.8 * robot.ACTION_HIGH
+
+
+def make(controls: Sequence[str], horizon: int, count: int) -> Knots:
+    return Knots(controls, horizon, count, LOW, HIGH)
 
 
 @pytest.mark.parametrize(("horizon", "count"), [(1, 1), (2, 2), (3, 2), (2, 5), (4, 1)])
 def test_numbers_move_in_straight_lines_from_knot_to_knot(horizon: int, count: int) -> None:
-    knots = Knots(("left_hand_closure", "neck_pitch"), horizon, count)
+    knots = make(("left_hand_closure", "neck_pitch"), horizon, count)
     # Small changes, so that the robot's rate limits do nothing.
     rng = np.random.default_rng(0)
     columns = [ACTION_NAMES.index(name) for name in knots.controls]
-    low, high = robot.ACTION_LOW[columns], robot.ACTION_HIGH[columns]
+    low, high = LOW[columns], HIGH[columns]
     parameters = (STATE[columns] - low) / (high - low) * 2 - 1 + rng.uniform(0, 0.02, (3, count, 2))
     chunks = knots.chunks(parameters.reshape(3, -1), STATE).reshape(3, horizon * FRAMES_PER_CLIP, -1)
     frames = horizon * FRAMES_PER_CLIP
@@ -33,9 +40,12 @@ def test_numbers_move_in_straight_lines_from_knot_to_knot(horizon: int, count: i
 
 
 def test_the_robot_can_follow_every_plan() -> None:
-    knots = Knots((*DRIVING, *LEFT_ARM), 2, 3)
+    knots = make((*DRIVING, *LEFT_ARM), 2, 3)
     plans = knots.chunks(np.random.default_rng(0).uniform(-2, 2, (5, knots.size)), STATE)
     assert plans.dtype == np.float32
+    columns = [ACTION_NAMES.index(name) for name in knots.controls]
+    assert (plans[..., columns] >= LOW[columns] - 1e-6).all()
+    assert (plans[..., columns] <= HIGH[columns] + 1e-6).all()
     for plan in plans:
         state = RobotState(np.zeros(3), STATE)
         for action in plan.reshape(-1, plan.shape[-1]):
@@ -45,11 +55,11 @@ def test_the_robot_can_follow_every_plan() -> None:
 
 def test_a_shifted_plan_is_what_was_left_of_it() -> None:
     """Slow enough for the robot; where a knot falls after the shift, the old plan's line is met again."""
-    knots = Knots(("neck_pitch",), 4, 4)
+    knots = make(("neck_pitch",), 4, 4)
     parameters = np.array([0.0, 0.1, 0.2, 0.1])
     np.testing.assert_allclose(knots.shifted(parameters), [0.1, 0.2, 0.1, 0.1])
-    np.testing.assert_allclose(Knots(("neck_pitch",), 4, 2).shifted(np.array([0.0, 0.4])), [0.2, 0.4])
-    two = Knots(DRIVING, 2, 2)
+    np.testing.assert_allclose(make(("neck_pitch",), 4, 2).shifted(np.array([0.0, 0.4])), [0.2, 0.4])
+    two = make(DRIVING, 2, 2)
     np.testing.assert_allclose(two.shifted(np.array([0.1, 0.2, 0.3, 0.4])), [0.3, 0.4, 0.3, 0.4])
 
 
@@ -57,8 +67,8 @@ def test_controls() -> None:
     assert controls_of("face-target") == DRIVING
     assert set(controls_of("reach-cube")) > set(DRIVING)
     with pytest.raises(InvalidInputError, match="got tail"):
-        Knots(("tail",), 1, 1)
+        make(("tail",), 1, 1)
     with pytest.raises(InvalidInputError, match="got none"):
-        Knots((), 1, 1)
+        make((), 1, 1)
     with pytest.raises(InvalidInputError, match="horizon must be at least 1"):
-        Knots(DRIVING, 0, 1)
+        make(DRIVING, 0, 1)

@@ -27,7 +27,7 @@ def plan(goal: Any, world: Any = None, search: str = "cem", last: Plan | None = 
         START,
         goal,
         0,
-        knots=Knots(DRIVE, config.horizon, config.knots),
+        knots=Knots(DRIVE, config.horizon, config.knots, robot.ACTION_LOW, robot.ACTION_HIGH),
         search=make_search(search, DRIVE),
         config=config,
         rng=np.random.default_rng(0),

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from hwm_env.reference import robot
 from hwm_env.tasks.base import History, Outcome
 from hwm_env.types import LINEAR_VELOCITY, Float32Array
 
@@ -22,6 +24,8 @@ class Place:
 
 class Line:
     """Moves by the mean velocity of a chunk; noise depends on the seed alone."""
+
+    statistics = SimpleNamespace(low=robot.ACTION_LOW, high=robot.ACTION_HIGH)
 
     def __init__(self, noise: float = 0.0, identity: str = "line") -> None:
         self.identity = identity
