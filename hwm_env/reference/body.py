@@ -65,6 +65,29 @@ def quantities(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> Float64Arra
         float64 [N, 15]: base x, y, yaw; position of the head camera; its looking direction, a unit vector; position of
         the left hand; position of the right hand.
     """
+    poses, frames = _frames(base_poses, numbers)
+    carrier, camera_m, looking = _camera()
+    hands = [(frames[f"{side}_inner"].origin_m + frames[f"{side}_outer"].origin_m) / 2.0 for side in ("left", "right")]
+    return np.hstack([poses, frames[carrier].place(camera_m), frames[carrier].rotation @ looking, *hands])
+
+
+def skeleton(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> dict[str, tuple[Float64Array, Float64Array]]:
+    """Bones, from a body's parent to the body, in N moments: ends [N, 3] each in metres, in the frame of the room.
+
+    Args:
+        base_poses: x (m), y (m), yaw (rad) of the base, [N, 3].
+        numbers: measured numbers of the robot, [N, 25].
+    """
+    _, frames = _frames(base_poses, numbers)
+    return {
+        body.name: (frames[body.parent].origin_m, frames[body.name].origin_m)
+        for body in _bodies()
+        if body.parent is not None
+    }
+
+
+def _frames(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> tuple[Float64Array, dict[str | None, _Frames]]:
+    """The poses as an array, and where all bodies are; None is the room."""
     poses, measured = np.asarray(base_poses, np.float64), np.asarray(numbers, np.float64)
     values = _joint_values(poses, measured)
     frames: dict[str | None, _Frames] = {
@@ -72,9 +95,7 @@ def quantities(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> Float64Arra
     }
     for body in _bodies():
         frames[body.name] = _moved(frames[body.parent], body, values)
-    carrier, camera_m, looking = _camera()
-    hands = [(frames[f"{side}_inner"].origin_m + frames[f"{side}_outer"].origin_m) / 2.0 for side in ("left", "right")]
-    return np.hstack([poses, frames[carrier].place(camera_m), frames[carrier].rotation @ looking, *hands])
+    return poses, frames
 
 
 def _joint_values(poses: Float64Array, measured: Float64Array) -> dict[str, Float64Array]:

@@ -1,0 +1,1 @@
+"""What all demos that a person drives share: commands, worlds that can be rewound, and a worker that computes."""

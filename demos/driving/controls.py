@@ -1,0 +1,152 @@
+"""What a driver's keys, sticks and buttons mean, whatever window they come from."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from demos.driving.command import PRESETS, Command
+
+HELD: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "forward": ("w", "drive forward"),
+        "back": ("s", "drive back"),
+        "left": ("a", "turn left"),
+        "right": ("d", "turn right"),
+        "look up": ("up", "neck up"),
+        "look down": ("down", "neck down"),
+        "joint -": ("z", "chosen joint back"),
+        "joint +": ("x", "chosen joint on"),
+        "open hand": ("v", "open the limb's hand"),
+        "close hand": ("c", "close the limb's hand"),
+    }
+)
+"""Actions that last as long as their key is held: default key, and what they do."""
+PRESSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "left arm up": ("i", "left arm up"),
+        "right arm up": ("o", "right arm up"),
+        "arms forward": ("p", "both arms forward"),
+        "arms down": ("l", "both arms down"),
+        "next limb": ("q", "choose the next limb"),
+        "next joint": ("e", "choose its next joint"),
+        "slower": ("-", "lower speed"),
+        "faster": ("=", "higher speed"),
+        "pause": ("space", "pause, go on"),
+        "step": (".", "one step while paused"),
+        "rewind": ("backspace", "one step back"),
+        "reset": ("return", "begin anew"),
+        "next start": ("n", "begin at the next start"),
+        "reseed": ("m", "other noise from here on"),
+        "fewer passes": ("f5", "fewer decoding steps"),
+        "more passes": ("f6", "more decoding steps"),
+        "cooler": ("f7", "lower temperature"),
+        "hotter": ("f8", "higher temperature"),
+        "worlds": ("tab", "learned, reference, both"),
+        "screenshot": ("f12", "save a picture"),
+        "record": ("f9", "record, stop recording"),
+        "help": ("h", "show, hide this"),
+        "quit": ("escape", "leave"),
+    }
+)
+"""Actions that happen once when their key goes down."""
+LIMBS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        **{
+            f"{side} arm": tuple(
+                f"{side}_{joint}"
+                for joint in (
+                    "shoulder_pitch",
+                    "shoulder_roll",
+                    "shoulder_yaw",
+                    "elbow_pitch",
+                    "elbow_yaw",
+                    "wrist_pitch",
+                    "wrist_roll",
+                )
+            )
+            for side in ("left", "right")
+        },
+        "body": ("hip_yaw", "hip_roll", "hip_pitch", "knee_pitch", "ankle_roll", "ankle_pitch"),
+    }
+)
+SPEEDS: Final = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sticks:
+    """Axes of a gamepad or of sticks on a screen, each -1..1."""
+
+    forward: float = 0.0
+    turn: float = 0.0
+    """Positive to the left."""
+    look: float = 0.0
+    """Positive downwards."""
+
+
+class Controls:
+    """What is chosen: a limb and a joint of it, a speed, a preset that has not been sent yet."""
+
+    def __init__(self) -> None:
+        self._limb = self._joint = 0
+        self._speed = len(SPEEDS) - 1
+        self._preset: str | None = None
+
+    @property
+    def limb(self) -> str:
+        """Its name."""
+        return list(LIMBS)[self._limb]
+
+    @property
+    def joint(self) -> str:
+        """Name of the number (`hwm_env.types.ACTION_NAMES`)."""
+        return LIMBS[self.limb][self._joint]
+
+    @property
+    def speed(self) -> float:
+        """Factor of driving speeds."""
+        return SPEEDS[self._speed]
+
+    def press(self, action: str) -> None:
+        """Chooses; other actions of PRESSED are not meant for this."""
+        if action in PRESETS:
+            self._preset = action
+        elif action == "next limb":
+            self._limb, self._joint = (self._limb + 1) % len(LIMBS), 0
+        elif action == "next joint":
+            self._joint = (self._joint + 1) % len(LIMBS[self.limb])
+        elif action in ("slower", "faster"):
+            change = 1 if action == "faster" else -1
+            self._speed = min(max(self._speed + change, 0), len(SPEEDS) - 1)
+
+    def command(self, held: Collection[str], sticks: Sticks | None = None) -> Command:
+        """What is wanted now.
+
+        Args:
+            held: actions of HELD.
+            sticks: axes, if there are some.
+        """
+        sticks = sticks or Sticks()
+        joints = {
+            "neck_pitch": _difference(held, "look down", "look up", sticks.look),
+            self.joint: _difference(held, "joint +", "joint -"),
+        }
+        if self.limb != "body":
+            joints[f"{self.limb.split()[0]}_hand_closure"] = _difference(held, "close hand", "open hand")
+        return Command(
+            forward=_difference(held, "forward", "back", sticks.forward),
+            turn=_difference(held, "left", "right", sticks.turn),
+            speed=self.speed,
+            joints={name: rate for name, rate in joints.items() if rate},
+            preset=self._preset,
+        )
+
+    def sent(self) -> None:
+        """Forgets the preset, which the robot goes to by itself from now on."""
+        self._preset = None
+
+
+def _difference(held: Collection[str], more: str, less: str, stick: float = 0.0) -> float:
+    return float(np.clip((more in held) - (less in held) + stick, -1.0, 1.0))

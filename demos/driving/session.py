@@ -1,0 +1,298 @@
+"""One drive through one or two worlds: what happened so far can be taken back, and gone on from otherwise."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import gymnasium
+import numpy as np
+
+import hwm_env  # noqa: F401 (registers the environments)
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.envs.episodes import EnvState
+from hwm_env.errors import CheckpointError, HWMError, InvalidInputError, MissingExtraError
+from hwm_env.replay import Replay, digest
+from hwm_env.simulator import WorldSimulator
+from hwm_env.types import Float32Array, UInt8Array
+
+WorldName = Literal["learned", "reference"]
+ENVS: Final[Mapping[WorldName, str]] = {"learned": "HWM-v0", "reference": "HWMReference-v0"}
+SHOWN: Final[tuple[tuple[WorldName, ...], ...]] = (("learned",), ("reference",), ("learned", "reference"))
+"""What can be shown, in the order in which a key goes through it."""
+MOST_REWINDS: Final = 50
+"""Steps that can be taken back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionConfig:
+    """Where is driven, and how the world is computed."""
+
+    checkpoint: str = "reference"
+    """Name or directory."""
+    task: str | None = "drive-to-target"
+    """Name of a task; None: just driving."""
+    start: int | None = None
+    """Recorded start; None: the seed chooses."""
+    seed: int = 0
+    """Of start, goal and the world's noise."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What one world shows after a step."""
+
+    frames: UInt8Array
+    """Of the step, [17, S, S, 3]; after anything but a step only the newest, [1, S, S, 3]."""
+    info: Mapping[str, Any]
+    """Of the env."""
+    reward: float
+    """Of the step."""
+    total_reward: float
+    """Since the reset."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """Where the drive stands."""
+
+    step: int
+    """Env steps since the reset."""
+    state: Float32Array
+    """The robot's numbers in the first of the shown worlds, [25]."""
+    views: Mapping[WorldName, View]
+    """Of the worlds that are shown."""
+    compute_s: float
+    """How long it took to compute."""
+    rewinds: int
+    """Steps that can be taken back."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Node:
+    """One world after one step."""
+
+    state: EnvState[Any]
+    info: Mapping[str, Any]
+    reward: float
+    total_reward: float
+
+
+class Session:
+    """Worlds that live the same actions from the same start.
+
+    A world that is not shown is not computed; when it is shown again, it lives what it missed.
+
+    Args:
+        config: where.
+
+    Raises:
+        CheckpointError: the checkpoint is unknown, has no starts, or lacks what the task needs.
+        InvalidInputError: there is no such task or start.
+    """
+
+    def __init__(self, config: SessionConfig) -> None:
+        self._config = config
+        self._envs: dict[WorldName, Any] = {}
+        self._shown: tuple[WorldName, ...] = ("learned",)
+        self._simulator: WorldSimulator = self._env("learned").simulator
+        if not len(self._simulator.checkpoint.starts):
+            raise CheckpointError(f"{config.checkpoint} has no recorded starts, and a drive begins at one")
+        self.num_starts = len(self._simulator.checkpoint.starts)
+        self.statistics: ActionStatistics = self._simulator.checkpoint.statistics
+        """Of the training data's actions."""
+        self.now = self.reset(config.start, config.seed)
+        """The newest moment."""
+
+    @property
+    def shown(self) -> tuple[WorldName, ...]:
+        """The worlds that are shown."""
+        return self._shown
+
+    @property
+    def decoding(self) -> DecodingConfig:
+        """How the learned world decodes."""
+        return self._simulator.decoding
+
+    @property
+    def start(self) -> int:
+        """The recorded start that the drive began at."""
+        return self._start
+
+    @property
+    def seed(self) -> int:
+        """Of the newest noise."""
+        return self._seed
+
+    def reset(self, start: int | None, seed: int) -> Moment:
+        """Begins anew.
+
+        Raises:
+            InvalidInputError: there is no such start.
+        """
+        began_s = time.monotonic()
+        if start is not None and not 0 <= start < self.num_starts:
+            raise InvalidInputError(f"start must be 0 to {self.num_starts - 1}, got {start}")
+        self._beginning: tuple[int, dict[str, int]] | None = (seed, {} if start is None else {"start": start})
+        self._chunks: list[Float32Array] = []
+        self._nodes: dict[WorldName, dict[int, _Node]] = {name: {} for name in ENVS}
+        self._oldest = self._replayable = 0
+        self._seed = seed
+        moment = self._moment(began_s)
+        self._start = int(next(iter(moment.views.values())).info["start"])
+        return moment
+
+    def reseed(self, seed: int) -> Moment:
+        """Goes on from here with other noise of the learned world; steps before this one cannot be taken back."""
+        began_s = time.monotonic()
+        here = len(self._chunks)
+        for name, nodes in self._nodes.items():
+            if not nodes:
+                continue
+            self._catch_up(name)
+            node = nodes[here]
+            same_goal = {key: node.info[key] for key in ("target", "cube") if key in node.info}
+            env = self._env(name)
+            env.reset(seed=seed, options={"state": node.state, **same_goal})
+            self._nodes[name] = {here: replace(node, state=env.get_state())}
+        self._beginning, self._oldest, self._replayable = None, here, here
+        self._seed = seed
+        return self._moment(began_s)
+
+    def step(self, chunk: Float32Array) -> Moment:
+        """Lives one clip in the worlds that are shown.
+
+        Args:
+            chunk: physical units, [17, 25].
+        """
+        began_s = time.monotonic()
+        self._chunks.append(chunk)
+        self._oldest = max(self._oldest, len(self._chunks) - MOST_REWINDS)
+        for nodes in self._nodes.values():
+            for step in [step for step in nodes if step < self._oldest and step != max(nodes)]:
+                del nodes[step]
+        return self._moment(began_s, whole_clip=True)
+
+    def rewind(self, to_step: int) -> Moment:
+        """Goes back to an earlier step, or to the oldest that is still known."""
+        began_s = time.monotonic()
+        kept = min(max(to_step, self._oldest), len(self._chunks))
+        del self._chunks[kept:]
+        for nodes in self._nodes.values():
+            for step in [step for step in nodes if step > kept]:
+                del nodes[step]
+        return self._moment(began_s)
+
+    def show(self, worlds: Sequence[WorldName]) -> Moment:
+        """Shows other worlds.
+
+        Raises:
+            HWMError: a world cannot be shown here; nothing has changed.
+        """
+        began_s = time.monotonic()
+        before, self._shown = self._shown, tuple(worlds)
+        try:
+            return self._moment(began_s)
+        except HWMError:
+            self._shown = before
+            raise
+
+    def show_next(self) -> Moment:
+        """Shows the next of SHOWN.
+
+        Raises:
+            HWMError: see `show`.
+        """
+        return self.show(SHOWN[(SHOWN.index(self._shown) + 1) % len(SHOWN)])
+
+    def decode(self, *, steps: int | None = None, temperature: float | None = None) -> None:
+        """Changes how the learned world decodes from now on.
+
+        Raises:
+            InvalidInputError: it cannot decode so.
+        """
+        wanted = {"steps": steps, "temperature": temperature}
+        decoding = replace(self.decoding, **{name: value for name, value in wanted.items() if value is not None})
+        decoding.check_model(self._simulator.model.config)
+        self._simulator.decoding = decoding
+        # A replay is of one way to decode.
+        self._replayable = len(self._chunks)
+
+    def replay(self, first_step: int) -> Replay:
+        """The drive in the learned world from a step until now, or from the oldest step that is still known.
+
+        Raises:
+            InvalidInputError: the learned world has taken no step since then.
+        """
+        nodes = self._nodes["learned"]
+        last = max(nodes, default=0)
+        known = [step for step in nodes if step >= max(first_step, self._oldest, self._replayable)]
+        if len(known) < 2:
+            raise InvalidInputError("nothing to replay: the learned world has taken no step since the recording began")
+        moments = [nodes[step].state.episode.moment for step in range(min(known), last + 1)]
+        begun = Replay.begin(self._simulator, moments[0].state, self._start if min(known) == 0 else -1)
+        return replace(
+            begun,
+            actions=np.stack([moment.measured for moment in moments[1:]]),
+            digests=np.array([digest(moment.tokens) for moment in moments[1:]], np.uint64),
+        )
+
+    def close(self) -> None:
+        """Frees the worlds."""
+        for env in self._envs.values():
+            env.close()
+
+    def _moment(self, began_s: float, *, whole_clip: bool = False) -> Moment:
+        views = {}
+        for name in self._shown:
+            self._catch_up(name)
+            node, env = self._nodes[name][len(self._chunks)], self._env(name)
+            env.set_state(node.state)
+            frames = env.clip if whole_clip else env.moment.last_frame[None].copy()
+            views[name] = View(frames, node.info, node.reward, node.total_reward)
+        self.now = Moment(
+            step=len(self._chunks),
+            state=self._env(self._shown[0]).moment.measured[-1].copy(),
+            views=views,
+            compute_s=time.monotonic() - began_s,
+            rewinds=len(self._chunks) - self._oldest,
+        )
+        return self.now
+
+    def _catch_up(self, name: WorldName) -> None:
+        """Lives in a world what has been driven since it was shown."""
+        env, nodes = self._env(name), self._nodes[name]
+        if not nodes:
+            if self._beginning is None:
+                raise InvalidInputError(f"the {name} world has no part in what came before the reseeding; reset first")
+            seed, options = self._beginning
+            _, info = env.reset(seed=seed, options=options)
+            nodes[0] = _Node(env.get_state(), info, 0.0, 0.0)
+        newest = max(nodes)
+        env.set_state(nodes[newest].state)
+        for step in range(newest, len(self._chunks)):
+            _, reward, _, _, info = env.step(self._chunks[step])
+            total, goal = nodes[step].total_reward + reward, _goal(nodes[step].info)
+            nodes[step + 1] = _Node(env.get_state(), {**goal, **info}, reward, total)
+
+    def _env(self, name: WorldName) -> Any:
+        if name not in self._envs:
+            if ENVS[name] not in gymnasium.registry:
+                raise MissingExtraError(
+                    "the reference world needs MuJoCo; install it with: pip install 'hwm-env[reference]'"
+                )
+            made = gymnasium.make(
+                ENVS[name],
+                checkpoint=self._config.checkpoint,
+                task=self._config.task,
+                obs_mode="state",
+                action_mode="chunk",
+            )
+            self._envs[name] = made.unwrapped
+        return self._envs[name]
+
+
+def _goal(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What an info says of the goal; only those of a reset do by themselves."""
+    return {key: value for key, value in info.items() if key.startswith(("target", "cube"))}

@@ -1,0 +1,1 @@
+"""A window in which a person drives the robot: `python -m demos.teleop`."""

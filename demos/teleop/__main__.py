@@ -1,0 +1,56 @@
+"""Opens the window: `python -m demos.teleop`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from demos.driving.drive import Drive
+from demos.driving.session import Session, SessionConfig
+from hwm_env.errors import HWMError, InvalidInputError, require_extra
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Drives until the window is closed; 2 where that cannot be done."""
+    parser = argparse.ArgumentParser(description="Drive the robot in the learned world.")
+    parser.add_argument("--checkpoint", default="reference", help="name or directory of the learned world")
+    parser.add_argument("--task", default="drive-to-target", help="name of a task, or none")
+    parser.add_argument("--start", type=int, help="recorded start; by default the seed chooses")
+    parser.add_argument("--seed", type=int, default=0, help="of start, goal and noise")
+    parser.add_argument("--keys", type=Path, help='JSON file with other keys, such as {"forward": "up"}')
+    parser.add_argument("--out", type=Path, default=Path("out/teleop"), help="directory for pictures and films")
+    arguments = parser.parse_args(argv)
+    task = None if arguments.task == "none" else arguments.task
+    config = SessionConfig(checkpoint=arguments.checkpoint, task=task, start=arguments.start, seed=arguments.seed)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        pygame = require_extra("pygame", "demo")
+        from demos.teleop.app import App
+        from demos.teleop.keys import load_bindings
+
+        # Pictures and keys only: sound may not be there, and is not needed.
+        try:
+            pygame.display.init()
+        except pygame.error as error:
+            raise InvalidInputError(
+                f"there is no display to open a window on ({error}); `python -m demos.serve` drives in a browser"
+            ) from error
+        pygame.font.init()
+        pygame.joystick.init()
+        try:
+            bindings = load_bindings(arguments.keys)
+            drive = Drive(lambda: Session(config))
+            try:
+                App(drive, bindings, task, arguments.out).run()
+            finally:
+                drive.close()
+        finally:
+            pygame.quit()
+    except HWMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The window: reads keys, lets the drive go on, and draws it."""
+
+from pathlib import Path
+from typing import Final
+
+import pygame
+
+from demos.driving.controls import HELD, Controls, Sticks
+from demos.driving.drive import Drive
+from demos.driving.session import Session
+from demos.teleop.hud import SIZE, Hud, Picture
+from demos.teleop.recorder import Recorder
+
+LOOPS_A_SECOND: Final = 120
+"""More than frames, so that none is shown late."""
+DEAD_ZONE: Final = 0.15
+"""Sticks that are let go do not come to rest in the middle exactly."""
+TEMPERATURE_STEP: Final = 0.1
+KEPT_CONFIDENCES: Final = 60
+
+
+class App:
+    """A window in which a person drives.
+
+    Args:
+        drive: what is driven.
+        bindings: actions by pygame's number of a key.
+        task: its name, to be shown.
+        out: directory for pictures and films.
+    """
+
+    def __init__(self, drive: Drive, bindings: dict[int, str], task: str | None, out: Path) -> None:
+        self.drive = drive
+        self.controls = Controls()
+        self.message = "w a s d drive, arrows look, h shows all keys"
+        self.frames_shown = 0
+        """Frames that have been on the screen."""
+        self._bindings, self._task, self._out = bindings, task, out
+        pygame.display.set_caption("hwm_env")
+        self._screen = pygame.display.set_mode(SIZE)
+        self._hud = Hud(self._screen)
+        self._clock = pygame.time.Clock()
+        self._held: set[str] = set()
+        self._gamepads: dict[int, pygame.joystick.JoystickType] = {}
+        self._confidences: dict[int, float] = {}
+        self._times_s: list[float] = []
+        self._recorder: Recorder | None = None
+        self._shows_help = False
+        self._is_open = True
+
+    def run(self) -> None:
+        """Until the window is closed."""
+        while self.update():
+            self._clock.tick(LOOPS_A_SECOND)
+
+    def update(self) -> bool:
+        """Goes on by one loop; whether the window is still open."""
+        for event in pygame.event.get():
+            self._handle(event)
+        self.drive.command(self.controls.command(self._held, self._sticks()))
+        if self.drive.tick():
+            self._note()
+        self._hud.draw(self.drive, self._picture())
+        pygame.display.flip()
+        return self._is_open
+
+    def screenshot(self) -> Path:
+        """Saves the window as a PNG file."""
+        self._out.mkdir(parents=True, exist_ok=True)
+        file = self._out / f"drive_{len(list(self._out.glob('drive_*.png'))):03d}.png"
+        pygame.image.save(self._screen, file)
+        return file
+
+    def _handle(self, event: pygame.event.Event) -> None:
+        if event.type == pygame.QUIT:
+            self._is_open = False
+        elif event.type == pygame.JOYDEVICEADDED:
+            gamepad = pygame.joystick.Joystick(event.device_index)
+            self._gamepads[gamepad.get_instance_id()] = gamepad
+        elif event.type == pygame.JOYDEVICEREMOVED:
+            self._gamepads.pop(event.instance_id, None)
+        elif event.type == pygame.WINDOWFOCUSLOST:
+            # Nobody tells this window of keys that are let go in another one.
+            self._held.clear()
+        elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
+            action = self._bindings.get(event.key)
+            if action in HELD:
+                (self._held.add if event.type == pygame.KEYDOWN else self._held.discard)(action)
+            elif action is not None and event.type == pygame.KEYDOWN:
+                self._press(action)
+
+    def _press(self, action: str) -> None:
+        drive = self.drive
+        self.controls.press(action)
+        match action:
+            case "quit":
+                self._is_open = False
+            case "help":
+                self._shows_help = not self._shows_help
+            case "pause":
+                drive.paused = not drive.paused
+            case "step":
+                drive.step_once()
+            case "rewind":
+                before = drive.shown.moment.step - 1
+                drive.ask(lambda session: session.rewind(before))
+            case "reset":
+                drive.ask(lambda session: session.reset(session.start, session.seed))
+            case "next start":
+                drive.ask(lambda session: session.reset((session.start + 1) % session.num_starts, session.seed))
+            case "reseed":
+                drive.ask(lambda session: session.reseed(session.seed + 1))
+            case "worlds":
+                drive.ask(Session.show_next)
+            case "fewer passes" | "more passes":
+                steps = drive.session.decoding.steps + (1 if action == "more passes" else -1)
+                drive.change(lambda session: session.decode(steps=max(1, steps)))
+            case "cooler" | "hotter":
+                change = TEMPERATURE_STEP if action == "hotter" else -TEMPERATURE_STEP
+                temperature = max(0.0, round(drive.session.decoding.temperature + change, 2))
+                drive.change(lambda session: session.decode(temperature=temperature))
+            case "screenshot":
+                self.message = f"saved {self.screenshot()}"
+            case "record":
+                self._record()
+
+    def _record(self) -> None:
+        """Begins a recording, or ends it and writes it, which takes a moment."""
+        if self._recorder is None:
+            self._recorder = Recorder(self.drive.shown.moment.step)
+            return
+        recorder, self._recorder = self._recorder, None
+        self.message = "writing the recording ..."
+
+        def save(session: Session) -> None:
+            self.message = recorder.save(session, self._out)
+
+        self.drive.change(save)
+
+    def _sticks(self) -> Sticks:
+        """Left stick drives, right stick looks."""
+        for gamepad in self._gamepads.values():
+            axes = [gamepad.get_axis(axis) for axis in range(gamepad.get_numaxes())] + [0.0] * 4
+            turn, back, _, look = (value if abs(value) > DEAD_ZONE else 0.0 for value in axes[:4])
+            return Sticks(forward=-back, turn=-turn, look=look)
+        return Sticks()
+
+    def _note(self) -> None:
+        """Keeps what a new picture tells."""
+        shown = self.drive.shown
+        self.frames_shown += 1
+        self._times_s = [*self._times_s[-30:], pygame.time.get_ticks() / 1000]
+        self._confidences = {step: value for step, value in self._confidences.items() if step < shown.moment.step}
+        learned = shown.moment.views.get("learned")
+        if learned is not None and shown.moment.step:
+            self._confidences[shown.moment.step] = float(learned.info["confidence"])
+        if self._recorder is not None:
+            self._recorder.add(shown)
+
+    def _picture(self) -> Picture:
+        spent_s = self._times_s[-1] - self._times_s[0] if self._times_s else 0.0
+        statistics = self.drive.session.statistics
+        return Picture(
+            controls=self.controls,
+            low=statistics.low,
+            high=statistics.high,
+            confidences=list(self._confidences.values())[-KEPT_CONFIDENCES:],
+            task=self._task,
+            message=self.message,
+            shows_help=self._shows_help,
+            is_recording=self._recorder is not None,
+            frames_a_second=(len(self._times_s) - 1) / spent_s if spent_s else 0.0,
+        )

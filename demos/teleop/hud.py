@@ -1,0 +1,184 @@
+"""What the window shows: worlds, and all that is known about the drive."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pygame
+
+from demos.driving.controls import HELD, PRESSED, Controls
+from demos.driving.drive import Drive
+from demos.driving.session import WorldName
+from hwm_env.reference.body import skeleton
+from hwm_env.types import ACTION_NAMES, Float32Array, UInt8Array
+
+SIZE: Final = (1280, 720)
+_MIDDLE_Y: Final = 330
+_TEXT_X: Final = 842
+_INK, _PALE, _GROUND = (236, 236, 236), (150, 154, 160), (22, 24, 28)
+_BLUE, _ORANGE, _GREEN = (86, 180, 233), (230, 159, 0), (0, 158, 115)
+"""Of the colours that Okabe and Ito chose for all eyes (https://jfly.uni-koeln.de/color/)."""
+_LABELS: Final = {"learned": "learned world", "reference": "reference world"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is drawn besides the drive itself."""
+
+    controls: Controls
+    low: Float32Array
+    """Lowest value of each number, [25]."""
+    high: Float32Array
+    """Highest value of each number, [25]."""
+    confidences: Sequence[float]
+    """Of the newest steps in the learned world, nats a token, oldest first."""
+    task: str | None
+    message: str
+    """One line for the driver."""
+    shows_help: bool
+    is_recording: bool
+    frames_a_second: float
+
+
+class Hud:
+    """Draws on a window of SIZE pixels."""
+
+    def __init__(self, screen: pygame.Surface) -> None:
+        self._screen = screen
+        self._fonts = {size: pygame.font.Font(None, size) for size in (16, 20)}
+
+    def draw(self, drive: Drive, picture: Picture) -> None:
+        """Draws everything."""
+        self._screen.fill(_GROUND)
+        self._draw_worlds(drive.shown.frames)
+        self._draw_text(drive, picture)
+        shown = drive.shown.moment
+        self._draw_figure(pygame.Rect(_TEXT_X, 200, 190, 160), shown.state)
+        self._draw_confidence(pygame.Rect(_TEXT_X + 216, 200, 206, 160), picture.confidences)
+        self._draw_bars(shown.state, picture)
+        self._draw_status(drive, picture)
+        if picture.shows_help:
+            self._draw_help()
+
+    def _draw_worlds(self, frames: Mapping[WorldName, UInt8Array]) -> None:
+        side = 620 if len(frames) == 1 else 404
+        for place, (name, frame) in enumerate(frames.items()):
+            left = 105 if len(frames) == 1 else 8 + place * (side + 10)
+            top = _MIDDLE_Y + 10 - side // 2
+            surface = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
+            self._screen.blit(pygame.transform.smoothscale(surface, (side, side)), (left, top))
+            self._write(_LABELS[name], (left, top - 20), colour=_BLUE if name == "reference" else _ORANGE)
+
+    def _draw_text(self, drive: Drive, picture: Picture) -> None:
+        moment, pace, decoding = drive.shown.moment, drive.pace, drive.session.decoding
+        view = next(iter(moment.views.values()))
+        info = view.info
+        goal = info.get("target", info.get("cube", ""))
+        probability = info.get("error_probability")
+        lines = [
+            ("task", " ".join([picture.task or "none", str(goal), "done" if info.get("is_success") else ""])),
+            ("step", f"{moment.step}   reward {view.reward:+.2f}   sum {view.total_reward:+.2f}"),
+            ("pose", _place(info.get("base_pose"))),
+            ("believe", "not calibrated" if probability is None else f"wrong with probability {probability:.2f}"),
+            ("decoding", f"{decoding.steps} passes, temperature {decoding.temperature:.1f}"),
+            ("limb", f"{picture.controls.limb}: {picture.controls.joint}   speed {picture.controls.speed:.0%}"),
+            ("model", f"{pace.real_time_factor:.1f} x real time, {pace.queued_frames} frames ahead{_late(drive)}"),
+            ("picture", f"{picture.frames_a_second:.0f} a second{_latency(pace.latency_s)}"),
+        ]
+        for row, (name, text) in enumerate(lines):
+            self._write(name, (_TEXT_X, 12 + 22 * row), colour=_PALE)
+            self._write(text, (_TEXT_X + 78, 12 + 22 * row))
+
+    def _draw_figure(self, box: pygame.Rect, state: Float32Array) -> None:
+        """The robot from its right and from behind, of its 25 numbers alone."""
+        pygame.draw.rect(self._screen, _PALE, box, 1)
+        bones = skeleton(np.zeros((1, 3)), state[None])
+        scale = box.height / 1.75
+        for middle, column, name in ((0.27, 0, "side"), (0.74, 1, "behind")):
+            for bone, ends in bones.items():
+                colour = _ORANGE if bone.startswith("left") else _BLUE if bone.startswith("right") else _INK
+                sign = 1 if column == 0 else -1
+                points = [
+                    (box.x + middle * box.width + sign * scale * end[0, column], box.bottom - 8 - scale * end[0, 2])
+                    for end in ends
+                ]
+                pygame.draw.line(self._screen, colour, *points, 3)
+            self._write(name, (box.x + round(middle * box.width) - 14, box.y + 3), colour=_PALE, size=16)
+
+    def _draw_confidence(self, box: pygame.Rect, confidences: Sequence[float]) -> None:
+        """Of the newest steps; the top is certain."""
+        pygame.draw.rect(self._screen, _PALE, box, 1)
+        self._write("confidence, nats a token", (box.x + 6, box.y + 3), colour=_PALE, size=16)
+        if not confidences:
+            return
+        lowest = min(-1.0, *confidences)
+        inner = box.inflate(-16, -44).move(0, 10)
+        points = [
+            (inner.x + inner.width * index / max(len(confidences) - 1, 1), inner.y + inner.height * value / lowest)
+            for index, value in enumerate(confidences)
+        ]
+        if len(points) > 1:
+            pygame.draw.lines(self._screen, _GREEN, False, points, 2)
+        pygame.draw.circle(self._screen, _INK, points[-1], 4)
+        self._write(f"{confidences[-1]:.2f}", (inner.x, box.bottom - 18), size=16)
+
+    def _draw_bars(self, state: Float32Array, picture: Picture) -> None:
+        """Each of the 25 numbers between its limits; the mark is zero."""
+        for row, (name, value, low, high) in enumerate(
+            zip(ACTION_NAMES, state, picture.low, picture.high, strict=True)
+        ):
+            top, left, width = 370 + 13 * row, _TEXT_X + 148, 220
+            is_chosen = name == picture.controls.joint
+            self._write(name.replace("_", " "), (_TEXT_X, top - 2), colour=_INK if is_chosen else _PALE, size=16)
+            pygame.draw.rect(self._screen, (58, 62, 70), (left, top, width, 9))
+            span = max(float(high - low), 1e-6)
+            zero, now = (left + width * float(np.clip((number - low) / span, 0, 1)) for number in (0.0, value))
+            colour = _ORANGE if name.startswith("left") else _BLUE if name.startswith("right") else _GREEN
+            pygame.draw.rect(self._screen, colour, (min(zero, now), top, max(abs(now - zero), 2), 9))
+            pygame.draw.line(self._screen, _INK, (zero, top), (zero, top + 8))
+            self._write(f"{value:+.2f}", (left + width + 8, top - 2), colour=_INK if is_chosen else _PALE, size=16)
+
+    def _draw_status(self, drive: Drive, picture: Picture) -> None:
+        states = [
+            ("PAUSED", drive.paused),
+            ("RECORDING", picture.is_recording),
+            (f"{drive.shown.moment.rewinds} steps can be taken back", True),
+            ("h: help", True),
+        ]
+        self._write("   ".join(text for text, holds in states if holds), (12, 672))
+        self._write(drive.error or picture.message, (12, 695), colour=_ORANGE if drive.error else _PALE)
+
+    def _draw_help(self) -> None:
+        panel = pygame.Surface((780, 470))
+        panel.fill((38, 42, 50))
+        actions = list({**HELD, **PRESSED}.values())
+        rows = -(-len(actions) // 2)
+        for index, (key, text) in enumerate(actions):
+            x, y = 24 + 385 * (index // rows), 20 + 25 * (index % rows)
+            self._write(key, (x, y), colour=_ORANGE, on=panel)
+            self._write(text, (x + 110, y), on=panel)
+        self._screen.blit(panel, (25, 100))
+
+    def _write(
+        self,
+        text: str,
+        place: tuple[int, int],
+        *,
+        colour: tuple[int, int, int] = _INK,
+        size: int = 20,
+        on: pygame.Surface | None = None,
+    ) -> None:
+        (on or self._screen).blit(self._fonts[size].render(text, True, colour), place)
+
+
+def _late(drive: Drive) -> str:
+    return f", waiting {drive.pace.stalled_s:.1f} s" if drive.pace.stalled_s > 0.1 else ""
+
+
+def _latency(latency_s: float | None) -> str:
+    return "" if latency_s is None else f", key to picture {1000 * latency_s:.0f} ms"
+
+
+def _place(pose: Float32Array | None) -> str:
+    return "unknown" if pose is None else f"{pose[0]:+.2f} m  {pose[1]:+.2f} m  {np.degrees(pose[2]):+.0f} deg"

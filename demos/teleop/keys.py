@@ -1,0 +1,52 @@
+"""Which key does what."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pygame
+
+from demos.driving.controls import HELD, PRESSED
+from hwm_env.errors import InvalidInputError
+
+
+def load_bindings(file: Path | None) -> dict[int, str]:
+    """What each key does, by pygame's number of the key.
+
+    Args:
+        file: JSON object of actions (HELD and PRESSED) and names of keys, which differ from the default ones; None: all
+            are the default ones.
+
+    Raises:
+        InvalidInputError: the file cannot be read, names what there is not, or gives a key to two actions.
+    """
+    names = {action: key for action, (key, _) in {**HELD, **PRESSED}.items()}
+    if file is not None:
+        names |= _read(file)
+    bindings: dict[int, str] = {}
+    for action, name in names.items():
+        try:
+            code = pygame.key.key_code(name)
+        except ValueError as error:
+            raise InvalidInputError(
+                f"{action}: there is no key {name!r}; keys are named as pygame names them"
+            ) from error
+        if code in bindings:
+            raise InvalidInputError(f"key {name!r} is given to both {bindings[code]!r} and {action!r}")
+        bindings[code] = action
+    return bindings
+
+
+def _read(file: Path) -> Mapping[str, str]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"key bindings {file} cannot be read: {error}") from error
+    known = {*HELD, *PRESSED}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content.values()):
+        raise InvalidInputError(f'key bindings {file}: expected an object like {{"forward": "w"}}, got {content!r}')
+    if unknown := sorted(set(content) - known):
+        raise InvalidInputError(
+            f"key bindings {file}: there is no action {', '.join(unknown)}; actions are {', '.join(sorted(known))}"
+        )
+    return content

@@ -1,0 +1,44 @@
+"""Keeps a drive as a film and as a replay file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from demos.driving.drive import Shown
+from demos.driving.session import Session
+from hwm_env.data.videos import write_video
+from hwm_env.envs.rendering import enlarged
+from hwm_env.errors import InvalidInputError
+from hwm_env.types import UInt8Array
+
+
+class Recorder:
+    """Collects frames as they are shown.
+
+    Args:
+        first_step: where the drive stands.
+    """
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = first_step
+        self._frames: list[UInt8Array] = []
+
+    def add(self, shown: Shown) -> None:
+        """Keeps what is on the screen: the shown worlds side by side."""
+        self._frames.append(np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1))
+
+    def save(self, session: Session, directory: Path) -> str:
+        """Writes an MP4 file, and a replay file where the learned world has taken steps; says what was written."""
+        directory.mkdir(parents=True, exist_ok=True)
+        number = len(list(directory.glob("drive_*.mp4")))
+        film = directory / f"drive_{number:03d}.mp4"
+        if not self._frames:
+            return "nothing was recorded"
+        # A film has one size; what was shown otherwise in between is left out.
+        widest = max(frame.shape[1] for frame in self._frames)
+        write_video(film, np.stack([frame for frame in self._frames if frame.shape[1] == widest]))
+        try:
+            session.replay(self._first_step).save(film.with_suffix(".npz"))
+        except InvalidInputError:
+            return f"recorded {film}"
+        return f"recorded {film} and {film.with_suffix('.npz').name}"

@@ -1,0 +1,250 @@
+"""The window, driven by synthetic key events, in the tiny world where nothing has to be understood."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pygame")
+
+import pygame
+
+from demos.driving.controls import HELD, PRESSED
+from demos.driving.drive import Drive
+from demos.driving.session import Session, SessionConfig
+from demos.teleop.app import App
+from demos.teleop.keys import load_bindings
+from hwm_env.errors import InvalidInputError
+from hwm_env.reference.rendering import can_render
+from hwm_env.replay import Replay
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame.display.init()
+    pygame.font.init()
+    pygame.joystick.init()
+    yield
+    pygame.quit()
+
+
+class Driver:
+    """Somebody at the keyboard."""
+
+    def __init__(self, config: SessionConfig, out: Path) -> None:
+        self.app = App(Drive(lambda: Session(config)), load_bindings(None), config.task, out)
+        self.drive = self.app.drive
+
+    def press(self, key: str) -> None:
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(key)))
+
+    def release(self, key: str) -> None:
+        pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.key.key_code(key)))
+
+    def tap(self, key: str) -> None:
+        self.press(key)
+        self.release(key)
+        self.app.update()
+
+    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+        ends = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < ends, "it never came to that"
+            assert self.app.update()
+            time.sleep(0.002)
+
+    def take_steps(self, count: int) -> None:
+        """While paused."""
+        for _ in range(count):
+            self.tap(".")
+            self.until(lambda: self.drive.is_idle)
+
+
+@pytest.fixture
+def driver(window: None, tiny_checkpoint: Path, tmp_path: Path) -> Iterator[Driver]:
+    made = Driver(SessionConfig(checkpoint=str(tiny_checkpoint), task="face-target", start=1), tmp_path)
+    yield made
+    before_s = time.monotonic()
+    made.drive.close()
+    assert time.monotonic() - before_s < 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("drive")]
+
+
+def velocities(driver: Driver) -> list[float]:
+    return [float(number) for number in driver.drive.shown.moment.state[-2:]]
+
+
+def test_keys_drive_while_they_are_held(driver: Driver) -> None:
+    driver.tap("space")
+    driver.until(lambda: driver.drive.is_idle)
+    driver.press("w")
+    driver.press("a")
+    driver.take_steps(3)
+    assert min(velocities(driver)) > 0.2
+    driver.release("w")
+    driver.take_steps(3)
+    assert velocities(driver)[0] == pytest.approx(0)
+    assert velocities(driver)[1] > 0.2
+
+
+def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: Driver) -> None:
+    driver.tap("space")
+    driver.until(lambda: driver.drive.is_idle)
+    begun = driver.drive.shown.moment.step
+    driver.press("d")
+    driver.take_steps(2)
+    branch = driver.drive.shown
+    assert branch.moment.step == begun + 2
+    driver.take_steps(1)
+    one = driver.drive.shown
+    driver.tap("backspace")
+    driver.until(lambda: driver.drive.is_idle)
+    np.testing.assert_array_equal(driver.drive.shown.frames["learned"], branch.frames["learned"])
+    driver.take_steps(1)
+    np.testing.assert_array_equal(driver.drive.shown.frames["learned"], one.frames["learned"])
+    driver.tap("backspace")
+    driver.release("d")
+    driver.press("a")
+    driver.take_steps(1)
+    assert driver.drive.shown.moment.step == one.moment.step
+    assert (driver.drive.shown.frames["learned"] != one.frames["learned"]).any()
+
+
+def test_settings_change_while_it_drives(driver: Driver) -> None:
+    before = driver.drive.session.decoding
+    for key in ("f6", "f7"):
+        driver.tap(key)
+        driver.until(lambda: driver.drive.session.decoding != before)
+    driver.until(lambda: driver.drive.session.decoding.temperature == pytest.approx(before.temperature - 0.1))
+    assert driver.drive.session.decoding.steps == before.steps + 1
+    driver.tap("return")
+    driver.until(lambda: driver.drive.shown.moment.step == 0)
+    driver.tap("n")
+    driver.until(lambda: driver.drive.session.start == 2)
+    driver.tap("m")
+    driver.until(lambda: driver.drive.session.seed == 1)
+    assert driver.drive.error is None
+
+
+def test_worlds_are_shown_in_turn(driver: Driver) -> None:
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    for expected in (("reference",), ("learned", "reference"), ("learned",)):
+        driver.tap("tab")
+        driver.until(lambda expected=expected: tuple(driver.drive.shown.frames) == expected)
+
+
+def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) -> None:
+    driver.tap("f9")
+    first = driver.drive.shown.moment.step
+    driver.until(lambda: driver.drive.shown.moment.step >= first + 2)
+    driver.tap("f9")
+    driver.until(lambda: driver.app.message.startswith("recorded"))
+    replay = Replay.load(tmp_path / "drive_000.npz")
+    assert len(replay.actions) >= 2
+    assert (tmp_path / "drive_000.mp4").stat().st_size > 1000
+    driver.tap("h")
+    driver.tap("f12")
+    picture = pygame.image.load(tmp_path / "drive_000.png")
+    assert picture.get_size() == (1280, 720)
+
+
+def test_a_gamepad_drives(driver: Driver) -> None:
+    class Gamepad:
+        def get_numaxes(self) -> int:
+            return 4
+
+        def get_axis(self, axis: int) -> float:
+            return (-0.5, -1.0, 0.05, 0.1)[axis]
+
+    driver.app._gamepads[0] = Gamepad()  # type: ignore[assignment]
+    driver.tap("space")
+    driver.until(lambda: driver.drive.is_idle)
+    driver.take_steps(3)
+    top = driver.drive.session.statistics.high[-2:]
+    assert velocities(driver) == pytest.approx([top[0], 0.5 * top[1]], abs=1e-5)
+    assert driver.app._sticks().look == 0
+
+
+def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:
+    """All frames are other arrays; what the drive shows is what it was given, in order."""
+    driver.until(lambda: driver.drive.shown.moment.step >= 1)
+    seen: list[Any] = []
+    while driver.drive.shown.moment.step < 4:
+        before = driver.app.frames_shown
+        driver.app.update()
+        if driver.app.frames_shown > before:
+            seen.append(driver.drive.shown)
+    assert len({id(shown) for shown in seen}) == len(seen)
+    assert [sum(shown.moment.step == wanted for shown in seen) for wanted in (2, 3)] == [17, 17]
+
+
+# Keys and command line
+
+
+def test_every_action_has_a_key(window: None) -> None:
+    assert sorted(load_bindings(None).values()) == sorted([*HELD, *PRESSED])
+
+
+def test_other_keys(window: None, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"forward": "k"}))
+    bindings = load_bindings(file)
+    assert bindings[pygame.K_k] == "forward"
+    assert pygame.K_w not in bindings
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"forwards": "k"}', "there is no action forwards; actions are arms down"),
+        ('{"forward": "no such key"}', "there is no key 'no such key'"),
+        ('{"forward": "s"}', "given to both"),
+        ('["forward"]', "expected an object like"),
+        ("{", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "keys.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InvalidInputError, match=message):
+        load_bindings(file)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "demos.teleop", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "SDL_VIDEODRIVER": "dummy", **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (["--checkpoint", "nowhere"], {}, "nowhere"),
+        (["--start", "1000000"], {}, "start must be 0 to"),
+        (["--task", "juggle"], {}, "juggle"),
+        (["--keys", "nowhere.json"], {}, "nowhere.json cannot be read"),
+        ([], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no display to open a window on"),
+    ],
+)
+def test_bad_input_ends_with_two(arguments: list[str], environment: dict[str, str], message: str) -> None:
+    done = run(*arguments, **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
