@@ -50,3 +50,8 @@ class Tour:
         self._step += 1
         states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
         return follow(states, np.broadcast_to(target, states.shape))
+
+
+def tour(task: str) -> Tour:
+    """The same for all tasks."""
+    return Tour()
