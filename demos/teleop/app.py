@@ -5,6 +5,7 @@ from typing import Final
 
 import pygame
 
+from demos.driving.actions import perform
 from demos.driving.controls import HELD, Controls, Sticks
 from demos.driving.drive import Drive
 from demos.driving.session import Session
@@ -15,7 +16,6 @@ LOOPS_A_SECOND: Final = 120
 """More than frames, so that none is shown late."""
 DEAD_ZONE: Final = 0.15
 """Sticks that are let go do not come to rest in the middle exactly."""
-TEMPERATURE_STEP: Final = 0.1
 KEPT_CONFIDENCES: Final = 60
 
 
@@ -90,39 +90,16 @@ class App:
                 self._press(action)
 
     def _press(self, action: str) -> None:
-        drive = self.drive
         self.controls.press(action)
-        match action:
-            case "quit":
-                self._is_open = False
-            case "help":
-                self._shows_help = not self._shows_help
-            case "pause":
-                drive.paused = not drive.paused
-            case "step":
-                drive.step_once()
-            case "rewind":
-                before = drive.shown.moment.step - 1
-                drive.ask(lambda session: session.rewind(before))
-            case "reset":
-                drive.ask(lambda session: session.reset(session.start, session.seed))
-            case "next start":
-                drive.ask(lambda session: session.reset((session.start + 1) % session.num_starts, session.seed))
-            case "reseed":
-                drive.ask(lambda session: session.reseed(session.seed + 1))
-            case "worlds":
-                drive.ask(Session.show_next)
-            case "fewer passes" | "more passes":
-                steps = drive.session.decoding.steps + (1 if action == "more passes" else -1)
-                drive.change(lambda session: session.decode(steps=max(1, steps)))
-            case "cooler" | "hotter":
-                change = TEMPERATURE_STEP if action == "hotter" else -TEMPERATURE_STEP
-                temperature = max(0.0, round(drive.session.decoding.temperature + change, 2))
-                drive.change(lambda session: session.decode(temperature=temperature))
-            case "screenshot":
-                self.message = f"saved {self.screenshot()}"
-            case "record":
-                self._record()
+        perform(self.drive, action)
+        if action == "quit":
+            self._is_open = False
+        elif action == "help":
+            self._shows_help = not self._shows_help
+        elif action == "screenshot":
+            self.message = f"saved {self.screenshot()}"
+        elif action == "record":
+            self._record()
 
     def _record(self) -> None:
         """Begins a recording, or ends it and writes it, which takes a moment."""

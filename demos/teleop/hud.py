@@ -10,7 +10,7 @@ import pygame
 from demos.driving.controls import HELD, PRESSED, Controls
 from demos.driving.drive import Drive
 from demos.driving.session import WorldName
-from hwm_env.reference.body import skeleton
+from demos.driving.status import figure, lines
 from hwm_env.types import ACTION_NAMES, Float32Array, UInt8Array
 
 SIZE: Final = (1280, 720)
@@ -19,6 +19,7 @@ _TEXT_X: Final = 842
 _INK, _PALE, _GROUND = (236, 236, 236), (150, 154, 160), (22, 24, 28)
 _BLUE, _ORANGE, _GREEN = (86, 180, 233), (230, 159, 0), (0, 158, 115)
 """Of the colours that Okabe and Ito chose for all eyes (https://jfly.uni-koeln.de/color/)."""
+_COLOURS: Final = {"left": _ORANGE, "right": _BLUE, "body": _INK}
 _LABELS: Final = {"learned": "learned world", "reference": "reference world"}
 
 
@@ -71,39 +72,18 @@ class Hud:
             self._write(_LABELS[name], (left, top - 20), colour=_BLUE if name == "reference" else _ORANGE)
 
     def _draw_text(self, drive: Drive, picture: Picture) -> None:
-        moment, pace, decoding = drive.shown.moment, drive.pace, drive.session.decoding
-        view = next(iter(moment.views.values()))
-        info = view.info
-        goal = info.get("target", info.get("cube", ""))
-        probability = info.get("error_probability")
-        lines = [
-            ("task", " ".join([picture.task or "none", str(goal), "done" if info.get("is_success") else ""])),
-            ("step", f"{moment.step}   reward {view.reward:+.2f}   sum {view.total_reward:+.2f}"),
-            ("pose", _place(info.get("base_pose"))),
-            ("believe", "not calibrated" if probability is None else f"wrong with probability {probability:.2f}"),
-            ("decoding", f"{decoding.steps} passes, temperature {decoding.temperature:.1f}"),
-            ("limb", f"{picture.controls.limb}: {picture.controls.joint}   speed {picture.controls.speed:.0%}"),
-            ("model", f"{pace.real_time_factor:.1f} x real time, {pace.queued_frames} frames ahead{_late(drive)}"),
-            ("picture", f"{picture.frames_a_second:.0f} a second{_latency(pace.latency_s)}"),
-        ]
-        for row, (name, text) in enumerate(lines):
-            self._write(name, (_TEXT_X, 12 + 22 * row), colour=_PALE)
-            self._write(text, (_TEXT_X + 78, 12 + 22 * row))
+        told = [*lines(drive, picture.controls, picture.task), ("picture", f"{picture.frames_a_second:.0f} a second")]
+        for row, (name, text) in enumerate(told):
+            self._write(name, (_TEXT_X, 8 + 21 * row), colour=_PALE)
+            self._write(text, (_TEXT_X + 78, 8 + 21 * row))
 
     def _draw_figure(self, box: pygame.Rect, state: Float32Array) -> None:
-        """The robot from its right and from behind, of its 25 numbers alone."""
         pygame.draw.rect(self._screen, _PALE, box, 1)
-        bones = skeleton(np.zeros((1, 3)), state[None])
         scale = box.height / 1.75
-        for middle, column, name in ((0.27, 0, "side"), (0.74, 1, "behind")):
-            for bone, ends in bones.items():
-                colour = _ORANGE if bone.startswith("left") else _BLUE if bone.startswith("right") else _INK
-                sign = 1 if column == 0 else -1
-                points = [
-                    (box.x + middle * box.width + sign * scale * end[0, column], box.bottom - 8 - scale * end[0, 2])
-                    for end in ends
-                ]
-                pygame.draw.line(self._screen, colour, *points, 3)
+        for middle, (name, bones) in zip((0.27, 0.74), figure(state).items(), strict=True):
+            for whose, *ends in bones:
+                points = [(box.x + middle * box.width + scale * x, box.bottom - 8 - scale * z) for x, z in ends]
+                pygame.draw.line(self._screen, _COLOURS[whose], *points, 3)
             self._write(name, (box.x + round(middle * box.width) - 14, box.y + 3), colour=_PALE, size=16)
 
     def _draw_confidence(self, box: pygame.Rect, confidences: Sequence[float]) -> None:
@@ -134,7 +114,7 @@ class Hud:
             pygame.draw.rect(self._screen, (58, 62, 70), (left, top, width, 9))
             span = max(float(high - low), 1e-6)
             zero, now = (left + width * float(np.clip((number - low) / span, 0, 1)) for number in (0.0, value))
-            colour = _ORANGE if name.startswith("left") else _BLUE if name.startswith("right") else _GREEN
+            colour = _COLOURS.get(name.split("_")[0], _GREEN)
             pygame.draw.rect(self._screen, colour, (min(zero, now), top, max(abs(now - zero), 2), 9))
             pygame.draw.line(self._screen, _INK, (zero, top), (zero, top + 8))
             self._write(f"{value:+.2f}", (left + width + 8, top - 2), colour=_INK if is_chosen else _PALE, size=16)
@@ -170,15 +150,3 @@ class Hud:
         on: pygame.Surface | None = None,
     ) -> None:
         (on or self._screen).blit(self._fonts[size].render(text, True, colour), place)
-
-
-def _late(drive: Drive) -> str:
-    return f", waiting {drive.pace.stalled_s:.1f} s" if drive.pace.stalled_s > 0.1 else ""
-
-
-def _latency(latency_s: float | None) -> str:
-    return "" if latency_s is None else f", key to picture {1000 * latency_s:.0f} ms"
-
-
-def _place(pose: Float32Array | None) -> str:
-    return "unknown" if pose is None else f"{pose[0]:+.2f} m  {pose[1]:+.2f} m  {np.degrees(pose[2]):+.0f} deg"
