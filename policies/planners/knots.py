@@ -1,4 +1,4 @@
-"""Plans as few numbers: targets at knots in time, with straight lines between them."""
+"""Plans as few numbers: targets that are pursued one after the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,8 @@ def controls_of(task: str) -> tuple[str, ...]:
 class Knots:
     """What a plan's parameters mean: a target for each control at each knot, -1 for the lowest, 1 for the highest.
 
-    Between knots, which are evenly spread over the horizon (the last one at its end), the numbers move in straight
-    lines, from the present numbers to the first knot. All others stay what they are. Nothing moves faster than the
-    robot can.
+    The horizon is divided evenly among the knots. In its part each knot's targets are pursued as fast as the robot can,
+    and then held. All other numbers stay what they are.
     """
 
     controls: Sequence[str]
@@ -36,7 +35,7 @@ class Knots:
     horizon: int
     """Env steps that a plan covers."""
     count: int
-    """Knots in that time."""
+    """Knots, one after the other, in that time."""
     low: Float32Array
     """Lowest value of each number that an environment executes, [25]."""
     high: Float32Array
@@ -71,28 +70,18 @@ class Knots:
         targets = low + (np.clip(parameters, -1.0, 1.0).reshape(-1, self.count, len(columns)) + 1.0) / 2.0 * (
             high - low
         )
-        now = np.broadcast_to(state[columns], (len(targets), 1, len(columns)))
-        corners = np.concatenate([now, targets], axis=1)
-        wanted = np.tile(state, (len(targets), self.horizon * FRAMES_PER_CLIP, 1))
-        wanted[:, :, columns] = _interpolated(corners, self.horizon * FRAMES_PER_CLIP)
+        frames = self.horizon * FRAMES_PER_CLIP
+        wanted = np.tile(state, (len(targets), frames, 1))
+        wanted[:, :, columns] = targets[:, np.arange(frames) * self.count // frames]
         return _within_rates(wanted, state).reshape(-1, self.horizon, FRAMES_PER_CLIP, ACTION_DIM)
 
     def shifted(self, parameters: Float64Array) -> Float64Array:
-        """A plan's parameters one env step later, [size]: what was planned after the first step, its end held."""
-        targets = parameters.reshape(self.count, -1)
-        # Before the first knot the plan's beginning is not known here; the first knot's target stands for it.
-        corners = np.concatenate([targets[:1], targets])
-        times = np.minimum(np.arange(1, self.count + 1) + self.count / self.horizon, self.count)
-        return np.stack([np.interp(times, np.arange(self.count + 1), column) for column in corners.T], axis=1).ravel()
-
-
-def _interpolated(corners: Float64Array, frames: int) -> Float64Array:
-    """Straight lines between evenly spread corners [N, K + 1, C], the last one at the last frame: [N, frames, C]."""
-    segments = corners.shape[1] - 1
-    times = np.arange(1, frames + 1) * segments / frames
-    left = np.minimum(times.astype(int), segments - 1)
-    share = (times - left)[None, :, None]
-    return (1.0 - share) * corners[:, left] + share * corners[:, left + 1]
+        """A plan's parameters one env step later, [size]: what it wants in the middle of each knot's time; its last
+        targets stay."""
+        middles = np.arange(self.count) + 0.5 + self.count / self.horizon
+        rows = np.minimum(middles.astype(int), self.count - 1)
+        shifted: Float64Array = parameters.reshape(self.count, -1)[rows].ravel()
+        return shifted
 
 
 def _within_rates(wanted: Float32Array, state: Float32Array) -> Float32Array:
