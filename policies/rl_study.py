@@ -24,6 +24,8 @@ ENVS: Final[dict[str, Literal["HWM-v0", "HWMReference-v0"]]] = {"learned": "HWM-
 STEPS: Final = {"face-target": 4_096, "drive-to-target": 8_192}
 """Env steps of each training."""
 MAX_STEPS: Final = 20
+WINDOW: Final = 25
+"""Episodes that a point of a learning curve is the mean of."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +52,8 @@ def run(study: Study) -> dict[str, Any]:
     """Trains, judges and compares.
 
     Returns:
-        By task: `policies`, for each the world and seed of its training, its learning curve, and mean return and
-        success in the reference world with intervals over starts; `return_ratio`, the mean return of all that were
+        By task: `policies`, for each the world and seed of its training, its `curve` of learning, and mean return
+        and success in the reference world with intervals over starts; `return_ratio`, the mean return of all that were
         trained in the learned world as a share of that of the others.
     """
     checkpoint = load("reference")
@@ -75,7 +77,7 @@ def _compare(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
         {
             "trained_in": world,
             "seed": seed,
-            "episodes": read_json(out.with_suffix(".json"))["episodes"],
+            "curve": _smoothed(read_json(out.with_suffix(".json"))["episodes"]),
             **judged[str(out.with_suffix(""))],
         }
         for (world, seed), out in zips.items()
@@ -85,6 +87,15 @@ def _compare(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
         for world in ENVS
     }
     return {"steps": STEPS[task], "policies": policies, "return_ratio": means["learned"] / means["true"]}
+
+
+def _smoothed(episodes: Any) -> dict[str, list[float]]:
+    """Means of WINDOW episodes each: env steps, and returns in the world of the training."""
+    parts = [episodes[first : first + WINDOW] for first in range(0, len(episodes) - WINDOW + 1, WINDOW)]
+    return {
+        "steps": [part[-1]["steps"] for part in parts],
+        "returns": [float(np.mean([episode["return"] for episode in part])) for part in parts],
+    }
 
 
 def _command() -> str:

@@ -1,6 +1,6 @@
 """Draws learning curves in the learned and in the reference world, and what they came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 COLOURS: Final = {"learned": "#d9781e", "true": "#1f6fb4"}
 LABELS: Final = {"learned": "trained in the learned world", "true": "trained in the reference world"}
-_WINDOW: Final = 50
-"""Episodes that a point of a curve is the mean of."""
 
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -24,9 +22,9 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(2, 1))
     for (curves, results), (task, result) in zip(axes, tasks.items(), strict=True):
         for policy in result["policies"]:
-            steps, returns = _smoothed(policy["episodes"])
-            curves.plot(steps, returns, color=COLOURS[policy["trained_in"]], linewidth=1.5)
-        curves.set(title=f"{task}: return in training", xlabel="env steps", ylabel=f"mean of {_WINDOW} episodes")
+            curve = policy["curve"]
+            curves.plot(curve["steps"], curve["returns"], color=COLOURS[policy["trained_in"]], linewidth=1.5)
+        curves.set(title=f"{task}: return in training", xlabel="env steps", ylabel="return")
         for place, world in enumerate(COLOURS):
             own = [policy["return"] for policy in result["policies"] if policy["trained_in"] == world]
             spots = place + 0.15 * (np.arange(len(own)) - (len(own) - 1) / 2)
@@ -40,11 +38,3 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             each.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-
-
-def _smoothed(episodes: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Env steps and moving means of returns."""
-    steps = np.array([episode["steps"] for episode in episodes])
-    returns = np.array([episode["return"] for episode in episodes])
-    width = min(_WINDOW, len(returns))
-    return steps[width - 1 :], np.convolve(returns, np.ones(width) / width, "valid")
