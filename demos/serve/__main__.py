@@ -1,0 +1,90 @@
+"""Serves the drive: `python -m demos.serve`, then open the address that it prints."""
+
+import argparse
+import ipaddress
+import logging
+import secrets
+import socket
+import sys
+from contextlib import suppress
+
+from demos.driving.drive import Drive
+from demos.driving.session import Session, SessionConfig
+from hwm_env.errors import HWMError, InvalidInputError, require_extra
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serves until it is interrupted; 2 where that cannot be done."""
+    parser = argparse.ArgumentParser(description="Drive the robot in the learned world, in a browser.")
+    parser.add_argument("--checkpoint", default="reference", help="name or directory of the learned world")
+    parser.add_argument("--task", default="drive-to-target", help="name of a task, or none")
+    parser.add_argument("--start", type=int, help="recorded start; by default the seed chooses")
+    parser.add_argument("--seed", type=int, default=0, help="of start, goal and noise")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; any other than this needs a token")
+    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
+    parser.add_argument("--token", help="what browsers must know; made up where one is needed")
+    parser.add_argument("--viewers", type=int, default=8, help="how many may watch")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING)
+    task = None if arguments.task == "none" else arguments.task
+    config = SessionConfig(checkpoint=arguments.checkpoint, task=task, start=arguments.start, seed=arguments.seed)
+    try:
+        require_extra("uvicorn", "serve")
+        require_extra("websockets", "serve")
+        require_extra("starlette", "serve")
+        require_extra("PIL", "serve")
+        token = arguments.token or (None if is_loopback(arguments.host) else secrets.token_urlsafe(16))
+        with listening(arguments.host, arguments.port) as listener:
+            drive = Drive(lambda: Session(config))
+            try:
+                serve(drive, task, arguments.viewers, token, listener)
+            finally:
+                drive.close()
+    except HWMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def serve(drive: Drive, task: str | None, viewers: int, token: str | None, listener: socket.socket) -> None:
+    """Until it is interrupted."""
+    import uvicorn
+
+    from demos.serve.app import make_app
+    from demos.serve.messages import LARGEST_BYTES
+    from demos.serve.room import Room
+
+    host, port, *_ = listener.getsockname()
+    print(f"http://{host}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
+    server = uvicorn.Config(
+        make_app(Room(drive, task, viewers), token), ws_max_size=LARGEST_BYTES, log_level="warning", access_log=False
+    )
+    # uvicorn raises the interrupt again when it has ended in good order.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(server).run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that is bound.
+
+    Raises:
+        InvalidInputError: the address cannot be had.
+    """
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise InvalidInputError(
+            f"cannot listen at {host}:{port} ({error}); choose another --port, 0 takes a free one"
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

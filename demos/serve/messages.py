@@ -1,0 +1,101 @@
+"""What a browser may say, and how often."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from demos.driving.controls import HELD, PRESSED, Sticks
+from hwm_env.errors import InvalidInputError
+
+LARGEST_BYTES: Final = 2_048
+MOST_A_SECOND: Final = 60
+OF_A_WINDOW: Final = ("quit", "screenshot", "record", "help")
+"""Actions that a browser does by itself, or not at all."""
+_BUTTONS: Final = [action for action in PRESSED if action not in OF_A_WINDOW]
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Somebody wants to drive, or to stop driving."""
+
+    take: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """All that is held down now."""
+
+    actions: frozenset[str]
+    sticks: Sticks
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """A button was pressed."""
+
+    action: str
+
+
+Message = Wheel | Hold | Press
+
+
+def parse(text: str) -> Message:
+    """Reads a message: a JSON object with `type` "wheel", "hold" or "press".
+
+    Raises:
+        InvalidInputError: it is too long, or anything else.
+    """
+    if len(text) > LARGEST_BYTES:
+        raise InvalidInputError(f"expected a message of at most {LARGEST_BYTES} bytes, got {len(text)}")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"expected JSON, got {text[:40]!r}") from error
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"expected a JSON object, got {text[:40]!r}")
+    kind = content.get("type")
+    if kind == "wheel" and isinstance(content.get("take"), bool):
+        return Wheel(content["take"])
+    if kind == "hold":
+        sticks = Sticks(*(_axis(content, name) for name in ("forward", "turn", "look")))
+        return Hold(_held(content.get("actions")), sticks)
+    if kind == "press" and content.get("action") in _BUTTONS:
+        return Press(content["action"])
+    raise InvalidInputError(f"expected a message of type wheel, hold or press, got {text[:80]!r}")
+
+
+def _held(actions: Any) -> frozenset[str]:
+    if not isinstance(actions, list) or not all(isinstance(action, str) and action in HELD for action in actions):
+        raise InvalidInputError(f"expected actions out of {', '.join(HELD)}")
+    return frozenset(actions)
+
+
+def _axis(content: dict[str, Any], name: str) -> float:
+    value = content.get(name, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 1:
+        raise InvalidInputError(f"expected {name} in -1..1, got {str(value)[:40]}")
+    return float(value)
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """At most MOST_A_SECOND within any second."""
+
+    clock: Callable[[], float] = time.monotonic
+    _times_s: deque[float] = field(default_factory=deque)
+
+    def count(self) -> None:
+        """Counts a message.
+
+        Raises:
+            InvalidInputError: it is one too many.
+        """
+        now_s = self.clock()
+        while self._times_s and self._times_s[0] <= now_s - 1:
+            self._times_s.popleft()
+        self._times_s.append(now_s)
+        if len(self._times_s) > MOST_A_SECOND:
+            raise InvalidInputError(f"expected at most {MOST_A_SECOND} messages a second")

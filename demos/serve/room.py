@@ -1,0 +1,158 @@
+"""One drive that several browsers watch, and one of them drives."""
+
+import asyncio
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from demos.driving.actions import perform
+from demos.driving.controls import Controls, Sticks
+from demos.driving.drive import Drive, Shown
+from demos.driving.session import Moment
+from demos.driving.status import figure, lines
+from demos.serve.messages import Hold, Message, Press, Wheel
+from hwm_env.envs.rendering import enlarged
+from hwm_env.errors import InvalidInputError
+from hwm_env.types import ACTION_NAMES
+
+TICKS_A_SECOND: Final = 120
+FRAMES_PER_STATUS: Final = 6
+JPEG_QUALITY: Final = 85
+
+
+class Viewer:
+    """A browser that watches. What it is too slow for is left out."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, str | bytes] = {}
+        self._has_news = asyncio.Event()
+
+    def tell(self, kind: str, content: str | bytes) -> None:
+        """Keeps the newest of a kind for it."""
+        self._newest[kind] = content
+        self._has_news.set()
+
+    async def news(self) -> Sequence[str | bytes]:
+        """Waits for what is new."""
+        await self._has_news.wait()
+        self._has_news.clear()
+        newest, self._newest = list(self._newest.values()), {}
+        return newest
+
+
+class Room:
+    """The drive, who watches it, and who holds its wheel.
+
+    Args:
+        drive: what is driven.
+        task: its name, to be shown.
+        most_viewers: more are turned away.
+    """
+
+    def __init__(self, drive: Drive, task: str | None, most_viewers: int) -> None:
+        self.drive = drive
+        self._task = task
+        self._most_viewers = most_viewers
+        self._controls = Controls()
+        self._viewers: set[Viewer] = set()
+        self._driver: Viewer | None = None
+        self._held: frozenset[str] = frozenset()
+        self._sticks = Sticks()
+        self._frames = 0
+        self._told: Moment | None = None
+
+    def enter(self) -> Viewer:
+        """Lets somebody watch.
+
+        Raises:
+            InvalidInputError: the room is full.
+        """
+        if len(self._viewers) >= self._most_viewers:
+            raise InvalidInputError(f"{self._most_viewers} are watching already; try again later")
+        viewer = Viewer()
+        self._viewers.add(viewer)
+        viewer.tell("hello", json.dumps({"type": "hello", **self._limits()}))
+        viewer.tell("picture", encoded(self.drive.shown))
+        self._tell_status()
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Somebody is gone; nobody's hands stay on the wheel."""
+        self._viewers.discard(viewer)
+        if viewer is self._driver:
+            self._let_go()
+
+    def obey(self, viewer: Viewer, message: Message) -> None:
+        """Does what the driver says; of others only that they want to drive, when nobody does."""
+        match message:
+            case Wheel(take=True) if self._driver is None:
+                self._driver = viewer
+            case Wheel(take=False) if self._driver is viewer:
+                self._let_go()
+            case Hold(actions=actions, sticks=sticks) if self._driver is viewer:
+                self._held, self._sticks = actions, sticks
+            case Press(action=action) if self._driver is viewer:
+                self._controls.press(action)
+                perform(self.drive, action)
+        self._tell_status()
+
+    async def run(self) -> None:
+        """Lets the drive go on, as long as somebody watches."""
+        while True:
+            if self._viewers:
+                self.tick()
+            await asyncio.sleep(1 / TICKS_A_SECOND)
+
+    def tick(self) -> None:
+        """One turn of `run`."""
+        self.drive.command(self._controls.command(self._held, self._sticks))
+        if not self.drive.tick():
+            return
+        picture = encoded(self.drive.shown)
+        for viewer in self._viewers:
+            viewer.tell("picture", picture)
+        self._frames += 1
+        if self._frames % FRAMES_PER_STATUS == 0 or self.drive.shown.moment is not self._told:
+            self._tell_status()
+
+    def _let_go(self) -> None:
+        self._driver, self._held, self._sticks = None, frozenset(), Sticks()
+        self._tell_status()
+
+    def _limits(self) -> dict[str, Any]:
+        statistics = self.drive.session.statistics
+        return {"names": ACTION_NAMES, "low": statistics.low.tolist(), "high": statistics.high.tolist()}
+
+    def _tell_status(self) -> None:
+        self._told = self.drive.shown.moment
+        state = self._told.state
+        learned = self._told.views.get("learned")
+        status = {
+            "type": "status",
+            "lines": lines(self.drive, self._controls, self._task),
+            "state": np.round(state, 4).tolist(),
+            "joint": self._controls.joint,
+            "figure": figure(state),
+            "worlds": list(self.drive.shown.frames),
+            "step": self._told.step,
+            "rewinds": self._told.rewinds,
+            "confidence": None if learned is None else learned.info.get("confidence"),
+            "paused": self.drive.paused,
+            "error": self.drive.error,
+            "viewers": len(self._viewers),
+        }
+        for viewer in self._viewers:
+            role = "driver" if viewer is self._driver else "taken" if self._driver is not None else "free"
+            viewer.tell("status", json.dumps({**status, "wheel": role}))
+
+
+def encoded(shown: Shown) -> bytes:
+    """The shown worlds side by side, 256 pixels high, as JPEG."""
+    picture = np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()

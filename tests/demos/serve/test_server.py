@@ -1,0 +1,223 @@
+"""The server as browsers see it: over real sockets, in a process of its own."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from PIL import Image
+from websockets.asyncio.client import ClientConnection, connect
+
+from demos.serve.messages import MOST_A_SECOND
+
+ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
+
+
+class Server:
+    """`python -m demos.serve` on the tiny checkpoint."""
+
+    def __init__(self, checkpoint: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "demos.serve", "--checkpoint", str(checkpoint), "--port", "0", *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.process.stdout is not None
+        found = ADDRESS.match(self.process.stdout.readline())
+        assert found is not None, self.process.communicate()[1]
+        self.port, self.query = int(found[2]), found[3] or ""
+
+    @property
+    def page(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def connect(self, query: str | None = None, **options: Any) -> connect:
+        query = self.query if query is None else query
+        return connect(f"ws://127.0.0.1:{self.port}/drive{query}", **options)
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        _, errors = self.process.communicate(timeout=20)
+        assert "Traceback" not in errors, errors
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoint: Path) -> Iterator[Server]:
+    made = Server(tiny_checkpoint, "--viewers", "3")
+    yield made
+    made.close()
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
+
+
+async def status(client: ClientConnection, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+    """The next status for which something holds."""
+    async for message in client:
+        content = json.loads(message) if isinstance(message, str) else {}
+        if content.get("type") == "status" and holds(content):
+            return content
+    raise AssertionError("the connection is closed")
+
+
+async def say(client: ClientConnection, **content: Any) -> None:
+    await client.send(json.dumps(content))
+
+
+async def closed_with(client: ClientConnection) -> int:
+    """The code, once it is."""
+    await client.wait_closed()
+    assert client.close_code is not None
+    return client.close_code
+
+
+def test_the_page_and_its_parts_are_there(server: Server) -> None:
+    page = httpx.get(server.page)
+    assert page.status_code == 200
+    for part in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
+        assert httpx.get(server.page + part).status_code == 200
+    assert httpx.get(server.page + "static/../app.py").status_code == 404
+
+
+def test_the_driver_drives_and_others_watch(server: Server) -> None:
+    async def story() -> None:
+        async with server.connect() as driver, server.connect() as viewer:
+            assert (await status(driver))["wheel"] == "free"
+            await say(driver, type="wheel", take=True)
+            assert (await status(driver, lambda said: said["wheel"] != "free"))["wheel"] == "driver"
+            assert (await status(viewer, lambda said: said["wheel"] != "free"))["wheel"] == "taken"
+            await say(viewer, type="wheel", take=True)
+            await say(viewer, type="hold", actions=["right"])
+            await say(driver, type="hold", actions=["forward"], turn=0.5)
+            driving = await status(viewer, lambda said: said["state"][23] > 0.3 and said["state"][24] > 0.2)
+            assert driving["wheel"] == "taken"
+            await say(driver, type="press", action="pause")
+            paused = await status(viewer, lambda said: said["paused"])
+            await say(driver, type="press", action="rewind")
+            assert (await status(viewer, lambda said: said["step"] < paused["step"]))["error"] is None
+            await say(driver, type="press", action="pause")
+            await status(driver, lambda said: not said["paused"] and said["state"][23] > 0.3)
+        async with server.connect() as viewer:
+            # Nobody's hands are on the wheel any more.
+            stopped = await status(viewer, lambda said: abs(said["state"][23]) < 1e-3 and abs(said["state"][24]) < 1e-3)
+            assert stopped["wheel"] == "free"
+
+    run(story)
+
+
+def test_pictures_come_as_jpeg(server: Server) -> None:
+    async def story() -> None:
+        async with server.connect() as viewer:
+            pictures = []
+            async for message in viewer:
+                if isinstance(message, bytes):
+                    pictures.append(Image.open(io.BytesIO(message)).size)
+                if len(pictures) == 5:
+                    break
+            assert pictures == [(256, 256)] * 5
+
+    run(story)
+
+
+def test_more_viewers_are_turned_away(server: Server) -> None:
+    async def story() -> None:
+        async with server.connect() as one, server.connect() as two, server.connect() as three:
+            for client in (one, two, three):
+                await status(client)
+            async with server.connect() as fourth:
+                assert await closed_with(fourth) == 1013
+            await status(one)
+        async with server.connect() as again:
+            await status(again)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("{", 1008), (b"\x00\x01", 1008), ('{"type": "press", "action": "quit"}', 1008), ("x" * 10_000, 1009)],
+)
+def test_what_must_not_be_said_ends_the_connection_only(server: Server, said: str | bytes, code: int) -> None:
+    async def story() -> None:
+        async with server.connect() as other, server.connect() as client:
+            await status(client)
+            await client.send(said)
+            assert await closed_with(client) == code
+            await status(other)
+
+    run(story)
+
+
+def test_flooding_ends_the_connection_only(server: Server) -> None:
+    async def story() -> None:
+        async with server.connect() as other, server.connect() as client:
+            await status(client)
+            with suppress(websockets.ConnectionClosed):
+                for _ in range(20 * MOST_A_SECOND):
+                    await say(client, type="wheel", take=False)
+            assert await closed_with(client) == 1008
+            await status(other)
+
+    run(story)
+
+
+def test_pages_of_others_cannot_open_the_socket(server: Server) -> None:
+    async def story() -> None:
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with server.connect(origin="http://evil.example"):
+                pass
+        assert caught.value.response.status_code == 403
+        async with server.connect(origin=f"http://127.0.0.1:{server.port}") as client:
+            await status(client)
+
+    run(story)
+
+
+def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
+    server = Server(tiny_checkpoint, "--host", "0.0.0.0")
+    try:
+        assert len(server.query) > len("?token=") + 16
+        assert httpx.get(server.page).status_code == 403
+        assert httpx.get(server.page + "?token=wrong").status_code == 403
+        assert httpx.get(server.page + server.query).status_code == 200
+
+        async def story() -> None:
+            with pytest.raises(websockets.InvalidStatus):
+                async with server.connect("?token=wrong"):
+                    pass
+            async with server.connect() as client:
+                await status(client)
+
+        run(story)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--port", "taken"], "cannot listen"),
+        (["--port", "99999"], "cannot listen"),
+    ],
+)
+def test_bad_input_ends_with_two(options: list[str], message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        named = [str(taken.getsockname()[1]) if option == "taken" else option for option in options]
+        done = subprocess.run([sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
