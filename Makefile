@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := out/embedded
 
-.PHONY: setup rendering demo test lint bench embedded fidelity clean
+.PHONY: setup rendering browser demo test lint bench pictures embedded fidelity clean
 
 demo: setup rendering
 	$(BIN)/python -m demos.quickstart
 
-test: setup rendering lint
+test: setup rendering browser lint
 	$(BIN)/pytest -q -m "not benchmark"
 
 lint: setup
@@ -43,6 +43,16 @@ rendering: setup
 	@$(BIN)/python -c "import sys; from hwm_env.reference.rendering import can_render; sys.exit(not can_render())" \
 		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 libegl-mesa0 libgl1-mesa-dri) \
 		|| echo "MuJoCo cannot render here and its Debian packages could not be installed: recorded ground truth is used instead." >&2
+
+# What the README shows of the demos.
+pictures: setup rendering browser
+	$(BIN)/python -m demos.pictures
+
+# The tests of demos.serve drive in a browser; without one they are skipped.
+browser: setup
+	@command -v chromium >/dev/null \
+		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) \
+		|| echo "Chromium is not here and Debian's package could not be installed: tests in a browser are skipped." >&2
 
 clean:
 	rm -rf $(VENV) out

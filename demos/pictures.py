@@ -1,0 +1,143 @@
+"""Makes the pictures of the demos in the README: `make pictures`.
+
+Drives a few seconds in the window and in the browser, and compares the worlds; writes a PNG and a GIF of each to docs/.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import imageio.v3 as imageio
+import numpy as np
+from PIL import Image
+
+START: Final = 55
+SECONDS: Final = 9.0
+FRAMES_A_SECOND: Final = 5
+GIF_WIDTH: Final = 560
+STORY: Final = (
+    (0.5, "i", True),
+    (1.0, "i", False),
+    (1.5, "w", True),
+    (4.5, "w", False),
+    (4.5, "a", True),
+    (7.5, "a", False),
+)
+"""Seconds, key, and whether it stays down."""
+
+
+def teleop(out: Path) -> None:
+    """The window, on a screen that nobody sees."""
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    import pygame
+
+    from demos.driving.drive import Drive
+    from demos.driving.session import Session, SessionConfig
+    from demos.teleop.app import App
+    from demos.teleop.keys import load_bindings
+
+    pygame.display.init()
+    pygame.font.init()
+    pygame.joystick.init()
+    drive = Drive(lambda: Session(SessionConfig(start=START)))
+    app = App(drive, load_bindings(None), "drive-to-target", out)
+    drive.ask(lambda session: session.show(("learned", "reference")))
+    shots = []
+    for key, is_down in _story():
+        if key is not None:
+            kind = pygame.KEYDOWN if is_down else pygame.KEYUP
+            pygame.event.post(pygame.event.Event(kind, key=pygame.key.key_code(key)))
+        app.update()
+        if key is None and is_down:
+            shots.append(pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1))
+    drive.close()
+    pygame.quit()
+    _write(shots, out / "teleop")
+
+
+def browser(out: Path) -> None:
+    """The page, in Chromium without a screen."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "demos.serve", "--port", "0", "--start", str(START)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as running:
+        assert server.stdout is not None
+        opened = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = opened.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(server.stdout.readline().strip())
+        page.click("#wheel:has-text('Take the wheel')")
+        page.wait_for_selector("#wheel:has-text('Let go of the wheel')")
+        shots = []
+        for key, is_down in _story():
+            if key is not None:
+                (page.keyboard.down if is_down else page.keyboard.up)(key)
+            elif is_down:
+                shots.append(np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")))
+            else:
+                page.wait_for_timeout(10)
+        opened.close()
+        server.send_signal(signal.SIGINT)
+    _write(shots, out / "serve")
+
+
+def comparison(out: Path) -> None:
+    """The tour in both worlds."""
+    from demos import compare_worlds
+
+    with tempfile.TemporaryDirectory() as directory:
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert compare_worlds.main(["--out", directory, "--start", str(START)]) == 0
+        shutil.copy(Path(directory) / "compare_worlds.png", out / "compare_worlds.png")
+        film = list(imageio.imiter(Path(directory) / "compare_worlds.mp4"))
+    _write_gif(film[:: 30 // FRAMES_A_SECOND], out / "compare_worlds.gif")
+
+
+def _story() -> Iterator[tuple[str | None, bool]]:
+    """Keys when it is time for them, None with True when a picture is to be taken, None with False in between."""
+    began_s, events, shots = time.monotonic(), list(STORY), 0
+    while shots < SECONDS * FRAMES_A_SECOND:
+        now_s = time.monotonic() - began_s
+        if events and now_s >= events[0][0]:
+            yield events.pop(0)[1:]
+        elif now_s >= shots / FRAMES_A_SECOND:
+            shots += 1
+            yield None, True
+        else:
+            yield None, False
+
+
+def _write(shots: Sequence[Any], file: Path) -> None:
+    imageio.imwrite(file.with_suffix(".png"), shots[len(shots) // 2])
+    _write_gif(shots, file.with_suffix(".gif"))
+
+
+def _write_gif(shots: Sequence[Any], file: Path) -> None:
+    pictures = [Image.fromarray(shot) for shot in shots]
+    size = GIF_WIDTH, round(GIF_WIDTH * pictures[0].height / pictures[0].width)
+    small = [picture.resize(size, Image.Resampling.LANCZOS).quantize(64) for picture in pictures]
+    small[0].save(file, save_all=True, append_images=small[1:], duration=1000 // FRAMES_A_SECOND, loop=0, optimize=True)
+
+
+def main() -> None:
+    """Makes some or all of them."""
+    makers = {"teleop": teleop, "serve": browser, "compare_worlds": comparison}
+    parser = argparse.ArgumentParser(description="Makes the pictures of the demos in the README.")
+    parser.add_argument("demos", nargs="*", choices=[[], *makers], help="by default all")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="directory")
+    arguments = parser.parse_args()
+    for name in arguments.demos or makers:
+        makers[name](arguments.out)
+
+
+if __name__ == "__main__":
+    main()
