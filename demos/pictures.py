@@ -24,6 +24,9 @@ from PIL import Image
 START: Final = 55
 SECONDS: Final = 9.0
 FRAMES_A_SECOND: Final = 5
+WARM_UP_STEPS: Final = 4
+"""The first steps of a process are slow."""
+PAUSE_S: Final = 0.005
 GIF_WIDTH: Final = 560
 STORY: Final = (
     (0.5, "i", True),
@@ -52,6 +55,9 @@ def teleop(out: Path) -> None:
     drive = Drive(lambda: Session(SessionConfig(start=START)))
     app = App(drive, load_bindings(None), "drive-to-target", out)
     drive.ask(lambda session: session.show(("learned", "reference")))
+    while drive.shown.moment.step < WARM_UP_STEPS:
+        app.update()
+        time.sleep(PAUSE_S)
     shots = []
     for key, is_down in _story():
         if key is not None:
@@ -77,6 +83,7 @@ def browser(out: Path) -> None:
         page.goto(server.stdout.readline().strip())
         page.click("#wheel:has-text('Take the wheel')")
         page.wait_for_selector("#wheel:has-text('Let go of the wheel')")
+        page.wait_for_function(f"parseInt(document.querySelectorAll('dd')[1].textContent) >= {WARM_UP_STEPS}")
         shots = []
         for key, is_down in _story():
             if key is not None:
@@ -113,6 +120,7 @@ def _story() -> Iterator[tuple[str | None, bool]]:
             shots += 1
             yield None, True
         else:
+            time.sleep(PAUSE_S)
             yield None, False
 
 

@@ -14,6 +14,8 @@ from demos.teleop.recorder import Recorder
 
 LOOPS_A_SECOND: Final = 120
 """More than frames, so that none is shown late."""
+STILL_S: Final = 0.1
+"""Without a new frame, the window is drawn so often."""
 DEAD_ZONE: Final = 0.15
 """Sticks that are let go do not come to rest in the middle exactly."""
 KEPT_CONFIDENCES: Final = 60
@@ -44,6 +46,7 @@ class App:
         self._gamepads: dict[int, pygame.joystick.JoystickType] = {}
         self._confidences: dict[int, float] = {}
         self._times_s: list[float] = []
+        self._drawn_s = float("-inf")
         self._recorder: Recorder | None = None
         self._shows_help = False
         self._is_open = True
@@ -58,10 +61,15 @@ class App:
         for event in pygame.event.get():
             self._handle(event)
         self.drive.command(self.controls.command(self._held, self._sticks()))
-        if self.drive.tick():
+        has_changed = self.drive.tick()
+        if has_changed:
             self._note()
-        self._hud.draw(self.drive, self._picture())
-        pygame.display.flip()
+        # Drawing takes time from the thread that computes: no more of it than there is to see.
+        now_s = pygame.time.get_ticks() / 1000
+        if has_changed or now_s >= self._drawn_s + STILL_S:
+            self._hud.draw(self.drive, self._picture())
+            pygame.display.flip()
+            self._drawn_s = now_s
         return self._is_open
 
     def screenshot(self) -> Path:

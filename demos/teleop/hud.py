@@ -93,7 +93,7 @@ class Hud:
         if not confidences:
             return
         lowest = min(-1.0, *confidences)
-        inner = box.inflate(-16, -44).move(0, 10)
+        inner = box.inflate(-24, -60).move(0, -2)
         points = [
             (inner.x + inner.width * index / max(len(confidences) - 1, 1), inner.y + inner.height * value / lowest)
             for index, value in enumerate(confidences)
@@ -101,7 +101,7 @@ class Hud:
         if len(points) > 1:
             pygame.draw.lines(self._screen, _GREEN, False, points, 2)
         pygame.draw.circle(self._screen, _INK, points[-1], 4)
-        self._write(f"{confidences[-1]:.2f}", (inner.x, box.bottom - 18), size=16)
+        self._write(f"{confidences[-1]:.2f}", (box.x + 6, box.bottom - 18), size=16)
 
     def _draw_bars(self, state: Float32Array, picture: Picture) -> None:
         """Each of the 25 numbers between its limits; the mark is zero."""
