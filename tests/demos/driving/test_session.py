@@ -1,6 +1,7 @@
 """Drives through the tiny world, against environments that are stepped by hand."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 
 from demos.driving.session import MOST_REWINDS, Session, SessionConfig
-from hwm_env.errors import InvalidInputError
+from hwm_env.checkpoint import save
+from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.simulator import WorldSimulator
+from hwm_env.starts import Starts
+from tests.conftest import make_tiny_checkpoint
 
 SEED = 3
 
@@ -149,3 +153,11 @@ def test_a_replay_is_lived_again(session: Session, tiny_checkpoint: Path, tmp_pa
     assert all(is_equal for _, is_equal in part.run(WorldSimulator.from_pretrained(tiny_checkpoint)))
     with pytest.raises(InvalidInputError, match="nothing to replay"):
         session.replay(3)
+
+
+def test_a_drive_needs_starts(tmp_path: Path) -> None:
+    whole = make_tiny_checkpoint()
+    none = Starts(whole.starts.tokens[:0], whole.starts.actions[:0], whole.starts.poses[:0])
+    save(replace(whole, starts=none), tmp_path)
+    with pytest.raises(CheckpointError, match="no recorded starts"):
+        Session(SessionConfig(checkpoint=str(tmp_path)))
