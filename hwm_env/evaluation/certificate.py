@@ -20,7 +20,7 @@ from hwm_env.evaluation.fidelity import batches, compare_loops
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.inverse_dynamics import (
     InverseDynamicsConfig,
-    differences_explained,
+    differences_shown,
     explained,
     learn_to_recognise,
     shown_actions,
@@ -72,9 +72,9 @@ def certify(
     Returns:
         Ready for JSON: `windows`; `actions`, Scores by kind (see `variations`) and of `repeat_last_frame` and
         `tokenizer_ceiling`; `gaps`, dB by which recorded actions are better than others in what moves, with intervals;
-        `inverse_dynamics`, R^2 of `real` clips, of clips `predicted` with the recorded actions, and of the `difference`
-        between those and clips predicted with the redirected actions after the same past, which is 0 for a world that
-        does not listen, whatever the past may tell; `closed_loop`; and the `verdict`.
+        `inverse_dynamics`, R^2 of `real` clips and of clips `predicted` with the recorded actions, and how much of the
+        `difference` between those and redirected actions after the same past is shown, which is 0 for a world that does
+        not listen, whatever the past may tell; `closed_loop`; and the `verdict`.
 
     Raises:
         InvalidInputError: the episodes are too few or too short.
@@ -219,5 +219,5 @@ def _inverse_dynamics(
     return {
         "real": explained(learned.of(before, real), sent["true"]),
         "predicted": explained(said["true"], sent["true"]),
-        "difference": differences_explained(said["redirected"] - said["true"], sent["redirected"] - sent["true"]),
+        "difference": differences_shown(said["redirected"] - said["true"], sent["redirected"] - sent["true"]),
     }

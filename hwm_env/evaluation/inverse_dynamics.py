@@ -135,18 +135,21 @@ def explained(said: Tensor, wanted: Tensor) -> dict[str, float]:
         said: [N, len(NAMES)].
         wanted: the same.
     """
-    return _by_group((wanted - said).square().sum(0) / _at_least(wanted - wanted.mean(0)))
+    spread = (wanted - wanted.mean(0)).square().sum(0).clamp(min=1e-12)
+    return _by_group(1 - (wanted - said).square().sum(0) / spread)
 
 
-def differences_explained(said: Tensor, wanted: Tensor) -> dict[str, float]:
-    """The same of differences between two clips, of which no difference is the one that says nothing."""
-    return _by_group((wanted - said).square().sum(0) / _at_least(wanted))
+def differences_shown(said: Tensor, wanted: Tensor) -> dict[str, float]:
+    """How much of the differences between two clips each is said, on the average: slope of the regression through 0,
+    mean over a group's numbers.
+
+    Of actions that are recognised so well that R^2 is what `explained` gives, a world that listens shows that share: it
+    is the slope of the best guess. One that does not listen shows 0, and what the network guesses wrong in both clips
+    does not count, as small as the differences may be. Arguments as in `explained`.
+    """
+    return _by_group((said * wanted).sum(0) / wanted.square().sum(0).clamp(min=1e-12))
 
 
-def _at_least(deviations: Tensor) -> Tensor:
-    return deviations.square().sum(0).clamp(min=1e-12)
-
-
-def _by_group(unexplained: Tensor) -> dict[str, float]:
-    shares = dict(zip(NAMES, (1 - unexplained).tolist(), strict=True))
+def _by_group(numbers: Tensor) -> dict[str, float]:
+    shares = dict(zip(NAMES, numbers.tolist(), strict=True))
     return {group: sum(shares[name] for name in names) / len(names) for group, names in GROUPS.items()}

@@ -15,7 +15,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.action_variations import derangement, mirrored, redirected, shuffled, variations
 from hwm_env.evaluation.certificate import certify
 from hwm_env.evaluation.held_out import HeldOut
-from hwm_env.evaluation.inverse_dynamics import NAMES, InverseDynamicsConfig, differences_explained, explained
+from hwm_env.evaluation.inverse_dynamics import NAMES, InverseDynamicsConfig, differences_shown, explained
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, LINEAR_VELOCITY
 
@@ -121,9 +121,12 @@ def test_too_few_episodes_are_refused(tiny_checkpoint: Path, held_out: HeldOut) 
 
 def test_shares_explained() -> None:
     wanted = torch.tensor([1.0, 2.0, 6.0]).view(3, 1).expand(3, len(NAMES))
-    # Off by 1 each: 3 of the 14 around the mean 3, and of the 41 around 0.
+    # Off by 1 each: 3 of the 14 around the mean 3.
     assert explained(wanted + 1, wanted)["neck"] == pytest.approx(1 - 3 / 14)
-    assert differences_explained(wanted + 1, wanted)["neck"] == pytest.approx(1 - 3 / 41)
+    # What is wrong whatever was wanted does not count.
+    aside = torch.tensor([4.0, 1.0, -1.0]).view(3, 1)
+    assert differences_shown(0.3 * wanted + aside, wanted)["neck"] == pytest.approx(0.3)
+    assert differences_shown(0 * wanted, wanted)["neck"] == 0
 
 
 def test_a_mirror_shows_the_other_side() -> None:
