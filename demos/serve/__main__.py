@@ -8,26 +8,23 @@ import socket
 import sys
 from contextlib import suppress
 
+from demos.driving.arguments import add_arguments, session_config
 from demos.driving.drive import Drive
-from demos.driving.session import Session, SessionConfig
+from demos.driving.session import Session
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serves until it is interrupted; 2 where that cannot be done."""
     parser = argparse.ArgumentParser(description="Drive the robot in the learned world, in a browser.")
-    parser.add_argument("--checkpoint", default="reference", help="name or directory of the learned world")
-    parser.add_argument("--task", default="drive-to-target", help="name of a task, or none")
-    parser.add_argument("--start", type=int, help="recorded start; by default the seed chooses")
-    parser.add_argument("--seed", type=int, default=0, help="of start, goal and noise")
+    add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; any other than this needs a token")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
     parser.add_argument("--token", help="what browsers must know; made up where one is needed")
     parser.add_argument("--viewers", type=int, default=8, help="how many may watch")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
-    task = None if arguments.task == "none" else arguments.task
-    config = SessionConfig(checkpoint=arguments.checkpoint, task=task, start=arguments.start, seed=arguments.seed)
+    config = session_config(arguments)
     try:
         require_extra("uvicorn", "serve")
         require_extra("websockets", "serve")
@@ -37,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         with listening(arguments.host, arguments.port) as listener:
             drive = Drive(lambda: Session(config))
             try:
-                serve(drive, task, arguments.viewers, token, listener)
+                serve(drive, config.task, arguments.viewers, token, listener)
             finally:
                 drive.close()
     except HWMError as error:

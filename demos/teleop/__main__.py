@@ -5,23 +5,20 @@ import os
 import sys
 from pathlib import Path
 
+from demos.driving.arguments import add_arguments, session_config
 from demos.driving.drive import Drive
-from demos.driving.session import Session, SessionConfig
+from demos.driving.session import Session
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
 
 
 def main(argv: list[str] | None = None) -> int:
     """Drives until the window is closed; 2 where that cannot be done."""
     parser = argparse.ArgumentParser(description="Drive the robot in the learned world.")
-    parser.add_argument("--checkpoint", default="reference", help="name or directory of the learned world")
-    parser.add_argument("--task", default="drive-to-target", help="name of a task, or none")
-    parser.add_argument("--start", type=int, help="recorded start; by default the seed chooses")
-    parser.add_argument("--seed", type=int, default=0, help="of start, goal and noise")
+    add_arguments(parser)
     parser.add_argument("--keys", type=Path, help='JSON file with other keys, such as {"forward": "up"}')
     parser.add_argument("--out", type=Path, default=Path("out/teleop"), help="directory for pictures and films")
     arguments = parser.parse_args(argv)
-    task = None if arguments.task == "none" else arguments.task
-    config = SessionConfig(checkpoint=arguments.checkpoint, task=task, start=arguments.start, seed=arguments.seed)
+    config = session_config(arguments)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         pygame = require_extra("pygame", "demo")
@@ -41,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             bindings = load_bindings(arguments.keys)
             drive = Drive(lambda: Session(config))
             try:
-                App(drive, bindings, task, arguments.out).run()
+                App(drive, bindings, config.task, arguments.out).run()
             finally:
                 drive.close()
         finally:
