@@ -45,12 +45,14 @@ class Command:
     """How fast joints and hands move, -1..1, by name (`hwm_env.types.ACTION_NAMES`); others stay."""
     preset: str | None = None
     """Name of PRESETS: the numbers go there, however long it takes, unless they are moved otherwise."""
+    presses: int = 0
+    """How often presets have been asked for: one that was begun is not begun again with the next clip."""
 
 
 class Shaper:
     """Makes chunks of commands that are smooth: no number moves faster than any in the training data, nor beyond it.
 
-    Remembers only where presets still lead to.
+    Remembers only where presets still lead to, and the newest that it was asked for.
 
     Args:
         statistics: of the training data.
@@ -59,9 +61,10 @@ class Shaper:
     def __init__(self, statistics: ActionStatistics) -> None:
         self._low, self._high, self._fastest = statistics.low, statistics.high, statistics.max_change
         self._going: dict[str, float] = {}
+        self._presses: int | None = None
 
     def reset(self) -> None:
-        """Forgets presets."""
+        """Goes nowhere any more."""
         self._going.clear()
 
     def chunk(self, command: Command, state: Float32Array) -> Float32Array:
@@ -74,8 +77,9 @@ class Shaper:
         Returns:
             float32 [17, 25], physical units.
         """
-        if command.preset is not None:
+        if command.preset is not None and command.presses != self._presses:
             self._going |= PRESETS[command.preset]
+            self._presses = command.presses
         target = state.copy()
         for name, value in self._going.items():
             target[ACTION_NAMES.index(name)] = value

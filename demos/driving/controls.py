@@ -87,12 +87,13 @@ class Sticks:
 
 
 class Controls:
-    """What is chosen: a limb and a joint of it, a speed, a preset that has not been sent yet."""
+    """What is chosen: a limb and a joint of it, a speed, a preset."""
 
     def __init__(self) -> None:
         self._limb = self._joint = 0
         self._speed = len(SPEEDS) - 1
         self._preset: str | None = None
+        self._presses = 0
 
     @property
     def limb(self) -> str:
@@ -113,6 +114,7 @@ class Controls:
         """Chooses; other actions of PRESSED are not meant for this."""
         if action in PRESETS:
             self._preset = action
+            self._presses += 1
         elif action == "next limb":
             self._limb, self._joint = (self._limb + 1) % len(LIMBS), 0
         elif action == "next joint":
@@ -141,11 +143,8 @@ class Controls:
             speed=self.speed,
             joints={name: rate for name, rate in joints.items() if rate},
             preset=self._preset,
+            presses=self._presses,
         )
-
-    def sent(self) -> None:
-        """Forgets the preset, which the robot goes to by itself from now on."""
-        self._preset = None
 
 
 def _difference(held: Collection[str], more: str, less: str, stick: float = 0.0) -> float:

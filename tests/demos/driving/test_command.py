@@ -1,5 +1,7 @@
 """Commands become chunks that a robot can follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,21 @@ def test_a_joint_that_is_moved_leaves_its_preset() -> None:
     frames = drive(Command(preset="left arm up"), Command(joints={"left_elbow_pitch": -1}), *[Command()] * 4)
     assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
     assert frames[-1, ACTION_NAMES.index("left_shoulder_pitch")] == pytest.approx(1.1)
+
+
+def test_a_preset_is_begun_once_however_long_it_stands_in_the_command() -> None:
+    raised = Command(preset="left arm up", presses=1)
+    frames = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[raised] * 4)
+    assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
+    again = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[replace(raised, presses=2)] * 4)
+    assert again[-1, ELBOW] == pytest.approx(0.9)
+
+
+def test_going_back_ends_a_preset() -> None:
+    shaper, raised = Shaper(STATISTICS), Command(preset="left arm up", presses=1)
+    shaper.chunk(raised, robot.REST_POSE)
+    shaper.reset()
+    np.testing.assert_array_equal(shaper.chunk(raised, robot.REST_POSE), np.tile(robot.REST_POSE, (17, 1)))
 
 
 def test_presets_name_numbers_within_the_limits() -> None:

@@ -25,6 +25,7 @@ from demos.teleop.keys import load_bindings
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.replay import Replay
+from hwm_env.types import ACTION_NAMES
 
 
 @pytest.fixture
@@ -94,6 +95,25 @@ def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     driver.take_steps(3)
     assert velocities(driver)[0] == pytest.approx(0)
     assert velocities(driver)[1] > 0.2
+
+
+def test_an_arm_stays_where_it_is_moved_after_a_preset(driver: Driver) -> None:
+    elbow = ACTION_NAMES.index("left_elbow_pitch")
+    driver.tap("space")
+    driver.until(lambda: driver.drive.is_idle)
+    driver.tap("i")
+    driver.take_steps(4)
+    assert driver.drive.shown.moment.state[elbow] == pytest.approx(0.9, abs=1e-5)
+    for _ in range(3):
+        driver.tap("e")
+    assert driver.app.controls.joint == "left_elbow_pitch"
+    driver.press("z")
+    driver.take_steps(1)
+    driver.release("z")
+    moved = driver.drive.shown.moment.state[elbow]
+    assert moved < 0.7
+    driver.take_steps(3)
+    assert driver.drive.shown.moment.state[elbow] == pytest.approx(moved, abs=1e-5)
 
 
 def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: Driver) -> None:
