@@ -1,11 +1,12 @@
 """Codebook heads: a token's probability as the product of one or more softmaxes."""
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.tokenizers.fsq import FSQ
 
 
@@ -16,13 +17,21 @@ class CodebookHead(nn.Module):
     softmax over the codebook, one digit of V levels.
     """
 
-    def __init__(self, config: MaskedHWMConfig) -> None:
+    def __init__(self, levels: Sequence[int], width: int, num_latents: int, num_rows: int) -> None:
+        """Sets up the projection.
+
+        Args:
+            levels: outcomes of each softmax.
+            width: of the vectors that tokens are predicted from (D).
+            num_latents: latents that are predicted (L).
+            num_rows: of the token grid (H).
+        """
         super().__init__()
-        self.levels = config.head_levels
+        self.levels = tuple(levels)
         self.fsq = FSQ(self.levels)
-        self.rows = config.grid_size[0]
-        self.num_latents = config.future_latents
-        self.project = nn.Linear(config.width, self.num_latents * sum(self.levels))
+        self.rows = num_rows
+        self.num_latents = num_latents
+        self.project = nn.Linear(width, num_latents * sum(self.levels))
 
     def initialise(self, generator: torch.Generator | None) -> None:
         """Starts a joint head by Xavier's rule, near uniform; the digits' small ones start like any linear layer."""

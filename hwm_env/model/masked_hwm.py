@@ -60,7 +60,7 @@ class MaskedHWM(nn.Module):
             for layer in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.head = CodebookHead(config)
+        self.head = CodebookHead(config.head_levels, config.width, config.future_latents, config.grid_size[0])
         cos, sin = rotation(spatial_angles(*config.grid_size, config.head_width, config.rope_base))
         self.register_buffer("rotation_cos", cos, persistent=False)
         self.register_buffer("rotation_sin", sin, persistent=False)

@@ -18,7 +18,7 @@ def transparent_head(
     config = MaskedHWMConfig(num_heads=1, width=4, fsq_levels=levels, grid_size=grid, codebook_head=kind)
     outputs = sum(config.head_levels)
     config = replace(config, width=4 * -(-outputs // 4))
-    head = CodebookHead(config)
+    head = CodebookHead(config.head_levels, config.width, config.future_latents, config.grid_size[0])
     with torch.no_grad():
         head.project.weight.copy_(torch.eye(outputs, config.width).repeat(config.future_latents, 1))
         head.project.bias.zero_()

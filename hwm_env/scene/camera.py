@@ -1,0 +1,116 @@
+"""Where the camera is: from the robot's 25 numbers to its place and rotation in the frame of the base.
+
+A camera looks along its own x axis, y points to the left of the picture and z up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, silu
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.types import ACTION_DIM, ACTION_NAMES
+
+IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CameraLink:
+    """One step of the chain from the base to the camera: a fixed displacement, then at most one joint."""
+
+    offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Origin of the link in the frame before."""
+    rotation: tuple[float, ...] = IDENTITY
+    """Of the link's frame in the frame before, row by row, nine numbers."""
+    number: str | None = None
+    """Which of the 25 numbers (`hwm_env.types.ACTION_NAMES`) moves the joint; None: no joint."""
+    axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    """Of the joint, a unit vector in the link's frame."""
+    slides: bool = False
+    """Whether the joint slides along the axis (m) instead of turning around it (rad)."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        for name, size in (("offset_m", 3), ("rotation", 9), ("axis", 3)):
+            if len(getattr(self, name)) != size:
+                raise InvalidInputError(f"{name} of a camera link must be {size} numbers, got {getattr(self, name)}")
+        if self.number is not None and self.number not in ACTION_NAMES:
+            raise InvalidInputError(
+                f"number of a camera link must be None or one of {', '.join(ACTION_NAMES)}; got {self.number!r}"
+            )
+
+
+class KinematicCamera(nn.Module):
+    """A camera at the end of a known chain of joints. Has no weights.
+
+    Args:
+        links: from the base to the camera; the last one's frame is the camera's.
+    """
+
+    def __init__(self, links: Sequence[CameraLink]) -> None:
+        super().__init__()
+        self.links = tuple(links)
+
+    def forward(self, numbers_A: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
+        place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
+        rotation = torch.eye(3, dtype=numbers_A.dtype, device=numbers_A.device).expand(*numbers_A.shape[:-1], 3, 3)
+        for link in self.links:
+            place = place + rotation @ place.new_tensor(link.offset_m)
+            rotation = rotation @ rotation.new_tensor(link.rotation).view(3, 3)
+            if link.number is None:
+                continue
+            value = numbers_A[..., ACTION_NAMES.index(link.number)]
+            axis = rotation.new_tensor(link.axis)
+            if link.slides:
+                place = place + (rotation @ axis) * value[..., None]
+            else:
+                rotation = rotation @ _turned_around(axis, value)
+        return place, rotation
+
+
+class LearnedCamera(nn.Module):
+    """A camera whose place and rotation are learned from the 25 numbers, for robots whose joints nobody described.
+
+    It starts at `height_m` above the middle of the base and looks straight ahead whatever the numbers are.
+
+    Args:
+        hidden: channels of its one hidden layer.
+        height_m: where it starts.
+    """
+
+    number_mean: Tensor
+    number_std: Tensor
+
+    def __init__(self, hidden: int = 64, height_m: float = 1.2) -> None:
+        super().__init__()
+        self.register_buffer("number_mean", torch.zeros(ACTION_DIM))
+        self.register_buffer("number_std", torch.ones(ACTION_DIM))
+        self.first = nn.Linear(ACTION_DIM, hidden)
+        self.second = nn.Linear(hidden, 6)
+        nn.init.zeros_(self.second.weight)
+        self.second.bias.data.copy_(torch.tensor([0.0, 0.0, height_m, 0.0, 0.0, 0.0]))
+
+    def forward(self, numbers_A: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
+        outputs = self.second(silu(self.first((numbers_A - self.number_mean) / self.number_std))).float()
+        place, turn = outputs[..., :3], outputs[..., 3:]
+        return place, torch.linalg.matrix_exp(_cross_product_matrix(turn))
+
+
+def _turned_around(axis: Tensor, angle_rad: Tensor) -> Tensor:
+    """Returns rotations around an axis [3] by angles [...]: [..., 3, 3] (Rodrigues)."""
+    cross = _cross_product_matrix(normalize(axis, dim=0))
+    sin, cos = angle_rad.sin()[..., None, None], angle_rad.cos()[..., None, None]
+    turned: Tensor = torch.eye(3, dtype=axis.dtype, device=axis.device) + sin * cross + (1 - cos) * (cross @ cross)
+    return turned
+
+
+def _cross_product_matrix(vector: Tensor) -> Tensor:
+    """Returns the matrices [..., 3, 3] that multiply like the cross product with vectors [..., 3]."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))

@@ -1,0 +1,138 @@
+"""The map: a learned room of feature planes, seen along rays."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, silu, softplus
+
+from hwm_env.errors import InvalidInputError
+
+PLANES = ((0, 1), (0, 2), (1, 2))
+"""Axes of the room that the planes span: the floor plan and two elevations."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapConfig:
+    """Shape of a SceneMap."""
+
+    low_m: tuple[float, float, float] = (-4.5, -4.5, 0.0)
+    """The room's corner with the smallest x, y and z."""
+    high_m: tuple[float, float, float] = (4.5, 4.5, 3.0)
+    """The corner opposite; what lies outside is drawn like the border."""
+    cell_m: float = 0.125
+    """Side of a plane's cell along x and y."""
+    cell_height_m: float = 0.09375
+    """Height of a plane's cell along z."""
+    channels: int = 16
+    """Features of a plane's cell (C)."""
+    hidden: int = 64
+    """Channels of the network's hidden layer."""
+    features: int = 32
+    """Features of a ray."""
+    samples: int = 12
+    """Samples along a ray (N)."""
+    near_m: float = 0.35
+    """Where the first sample's interval begins."""
+    far_m: float = 10.0
+    """Where the last sample's interval ends; the intervals grow geometrically."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
+            raise InvalidInputError(f"low_m must lie below high_m, got {self.low_m} and {self.high_m}")
+        for name in ("cell_m", "cell_height_m", "near_m"):
+            if getattr(self, name) <= 0:
+                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.far_m <= self.near_m:
+            raise InvalidInputError(f"far_m must be above near_m {self.near_m}, got {self.far_m}")
+        for name in ("channels", "hidden", "features", "samples"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def resolution(self) -> tuple[int, int, int]:
+        """Cells along x, y and z."""
+        cells = (self.cell_m, self.cell_m, self.cell_height_m)
+        x, y, z = (
+            max(2, round((high - low) / cell)) for low, high, cell in zip(self.low_m, self.high_m, cells, strict=True)
+        )
+        return x, y, z
+
+    @property
+    def ray_dim(self) -> int:
+        """Numbers that are known of a ray: its features, the expected log distance and the light that is left."""
+        return self.features + 2
+
+
+class Samples(NamedTuple):
+    """Distances along rays."""
+
+    distances_m: Tensor
+    """float [..., N]."""
+    lengths_m: Tensor
+    """float [N]: of the interval that each stands for."""
+
+
+class SceneMap(nn.Module):
+    """A room as three feature planes (EG3D, arXiv 2112.07945; K-Planes, 2301.10241), rendered as in NeRF (2003.08934).
+
+    Rays end in features instead of colours: what is decoded from them is a token, not a pixel.
+    """
+
+    def __init__(self, config: MapConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = config.resolution
+        self.planes = nn.ParameterList(
+            nn.Parameter(0.1 * torch.randn(1, config.channels, sizes[second], sizes[first])) for first, second in PLANES
+        )
+        self.first = nn.Linear(len(PLANES) * config.channels, config.hidden)
+        self.second = nn.Linear(config.hidden, 1 + config.features)
+
+    def forward(self, origins_m: Tensor, directions: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """Renders rays.
+
+        Args:
+            origins_m: where rays begin, in the room's frame, float [..., 3].
+            directions: unit vectors, float [..., 3].
+            jitter: where in its interval each sample lies, float [..., N] in [0, 1); None: in the middle.
+
+        Returns:
+            float [..., ray_dim]: features, weighted by how much of the light each sample stops; the expected log
+            distance (m); and the share of the light that nothing stops.
+        """
+        samples = self._samples(directions, jitter)
+        points_m = origins_m[..., None, :] + samples.distances_m[..., None] * directions[..., None, :]
+        outputs = self.query(points_m)
+        density, features = softplus(outputs[..., 0].float()), outputs[..., 1:]
+        passed = (-density * samples.lengths_m).cumsum(dim=-1).exp()
+        before = torch.cat([torch.ones_like(passed[..., :1]), passed[..., :-1]], dim=-1)
+        weights, left = before - passed, passed[..., -1:]
+        seen = (weights[..., None, :] @ features.float()).squeeze(-2)
+        log_distance = (weights * samples.distances_m.log()).sum(-1, keepdim=True) + left * math.log(self.config.far_m)
+        return torch.cat([seen, log_distance, left], dim=-1)
+
+    def query(self, points_m: Tensor) -> Tensor:
+        """Returns raw density and features at points [..., 3] of the room: float [..., 1 + features]."""
+        low, high = points_m.new_tensor(self.config.low_m), points_m.new_tensor(self.config.high_m)
+        scaled = ((points_m - low) / (high - low) * 2 - 1).view(1, -1, 1, 3)
+        sampled = [
+            grid_sample(plane, scaled[..., list(axes)], padding_mode="border", align_corners=False)
+            for plane, axes in zip(self.planes, PLANES, strict=True)
+        ]
+        features = torch.cat(sampled, dim=1).squeeze(-1).squeeze(0).t()
+        outputs: Tensor = self.second(silu(self.first(features)))
+        return outputs.view(*points_m.shape[:-1], -1)
+
+    def _samples(self, directions: Tensor, jitter: Tensor | None) -> Samples:
+        config = self.config
+        edges = torch.linspace(
+            math.log(config.near_m), math.log(config.far_m), config.samples + 1, device=directions.device
+        )
+        low, high = edges[:-1], edges[1:]
+        share = directions.new_tensor(0.5) if jitter is None else jitter
+        distances = (low + share * (high - low)).exp().expand(*directions.shape[:-1], config.samples)
+        return Samples(distances, high.exp() - low.exp())

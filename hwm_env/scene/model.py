@@ -1,0 +1,192 @@
+"""The scene model: tokens of a clip from where the robot is and what its joints do, without any history."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import normalize, silu
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.model.heads import CodebookHead
+from hwm_env.scene.camera import CameraLink, KinematicCamera, LearnedCamera
+from hwm_env.scene.map import MapConfig, SceneMap
+from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
+
+KEYFRAMES: Final = (0, 8, 16)
+"""Frames of a clip at which the scene is drawn: the last one of each latent."""
+_PLACE_WAVES: Final = 5
+_ANGLE_WAVES: Final = 3
+_RAY_WAVES: Final = 4
+"""Sines and cosines of places, headings and ray directions, each of twice the frequency of the one before."""
+_MIN_STD: Final = 1e-2
+"""Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneConfig:
+    """Shape of a SceneModel."""
+
+    fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    """Levels of each FSQ digit of a token."""
+    grid_size: tuple[int, int] = (8, 8)
+    """Rows and columns of the token grid (H, W)."""
+    field_of_view_deg: float = 90.0
+    """Of the camera, in height."""
+    camera: tuple[CameraLink, ...] | None = None
+    """The chain from the base to the camera; None: place and rotation are learned."""
+    map: MapConfig = field(default_factory=MapConfig)
+    """Shape of the map."""
+    rays_per_side: int = 1
+    """A grid position is seen along this number squared of rays (R), evenly spread over it."""
+    width: int = 384
+    """Channels of the residual network (D), a multiple of `conv_groups`."""
+    num_blocks: int = 2
+    """Residual blocks: an MLP, then a 3 x 3 convolution over the grid."""
+    mlp_ratio: int = 4
+    """Hidden channels of an MLP, in units of the width."""
+    conv_groups: int = 8
+    """Groups of channels that the convolutions keep apart."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        for name in ("rays_per_side", "width", "num_blocks", "mlp_ratio", "conv_groups"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.conv_groups:
+            raise InvalidInputError(f"width must be a multiple of conv_groups {self.conv_groups}, got {self.width}")
+        if not 0 < self.field_of_view_deg < 180:
+            raise InvalidInputError(f"field_of_view_deg must lie between 0 and 180, got {self.field_of_view_deg}")
+
+
+class SceneModel(nn.Module):
+    """Predicts a clip's tokens from the poses of the base and the robot's numbers at the clip's keyframes.
+
+    The map is sampled along the rays of each grid position; what is seen there, together with the rays' directions, the
+    pose, the numbers and a learned vector of the position, goes through a small residual network on the grid to the
+    logits of all three latents. It knows what stands still and the robot's own body, and nothing that others move.
+    """
+
+    number_mean: Tensor
+    number_std: Tensor
+    rays: Tensor
+
+    def __init__(self, config: SceneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.map = SceneMap(config.map)
+        self.camera: KinematicCamera | LearnedCamera = (
+            LearnedCamera() if config.camera is None else KinematicCamera(config.camera)
+        )
+        rows, columns = config.grid_size
+        self.register_buffer("number_mean", torch.zeros(ACTION_DIM))
+        self.register_buffer("number_std", torch.ones(ACTION_DIM))
+        self.register_buffer("rays", _camera_rays(config), persistent=False)
+        ray_dim = config.map.ray_dim + 2 * 2 * _RAY_WAVES
+        pose_dim = 2 * (2 * _PLACE_WAVES + _ANGLE_WAVES)
+        num_rays = config.rays_per_side**2
+        self.from_rays = nn.Linear(len(KEYFRAMES) * num_rays * ray_dim, config.width)
+        self.from_moment = nn.Linear(len(KEYFRAMES) * (pose_dim + ACTION_DIM), config.width)
+        self.positions = nn.Parameter(0.02 * torch.randn(rows * columns, config.width))
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_blocks))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = CodebookHead(config.fsq_levels, config.width, LATENTS_PER_CLIP, rows)
+
+    def set_statistics(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
+        """Sets what the 25 numbers are normalised by."""
+        for module in (self, self.camera):
+            if not isinstance(module, KinematicCamera):
+                module.number_mean.copy_(torch.as_tensor(mean))
+                module.number_std.copy_(torch.as_tensor(std).clamp(min=_MIN_STD))
+
+    def features(self, poses_BF: Tensor, numbers_BFA: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """Returns what the head reads the tokens from.
+
+        Args:
+            poses_BF: of the base at the keyframes, float [B, 3, 3].
+            numbers_BFA: the robot's numbers at the keyframes, float [B, 3, 25].
+            jitter: see `SceneMap.forward`, float [..., N], broadcastable to [B, 3, S, R, N].
+
+        Returns:
+            float [B, S, D].
+        """
+        origins, directions = self._room_rays(poses_BF, numbers_BFA)
+        origins_BFSR = origins[:, :, None, None].expand_as(directions)
+        seen = self.map(origins_BFSR, directions, jitter)
+        azimuth, elevation = torch.atan2(directions[..., 1], directions[..., 0]), directions[..., 2].clamp(-1, 1).asin()
+        rays = torch.cat([seen, _waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES)], dim=-1)
+        numbers = (numbers_BFA - self.number_mean) / self.number_std
+        moment = torch.cat([self._pose_waves(poses_BF), numbers], dim=-1)
+        x = self.from_rays(rearrange(rays, "b f s r d -> b s (f r d)"))
+        x = x + self.from_moment(moment.flatten(1))[:, None] + self.positions
+        for block in self.blocks:
+            x = block(x)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def forward(self, poses_BF: Tensor, numbers_BFA: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """Returns digit logits of a clip's tokens, float [B, 3, H, W, n]; arguments as for `features`."""
+        features = self.features(poses_BF, numbers_BFA, jitter)
+        logits: Tensor = self.head(features[:, None, None]).squeeze(1)
+        return logits
+
+    def _room_rays(self, poses_BF: Tensor, numbers_BFA: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where the camera is, [B, F, 3], and where each ray goes, [B, F, S, R, 3], in the room's frame."""
+        place, rotation = self.camera(numbers_BFA)
+        cos, sin = poses_BF[..., 2].cos(), poses_BF[..., 2].sin()
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        yaw = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+        base = torch.stack([poses_BF[..., 0], poses_BF[..., 1], zero], dim=-1)
+        origins = base + (yaw @ place[..., None]).squeeze(-1)
+        directions = torch.einsum("bfij,srj->bfsri", yaw @ rotation, self.rays)
+        return origins, directions
+
+    def _pose_waves(self, poses_BF: Tensor) -> Tensor:
+        low = poses_BF.new_tensor(self.config.map.low_m[:2])
+        high = poses_BF.new_tensor(self.config.map.high_m[:2])
+        place = (poses_BF[..., :2] - low) / (high - low) * math.pi
+        return torch.cat([_waves(place, _PLACE_WAVES), _waves(poses_BF[..., 2:], _ANGLE_WAVES)], dim=-1)
+
+
+class _Block(nn.Module):
+    """An MLP at each position, then a grouped convolution over the grid, each beside the identity."""
+
+    def __init__(self, config: SceneConfig) -> None:
+        super().__init__()
+        self.rows = config.grid_size[0]
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.first = nn.Linear(config.width, config.mlp_ratio * config.width)
+        self.second = nn.Linear(config.mlp_ratio * config.width, config.width)
+        self.conv_norm = nn.LayerNorm(config.width)
+        self.conv = nn.Conv2d(config.width, config.width, 3, padding=1, groups=config.conv_groups)
+
+    def forward(self, x_BSD: Tensor) -> Tensor:
+        """Maps [B, S, D] to the same."""
+        x_BSD = x_BSD + self.second(silu(self.first(self.mlp_norm(x_BSD))))
+        on_grid = rearrange(self.conv_norm(x_BSD), "b (h w) d -> b d h w", h=self.rows)
+        return x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
+
+
+def _waves(values: Tensor, count: int) -> Tensor:
+    """Returns sines and cosines of 1, 2, 4, ... times the values: [..., d] to [..., 2 * count * d]."""
+    scaled = values[..., None] * 2.0 ** torch.arange(count, device=values.device)
+    return torch.cat([scaled.sin(), scaled.cos()], dim=-1).flatten(-2)
+
+
+def _camera_rays(config: SceneConfig) -> Tensor:
+    """Returns unit vectors through the pixels between which a grid position is evenly divided: [S, R, 3].
+
+    In the camera's frame: x ahead, y to the left, z up. Pixels are square.
+    """
+    rows, columns = config.grid_size
+    side = config.rays_per_side
+    focal = rows / 2 / math.tan(math.radians(config.field_of_view_deg) / 2)
+    inside = (torch.arange(side) + 0.5) / side
+    down = (torch.arange(rows)[:, None] + inside).flatten() - rows / 2
+    across = (torch.arange(columns)[:, None] + inside).flatten() - columns / 2
+    pixel_down, pixel_across = torch.meshgrid(down, across, indexing="ij")
+    vectors = torch.stack([torch.full_like(pixel_down, focal), -pixel_across, -pixel_down], dim=-1)
+    return rearrange(normalize(vectors, dim=-1), "(h i) (w j) d -> (h w) (i j) d", h=rows, w=columns)
