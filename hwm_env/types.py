@@ -53,6 +53,8 @@ LEFT_HAND_CLOSURE: Final = 21
 RIGHT_HAND_CLOSURE: Final = 22
 LINEAR_VELOCITY: Final = 23
 ANGULAR_VELOCITY: Final = 24
+POSE_DIM: Final = 3
+"""Numbers of a base pose: x (m), y (m), yaw (rad)."""
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]

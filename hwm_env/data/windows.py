@@ -12,6 +12,7 @@ from hwm_env.types import (
     ACTION_DIM,
     FRAMES_PER_CLIP,
     LATENTS_PER_CLIP,
+    POSE_DIM,
     Float32Array,
     Int32Array,
     Int64Array,
@@ -158,6 +159,39 @@ class ClipWindows(_Windows):
             actions[row] = shard.states[first_frame : first_frame + actions.shape[1]]
         self._check_actions(actions, places, FRAMES_PER_CLIP)
         return ClipBatch(tokens, actions.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, ACTION_DIM))
+
+    def gather_poses(self, indices: Int64Array) -> Float32Array:
+        """Copies the base poses of windows out of the data set.
+
+        Args:
+            indices: int64 [B], each in [0, len(self)).
+
+        Returns:
+            x (m), y (m), yaw (rad) of each frame, float32 [B, T, 17, 3].
+
+        Raises:
+            InvalidInputError: an index is out of range.
+            DatasetError: the data set has no poses, or one is NaN or infinite.
+        """
+        if not self._dataset.has(ShardFile.POSES):
+            raise DatasetError(
+                f"{self._dataset.directory} has no base poses; expected x, y and yaw of each frame: record them, or map "
+                "columns of your tables to them (hwm-env tokenize --mapping)"
+            )
+        places = self._places(indices)
+        poses = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, POSE_DIM), dtype=np.float32)
+        for row, (shard_index, first_clip) in enumerate(places):
+            of_shard = self._dataset.shards[shard_index].poses
+            assert of_shard is not None, f"shard {shard_index} has no poses"
+            first_frame = first_clip * FRAMES_PER_CLIP
+            poses[row] = of_shard[first_frame : first_frame + poses.shape[1]]
+            if not np.isfinite(poses[row]).all():
+                bad = first_frame + int(np.flatnonzero(~np.isfinite(poses[row]).all(axis=1))[0])
+                raise DatasetError(
+                    f"poses of shard {shard_index}, frame {bad}: got {of_shard[bad].tolist()}, expected finite numbers; "
+                    "repair the file, or remove the shard"
+                )
+        return poses.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, POSE_DIM)
 
 
 class FrameWindows(_Windows):

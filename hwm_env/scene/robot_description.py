@@ -73,9 +73,7 @@ def _links_of_body(body: ElementTree.Element, numbers: Mapping[str, str], in_deg
         anchor = _vector(joint.get("pos", "0 0 0"))
         axis = _vector(joint.get("axis", "0 0 1"))
         unit = axis / np.linalg.norm(axis)
-        yield CameraLink(
-            offset_m=_triple(anchor), number=number, axis=_triple(unit), slides=kind == "slide"
-        )
+        yield CameraLink(offset_m=_triple(anchor), number=number, axis=_triple(unit), slides=kind == "slide")
         if anchor.any():
             yield CameraLink(offset_m=_triple(-anchor))
 

@@ -1,0 +1,226 @@
+"""Trains the scene model on tokenised recordings with base poses; can be stopped at any moment and continues."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hwm_env.data.reader import Dataset
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.data.windows import ClipWindows
+from hwm_env.errors import DivergedError, InvalidInputError
+from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.run import Run
+from hwm_env.training.schedule import Schedule
+from hwm_env.types import Int64Array
+
+logger = logging.getLogger(__name__)
+
+JUDGED_AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneTrainingConfig(Schedule):
+    """Recipe of a scene training run."""
+
+    steps: int = 12_000
+    """Optimizer steps."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    hold_share: float = 0.5
+    """Share of all steps (warm-up included) before the cosine decay."""
+    final_share: float = 0.01
+    """Learning rate of the last step, as a share of the peak."""
+    batch_size: int = 24
+    """Clips a step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of the networks."""
+    plane_learning_rate: float = 1e-2
+    """Peak learning rate of the map's planes, which decay no weights."""
+    weight_decay: float = 0.05
+    """AdamW's."""
+    max_gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the matrix products."""
+    report_every: int = 500
+    """Steps between validations and saved states."""
+    validation_clips: int = 128
+    """Held-out clips that are judged each time, always the same."""
+    seed: int = 0
+    """Of initialisation, batches and jitter."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        Schedule.__post_init__(self)
+        for name in ("batch_size", "report_every", "validation_clips"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class PosedClips(NamedTuple):
+    """Clips with what a scene model predicts them from."""
+
+    tokens: Tensor
+    """int32 [B, 3, H, W]."""
+    poses: Tensor
+    """Of the base at the keyframes, float32 [B, 3, 3]."""
+    numbers: Tensor
+    """The robot's at the keyframes, float32 [B, 3, 25]."""
+
+
+def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
+    """Copies single clips out of a data set with poses.
+
+    Raises:
+        DatasetError: it has none.
+    """
+    batch, frames = windows.gather(indices), list(KEYFRAMES)
+    return PosedClips(
+        torch.from_numpy(batch.tokens[:, 0]),
+        torch.from_numpy(windows.gather_poses(indices)[:, 0, frames]),
+        torch.from_numpy(batch.actions[:, 0, frames]),
+    )
+
+
+class SceneScores(NamedTuple):
+    """What a scene model is judged by on held-out clips with true poses."""
+
+    loss: float
+    """Nats a token."""
+    psnr: float
+    """Of the most probable tokens against the clip's own, both decoded, dB."""
+    psnr_shuffled_poses: float
+    """The same at another clip's poses."""
+
+
+def train_scene(
+    data: Dataset,
+    validation: Dataset,
+    tokenizer: VideoTokenizer,
+    out: Path,
+    scene: SceneConfig,
+    config: SceneTrainingConfig,
+    *,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+) -> SceneModel:
+    """Trains a scene model.
+
+    Args:
+        data: a split with tokens and poses.
+        validation: another one.
+        tokenizer: what made the tokens.
+        out: directory of the run.
+        scene: shape of the model; grid and FSQ levels must be those of the data.
+        config: the recipe.
+        resume: go on with the run that is in `out`.
+        device: where to train.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        DatasetError: a split has no tokens or no poses.
+        DivergedError: the loss is not finite any more.
+        InvalidInputError: a run is in the way, or was started with another configuration.
+    """
+    device = torch.device(device)
+    windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
+    chosen = np.linspace(0, len(held_out) - 1, min(config.validation_clips, len(held_out))).astype(np.int64)
+    judged = gather_clips(held_out, chosen)
+    run = Run(out, resume=resume)
+    model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
+    optimizer = _optimizer(model, config)
+    whole = {"scene": asdict(scene), "training": asdict(config)}
+    first_step = run.restore(whole, model=model, optimizer=optimizer)
+    started_s = time.monotonic()
+    for step in tqdm(
+        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-scene", unit="step"
+    ):
+        batch = gather_clips(windows, _batch_indices(len(windows), config, step))
+        loss = _train_step(model, optimizer, PosedClips(*(part.to(device) for part in batch)), config, step)
+        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
+            scores = judge_scene(model.eval(), judged, tokenizer)
+            model.train()
+            clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
+            judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
+            run.log(step=step + 1, loss=loss, clips_per_s=clips_per_s, **judged_values)
+            run.save(step + 1, whole, {"model": model, "optimizer": optimizer})
+    return model.eval()
+
+
+def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
+    """Returns an untrained scene model that normalises the robot's numbers by these statistics."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SceneModel(scene)
+    model.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    return model
+
+
+@torch.no_grad()
+def judge_scene(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> SceneScores:
+    """Judges a scene model on clips with true poses."""
+    device = model.positions.device
+    losses, psnr, shuffled = [], [], []
+    poses_of_others = clips.poses.roll(1, dims=0)
+    for rows in torch.arange(len(clips.tokens)).split(JUDGED_AT_ONCE):
+        tokens, numbers = clips.tokens[rows].to(device), clips.numbers[rows].to(device)
+        truth = tokenizer.decode(tokens)
+        logits = model(clips.poses[rows].to(device), numbers)
+        losses.append(model.head.cross_entropy(logits, tokens).mean(dim=(1, 2, 3)))
+        psnr.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
+        logits = model(poses_of_others[rows].to(device), numbers)
+        shuffled.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
+    return SceneScores(*(torch.cat(parts).mean().item() for parts in (losses, psnr, shuffled)))
+
+
+def most_probable(model: SceneModel, logits: Tensor) -> Tensor:
+    """Returns the most probable tokens int32 [...] under digit logits [..., n]."""
+    digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(logits)], dim=-1)
+    return model.head.fsq.digits_to_codes(digits).int()
+
+
+def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:
+    """A function of seed and step, so that no data order has to be saved."""
+    return np.random.default_rng([config.seed, step]).integers(count, size=config.batch_size)
+
+
+def _train_step(
+    model: SceneModel, optimizer: torch.optim.Optimizer, batch: PosedClips, config: SceneTrainingConfig, step: int
+) -> float:
+    """Changes the weights once, and returns the loss before."""
+    generator = torch.Generator().manual_seed((config.seed << 32) + step)
+    shape = (len(batch.tokens), len(KEYFRAMES), model.rays.shape[0], model.rays.shape[1], model.config.map.samples)
+    jitter = torch.rand(shape, generator=generator).to(batch.tokens.device)
+    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        logits = model(batch.poses, batch.numbers, jitter)
+    loss = model.head.cross_entropy(logits, batch.tokens).mean()
+    if not loss.isfinite():
+        raise DivergedError(f"the loss became {loss.item()}; the state that was saved last is sound")
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * config.share_at(step)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def _optimizer(model: SceneModel, config: SceneTrainingConfig) -> torch.optim.AdamW:
+    planes = list(model.map.planes)
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("map.planes.")]
+    groups: list[dict[str, Any]] = [
+        {"params": others, "peak": config.learning_rate, "weight_decay": config.weight_decay},
+        {"params": planes, "peak": config.plane_learning_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
