@@ -175,8 +175,8 @@ class ClipWindows(_Windows):
         """
         if not self._dataset.has(ShardFile.POSES):
             raise DatasetError(
-                f"{self._dataset.directory} has no base poses; expected x, y and yaw of each frame: record them, or map "
-                "columns of your tables to them (hwm-env tokenize --mapping)"
+                f"{self._dataset.directory} has no base poses; expected x, y and yaw of each frame: record "
+                "them, or map columns of your tables to them (hwm-env tokenize --mapping)"
             )
         places = self._places(indices)
         poses = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, POSE_DIM), dtype=np.float32)
@@ -188,8 +188,8 @@ class ClipWindows(_Windows):
             if not np.isfinite(poses[row]).all():
                 bad = first_frame + int(np.flatnonzero(~np.isfinite(poses[row]).all(axis=1))[0])
                 raise DatasetError(
-                    f"poses of shard {shard_index}, frame {bad}: got {of_shard[bad].tolist()}, expected finite numbers; "
-                    "repair the file, or remove the shard"
+                    f"poses of shard {shard_index}, frame {bad}: got {of_shard[bad].tolist()}, expected finite "
+                    "numbers; repair the file, or remove the shard"
                 )
         return poses.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, POSE_DIM)
 

@@ -98,7 +98,8 @@ class LearnedCamera(nn.Module):
         """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
         outputs = self.second(silu(self.first((numbers_A - self.number_mean) / self.number_std))).float()
         place, turn = outputs[..., :3], outputs[..., 3:]
-        return place, torch.linalg.matrix_exp(_cross_product_matrix(turn))
+        rotation: Tensor = torch.linalg.matrix_exp(_cross_product_matrix(turn))
+        return place, rotation
 
 
 def _turned_around(axis: Tensor, angle_rad: Tensor) -> Tensor:
@@ -113,4 +114,5 @@ def _cross_product_matrix(vector: Tensor) -> Tensor:
     """Returns the matrices [..., 3, 3] that multiply like the cross product with vectors [..., 3]."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    matrices: Tensor = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return matrices

@@ -167,7 +167,8 @@ class _Block(nn.Module):
         """Maps [B, S, D] to the same."""
         x_BSD = x_BSD + self.second(silu(self.first(self.mlp_norm(x_BSD))))
         on_grid = rearrange(self.conv_norm(x_BSD), "b (h w) d -> b d h w", h=self.rows)
-        return x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
+        mixed: Tensor = x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
+        return mixed
 
 
 def _waves(values: Tensor, count: int) -> Tensor:
