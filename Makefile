@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EMBEDDED := out/embedded
+ROOM_64 := out/room-64
 
-.PHONY: setup rendering browser demo test lint bench pictures embedded fidelity clean
+.PHONY: setup rendering browser demo test lint bench pictures room-64 fidelity clean
 
 demo: setup rendering
 	$(BIN)/python -m demos.quickstart
@@ -27,9 +27,9 @@ fidelity: setup rendering
 
 # Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
 # INITIAL=CHECKPOINT starts from that checkpoint's weights.
-embedded: setup rendering
-	$(BIN)/python -m hwm_env.training.embedded --directory $(EMBEDDED) $(if $(INITIAL),--initial $(INITIAL))
-	$(BIN)/hwm-env calibrate reference --data $(EMBEDDED)/train --json docs/trust.json --plot docs/trust.png
+room-64: setup rendering
+	$(BIN)/python -m hwm_env.training.room64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL))
+	$(BIN)/hwm-env calibrate room-64 --data $(ROOM_64)/train --json docs/trust.json --plot docs/trust.png
 
 setup: $(VENV)/.installed
 

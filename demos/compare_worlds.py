@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=55, help="recorded start")
     parser.add_argument("--seed", type=int, default=0, help="of goal, policy and noise")
     parser.add_argument("--steps", type=int, default=10, help="env steps")
-    parser.add_argument("--checkpoint", default="reference", help="name or directory of the learned world")
+    parser.add_argument("--checkpoint", default="room-64", help="name or directory of the learned world")
     parser.add_argument("--out", type=Path, default=Path("out"), help="directory for film and sheet")
     arguments = parser.parse_args(argv)
     try:

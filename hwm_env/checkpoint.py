@@ -145,7 +145,7 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
 
 
 def resolve(name_or_directory: str | Path) -> Path:
-    """The directory behind a name ("reference" ships with the package), a path, or a Hugging Face id.
+    """The directory behind a name ("room-64" ships with the package), a path, or a Hugging Face id.
 
     Ids are `owner/name`, or `owner/name@revision`; what is downloaded for them is kept in the Hub's own cache.
 
@@ -159,9 +159,10 @@ def resolve(name_or_directory: str | Path) -> Path:
     if not Path(name_or_directory).exists() and hub.is_id(str(name_or_directory)):
         return hub.download(str(name_or_directory))
     shipped = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
+    renamed = "; the world that ships, 'reference' once, is called 'room-64' now"
     raise CheckpointError(
         f"unknown checkpoint {str(name_or_directory)!r}: expected one of {shipped}, a directory with a config.json, "
-        "or a Hugging Face id owner/name"
+        f"or a Hugging Face id owner/name{renamed if str(name_or_directory) == 'reference' else ''}"
     )
 
 

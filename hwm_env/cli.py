@@ -395,7 +395,7 @@ def generate(
 
 def fidelity(
     *,
-    checkpoint: str = "reference",
+    checkpoint: str = "room-64",
     recording: Path | None = None,
     starts: int = 200,
     steps: int = 20,
@@ -530,7 +530,7 @@ def calibrate(
 
 
 def certify(
-    checkpoint: CheckpointNameArgument = "reference",
+    checkpoint: CheckpointNameArgument = "room-64",
     /,
     *,
     tokenizer: str | None = None,
@@ -587,7 +587,7 @@ def evaluate(
     *,
     tasks: tuple[str, ...] = ("face-target", "drive-to-target"),
     out: Path = Path("out/evaluation"),
-    checkpoint: str = "reference",
+    checkpoint: str = "room-64",
     tokenizer: str | None = None,
     starts: int = 50,
     worlds: tuple[Literal["true", "learned"], ...] = ("true", "learned"),
@@ -657,7 +657,7 @@ def replay(
     file: ReplayArgument,
     /,
     *,
-    checkpoint: str = "reference",
+    checkpoint: str = "room-64",
     tokenizer: str | None = None,
     video: Path | None = None,
     json: Path | None = None,

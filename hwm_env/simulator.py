@@ -148,7 +148,7 @@ class WorldSimulator:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_directory: str | Path = "reference",
+        name_or_directory: str | Path = "room-64",
         *,
         device: str | torch.device = "cpu",
         tokenizer: str | Path | None = None,
@@ -163,7 +163,7 @@ class WorldSimulator:
         """Loads a simulator; what is None is as in the checkpoint.
 
         Args:
-            name_or_directory: "reference" ships with the package; a checkpoint directory; or a Hugging Face id.
+            name_or_directory: "room-64" ships with the package; a checkpoint directory; or a Hugging Face id.
             device: where the worlds live.
             tokenizer: where the tokenizer is, for a checkpoint that does not hold its own (Cosmos); by default where
                 the environment variable HWM_TOKENIZER says.

@@ -1,6 +1,6 @@
 """Behaviour cloning: learns to act like the robot of a data set in the 1X v2.0 format.
 
-    python -m policies.clone out/embedded/train --out out/clone.zip
+    python -m policies.clone out/room-64/train --out out/clone.zip
 
 What it writes is a model of Stable-Baselines3, which can be evaluated like any other, and trained further with PPO.
 """
@@ -43,7 +43,7 @@ class Cloning:
     """Data set with tokens, made by the checkpoint's tokenizer."""
     out: Path
     """Zip for the policy."""
-    checkpoint: str = "reference"
+    checkpoint: str = "room-64"
     """Whose environment the policy is for."""
     samples: int = 4_000
     """Pairs of clips to learn from, at most."""

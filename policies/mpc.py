@@ -102,7 +102,7 @@ class MPC:
         return imagined
 
 
-def in_learned_world(task: str, checkpoint: str = "reference", search: str = "icem") -> MPC:
+def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem") -> MPC:
     """Plans in a learned world, wherever it acts.
 
     The world decodes what is most probable, in one pass: many rough clips are worth more to a search than a few good

@@ -56,7 +56,7 @@ def run(study: Study) -> dict[str, Any]:
         and success in the reference world with intervals over starts; `return_ratio`, the mean return of all that were
         trained in the learned world as a share of that of the others.
     """
-    checkpoint = load("reference")
+    checkpoint = load("room-64")
     return {task: _compare(study, task, checkpoint) for task in study.tasks}
 
 

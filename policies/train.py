@@ -49,7 +49,7 @@ class TrainingRun:
     """Name of a task."""
     env: Literal["HWM-v0", "HWMReference-v0"] = "HWM-v0"
     """Learned or reference world."""
-    checkpoint: str = "reference"
+    checkpoint: str = "room-64"
     """Of the learned world; gives the reference world's starts and bounds of actions, too."""
     steps: int = 8_192
     """Env steps, of all worlds together."""

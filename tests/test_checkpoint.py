@@ -62,6 +62,13 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         load("refrence")
 
 
+def test_the_old_name_of_the_shipped_world_leads_to_the_new_one() -> None:
+    with pytest.raises(CheckpointError, match=r"unknown checkpoint 'reference'.* is called 'room-64' now"):
+        load("reference")
+    with pytest.raises(CheckpointError, match=r"expected one of .*'room-64'.* or a Hugging Face id owner/name$"):
+        load("refrence")
+
+
 @pytest.mark.parametrize("name", ["model", "tokenizer", "readout", "starts"])
 def test_missing_and_truncated_files_are_named(directory: Path, name: str) -> None:
     file = directory / f"{name}.safetensors"

@@ -84,11 +84,11 @@ def test_tokenize(stand_in, tmp_path: Path) -> None:
     (tmp_path / "mapping.json").write_text('{"hz": 50}')
     stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source, device: f"{source} on {device}")
     calls = stand_in("hwm_env.tokenizers.recordings", "tokenize_recordings")
-    argv = ["tokenize", "data", "there", "--tokenizer", "reference", "--offsets", "0", "4", "8"]
+    argv = ["tokenize", "data", "there", "--tokenizer", "room-64", "--offsets", "0", "4", "8"]
     assert exit_code(*argv, "--mapping", str(tmp_path / "mapping.json"), "--image-size", "64", "--workers", "3") == 0
     (((recordings, out, load, offsets), options),) = calls
     assert (recordings, out, offsets) == (Path("data"), Path("there"), (0, 4, 8))
-    assert load() == "reference on cpu"
+    assert load() == "room-64 on cpu"
     assert options == {"mapping": StateMapping(hz=50), "image_size": 64, "workers": 3, "device": "cpu"}
 
 
@@ -113,28 +113,28 @@ def test_train_takes_its_defaults_from_the_preset(training) -> None:
     calls = training()
     argv = ["train", "data", "--tokenizer", "t", "--out", "there"]
     assert exit_code(*argv) == 0
-    assert exit_code(*argv, "--preset", "embedded", "--steps", "7", "--model.width", "40", "--validation", "v") == 0
+    assert exit_code(*argv, "--preset", "room-64", "--steps", "7", "--model.width", "40", "--validation", "v") == 0
     (plain, plain_options), (changed, _) = calls
     assert plain[1:4] == ("a part", "t", Path("there"))
     assert plain[4:] == (PRESETS["masked_hwm_full"].model, TrainingConfig())
     assert plain_options["provenance"]["data"] == {"split": "train"}  # type: ignore[index]
-    embedded = PRESETS["embedded"]
+    room_64 = PRESETS["room-64"]
     assert changed[1].path == Path("v")  # type: ignore[attr-defined]
     assert changed[4:] == (
-        dataclasses.replace(embedded.model, width=40),
-        dataclasses.replace(embedded.training, steps=7),
+        dataclasses.replace(room_64.model, width=40),
+        dataclasses.replace(room_64.training, steps=7),
     )
 
 
 def test_an_unknown_preset_is_bad_input(training, capsys: pytest.CaptureFixture[str]) -> None:
     calls = training()
     assert exit_code("train", "data", "--tokenizer", "t", "--out", "there", "--preset", "huge") == 2
-    assert "--preset must be one of quick, embedded" in capsys.readouterr().err
+    assert "--preset must be one of quick, room-64" in capsys.readouterr().err
     assert calls == []
 
 
 def test_the_help_shows_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
-    for preset, steps in (("masked_hwm_full", 60_000), ("embedded", 2800)):
+    for preset, steps in (("masked_hwm_full", 60_000), ("room-64", 2800)):
         assert exit_code("train", "--preset", preset, "--help") == 0
         assert f"Optimizer steps. (default: {steps})" in capsys.readouterr().out
 

@@ -42,7 +42,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "validation"):
         run("tokenize", root / f"{split}-raw", root / split, "--tokenizer", root / "tokenizer", "--offsets", 0, 8)
     splits = (root / "train", "--validation", root / "validation")
-    recipe = ("--preset", "embedded", "--steps", 2, "--batch-size", 2, "--micro-batch-size", 2)
+    recipe = ("--preset", "room-64", "--steps", 2, "--batch-size", 2, "--micro-batch-size", 2)
     few = ("--validation-samples", 2, "--preview-samples", 2)
     run("train", *splits, "--tokenizer", root / "tokenizer", "--out", root / "run", *recipe, *few, *TINY_MODEL)
     run("train-readout", root / "run/checkpoint", *splits, "--steps", 2, "--json", root / "readout.json")
@@ -90,7 +90,7 @@ def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Pa
 
 def test_variants_of_the_model_are_compared(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"num_layers": 1, "num_heads": 2, "width": 16, "mlp_width": 16}
-    monkeypatch.setattr(ablation, "EMBEDDED", replace(ablation.EMBEDDED, **small))
+    monkeypatch.setattr(ablation, "ROOM_64", replace(ablation.ROOM_64, **small))
     few = {"batch_size": 2, "micro_batch_size": 2, "validation_samples": 2, "preview_samples": 2}
     monkeypatch.setattr(ablation, "RECIPE", replace(ablation.RECIPE, **few))
     monkeypatch.setattr(ablation, "EPISODES", 2)

@@ -29,7 +29,7 @@ MOST_REWINDS: Final = 50
 class SessionConfig:
     """Where is driven, and how the world is computed."""
 
-    checkpoint: str = "reference"
+    checkpoint: str = "room-64"
     """Name or directory."""
     task: str | None = "drive-to-target"
     """Name of a task; None: just driving."""

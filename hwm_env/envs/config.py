@@ -51,8 +51,8 @@ class EnvConfig:
     others, joints and hands stay as they are, and velocities go to 0."""
     out_of_range: OutOfRange = "clip"
     """What happens to actions beyond those of the training data: clipped to them, or refused with an error."""
-    checkpoint: str | Path = "reference"
-    """Name ("reference" ships with the package), directory or Hugging Face id."""
+    checkpoint: str | Path = "room-64"
+    """Name ("room-64" ships with the package), directory or Hugging Face id."""
     tokenizer: str | Path | None = None
     """Directory of the tokenizer, for a checkpoint that does not hold its own (Cosmos); None takes that of the
     environment variable HWM_TOKENIZER."""

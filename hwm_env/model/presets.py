@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from hwm_env.model.config import MaskedHWMConfig
 
-EMBEDDED = MaskedHWMConfig(spatial_lookback=True)
+ROOM_64 = MaskedHWMConfig(spatial_lookback=True)
 """The model that ships with the package: trains on two CPU cores."""
 
 TINY = replace(
-    EMBEDDED,
+    ROOM_64,
     num_layers=2,
     num_heads=2,
     width=16,
@@ -20,7 +20,7 @@ TINY = replace(
 """For tests: shows every mechanism of the model and runs in milliseconds."""
 
 MASKED_HWM_FULL = replace(
-    EMBEDDED,
+    ROOM_64,
     num_layers=24,
     num_heads=8,
     width=512,
@@ -66,7 +66,7 @@ MASKED_HWM_FULL_FAST = replace(
 """Full size without joint tables and heads: tokens enter and leave as the digits of Cosmos's 64,000 codes."""
 
 PRESETS = {
-    "embedded": EMBEDDED,
+    "room-64": ROOM_64,
     "tiny": TINY,
     "masked_hwm_full": MASKED_HWM_FULL,
     "masked_hwm_full_patch": MASKED_HWM_FULL_PATCH,

@@ -1,6 +1,6 @@
-"""What each option is worth: variants of the embedded world model, trained equally long on equal data.
+"""What each option is worth: variants of the world model room-64, trained equally long on equal data.
 
-    python -m hwm_env.training.ablation out/embedded --minutes 10 --json docs/ablation.json [VARIANT ...]
+    python -m hwm_env.training.ablation out/room-64 --minutes 10 --json docs/ablation.json [VARIANT ...]
 
 Each variant leaves its outcome in its own directory and is not repeated; variants may run side by side.
 """
@@ -25,11 +25,11 @@ from hwm_env.errors import require_extra
 from hwm_env.evaluation.fidelity import measure
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.presets import EMBEDDED
+from hwm_env.model.presets import ROOM_64
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training.loader import MicroBatches, load, some_of
 from hwm_env.training.objective import arrange, draw_targets, sample_seeds
-from hwm_env.training.recipe import LAPTOP, TrainingConfig
+from hwm_env.training.recipe import TWO_CORES, TrainingConfig
 from hwm_env.training.trainee import Trainee, new_model
 from hwm_env.training.world_model import train_world_model
 from hwm_env.types import HISTORY_CLIPS
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECIPE: Final = replace(LAPTOP, batch_size=4, micro_batch_size=4, own_predictions=0.0)
+RECIPE: Final = replace(TWO_CORES, batch_size=4, micro_batch_size=4, own_predictions=0.0)
 """Smaller batches than for the model that ships: in so little time they teach more (docs/experiments.md)."""
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "as it ships": {},
@@ -83,7 +83,7 @@ def try_variant(name: str, data: Path, directory: Path, minutes: float) -> Outco
 
     Args:
         name: one of VARIANTS.
-        data: what `make embedded` leaves: `train`, `validation`, `validation-raw`, `tokenizer`.
+        data: what `make room-64` leaves: `train`, `validation`, `validation-raw`, `tokenizer`.
         directory: of the run.
         minutes: training time, without validation.
     """
@@ -121,7 +121,7 @@ def changed(differences: Mapping[str, Any]) -> tuple[MaskedHWMConfig, TrainingCo
     fields = MaskedHWMConfig.__dataclass_fields__
     of_model = {name: value for name, value in differences.items() if name in fields}
     of_recipe = {name: value for name, value in differences.items() if name not in fields}
-    return replace(EMBEDDED, **of_model), replace(RECIPE, **of_recipe)
+    return replace(ROOM_64, **of_model), replace(RECIPE, **of_recipe)
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
@@ -171,8 +171,8 @@ def _size_and_speed(model_config: MaskedHWMConfig, recipe: TrainingConfig, data:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs variants from the command line, and gathers the outcomes of all that have run."""
-    parser = argparse.ArgumentParser(description="Trains variants of the embedded world model for equal time.")
-    parser.add_argument("data", type=Path, help="what make embedded left: recordings, tokens and the tokenizer")
+    parser = argparse.ArgumentParser(description="Trains variants of the world model room-64 for equal time.")
+    parser.add_argument("data", type=Path, help="what make room-64 left: recordings, tokens and the tokenizer")
     parser.add_argument("variants", nargs="*", choices=[[], *VARIANTS], help="by default all")
     parser.add_argument("--minutes", type=float, default=10.0, help="training time of each")
     parser.add_argument("--json", type=Path, help="file for the outcomes")

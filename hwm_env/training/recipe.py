@@ -5,8 +5,8 @@ from typing import Literal
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.config import MAX_FUTURE_CLIPS, MaskedHWMConfig
-from hwm_env.model.presets import EMBEDDED
 from hwm_env.model.presets import PRESETS as MODELS
+from hwm_env.model.presets import ROOM_64
 from hwm_env.training.schedule import Schedule
 
 
@@ -147,7 +147,7 @@ FULL = TrainingConfig()
 
 SINGLE_TARGET = replace(FULL, parallel_targets=False)
 
-LAPTOP = replace(
+TWO_CORES = replace(
     FULL,
     steps=2800,
     warmup_steps=50,
@@ -167,7 +167,7 @@ LAPTOP = replace(
 """The recipe of the model that ships, for two CPU cores."""
 
 QUICK = replace(
-    LAPTOP,
+    TWO_CORES,
     steps=50,
     warmup_steps=5,
     batch_size=4,
@@ -181,9 +181,9 @@ QUICK = replace(
 )
 """A try-out of a minute."""
 
-_RECIPES = {"embedded": LAPTOP, "tiny": LAPTOP, "masked_hwm_paper": SINGLE_TARGET}
+_RECIPES = {"room-64": TWO_CORES, "tiny": TWO_CORES, "masked_hwm_paper": SINGLE_TARGET}
 PRESETS: dict[str, TrainingPreset] = {
-    "quick": TrainingPreset(model=EMBEDDED, training=QUICK, max_samples=256),
+    "quick": TrainingPreset(model=ROOM_64, training=QUICK, max_samples=256),
     **{name: TrainingPreset(model=model, training=_RECIPES.get(name, FULL)) for name, model in MODELS.items()},
 }
 """All of them, by the name that users type."""

@@ -25,14 +25,14 @@ from tests.naive import naive_decode, naive_logits
 
 pytestmark = pytest.mark.benchmark
 
-PRESETS = ("embedded", "masked_hwm_full", "masked_hwm_full_patch")
+PRESETS = ("room-64", "masked_hwm_full", "masked_hwm_full_patch")
 STEPS = (1, 2, 4, 8, 12)
 COMPARED_STEPS = 8
 
 
 def repeats(preset: str) -> int:
     """The full size takes seconds a pass, and is as steady as that."""
-    return 15 if preset == "embedded" else 1
+    return 15 if preset == "room-64" else 1
 
 
 def decode(model: MaskedHWM, past: Past, history: History, config: DecodingConfig) -> Decoded:

@@ -25,9 +25,9 @@ def passes_s(model: MaskedHWM, repeats: int) -> tuple[float, float]:
     )
 
 
-@pytest.mark.parametrize("preset", ["embedded", "masked_hwm_full_patch"])
+@pytest.mark.parametrize("preset", ["room-64", "masked_hwm_full_patch"])
 def test_switches(preset: str) -> None:
-    repeats = 30 if preset == "embedded" else 3
+    repeats = 30 if preset == "room-64" else 3
     plain_s = passes_s(untrained(preset), repeats)
     switches: tuple[tuple[Precision, bool], ...] = (("bfloat16", False), ("int8", False), ("float32", True))
     print(f"\n| `{preset}` | float32 | {plain_s[0] * 1e3:.1f} | {plain_s[1] * 1e3:.1f} | 1.0 |")

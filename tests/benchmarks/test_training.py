@@ -10,7 +10,7 @@ pytestmark = pytest.mark.benchmark
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_memory_and_time_of_a_step_at_embedded_size(precision: str) -> None:
+def test_memory_and_time_of_a_step_at_the_size_of_room_64(precision: str) -> None:
     """Memory over what the process held before it had a model."""
     command = [sys.executable, "-m", "tests.benchmarks.training", precision]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -1,4 +1,4 @@
-"""Training steps at embedded size on random tokens: `python -m tests.benchmarks.training PRECISION`."""
+"""Training steps at the size of room-64 on random tokens: `python -m tests.benchmarks.training PRECISION`."""
 
 import argparse
 import json
@@ -47,8 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("precision")
     precision = parser.parse_args().precision
-    model_config = PRESETS["embedded"].model
-    config = replace(PRESETS["embedded"].training, precision=precision, steps=STEPS)
+    model_config = PRESETS["room-64"].model
+    config = replace(PRESETS["room-64"].training, precision=precision, steps=STEPS)
     with tempfile.TemporaryDirectory() as directory:
         data = random_data(Path(directory) / "data", model_config.grid_size)
         model = new_model(model_config, ActionStatistics.from_dataset(data), seed=0)

@@ -8,7 +8,6 @@ import torch
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import (
-    EMBEDDED,
     MASKED_HWM_FULL,
     MASKED_HWM_FULL_FAST,
     MASKED_HWM_FULL_PATCH,
@@ -16,6 +15,7 @@ from hwm_env.model.presets import (
     MASKED_HWM_FULL_UNSHARED,
     MASKED_HWM_PAPER,
     PRESETS,
+    ROOM_64,
     TINY,
 )
 
@@ -104,8 +104,8 @@ def test_the_fast_model_has_no_tables_and_small_heads() -> None:
 
 
 def test_the_model_that_ships_is_small_and_looks_back() -> None:
-    assert replace(MaskedHWMConfig(), spatial_lookback=True) == EMBEDDED
-    assert count(build(EMBEDDED)) < 6e6
+    assert replace(MaskedHWMConfig(), spatial_lookback=True) == ROOM_64
+    assert count(build(ROOM_64)) < 6e6
 
 
 def test_the_model_of_the_tests_has_shared_and_unshared_layers() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.presets import EMBEDDED, TINY
+from hwm_env.model.presets import ROOM_64, TINY
 from hwm_env.model.readout import Readout, ReadoutConfig, from_raw, to_raw
 from hwm_env.reference import robot
 from hwm_env.reference.body import quantities
@@ -66,8 +66,8 @@ def test_nothing_is_dropped_once_it_is_trained() -> None:
     assert torch.equal(readout.eval()(tokens), readout(tokens))
 
 
-def test_that_of_the_embedded_world_is_small() -> None:
-    readout = Readout(ReadoutConfig(fsq_levels=EMBEDDED.fsq_levels, grid_size=EMBEDDED.grid_size))
+def test_that_of_room_64_is_small() -> None:
+    readout = Readout(ReadoutConfig(fsq_levels=ROOM_64.fsq_levels, grid_size=ROOM_64.grid_size))
     assert sum(2 * parameter.numel() for parameter in readout.parameters()) < 3.5e6
 
 

@@ -11,9 +11,9 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from hwm_env.training.estimate import BYTES_PER_NUMBER, MASKED_SHARE, training_cost
 from hwm_env.training.objective import ClipBatch, MaskedModelling, arrange, draw_targets
-from hwm_env.training.recipe import LAPTOP, TrainingConfig
+from hwm_env.training.recipe import TWO_CORES, TrainingConfig
 
-RECIPE = replace(LAPTOP, batch_size=4, micro_batch_size=2, precision="float32", own_predictions=0.0)
+RECIPE = replace(TWO_CORES, batch_size=4, micro_batch_size=2, precision="float32", own_predictions=0.0)
 WIDE = replace(TINY, width=32, mlp_width=128, grid_size=(4, 4), num_past_clips=3, num_layers=3)
 
 

@@ -47,7 +47,7 @@ def test_bad_numbers_name_the_field(changes: dict[str, object], message: str) ->
 
 
 def test_models_that_cannot_have_parallel_targets_are_refused() -> None:
-    model = MODELS["embedded"]
+    model = MODELS["room-64"]
     for changes in ({"temporal_mask": "bidirectional"}, {"temporal_positions": "concat"}):
         with pytest.raises(InvalidInputError, match="set parallel_targets to False"):
             FULL.check_model(replace(model, **changes))  # type: ignore[arg-type]
@@ -59,8 +59,8 @@ def test_models_that_cannot_have_parallel_targets_are_refused() -> None:
 
 
 def test_a_sample_is_as_long_as_the_model_needs() -> None:
-    assert FULL.sample_clips(MODELS["embedded"]) == (9, 1)
-    assert TrainingConfig(parallel_targets=False, future_clips=4).sample_clips(MODELS["embedded"]) == (9, 4)
+    assert FULL.sample_clips(MODELS["room-64"]) == (9, 1)
+    assert TrainingConfig(parallel_targets=False, future_clips=4).sample_clips(MODELS["room-64"]) == (9, 4)
     assert PRESETS["masked_hwm_paper"].training.sample_clips(MODELS["masked_hwm_paper"]) == (0, 1)
 
 

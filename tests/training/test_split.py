@@ -9,7 +9,7 @@ import pytest
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
-from hwm_env.model.presets import EMBEDDED, MASKED_HWM_FULL, TINY
+from hwm_env.model.presets import MASKED_HWM_FULL, ROOM_64, TINY
 from hwm_env.training.split import fitted, hold_out
 from tests.training.worlds import TOKENIZER
 
@@ -54,6 +54,6 @@ def test_a_single_recording_cannot_be_parted(tmp_path: Path) -> None:
 
 def test_a_model_takes_the_shape_of_its_data(tmp_path: Path) -> None:
     data = write_shards(tmp_path, 1)
-    assert fitted(EMBEDDED, data, TOKENIZER) == replace(EMBEDDED, grid_size=(2, 3), fsq_levels=TOKENIZER.fsq_levels)
+    assert fitted(ROOM_64, data, TOKENIZER) == replace(ROOM_64, grid_size=(2, 3), fsq_levels=TOKENIZER.fsq_levels)
     # A joint vocabulary may be larger than the codebook.
     assert fitted(MASKED_HWM_FULL, data, TOKENIZER) == replace(MASKED_HWM_FULL, grid_size=(2, 3))

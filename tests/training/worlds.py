@@ -9,14 +9,14 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.importing import stand_in_tokenizer
 from hwm_env.model.presets import TINY
-from hwm_env.training.recipe import LAPTOP
+from hwm_env.training.recipe import TWO_CORES
 
 MODEL = replace(TINY, num_past_clips=2, grid_size=(2, 2), fsq_levels=(6, 2))
 TOKENIZER = stand_in_tokenizer(MODEL.codebook_size)
 """An untrained one: its frames mean nothing, but differ where tokens do. Its weights are rounded as in a file."""
 TOKENIZER.load_state_dict({name: weight.half() for name, weight in TOKENIZER.state_dict().items()})
 RECIPE = replace(
-    LAPTOP,
+    TWO_CORES,
     steps=6,
     batch_size=4,
     micro_batch_size=2,

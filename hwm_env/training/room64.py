@@ -1,4 +1,4 @@
-"""Makes the embedded checkpoint, from nothing or from another: recordings, tokenizer, tokens, world model, read-out.
+"""Makes the checkpoint room-64, from nothing or from another: recordings, tokenizer, tokens, world model, read-out.
 
 Every stage is seeded and leaves its result in one directory; a stage whose result is there is not repeated, and both
 trainings go on where they were stopped.
@@ -35,7 +35,7 @@ PROCESSES = 2
 READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
 
 
-def make_embedded(directory: Path, destination: Path, initial: str | None = None) -> None:
+def make_room_64(directory: Path, destination: Path, initial: str | None = None) -> None:
     """Runs all stages that have not run yet.
 
     Args:
@@ -68,7 +68,7 @@ def make_embedded(directory: Path, destination: Path, initial: str | None = None
     logger.info("read-out on held-out clips: %s", error)
     whole = with_readout(checkpoint, readout, {"recipe": asdict(READOUT), "error": error})
     made_by = {
-        "command": "make embedded" if initial is None else f"make embedded INITIAL={initial}",
+        "command": "make room-64" if initial is None else f"make room-64 INITIAL={initial}",
         "tokenizer": asdict(tokenizer_config),
         "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
     }
@@ -82,7 +82,7 @@ def _train_world_model(directory: Path, initial: str | None) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
     splits = [str(directory / "train"), "--validation", str(directory / "validation")]
     out = directory / "world-model"
-    options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "embedded"]
+    options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "room-64"]
     options += ["--seed", str(SEED), "--device", "cpu", *(["--resume"] if out.exists() else [])]
     options += [] if initial is None else ["--initial", initial]
     subprocess.run(
@@ -91,14 +91,14 @@ def _train_world_model(directory: Path, initial: str | None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs `make_embedded` from the command line."""
-    parser = argparse.ArgumentParser(description="Makes the embedded checkpoint.")
+    """Runs `make_room_64` from the command line."""
+    parser = argparse.ArgumentParser(description="Makes the checkpoint room-64.")
     parser.add_argument("--directory", type=Path, required=True, help="for recordings, tokens and runs")
-    parser.add_argument("--destination", type=Path, default=checkpoints.ASSETS / "reference", help="the checkpoint")
+    parser.add_argument("--destination", type=Path, default=checkpoints.ASSETS / "room-64", help="the checkpoint")
     parser.add_argument("--initial", help="a checkpoint to start from; by default from nothing")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make_embedded(arguments.directory, arguments.destination, arguments.initial)
+    make_room_64(arguments.directory, arguments.destination, arguments.initial)
 
 
 if __name__ == "__main__":
