@@ -118,14 +118,14 @@ class SceneMap(nn.Module):
     def query(self, points_m: Tensor) -> Tensor:
         """Returns raw density and features at points [..., 3] of the room: float [..., 1 + features]."""
         low, high = points_m.new_tensor(self.config.low_m), points_m.new_tensor(self.config.high_m)
-        scaled = ((points_m - low) / (high - low) * 2 - 1).view(1, -1, 1, 3)
+        scaled = ((points_m - low) / (high - low) * 2 - 1).reshape(1, -1, 1, 3)
         sampled = [
             grid_sample(plane, scaled[..., list(axes)], padding_mode="border", align_corners=False)
             for plane, axes in zip(self.planes, PLANES, strict=True)
         ]
         features = torch.cat(sampled, dim=1).squeeze(-1).squeeze(0).t()
         outputs: Tensor = self.second(silu(self.first(features)))
-        return outputs.view(*points_m.shape[:-1], -1)
+        return outputs.reshape(*points_m.shape[:-1], -1)
 
     def _samples(self, directions: Tensor, jitter: Tensor | None) -> Samples:
         config = self.config
