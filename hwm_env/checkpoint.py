@@ -7,6 +7,7 @@
 | tokenizer.safetensors | the tokenizer whose tokens it speaks; not Cosmos, whose files are code and stay outside |
 | starts.safetensors | recorded histories to begin from |
 | readout.safetensors | the read-out, if one was trained, weights like the model's |
+| scene.safetensors | the map of the room, the camera, the odometry, if they were trained, weights like the model's |
 | trust.safetensors | what the training data's tokens look like, if the world was calibrated |
 """
 
@@ -34,6 +35,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.readout import Readout, ReadoutConfig
 from hwm_env.model_card import model_card
+from hwm_env.scene.scene import Scene
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.cosmos import DECODER_FILE, ENCODER_FILE, CosmosTokenizer
@@ -58,6 +60,7 @@ class Checkpoint:
     starts: Starts
     readout: Readout | None = None
     trust: Trust | None = None
+    scene: Scene | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: data, commands, seeds, measured results. For people; nothing depends on it."""
@@ -89,6 +92,15 @@ class Checkpoint:
                     f"the trust does not fit: it judges tokens of grid and FSQ levels {judged}, the model's are "
                     f"{(config.grid_size, tuple(self.tokenizer.fsq_levels))}; calibrate this checkpoint again"
                 )
+        if self.scene is not None:
+            drawn = self.scene.model.config
+            expected_shape = config.grid_size, config.head_levels
+            if (drawn.grid_size, drawn.fsq_levels) != expected_shape:
+                raise CheckpointError(
+                    "the scene does not fit: it draws tokens of grid and digits "
+                    f"{(drawn.grid_size, drawn.fsq_levels)}, the model's head predicts {expected_shape}; train a scene "
+                    "on the tokens of this checkpoint's tokenizer, and give it a model with codebook_head 'factored'"
+                )
         num_codes = self.tokenizer.codebook_size
         if len(self.starts) and int(self.starts.tokens.max()) >= num_codes:
             raise CheckpointError(
@@ -102,9 +114,10 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """Hash of the world model's weights, 16 hexadecimal digits."""
+        """Hash of the weights of world model and scene, 16 hexadecimal digits."""
         digest = sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        scene = {} if self.scene is None else self.scene.state_dict(prefix="scene.")
+        for name, tensor in sorted({**self.model.state_dict(), **scene}.items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -129,6 +142,8 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
     _save_tensors(starts, directory / "starts.safetensors")
     if checkpoint.readout is not None:
         _save_weights(checkpoint.readout, directory / "readout.safetensors", weights)
+    if checkpoint.scene is not None:
+        _save_weights(checkpoint.scene, directory / "scene.safetensors", weights)
     if checkpoint.trust is not None:
         _save_tensors(checkpoint.trust.tensors(), directory / "trust.safetensors")
     content = {
@@ -136,6 +151,7 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
         "model": asdict(checkpoint.model.config),
         "tokenizer": {"kind": _kind_of(checkpoint.tokenizer), "identity": checkpoint.tokenizer.identity},
         "readout": None if checkpoint.readout is None else asdict(checkpoint.readout.config),
+        "scene": None if checkpoint.scene is None else checkpoint.scene.to_config(),
         "trust": None if checkpoint.trust is None else checkpoint.trust.to_config(),
         "decoding": asdict(checkpoint.decoding),
         "action_statistics": checkpoint.statistics.to_dict(),
@@ -186,6 +202,7 @@ def load(
         model = MaskedHWM(MaskedHWMConfig(**_tuples(content["model"])))
         tokenizer_content = content["tokenizer"]
         readout = Readout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
+        scene = Scene.from_config(content["scene"]) if content.get("scene") else None
         decoding = DecodingConfig(**content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
     except (KeyError, TypeError) as error:
@@ -195,6 +212,9 @@ def load(
     if readout is not None:
         _load_weights(readout, directory / "readout.safetensors")
         readout.to(device).eval()
+    if scene is not None:
+        _load_weights(scene, directory / "scene.safetensors")
+        scene.to(device).eval()
     trust = None
     if content.get("trust"):
         trust = Trust.from_parts(content["trust"], _load_tensors(directory / "trust.safetensors"))
@@ -208,6 +228,7 @@ def load(
         Starts(starts["tokens"], starts["actions"], starts.get("poses")),
         readout,
         trust,
+        scene,
         decoding,
         content.get("provenance", {}),
     )

@@ -17,8 +17,10 @@ from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.model.history import History
 from hwm_env.model.precision import Precision, convert
+from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.locate import locate
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class WorldState:
     """Env steps taken since reset."""
     encoded: History | None = None
     """What the history was encoded to, where it is kept from step to step (`history="streaming"`)."""
+    belief: PoseBelief | None = None
+    """Where each world's base is in the room; `None` without a scene."""
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -44,12 +48,15 @@ class WorldState:
         """One batch of several. All must have histories of equal length, and all of them encoded ones, or none."""
         kept = [state.encoded for state in states if state.encoded is not None]
         assert len(kept) in (0, len(states)), f"{len(kept)} of {len(states)} histories are encoded"
+        beliefs = [state.belief for state in states if state.belief is not None]
+        assert len(beliefs) in (0, len(states)), f"{len(beliefs)} of {len(states)} batches have a belief"
         return cls(
             torch.cat([state.tokens for state in states]),
             torch.cat([state.actions for state in states]),
             tuple(seed for state in states for seed in state.seeds),
             tuple(index for state in states for index in state.step_indices),
             History.join(kept) if kept else None,
+            PoseBelief.join(beliefs) if beliefs else None,
         )
 
     def select(self, worlds: Sequence[int]) -> "WorldState":
@@ -61,6 +68,7 @@ class WorldState:
             tuple(self.seeds[i] for i in worlds),
             tuple(self.step_indices[i] for i in worlds),
             None if self.encoded is None else self.encoded.select(index),
+            None if self.belief is None else self.belief.select(index),
         )
 
 
@@ -141,6 +149,7 @@ class WorldSimulator:
         self.precision = precision
         self.strict = strict
         self.model = checkpoint.model.eval()
+        self.scene = checkpoint.scene
         self.tokenizer = checkpoint.tokenizer
         self.decoding = decoding or checkpoint.decoding
         self.decoding.check_model(self.model.config)
@@ -224,20 +233,27 @@ class WorldSimulator:
                     f"start must lie in 0..{count - 1} (this checkpoint has {count} starts), got {start} for world "
                     f"{world}"
                 )
-        index = torch.as_tensor(list(starts))
-        return self.begin(self.checkpoint.starts.tokens[index], self.checkpoint.starts.actions[index], seeds)
+        index, recorded = torch.as_tensor(list(starts)), self.checkpoint.starts
+        poses = None if recorded.poses is None else recorded.poses[index]
+        return self.begin(recorded.tokens[index], recorded.actions[index], seeds, poses=poses)
 
     @torch.no_grad()
-    def begin(self, tokens: Tensor, actions: Tensor, seeds: Sequence[int]) -> WorldState:
+    def begin(
+        self, tokens: Tensor, actions: Tensor, seeds: Sequence[int], *, poses: Tensor | None = None
+    ) -> WorldState:
         """Begins worlds from histories of one's own.
+
+        With a scene, each world finds out where its history ends from what it shows (0.3 s or so), unless `poses` says.
 
         Args:
             tokens: int [B, T_p, 3, H, W], 1 to `num_past_clips` clips.
             actions: float [B, T_p, 17, 25], physical units.
             seeds: a seed for each world, 0..2^63-1.
+            poses: of the base at the last frame (x and y in m, yaw in rad), float [B, 3], if they are known; a row of
+                NaN begins without knowing its place. Ignored without a scene.
 
         Raises:
-            InvalidInputError: shapes, tokens or seeds that do not fit.
+            InvalidInputError: shapes, tokens, seeds or poses that do not fit.
         """
         config = self.model.config
         if tokens.ndim != 5 or tuple(tokens.shape[2:]) != (3, *config.grid_size) or tokens.dtype.is_floating_point:
@@ -257,7 +273,8 @@ class WorldSimulator:
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
         checked = check_actions(actions, expected).to(self.device)
         tokens = tokens.int().to(self.device)
-        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens))
+        belief = self._located(tokens, checked, poses)
+        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens), belief=belief)
         # A strict simulator encodes when it steps, in its slices.
         return state if self.strict else replace(state, encoded=self._encoded(state))
 
@@ -287,6 +304,7 @@ class WorldSimulator:
                 state.seeds * n,
                 state.step_indices * n,
                 None if state.encoded is None else state.encoded.expand(n),
+                None if state.belief is None else state.belief.expand(n),
             )
         else:
             forks = state.select([world for world in range(len(state)) for _ in range(n)])
@@ -321,7 +339,11 @@ class WorldSimulator:
 
     def _checked_step(self, state: WorldState, chunk: Tensor, worlds: Sequence[int]) -> tuple[WorldState, Clip]:
         state = replace(state, encoded=self._encoded(state))
-        decoded = self._decode(state, chunk)
+        belief, path = state.belief, None
+        if self.scene is not None and belief is not None:
+            path = self.scene.path(belief, chunk)
+            belief = self.scene.carried(belief, path)
+        decoded = self._decode(state, chunk, path)
         broken = (~decoded.log_prob.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
         if broken:
             raise ModelOutputError(sorted({worlds[row] for row in broken}))
@@ -330,7 +352,22 @@ class WorldSimulator:
         history = torch.cat([state.actions[:, -room:] if room else state.actions[:, :0], chunk[:, None]], dim=1)
         encoded = state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk)
         steps = tuple(index + 1 for index in state.step_indices)
-        return WorldState(tokens, history, state.seeds, steps, encoded), Clip(*decoded, self.tokenizer)
+        return WorldState(tokens, history, state.seeds, steps, encoded, belief), Clip(*decoded, self.tokenizer)
+
+    def _located(self, tokens: Tensor, actions: Tensor, poses: Tensor | None) -> PoseBelief | None:
+        """Where histories end, as told or from what they show."""
+        if self.scene is None:
+            return None
+        if poses is not None:
+            belief = PoseBelief.certain(poses.to(self.device))
+            if len(belief.poses) != len(tokens):
+                raise InvalidInputError(f"expected a pose for each of {len(tokens)} worlds, got {len(belief.poses)}")
+            return belief
+        readout = self.checkpoint.readout
+        seen = None
+        if readout is not None:
+            seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
+        return locate(self.scene, tokens, actions, seen)
 
     def _encoded(self, state: WorldState) -> History | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""
@@ -338,7 +375,7 @@ class WorldSimulator:
             return None
         return state.encoded or self.model.encode_history(state.tokens, state.actions.flatten(1, 2))
 
-    def _decode(self, state: WorldState, chunk: Tensor) -> Decoded:
+    def _decode(self, state: WorldState, chunk: Tensor, path: Tensor | None) -> Decoded:
         model, config = self.model, self.decoding
         uniforms = None
         if config.temperature > 0 or config.order == "random":
@@ -353,6 +390,7 @@ class WorldSimulator:
             uniforms,
             self.device,
             num_codes=self.tokenizer.codebook_size,
+            prior=None if self.scene is None or path is None else self.scene.prior(path, chunk, state.step_indices),
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.halton import halton_order
+from hwm_env.decoding.prior import Prior
 from hwm_env.decoding.sampling import Drawn, draw_tokens
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.heads import CodebookHead
@@ -54,6 +55,7 @@ def decode_clip(
     device: torch.device,
     *,
     num_codes: int | None = None,
+    prior: Prior | None = None,
 ) -> Decoded:
     """Decodes one clip from nothing but masks.
 
@@ -70,6 +72,7 @@ def decode_clip(
             where temperature is 0 and the order is not random.
         device: where to decode.
         num_codes: tokens from this one on are never drawn; by default the whole vocabulary may be.
+        prior: what another source says about the clip's tokens, mixed into the network's logits.
     """
     batch, latents, rows, columns = shape
     num_tokens, num_positions = latents * rows * columns, rows * columns
@@ -98,6 +101,7 @@ def decode_clip(
             None if uniform is None else uniform[worlds, chosen].flatten(0, 1),
             config,
             num_codes or mask_token,
+            None if prior is None else prior.of_tokens(worlds, latent, position),
         )
         drawn = Drawn(*(part.view_as(chosen) for part in drawn))
         if config.order == "confidence":

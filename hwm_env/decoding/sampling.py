@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.prior import Prior
 from hwm_env.model.heads import CodebookHead
 
 ELEMENTS_AT_ONCE = 2**24
@@ -38,6 +39,7 @@ def draw_tokens(
     uniform: Tensor | None,
     config: DecodingConfig,
     num_codes: int,
+    prior: Prior | None = None,
 ) -> Drawn:
     """Draws a token from each vector; one that is not finite gives some token, and leaves the others as they are.
 
@@ -48,12 +50,14 @@ def draw_tokens(
         uniform: float32 [N, at least digits] in [0, 1); may be None at temperature 0.
         config: temperature and truncation.
         num_codes: tokens from this one on are never drawn (a codebook may be smaller than the model's vocabulary).
+        prior: of these tokens, mixed into their logits.
     """
     tokens = torch.empty(len(features_ND), dtype=torch.int32, device=features_ND.device)
     log_prob = torch.empty(len(features_ND), device=features_ND.device)
     entropy = torch.empty_like(log_prob)
     num_outputs = sum(head.levels)
-    walk = num_outputs >= LARGE and len(head.levels) == 1 and config.top_k is None and config.top_p == 1
+    whole = len(head.levels) == 1 and config.top_k is None and config.top_p == 1 and prior is None
+    walk = num_outputs >= LARGE and whole
     for latent in range(head.num_latents):
         rows_of_latent = (latents_N == latent).nonzero().squeeze(1)
         at_once = ROWS_AT_ONCE if walk else max(1, ELEMENTS_AT_ONCE // num_outputs)
@@ -62,7 +66,9 @@ def draw_tokens(
             if walk:
                 drawn = _walk(*head.rows_of(latent), x, u, config.temperature, num_codes)
             else:
-                drawn = sample_tokens(head, head.logits(x, latent), u, config, num_codes)
+                logits = head.logits(x, latent)
+                mixed = logits if prior is None else prior.select(rows).mixed(logits)
+                drawn = sample_tokens(head, mixed, u, config, num_codes)
             tokens[rows], log_prob[rows], entropy[rows] = drawn
     # A logit of minus infinity leaves the other outcomes' probabilities finite, but never the sum of p * log p.
     return Drawn(tokens, log_prob.masked_fill_(~entropy.isfinite(), torch.nan), entropy)

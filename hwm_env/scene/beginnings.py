@@ -1,0 +1,72 @@
+"""Where to begin the search for a pose: what a read-out sees in each clip, or a coarse search of the whole room."""
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from hwm_env.scene.localiser import score_ends, spread_out
+from hwm_env.scene.odometry import Odometry
+from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.scene import Scene
+from hwm_env.types import FRAMES_PER_CLIP
+
+SPACING_M: Final = 0.6
+"""Between the places of a coarse search."""
+HEADINGS: Final = 16
+"""That each of them is tried with."""
+
+
+def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
+    """Returns candidates of the pose at the end of histories, from one estimate for each clip.
+
+    Args:
+        clip_poses_BT: at the last frame of each clip, float [B, T, 3].
+        actions_BTFA: of the clips, float [B, T, 17, 25].
+
+    Returns:
+        float [B, T + 1, 3]: the middle of all estimates, each carried to the end by the wheels, then the estimates.
+    """
+    path = integrate_wheels(clip_poses_BT.new_zeros(len(clip_poses_BT), 3), actions_BTFA.flatten(1, 2))
+    at_clips = path[:, FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP]
+    carried = compose(clip_poses_BT, relative(at_clips, at_clips[:, -1:]))
+    place = carried[..., :2].median(dim=1).values
+    # The median of headings is taken around their mean direction, where it does not depend on where a turn begins.
+    mean = torch.atan2(carried[..., 2].sin().sum(dim=1), carried[..., 2].cos().sum(dim=1))
+    around = (carried[..., 2] - mean[:, None] + math.pi).remainder(2 * math.pi) - math.pi
+    middle = torch.cat([place, (mean + around.median(dim=1).values)[:, None]], dim=1)
+    return torch.cat([middle[:, None], carried], dim=1)
+
+
+def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, count: int = 4) -> Tensor:
+    """Returns the likeliest of evenly spread poses in the free part of the room, judged by the newest clip.
+
+    Args:
+        scene: the room.
+        tokens_BTLHW: histories, int [B, T, 3, H, W].
+        actions_BTFA: float [B, T, 17, 25].
+        count: candidates wanted, no two of them alike.
+
+    Returns:
+        float [B, count, 3].
+    """
+    grid = _free_poses(scene.odometry).to(actions_BTFA.device)
+    found = []
+    for tokens, actions in zip(tokens_BTLHW[:, -1:].split(1), actions_BTFA[:, -1:].split(1), strict=True):
+        losses = score_ends(scene.model, scene.odometry, tokens, actions, grid[None], [0])[0]
+        found.append(spread_out(grid[losses.argsort()], count))
+    return torch.stack(found)
+
+
+def _free_poses(odometry: Odometry) -> Tensor:
+    """Returns evenly spread poses where the base can stand, float [N, 3]; everywhere if nothing is free."""
+    axes = [
+        torch.linspace(low, high, max(2, round((high - low) / SPACING_M) + 1))
+        for low, high in zip(odometry.config.low_m, odometry.config.high_m, strict=True)
+    ]
+    places = torch.cartesian_prod(*axes)
+    free = odometry.free_logit(places.to(next(odometry.parameters()).device)).cpu() > 0
+    places = places[free] if free.any() else places
+    headings = torch.arange(HEADINGS) * (2 * math.pi / HEADINGS)
+    return torch.cat([places.repeat_interleave(HEADINGS, dim=0), headings.repeat(len(places))[:, None]], dim=1)

@@ -1,0 +1,301 @@
+"""Localisation by synthesis: the pose that makes recorded clips likeliest under the scene model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.scene.model import KEYFRAMES, SceneModel
+from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
+from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
+
+CLIPS_AT_ONCE: Final = 64
+"""What one pass of the scene model draws: more would leave a processor's cache."""
+APART_M: Final = 0.5
+"""Beginnings that are nearer than this..."""
+APART_RAD: Final = 0.4
+"""... and whose headings differ by less than this count as one."""
+_FIRST_DAMPING: Final = 0.03
+
+
+class MotionModel(Protocol):
+    """Where the wheels bring the base, such as an Odometry."""
+
+    def __call__(self, pose: Tensor, numbers_BFA: Tensor, /) -> Tensor:
+        """Returns the poses [B, F, 3] at F frames after a pose [B, 3]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocaliserConfig:
+    """How a pose is found."""
+
+    coarse_steps: int = 5
+    """Steps of Fisher scoring on a few of the clips."""
+    coarse_clips: int = 4
+    """Clips that those look at, evenly spread, the newest among them."""
+    fine_steps: int = 2
+    """Steps on all clips."""
+    refined: int = 2
+    """Beginnings that are refined; the likeliest of all that are given."""
+    shift_m: float = 0.02
+    """Of the finite differences."""
+    shift_rad: float = 0.01
+    """The same of the heading."""
+    largest_step_m: float = 0.3
+    """What one step moves at most."""
+    largest_step_rad: float = 0.2
+    """The same of the heading."""
+    evidence: float = 0.05
+    """Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        for name in ("coarse_clips", "refined"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Localisation(NamedTuple):
+    """Where B histories end."""
+
+    poses: Tensor
+    """Of the base at the last frame, float32 [B, 3], yaw in [-pi, pi)."""
+    covariances: Tensor
+    """Of x (m), y (m) and yaw (rad) in the room's frame, float32 [B, 3, 3]."""
+    losses: Tensor
+    """Negative log-likelihood of the clips there, float32 [B], nats a token."""
+
+
+@torch.no_grad()
+def localise(
+    scene: SceneModel,
+    motion: MotionModel,
+    tokens_BTLHW: Tensor,
+    actions_BTFA: Tensor,
+    beginnings_BN: Tensor,
+    config: LocaliserConfig | None = None,
+) -> Localisation:
+    """Finds the pose at the end of each history.
+
+    The likeliest beginnings are refined by Fisher scoring: derivatives of the logits by finite differences, with
+    respect to a motion of the whole path, whose shape is what the wheels say.
+
+    Args:
+        scene: draws tokens from poses.
+        motion: draws poses from wheels.
+        tokens_BTLHW: T clips, int [B, T, 3, H, W].
+        actions_BTFA: their actions, float [B, T, 17, 25].
+        beginnings_BN: N candidates of the pose at the last frame, float [B, N, 3].
+        config: how many steps of what size.
+    """
+    config = config or LocaliserConfig()
+    few = _evenly_spread(tokens_BTLHW.shape[1], config.coarse_clips)
+    everything = list(range(tokens_BTLHW.shape[1]))
+    batch, num = beginnings_BN.shape[:2]
+    if num > config.refined:
+        losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, beginnings_BN, few[-2:])
+        beginnings_BN = torch.stack(
+            [spread_out(ends[loss.argsort()], config.refined) for ends, loss in zip(beginnings_BN, losses, strict=True)]
+        )
+        num = config.refined
+    tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
+    paths = _Paths.ending_at(beginnings_BN.flatten(0, 1), motion, actions)
+    paths = _refined(scene, motion, paths, tokens, few, config.coarse_steps, config)
+    if num > 1:
+        losses = _losses(scene, paths, tokens, few).view(batch, num)
+        rows = torch.arange(batch, device=losses.device)
+        paths = paths.select(rows * num + losses.argmin(dim=1))
+    paths = _refined(scene, motion, paths, tokens_BTLHW, everything, config.fine_steps, config)
+    at_best = _derivatives(scene, paths, tokens_BTLHW, everything, config)
+    ends = torch.cat([paths.ends[:, :2], wrap_angle(paths.ends[:, 2:])], dim=1)
+    in_base_frame = torch.linalg.pinv(config.evidence * at_best.information)
+    turn = _turned(ends[:, 2])
+    return Localisation(ends, turn @ in_base_frame @ turn.mT, at_best.losses)
+
+
+def score_ends(
+    scene: SceneModel,
+    motion: MotionModel,
+    tokens_BTLHW: Tensor,
+    actions_BTFA: Tensor,
+    ends_BN: Tensor,
+    clips: Sequence[int],
+) -> Tensor:
+    """Returns the losses of some clips if the path ended at each of N poses [B, N, 3]: float [B, N], nats a token."""
+    batch, num = ends_BN.shape[:2]
+    tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
+    paths = _Paths.ending_at(ends_BN.flatten(0, 1), motion, actions)
+    return _losses(scene, paths, tokens, clips).view(batch, num)
+
+
+def spread_out(ordered_N: Tensor, count: int) -> Tensor:
+    """Returns the first `count` of poses [N, 3] of which no two are alike; the first ones again if too few."""
+    chosen: list[Tensor] = []
+    for pose in ordered_N:
+        if len(chosen) == count:
+            break
+        if not any(_alike(pose, other) for other in chosen):
+            chosen.append(pose)
+    return torch.stack([chosen[index % len(chosen)] for index in range(count)])
+
+
+def _alike(pose: Tensor, other: Tensor) -> bool:
+    motion = relative(pose, other)
+    return bool(motion[:2].norm() < APART_M and motion[2].abs() < APART_RAD)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Where the base was in B histories of T clips."""
+
+    actions: Tensor
+    """float [B, T, 17, 25]."""
+    starts: Tensor
+    """Before the first frame, float [B, 3]."""
+    poses: Tensor
+    """float [B, T * 17, 3]."""
+
+    @property
+    def ends(self) -> Tensor:
+        """At the last frame, [B, 3]."""
+        return self.poses[:, -1]
+
+    @classmethod
+    def ending_at(cls, ends: Tensor, motion: MotionModel, actions_BTFA: Tensor) -> "_Paths":
+        """Returns the paths that end at these poses.
+
+        The wheels are turned back in an empty room, then forward past its obstacles; what comes out is moved as one.
+        """
+        numbers, origin = actions_BTFA.flatten(1, 2), torch.zeros_like(ends)
+        starts = compose(ends, relative(integrate_wheels(origin, numbers)[:, -1], origin))
+        paths = cls(actions_BTFA, starts, motion(starts, numbers))
+        return paths._rebased(ends)
+
+    def moved(self, change: Tensor) -> "_Paths":
+        """Returns the paths as wholes after a motion [B, 3] of their last pose in its own frame."""
+        return self._rebased(compose(self.ends, change))
+
+    def replayed(self, motion: MotionModel) -> "_Paths":
+        """Returns the paths that begin where these begin and meet the obstacles that are there."""
+        return _Paths(self.actions, self.starts, motion(self.starts, self.actions.flatten(1, 2)))
+
+    def select(self, rows: Tensor) -> "_Paths":
+        """Returns the paths of these rows."""
+        return _Paths(self.actions[rows], self.starts[rows], self.poses[rows])
+
+    def where(self, chosen_B: Tensor, other: "_Paths") -> "_Paths":
+        """Returns these paths where chosen, the other ones elsewhere."""
+        chosen = chosen_B[:, None]
+        return _Paths(
+            self.actions,
+            torch.where(chosen, self.starts, other.starts),
+            torch.where(chosen[..., None], self.poses, other.poses),
+        )
+
+    def _rebased(self, ends: Tensor) -> "_Paths":
+        starts = compose(ends, relative(self.ends, self.starts))
+        return _Paths(self.actions, starts, compose(ends[:, None], relative(self.ends[:, None], self.poses)))
+
+
+class _Derivatives(NamedTuple):
+    """Of B log-likelihoods with respect to a motion of the last pose in its own frame."""
+
+    gradient: Tensor
+    """float [B, 3]."""
+    information: Tensor
+    """Fisher's, float [B, 3, 3]."""
+    losses: Tensor
+    """float [B], nats a token."""
+
+
+def _refined(
+    scene: SceneModel,
+    motion: MotionModel,
+    paths: _Paths,
+    tokens: Tensor,
+    clips: Sequence[int],
+    steps: int,
+    config: LocaliserConfig,
+) -> _Paths:
+    """Takes steps of Fisher scoring, each undone and tried smaller where it made the clips less likely."""
+    damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
+    limits = paths.starts.new_tensor([config.largest_step_m, config.largest_step_m, config.largest_step_rad])
+    best, at_best = paths, _derivatives(scene, paths, tokens, clips, config)
+    for _ in range(steps):
+        scale = at_best.information.diagonal(dim1=1, dim2=2).diag_embed()
+        system = at_best.information + damping * scale + 1e-6 * torch.eye(POSE_DIM, device=tokens.device)
+        change = torch.linalg.solve(system, at_best.gradient)
+        change = change / (change.abs() / limits).amax(dim=1, keepdim=True).clamp(min=1.0)
+        tried = best.moved(change).replayed(motion)
+        at_tried = _derivatives(scene, tried, tokens, clips, config)
+        better = at_tried.losses < at_best.losses
+        best = tried.where(better, best)
+        at_best = _Derivatives(
+            *(
+                torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(at_tried, at_best, strict=True)
+            )
+        )
+        damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
+    return best
+
+
+def _derivatives(
+    scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int], config: LocaliserConfig
+) -> _Derivatives:
+    shifts = (config.shift_m, config.shift_m, config.shift_rad)
+    changes = torch.diag(paths.starts.new_tensor(shifts))
+    shifted = [paths, *(paths.moved(change.expand_as(paths.starts)) for change in changes)]
+    logits = torch.stack([_logits(scene, one, clips) for one in shifted])
+    chosen = tokens[:, list(clips)]
+    losses = scene.head.cross_entropy(logits[0], chosen).flatten(1).mean(dim=1)
+    digits = scene.head.fsq.codes_to_digits(chosen)
+    gradient, information = losses.new_zeros(len(losses), POSE_DIM), losses.new_zeros(len(losses), POSE_DIM, POSE_DIM)
+    size = paths.starts.new_tensor(shifts)
+    for index, part in enumerate(scene.head.split(logits)):
+        probabilities = part[0].softmax(dim=-1).flatten(1, -2)
+        slopes = (part[1:] - part[0]).flatten(2, -2) / size.view(-1, 1, 1, 1)
+        mean = (probabilities * slopes).sum(dim=-1)
+        of_token = slopes.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
+        gradient += (of_token.squeeze(-1) - mean).sum(dim=-1).t()
+        centred = slopes - mean[..., None]
+        information += torch.einsum("ibsn,jbsn->bij", centred * probabilities, centred)
+    return _Derivatives(gradient, information, losses)
+
+
+def _losses(scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int]) -> Tensor:
+    """Returns the mean loss of some clips, float [B], nats a token."""
+    loss = scene.head.cross_entropy(_logits(scene, paths, clips), tokens[:, list(clips)])
+    return loss.flatten(1).mean(dim=1)
+
+
+def _logits(scene: SceneModel, paths: _Paths, clips: Sequence[int]) -> Tensor:
+    """Returns digit logits of some clips, [B, n, 3, H, W, levels]."""
+    frames = list(KEYFRAMES)
+    poses = paths.poses.unflatten(1, (-1, FRAMES_PER_CLIP))[:, list(clips)][:, :, frames]
+    numbers = paths.actions[:, list(clips)][:, :, frames]
+    parts = [
+        scene(some_poses, some_numbers)
+        for some_poses, some_numbers in zip(
+            poses.flatten(0, 1).split(CLIPS_AT_ONCE), numbers.flatten(0, 1).split(CLIPS_AT_ONCE), strict=True
+        )
+    ]
+    logits: Tensor = torch.cat(parts).unflatten(0, poses.shape[:2])
+    return logits
+
+
+def _evenly_spread(total: int, count: int) -> list[int]:
+    """Returns up to `count` of the indices below `total`, the last one among them."""
+    count = min(count, total)
+    return [round((index + 1) * total / count) - 1 for index in range(count)]
+
+
+def _turned(yaw: Tensor) -> Tensor:
+    """Returns what turns x and y of the base's frame into the room's and leaves yaw, [B, 3, 3]."""
+    cos, sin, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
+    matrices: Tensor = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+    return matrices

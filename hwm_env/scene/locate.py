@@ -1,0 +1,48 @@
+"""Where recorded histories end: candidates, the localiser, and "I do not know this place"."""
+
+import torch
+from torch import Tensor
+
+from hwm_env.scene.beginnings import coarse_search, from_clip_poses
+from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.localiser import Localisation, localise
+from hwm_env.scene.scene import Scene
+
+
+def locate(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, clip_poses_BT: Tensor | None = None) -> PoseBelief:
+    """Finds out where histories end from what they show.
+
+    The search begins at what a read-out says, if there is one. Where that leads to no likely pose, or there is none,
+    the whole room is searched, which takes seconds. Histories are located one by one, so that none depends on others.
+
+    Args:
+        scene: the room.
+        tokens_BTLHW: T clips, int [B, T, 3, H, W].
+        actions_BTFA: their actions, float [B, T, 17, 25].
+        clip_poses_BT: where a read-out sees the base at the end of each clip, float [B, T, 3].
+
+    Returns:
+        The belief, NaN where the clips are unlikely at every pose that was tried.
+    """
+    found = [
+        _locate_one(scene, tokens, actions, None if clip_poses_BT is None else clip_poses_BT[row : row + 1])
+        for row, (tokens, actions) in enumerate(zip(tokens_BTLHW.split(1), actions_BTFA.split(1), strict=True))
+    ]
+    return PoseBelief.join(found)
+
+
+def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None) -> PoseBelief:
+    found: Localisation | None = None
+    if clip_poses is not None:
+        found = localise(scene.model, scene.odometry, tokens, actions, from_clip_poses(clip_poses, actions))
+    if found is None or not _is_known(scene, found):
+        searched = localise(scene.model, scene.odometry, tokens, actions, coarse_search(scene, tokens, actions))
+        if found is None or searched.losses[0] < found.losses[0]:
+            found = searched
+    poses = found.poses if _is_known(scene, found) else torch.full_like(found.poses, torch.nan)
+    return PoseBelief(poses, found.covariances)
+
+
+def _is_known(scene: Scene, found: Localisation) -> bool:
+    bound = scene.use.unknown_above
+    return bound is None or found.losses[0].item() <= bound

@@ -1,0 +1,113 @@
+"""A scene: what a checkpoint knows of its room, and how the simulator uses it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from hwm_env.decoding.prior import Prior
+from hwm_env.errors import InvalidInputError
+from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.camera import CameraLink
+from hwm_env.scene.map import MapConfig
+from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.odometry import Odometry, OdometryConfig
+from hwm_env.scene.pose import wrap_angle
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneUse:
+    """How a simulator uses a scene."""
+
+    history_weights: tuple[float, ...] = (0.5, 0.3, 0.2, 0.1)
+    """Weight of the masked model's logits, which come from the history, beside the scene's: at the first env step after
+    a recorded clip, at the second, and so on; the last one holds from then on."""
+    unknown_above: float | None = None
+    """Clips whose loss at the likeliest pose is above this, nats a token, show another place than the map's; None: no
+    bound was calibrated, and every place counts as known."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        if not self.history_weights or not all(0 <= weight <= 1 for weight in self.history_weights):
+            raise InvalidInputError(f"history_weights must be numbers in [0, 1], got {self.history_weights}")
+        if self.unknown_above is not None and not self.unknown_above > 0:
+            raise InvalidInputError(f"unknown_above must be above 0, got {self.unknown_above}")
+
+
+class Scene(nn.Module):
+    """The scene model and the odometry of one room, trained; see `SceneModel` and `Odometry`."""
+
+    def __init__(self, model: SceneModel, odometry: Odometry, use: SceneUse) -> None:
+        super().__init__()
+        self.model = model
+        self.odometry = odometry
+        self.use = use
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the shapes and settings as JSON; `from_config` restores them, without weights."""
+        return {
+            "version": VERSION,
+            "model": asdict(self.model.config),
+            "odometry": asdict(self.odometry.config),
+            "use": asdict(self.use),
+        }
+
+    @classmethod
+    def from_config(cls, content: Mapping[str, Any]) -> "Scene":
+        """Builds an untrained scene from what `to_config` returned.
+
+        Raises:
+            InvalidInputError: a value is not allowed, or the version is another.
+            KeyError, TypeError: fields are missing or unknown.
+        """
+        if content["version"] != VERSION:
+            raise InvalidInputError(f"expected a scene of version {VERSION}, got {content['version']}")
+        model = dict(content["model"])
+        camera = model.pop("camera")
+        links = None if camera is None else tuple(CameraLink(**_tuples(link)) for link in camera)
+        room = MapConfig(**_tuples(model.pop("map")))
+        config = SceneConfig(**_tuples(model), camera=links, map=room)
+        odometry = Odometry(OdometryConfig(**_tuples(content["odometry"])))
+        return cls(SceneModel(config), odometry, SceneUse(**_tuples(content["use"])))
+
+    @torch.no_grad()
+    def path(self, belief: PoseBelief, chunk_BFA: Tensor) -> Tensor:
+        """Returns the poses [B, 17, 3] of the next clip's frames; actions [B, 17, 25]. NaN where unknown."""
+        poses = self.odometry(belief.poses.nan_to_num(), chunk_BFA)
+        path: Tensor = poses.masked_fill(~belief.known[:, None, None], torch.nan)
+        return path
+
+    @torch.no_grad()
+    def prior(self, path_BF: Tensor, chunk_BFA: Tensor, step_indices: tuple[int, ...]) -> Prior:
+        """Returns what the scene says about the next clip's tokens.
+
+        Args:
+            path_BF: poses of its frames, float [B, 17, 3]; worlds that do not know where they are have NaN, and a prior
+                without weight.
+            chunk_BFA: its actions, float [B, 17, 25].
+            step_indices: env steps since the last recorded clip, a number for each world.
+        """
+        frames, weights = list(KEYFRAMES), self.use.history_weights
+        known = path_BF.isfinite().flatten(1).all(dim=1)
+        logits = self.model(path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]).float()
+        own = logits.new_tensor([weights[min(step, len(weights) - 1)] for step in step_indices])
+        return Prior(logits.flatten(2, 3), torch.where(known, own, 1.0))
+
+    @torch.no_grad()
+    def carried(self, belief: PoseBelief, path_BF: Tensor) -> PoseBelief:
+        """Returns the belief after a clip: the pose at its last frame, the uncertainty carried along."""
+        end, offset = path_BF[:, -1], path_BF[:, -1, :2] - belief.poses[:, :2]
+        # A turn of the start turns the way driven since around it.
+        slopes = torch.eye(3, device=end.device).repeat(len(end), 1, 1)
+        slopes[:, 0, 2], slopes[:, 1, 2] = -offset[:, 1], offset[:, 0]
+        poses = torch.cat([end[:, :2], wrap_angle(end[:, 2:])], dim=1)
+        return PoseBelief(poses, slopes @ belief.covariances @ slopes.mT)
+
+
+def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only; the configurations are hashable and want tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
