@@ -26,9 +26,10 @@ fidelity: setup rendering
 	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png
 
 # Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
-# INITIAL=CHECKPOINT starts from that checkpoint's weights.
+# INITIAL=CHECKPOINT starts from that checkpoint's weights, PRECISION=float32 or bfloat16 names the number type.
 room-64: setup rendering
-	$(BIN)/python -m hwm_env.training.room64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL))
+	$(BIN)/python -m hwm_env.training.room64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
+		$(if $(PRECISION),--precision $(PRECISION))
 	$(BIN)/hwm-env calibrate room-64 --data $(ROOM_64)/train --json docs/trust.json --plot docs/trust.png
 
 setup: $(VENV)/.installed

@@ -253,7 +253,6 @@ def train(
         provenance={
             "data": dict(splits[0].metadata.extra),
             "preset": preset,
-            "training": dataclasses.asdict(config),
             "initial": initial,
         },
     )
@@ -311,6 +310,7 @@ def train_readout(
     loaded = checkpoints.load(checkpoint)
     splits = Dataset(data), Dataset(validation)
     check_tokenizer(loaded.tokenizer, *splits)
+    config = config.resolved("cpu")
     readout = run(splits[0], config, loaded.model.config)
     error: dict[str, Any] = {"validation": judge_readout(readout, splits[1])}
     if held_out_starts:
@@ -403,7 +403,7 @@ def fidelity(
     temperature: float | None = None,
     order: Literal["confidence", "random", "halton"] | None = None,
     history: Literal["window", "streaming"] | None = None,
-    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
     seed: int = 0,
     json: Path | None = None,
     film_strip: Path | None = None,
@@ -424,7 +424,8 @@ def fidelity(
         temperature: sampling temperature; by default that of the checkpoint.
         order: in which order tokens are revealed; by default that of the checkpoint.
         history: whether the past is encoded anew at each step, or each clip once; by default as in the checkpoint.
-        precision: number type of the model's matrix products.
+        precision: number type of the model's matrix products; "auto" is bfloat16 where the device has it in hardware,
+            else float32.
         seed: of the worlds and of the shuffled actions.
         json: file for the measurements.
         film_strip: PNG file for a picture of closed loops, from the best to the worst: truth above prediction (needs
@@ -453,7 +454,7 @@ def fidelity(
     measured = measure(simulator, held_out, closed_loop_steps=steps, seed=seed)
     report = measured.to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
-    report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": precision}
+    report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": simulator.precision}
     if film_strip is not None:
         closed_loop_strips(simulator, held_out, steps, film_strip, scores=measured.closed_loop.gain_by_start, seed=seed)
     _report(report, json)

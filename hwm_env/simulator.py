@@ -17,6 +17,7 @@ from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.model.history import History
 from hwm_env.model.precision import Precision, convert
+from hwm_env.precision import resolve_precision
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.locate import locate
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -145,8 +146,9 @@ class WorldSimulator:
         self.checkpoint = checkpoint
         self.identity = checkpoint.identity
         """Hash of the weights as they were before a change of precision, 16 hexadecimal digits."""
-        convert(checkpoint.model, precision)
-        self.precision = precision
+        self.precision = resolve_precision(precision, next(checkpoint.model.parameters()).device)
+        """Without "auto"."""
+        convert(checkpoint.model, self.precision)
         self.strict = strict
         self.model = checkpoint.model.eval()
         self.scene = checkpoint.scene
@@ -180,7 +182,7 @@ class WorldSimulator:
             temperature: of the sampling; 0 takes the most probable tokens.
             order: in which tokens are revealed: "confidence", "random" or "halton".
             history: "window" encodes the past anew for each step, "streaming" each clip once (see DecodingConfig).
-            precision: "float32", "bfloat16" or "int8" (see model/precision.py).
+            precision: "auto", "float32", "bfloat16" or "int8" (see model/precision.py).
             compiled: compile the model's blocks with torch.compile when they first run (needs a C++ compiler).
             strict: whether rows do not depend on the batch at all, see the class.
 

@@ -1,5 +1,6 @@
 """What the tests of several packages use."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def make_tiny_checkpoint() -> Checkpoint:
             ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size, width=8, hidden=8)
         ),
     )
+
+
+@pytest.fixture
+def fast_bfloat16(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Tells whether all devices shall seem to have bfloat16 in hardware."""
+    return lambda is_fast: monkeypatch.setattr("hwm_env.precision.has_fast_bfloat16", lambda _: is_fast)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ SOURCES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 ORDER = [
     "types",
     "errors",
+    "precision",
     "data",
     "reference",
     "tokenizers",

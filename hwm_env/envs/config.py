@@ -67,7 +67,8 @@ class EnvConfig:
     """`window` encodes the past anew at each step, `streaming` each clip once, which is faster (see DecodingConfig);
     None: as in the checkpoint."""
     precision: Precision = "float32"
-    """Number type of the model's matrix products."""
+    """Number type of the model's matrix products; `auto`: bfloat16 where the device has it in hardware, float32
+    elsewhere."""
     strict: bool = False
     """Whether a world's results do not depend, to the bit, on how many others are computed with it."""
     tokens_only: bool = False

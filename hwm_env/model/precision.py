@@ -1,14 +1,15 @@
 """Smaller number types for inference: half the memory, or a quarter of a matrix product's work."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.precision import resolve_precision
 
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class Int8Linear(nn.Module):
@@ -47,13 +48,15 @@ def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
     """Changes a model, in place, for inference in another number type.
 
     `bfloat16` turns all weights into it; rotations, action statistics and logits stay float32. `int8` replaces the
-    linear layers of the blocks; embeddings and heads stay.
+    linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device has it in
+    hardware, else `float32`.
 
     Raises:
         InvalidInputError: there is no such precision.
     """
-    if precision not in ("float32", "bfloat16", "int8"):
-        raise InvalidInputError(f"precision must be 'float32', 'bfloat16' or 'int8', got {precision!r}")
+    if precision not in get_args(Precision):
+        raise InvalidInputError(f"precision must be 'auto', 'float32', 'bfloat16' or 'int8', got {precision!r}")
+    precision = resolve_precision(precision, next(model.parameters()).device)
     if precision == "bfloat16":
         for parameter in model.parameters():
             parameter.data = parameter.data.bfloat16()

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.precision import resolve_precision
 from hwm_env.training.objective import ELEMENTS_AT_ONCE, ClipBatch, arrange
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
@@ -51,6 +52,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
         config: the recipe.
         device_type: where it shall run: attention keeps other tensors on the CPU than on a GPU.
     """
+    in_bfloat16 = resolve_precision(config.precision, device_type) == "bfloat16"
     with FakeTensorMode(), torch.device(device_type):
         model = MaskedHWM(model_config)
         own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -64,7 +66,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
 
         targets = arrange(model, _samples(model_config, config), parallel_targets=config.parallel_targets)
         with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
-            with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device_type, torch.bfloat16, enabled=in_bfloat16):
                 setting = model.prepare(
                     targets.past.shape[1],
                     targets.actions_past,

@@ -1,7 +1,6 @@
 """Trains the read-out on tokenised recordings with true poses."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,14 +15,14 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt
 from hwm_env.model.readout import Readout, ReadoutConfig, to_raw
 from hwm_env.reference.body import quantities
-from hwm_env.training.schedule import Schedule
+from hwm_env.training.schedule import Recipe
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
 
 JUDGED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReadoutTrainingConfig(Schedule):
+class ReadoutTrainingConfig(Recipe):
     """Recipe of a read-out training run."""
 
     steps: int = 1500
@@ -36,20 +35,16 @@ class ReadoutTrainingConfig(Schedule):
     """AdamW's."""
     max_corruption: float = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption): predicted clips are not perfect."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     seed: int = 0
     """Of initialisation, batches and corruption."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
+        Recipe.__post_init__(self)
         if self.batch_size < 1:
             raise InvalidInputError(f"batch_size must be at least 1, got {self.batch_size}")
         if not 0 <= self.max_corruption <= 1:
             raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
 
 def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> Readout:
@@ -66,6 +61,7 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
     Raises:
         DatasetError: the data have no tokens or no poses.
     """
+    config = config.resolved("cpu")
     tokens, truth = labelled_clips(data)
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):

@@ -1,17 +1,16 @@
 """How a world model is trained: the recipe, and the presets of model and recipe that have a name."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.config import MAX_FUTURE_CLIPS, MaskedHWMConfig
 from hwm_env.model.presets import PRESETS as MODELS
 from hwm_env.model.presets import ROOM_64
-from hwm_env.training.schedule import Schedule
+from hwm_env.training.schedule import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig(Schedule):
+class TrainingConfig(Recipe):
     """Recipe of a world-model training run; the defaults are those of the full size."""
 
     steps: int = 60_000
@@ -50,8 +49,6 @@ class TrainingConfig(Schedule):
     """Clips that are predicted at once (T_f), without parallel targets."""
     checkpoint_activations: bool = True
     """Keep the inputs of the blocks only and run each block again for its gradients: less memory, a third more time."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     report_every: int = 1000
     """Steps between validations, each followed by a checkpoint."""
     validation_samples: int = 64
@@ -63,7 +60,7 @@ class TrainingConfig(Schedule):
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
+        Recipe.__post_init__(self)
         for field in ("batch_size", "micro_batch_size", "report_every"):
             if getattr(self, field) < 1:
                 raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
@@ -86,8 +83,6 @@ class TrainingConfig(Schedule):
             raise InvalidInputError("own_predictions need parallel_targets; set own_predictions to 0")
         if not 1 <= self.future_clips <= MAX_FUTURE_CLIPS:
             raise InvalidInputError(f"future_clips must lie in 1..{MAX_FUTURE_CLIPS}, got {self.future_clips}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
         if not 0 <= self.seed < 2**32:
             raise InvalidInputError(f"seed must lie in 0..2^32-1, got {self.seed}")
 
@@ -175,7 +170,6 @@ QUICK = replace(
     learning_rate=1.5e-3,
     matrix_learning_rate=0.01,
     own_predictions=0.0,
-    precision="float32",
     report_every=25,
     validation_samples=16,
 )

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
+from hwm_env.precision import TrainingPrecision
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.assemble import with_readout
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout
@@ -35,20 +37,24 @@ PROCESSES = 2
 READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
 
 
-def make_room_64(directory: Path, destination: Path, initial: str | None = None) -> None:
+def make_room_64(
+    directory: Path, destination: Path, initial: str | None = None, precision: TrainingPrecision = "auto"
+) -> None:
     """Runs all stages that have not run yet.
 
     Args:
         directory: keeps recordings, tokens and runs (about 5 GB).
         destination: where the checkpoint is written.
         initial: a checkpoint that tokenizer and world model start from, instead of random weights.
+        precision: of all trainings; to go on with one on a processor of another kind, name that of its beginning.
     """
     from hwm_env.reference.collect import collect
 
     for split, episodes in (("train", TRAIN_EPISODES), ("validation", VALIDATION_EPISODES)):
         if not (directory / f"{split}-raw" / "metadata.json").exists():
             collect(directory / f"{split}-raw", num_episodes=episodes, seed=SEED, split=split)
-    tokenizer_config = TOKENIZER if initial is None else TOKENIZER_FROM_INITIAL
+    tokenizer_config = replace(TOKENIZER if initial is None else TOKENIZER_FROM_INITIAL, precision=precision)
+    tokenizer_config = tokenizer_config.resolved("cpu")
     tokenizer = train_tokenizer(
         directory / "train-raw",
         directory / "tokenizer",
@@ -61,12 +67,13 @@ def make_room_64(directory: Path, destination: Path, initial: str | None = None)
         if not (directory / split / "metadata.json").exists():
             tokenize_recordings(directory / f"{split}-raw", directory / split, lambda: tokenizer, offsets)
     train, validation = Dataset(directory / "train"), Dataset(directory / "validation")
-    _train_world_model(directory, initial)
+    _train_world_model(directory, initial, precision)
     checkpoint = checkpoints.load(directory / "world-model" / "checkpoint")
-    readout = train_readout(train, READOUT, checkpoint.model.config)
+    readout_config = replace(READOUT, precision=precision).resolved("cpu")
+    readout = train_readout(train, readout_config, checkpoint.model.config)
     error = {"validation": judge_readout(readout, validation)}
     logger.info("read-out on held-out clips: %s", error)
-    whole = with_readout(checkpoint, readout, {"recipe": asdict(READOUT), "error": error})
+    whole = with_readout(checkpoint, readout, {"recipe": asdict(readout_config), "error": error})
     made_by = {
         "command": "make room-64" if initial is None else f"make room-64 INITIAL={initial}",
         "tokenizer": asdict(tokenizer_config),
@@ -77,14 +84,14 @@ def make_room_64(directory: Path, destination: Path, initial: str | None = None)
     checkpoints.save(replace(whole, decoding=replace(whole.decoding, history="streaming")), destination)
 
 
-def _train_world_model(directory: Path, initial: str | None) -> None:
+def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:
     """Trains with the preset's recipe, or goes on with the training that is there."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
     splits = [str(directory / "train"), "--validation", str(directory / "validation")]
     out = directory / "world-model"
     options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "room-64"]
     options += ["--seed", str(SEED), "--device", "cpu", *(["--resume"] if out.exists() else [])]
-    options += [] if initial is None else ["--initial", initial]
+    options += ["--precision", precision, *([] if initial is None else ["--initial", initial])]
     subprocess.run(
         [sys.executable, *launcher, "train", *splits, *options], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -96,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, required=True, help="for recordings, tokens and runs")
     parser.add_argument("--destination", type=Path, default=checkpoints.ASSETS / "room-64", help="the checkpoint")
     parser.add_argument("--initial", help="a checkpoint to start from; by default from nothing")
+    parser.add_argument("--precision", choices=get_args(TrainingPrecision), default="auto", help="of the trainings")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make_room_64(arguments.directory, arguments.destination, arguments.initial)
+    make_room_64(arguments.directory, arguments.destination, arguments.initial, arguments.precision)
 
 
 if __name__ == "__main__":

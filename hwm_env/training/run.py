@@ -100,7 +100,7 @@ class Run:
         if state["config"] != config:
             raise InvalidInputError(
                 f"the run in {self.directory} was started with another configuration: "
-                f"{_differences(state['config'], config)}; repeat the first one to resume, or choose another directory"
+                f"{_differences(state['config'], config)}; give the first values to resume, or choose another directory"
             )
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])

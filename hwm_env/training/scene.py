@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.run import Run
-from hwm_env.training.schedule import Schedule
+from hwm_env.training.schedule import Recipe
 from hwm_env.types import Int64Array
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ JUDGED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SceneTrainingConfig(Schedule):
+class SceneTrainingConfig(Recipe):
     """Recipe of a scene training run."""
 
     steps: int = 12_000
@@ -49,8 +49,6 @@ class SceneTrainingConfig(Schedule):
     """AdamW's."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the matrix products."""
     report_every: int = 500
     """Steps between validations and saved states."""
     validation_clips: int = 128
@@ -60,7 +58,7 @@ class SceneTrainingConfig(Schedule):
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
+        Recipe.__post_init__(self)
         for name in ("batch_size", "report_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -134,6 +132,7 @@ def train_scene(
         InvalidInputError: a run is in the way, or was started with another configuration.
     """
     device = torch.device(device)
+    config = config.resolved(device)
     windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
     chosen = np.linspace(0, len(held_out) - 1, min(config.validation_clips, len(held_out))).astype(np.int64)
     judged = gather_clips(held_out, chosen)

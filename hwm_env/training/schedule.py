@@ -1,9 +1,17 @@
-"""How long a training lasts, and its learning rate as a function of the step."""
+"""What every recipe has: how long a training lasts, its learning rate as a function of the step, its number type."""
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, get_args
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.precision import TrainingPrecision, resolve_precision
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,3 +45,31 @@ class Schedule:
             return 1.0
         progress = (step - decay_start) / (self.steps - 1 - decay_start)
         return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe(Schedule):
+    """A schedule, and the number type that is trained in."""
+
+    precision: TrainingPrecision = "auto"
+    """Type of the matrix products: auto is bfloat16 on GPUs and processors that have it in hardware (AVX512-BF16, AMX,
+    ARM's BF16), elsewhere float32, which is many times faster there."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError with the field's name."""
+        Schedule.__post_init__(self)
+        if self.precision not in get_args(TrainingPrecision):
+            raise InvalidInputError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
+
+    def resolved(self, device: "torch.device | str", *, log: bool = True) -> Self:
+        """The recipe as a training on this device follows it, which is what its run remembers: without "auto".
+
+        Args:
+            device: where to train.
+            log: whether to log what "auto" came to.
+        """
+        precision = resolve_precision(self.precision, device)
+        if self.precision == "auto" and log:
+            has = "has" if precision == "bfloat16" else "does not have"
+            logger.info("precision: %s, since the device (%s) %s bfloat16 in hardware", precision, device, has)
+        return replace(self, precision=precision)

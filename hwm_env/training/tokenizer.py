@@ -3,7 +3,6 @@
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
 from hwm_env.training.run import Run
-from hwm_env.training.schedule import Schedule
+from hwm_env.training.schedule import Recipe
 from hwm_env.types import FRAMES_PER_CLIP
 
 END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "decoder.to_pixels")
@@ -27,7 +26,7 @@ END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "deco
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizerTrainingConfig(Schedule):
+class TokenizerTrainingConfig(Recipe):
     """Recipe of a tokenizer training run."""
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
@@ -50,8 +49,6 @@ class TokenizerTrainingConfig(Schedule):
     """Weight of the mean squared error beside the mean absolute error, images in [-1, 1]."""
     edge_weight: float = 0.5
     """Weight of the mean absolute error of differences between neighbouring pixels."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of the matrix products; bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     report_every: int = 250
     """Steps between validations and saved states."""
     validation_clips: int = 100
@@ -65,12 +62,10 @@ class TokenizerTrainingConfig(Schedule):
         Raises:
             InvalidInputError: a number is out of range.
         """
-        Schedule.__post_init__(self)
+        Recipe.__post_init__(self)
         for name in ("batch_size", "report_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InvalidInputError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
 
 def train_tokenizer(
@@ -103,6 +98,7 @@ def train_tokenizer(
         DatasetError: the data set has no raw images.
     """
     device = torch.device(device)
+    config = config.resolved(device)
     run = Run(out, resume=resume)
     windows = FrameWindows(Dataset(recordings), FRAMES_PER_CLIP)
     held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
@@ -184,4 +180,5 @@ def _optimizer(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> Muo
         learning_rate=config.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=config.weight_decay,
+        in_bfloat16=config.precision == "bfloat16",
     )

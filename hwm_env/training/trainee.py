@@ -59,10 +59,12 @@ class Trainee:
     optimizer: MuonWithAdamW
     ema: Ema
     config: TrainingConfig
+    """Without "auto"."""
 
     @classmethod
     def prepare(cls, model: MaskedHWM, config: TrainingConfig, accelerator: "Accelerator") -> "Trainee":
         """Puts a fresh model where it is trained."""
+        config = config.resolved(accelerator.device)
         model.checkpoint_activations = config.checkpoint_activations
         optimizer = MuonWithAdamW(
             model,
@@ -73,6 +75,7 @@ class Trainee:
             learning_rate=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
+            in_bfloat16=config.precision == "bfloat16",
         )
         objective = MaskedModelling(model, parallel_targets=config.parallel_targets)
         # Sharding gives the optimizers other parameters in place; their wrappers are not needed without loss scaling.

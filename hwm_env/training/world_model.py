@@ -76,7 +76,7 @@ def train_world_model(
         keep: newest checkpoints that are kept, beside the best.
         workers: threads that read ahead.
         device: "auto" takes a GPU where there is one.
-        provenance: what the checkpoints shall say about their origin.
+        provenance: what the checkpoints shall say about their origin, beside the recipe.
 
     Returns:
         The directory of the last checkpoint, which has the averaged weights.
@@ -94,6 +94,7 @@ def train_world_model(
     check_tokenizer(tokenizer, data, validation)
     check_grid(model_config, data, validation)
     accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    config = config.resolved(accelerator.device, log=accelerator.is_main_process)
     tokenizer = tokenizer.to(accelerator.device)
     clips = config.sample_clips(model_config)
     samples = ClipSamples(data, *clips)
@@ -105,7 +106,8 @@ def train_world_model(
     trainee = Trainee.prepare(new_model(model_config, statistics, config.seed, initial), config, accelerator)
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
-    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=dict(provenance or {}))
+    origin = {**(provenance or {}), "training": asdict(config)}
+    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=origin)
     whole_config = {
         "model": asdict(model_config),
         "training": asdict(config),

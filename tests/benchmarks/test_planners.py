@@ -11,13 +11,14 @@ from hwm_env.tasks.face_target import Facing
 from hwm_env.tokenizers.tokens_only import TokensOnly
 from policies.planners.imagination import Caution, Imagination
 from policies.planners.knots import DRIVING, Knots
+from tests.benchmarks.timing import NEEDS_BFLOAT16
 
 pytestmark = pytest.mark.benchmark
 
 HORIZON = 4
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
 def test_candidates_a_second(precision: str) -> None:
     """Against one candidate at a time, in the same run."""
     simulator = EnvConfig(precision=precision).make_simulator()  # type: ignore[arg-type]

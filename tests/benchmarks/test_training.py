@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+from tests.benchmarks.timing import NEEDS_BFLOAT16
+
 pytestmark = pytest.mark.benchmark
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
 def test_memory_and_time_of_a_step_at_the_size_of_room_64(precision: str) -> None:
     """Memory over what the process held before it had a model."""
     command = [sys.executable, "-m", "tests.benchmarks.training", precision]

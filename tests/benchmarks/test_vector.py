@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hwm_env
-from tests.benchmarks.timing import median_s
+from tests.benchmarks.timing import NEEDS_BFLOAT16, median_s
 
 pytestmark = pytest.mark.benchmark
 
@@ -22,7 +22,7 @@ LONG_LIFE = 10_000
     [
         {"obs_mode": "pixels"},
         {"obs_mode": "tokens"},
-        {"obs_mode": "tokens", "precision": "bfloat16"},
+        pytest.param({"obs_mode": "tokens", "precision": "bfloat16"}, marks=NEEDS_BFLOAT16),
         {"obs_mode": "pixels", "strict": True},
     ],
     ids=lambda arguments: " ".join(map(str, arguments.values())),

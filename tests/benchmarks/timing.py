@@ -4,9 +4,15 @@ import statistics
 import time
 from collections.abc import Callable
 
+import pytest
 import torch
 
+from hwm_env.precision import has_fast_bfloat16
+
 RATE_SIZE = 2048
+NEEDS_BFLOAT16 = pytest.mark.skipif(
+    not has_fast_bfloat16("cpu"), reason="this processor has no bfloat16 in hardware: it would take minutes"
+)
 
 
 def median_s(function: Callable[[], object], repeats: int, *, warm_up: bool = True) -> float:

@@ -57,6 +57,14 @@ def test_bfloat16_halves_the_weights_and_spares_the_action_statistics() -> None:
     assert model.actions.action_mean.dtype == model.rotation_cos.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_what_the_hardware_has(
+    fast_bfloat16: Callable[[bool], None], is_fast: bool, expected: torch.dtype
+) -> None:
+    fast_bfloat16(is_fast)
+    assert {parameter.dtype for parameter in convert(make_model(), "auto").parameters()} == {expected}
+
+
 def test_int8_replaces_the_layers_of_the_blocks() -> None:
     model = convert(make_model(), "int8")
     linear = {name for name, module in model.named_modules() if type(module) is nn.Linear}
@@ -66,7 +74,7 @@ def test_int8_replaces_the_layers_of_the_blocks() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="'float32', 'bfloat16' or 'int8', got 'fp8'"):
+    with pytest.raises(InvalidInputError, match="'auto', 'float32', 'bfloat16' or 'int8', got 'fp8'"):
         convert(make_model(), "fp8")
 
 

@@ -23,7 +23,7 @@ from hwm_env.training.world_model import train_world_model
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER
 
 RECIPES = {
-    # Muon rounds to bfloat16 on its way, and makes much of small differences.
+    # Muon makes much of small differences.
     "adamw": replace(RECIPE, micro_batch_size=1, matrix_learning_rate=None, report_every=1),
     "muon": replace(RECIPE, micro_batch_size=1, report_every=1),
     "again": replace(

@@ -1,5 +1,6 @@
 """Estimates against what a real model keeps and does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,14 @@ def measured(model_config: MaskedHWMConfig, config: TrainingConfig) -> tuple[int
             loss = MaskedModelling(model, parallel_targets=config.parallel_targets)(targets).loss.sum()
         loss.backward()
     return sum(kept.values()), counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_costs_what_it_comes_to(fast_bfloat16: Callable[[bool], None], is_fast: bool, expected: str) -> None:
+    fast_bfloat16(is_fast)
+    named = {name: training_cost(WIDE, replace(RECIPE, precision=name)) for name in ("float32", "bfloat16")}
+    assert training_cost(WIDE, replace(RECIPE, precision="auto")) == named[expected]
+    assert named["float32"].activation_bytes != named["bfloat16"].activation_bytes
 
 
 @pytest.mark.parametrize(

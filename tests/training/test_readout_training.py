@@ -1,5 +1,6 @@
 """The read-out learns a world whose answer is known."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_equal_seeds_train_equal_readouts(tmp_path: Path) -> None:
     one, other = (train_readout(data, config, TINY).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_auto_takes_what_the_hardware_has(tmp_path: Path, fast_bfloat16: Callable[[bool], None]) -> None:
+    data = write_world(tmp_path, 40)
+
+    def trained(precision: str) -> dict[str, torch.Tensor]:
+        config = ReadoutTrainingConfig(steps=2, batch_size=8, precision=precision)  # type: ignore[arg-type]
+        return train_readout(data, config, TINY).state_dict()
+
+    for is_fast in (True, False):
+        fast_bfloat16(is_fast)
+        auto = trained("auto")
+        for precision, is_equal in (("bfloat16", is_fast), ("float32", not is_fast)):
+            named = trained(precision)
+            assert all(torch.equal(auto[name], named[name]) for name in auto) == is_equal
 
 
 def test_data_without_poses_are_refused(tmp_path: Path) -> None:

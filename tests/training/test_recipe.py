@@ -1,12 +1,17 @@
 """The recipes: what is refused, and that the presets are whole."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.presets import PRESETS as MODELS
+from hwm_env.training import ablation, room64
+from hwm_env.training.readout import ReadoutTrainingConfig
 from hwm_env.training.recipe import FULL, PRESETS, TrainingConfig
+from hwm_env.training.tokenizer import TokenizerTrainingConfig
 
 
 def test_the_default_is_the_recipe_of_the_full_size() -> None:
@@ -35,7 +40,7 @@ def test_every_model_has_a_recipe_that_fits_it() -> None:
         ({"matrix_learning_rate": 0.0}, "matrix_learning_rate must be"),
         ({"max_corruption": 1.5}, "max_corruption must lie in 0..1, got 1.5"),
         ({"future_clips": 9}, "future_clips must lie in 1..8, got 9"),
-        ({"precision": "float16"}, "precision must be 'float32' or 'bfloat16', got 'float16'"),
+        ({"precision": "float16"}, "precision must be 'auto', 'float32' or 'bfloat16', got 'float16'"),
         ({"preview_samples": 1}, "preview_samples must be at least 2"),
         ({"seed": -1}, "seed must lie in"),
         ({"steps": 0}, "steps must be at least 1"),
@@ -44,6 +49,32 @@ def test_every_model_has_a_recipe_that_fits_it() -> None:
 def test_bad_numbers_name_the_field(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         replace(FULL, **changes)  # type: ignore[arg-type]
+
+
+def test_every_recipe_leaves_the_number_type_to_the_hardware() -> None:
+    recipes = [preset.training for preset in PRESETS.values()]
+    recipes += [TokenizerTrainingConfig(), ReadoutTrainingConfig(), ablation.RECIPE, room64.TOKENIZER]  # type: ignore[list-item]
+    assert {recipe.precision for recipe in recipes} == {"auto"}
+
+
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_resolved_and_logged_once(
+    fast_bfloat16: Callable[[bool], None], caplog: pytest.LogCaptureFixture, is_fast: bool, expected: str
+) -> None:
+    fast_bfloat16(is_fast)
+    with caplog.at_level(logging.INFO):
+        resolved = FULL.resolved("cpu")
+        assert resolved == replace(FULL, precision=expected)  # type: ignore[arg-type]
+        assert resolved.resolved("cpu") == resolved
+        FULL.resolved("cpu", log=False)
+    does = "has" if is_fast else "does not have"
+    assert caplog.messages == [f"precision: {expected}, since the device (cpu) {does} bfloat16 in hardware"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_named_precision_is_taken(fast_bfloat16: Callable[[bool], None], precision: str) -> None:
+    fast_bfloat16(precision == "float32")
+    assert replace(FULL, precision=precision).resolved("cpu").precision == precision  # type: ignore[arg-type]
 
 
 def test_models_that_cannot_have_parallel_targets_are_refused() -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(recordings: P
         train_tokenizer(recordings, tmp_path / "run", short)
     with pytest.raises(InvalidInputError, match="another configuration"):
         train_tokenizer(recordings, tmp_path / "run", replace(short, steps=2), resume=True)
+
+
+def test_auto_takes_what_the_hardware_has(
+    recordings: Path, tmp_path: Path, fast_bfloat16: Callable[[bool], None]
+) -> None:
+    auto = replace(CONFIG, steps=2, precision="auto")
+    fast_bfloat16(False)
+    found = train_tokenizer(recordings, tmp_path / "found", auto).identity
+    assert found == train_tokenizer(recordings, tmp_path / "exact", replace(auto, precision="float32")).identity
+    fast_bfloat16(True)
+    assert found != train_tokenizer(recordings, tmp_path / "rough", auto).identity
+    with pytest.raises(InvalidInputError, match="precision was 'float32', now 'bfloat16'"):
+        train_tokenizer(recordings, tmp_path / "found", auto, resume=True)
+    named = replace(auto, precision="float32")
+    assert train_tokenizer(recordings, tmp_path / "found", named, resume=True).identity == found
 
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("batch_size", 0), ("precision", "int8")])

@@ -26,6 +26,7 @@ from hwm_env.training.world_model import train_world_model
 from tests.training.states import assert_same_bits, saved
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
+AUTO = replace(RECIPE, precision="auto")
 Wrapper = Callable[[Callable[..., StepResult], int], StepResult]
 
 
@@ -75,6 +76,36 @@ def test_resuming_is_bit_equal_to_never_having_stopped(
     assert [line["step"] for line in logged(tmp_path / "parts")] == [2, 4, 6]
 
 
+def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
+    data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = train(data, tmp_path / "exact")
+    fast_bfloat16(False)
+
+    def refuse(self: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("something turns into bfloat16")
+
+    monkeypatch.setattr(torch.Tensor, "bfloat16", refuse)
+    found = train(data, tmp_path / "found", AUTO)
+    assert_same_bits(exact, found)
+    assert checkpoint.load(found).provenance["training"]["precision"] == "float32"
+
+
+def test_a_run_does_not_go_on_in_another_number_type(
+    data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None]
+) -> None:
+    fast_bfloat16(True)
+    begun = train(data, tmp_path, AUTO)
+    assert checkpoint.load(begun).provenance["training"]["precision"] == "bfloat16"
+    fast_bfloat16(False)
+    message = r"training\.precision was 'bfloat16', now 'float32'; give the first values to resume"
+    with pytest.raises(InvalidInputError, match=message):
+        train(data, tmp_path, AUTO, resume=True)
+    assert train(data, tmp_path, replace(AUTO, precision="bfloat16"), resume=True) == begun
+    fast_bfloat16(True)
+    assert train(data, tmp_path, AUTO, resume=True) == begun
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(
     data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -103,7 +134,7 @@ def logged(directory: Path) -> list[dict[str, float]]:
 
 
 def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Path) -> None:
-    # Muon rounds to bfloat16 on its way, and makes much of small differences.
+    # Muon makes much of small differences.
     recipe = replace(RECIPE, matrix_learning_rate=None, report_every=1)
     for size in (1, 4):
         train(data, tmp_path / str(size), replace(recipe, micro_batch_size=size))
