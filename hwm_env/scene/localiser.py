@@ -18,7 +18,13 @@ APART_M: Final = 0.5
 """Beginnings that are nearer than this..."""
 APART_RAD: Final = 0.4
 """... and whose headings differ by less than this count as one."""
+_SHIFTS: Final = (0.02, 0.02, 0.01)
+"""Of the finite differences: ahead (m), to the left (m) and in heading (rad)."""
+_LARGEST_STEP: Final = (0.3, 0.3, 0.2)
+"""What one step moves at most, in the same units."""
 _FIRST_DAMPING: Final = 0.03
+_EVIDENCE: Final = 0.02
+"""Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together (experiments.md)."""
 
 
 class MotionModel(Protocol):
@@ -33,28 +39,18 @@ class MotionModel(Protocol):
 class LocaliserConfig:
     """How a pose is found."""
 
-    coarse_steps: int = 5
+    refined: int = 1
+    """Beginnings that are refined: the likeliest of all that are given, no two of them alike."""
+    coarse_steps: int = 4
     """Steps of Fisher scoring on a few of the clips."""
-    coarse_clips: int = 4
+    coarse_clips: int = 3
     """Clips that those look at, evenly spread, the newest among them."""
-    fine_steps: int = 2
-    """Steps on all clips."""
-    refined: int = 2
-    """Beginnings that are refined; the likeliest of all that are given."""
-    shift_m: float = 0.02
-    """Of the finite differences."""
-    shift_rad: float = 0.01
-    """The same of the heading."""
-    largest_step_m: float = 0.3
-    """What one step moves at most."""
-    largest_step_rad: float = 0.2
-    """The same of the heading."""
-    evidence: float = 0.05
-    """Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together."""
+    fine_steps: int = 1
+    """Steps on all clips, from the likeliest of what the coarse steps have found."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
-        for name in ("coarse_clips", "refined"):
+        for name in ("refined", "coarse_steps", "coarse_clips", "fine_steps"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -95,26 +91,18 @@ def localise(
     config = config or LocaliserConfig()
     few = _evenly_spread(tokens_BTLHW.shape[1], config.coarse_clips)
     everything = list(range(tokens_BTLHW.shape[1]))
-    batch, num = beginnings_BN.shape[:2]
-    if num > config.refined:
-        losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, beginnings_BN, few[-2:])
-        beginnings_BN = torch.stack(
-            [spread_out(ends[loss.argsort()], config.refined) for ends, loss in zip(beginnings_BN, losses, strict=True)]
-        )
-        num = config.refined
+    batch, num = len(beginnings_BN), config.refined
+    losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, beginnings_BN, few[-2:])
+    chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(beginnings_BN, losses, strict=True)]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
-    paths = _Paths.ending_at(beginnings_BN.flatten(0, 1), motion, actions)
-    paths = _refined(scene, motion, paths, tokens, few, config.coarse_steps, config)
-    if num > 1:
-        losses = _losses(scene, paths, tokens, few).view(batch, num)
-        rows = torch.arange(batch, device=losses.device)
-        paths = paths.select(rows * num + losses.argmin(dim=1))
-    paths = _refined(scene, motion, paths, tokens_BTLHW, everything, config.fine_steps, config)
-    at_best = _derivatives(scene, paths, tokens_BTLHW, everything, config)
-    ends = torch.cat([paths.ends[:, :2], wrap_angle(paths.ends[:, 2:])], dim=1)
-    in_base_frame = torch.linalg.pinv(config.evidence * at_best.information)
+    paths = _Paths.ending_at(torch.cat(chosen), motion, actions)
+    coarse = _refined(scene, motion, paths, tokens, few, config.coarse_steps)
+    rows = torch.arange(batch, device=losses.device) * num + coarse.losses.view(batch, num).argmin(dim=1)
+    fine = _refined(scene, motion, coarse.paths.select(rows), tokens_BTLHW, everything, config.fine_steps)
+    ends = torch.cat([fine.paths.ends[:, :2], wrap_angle(fine.paths.ends[:, 2:])], dim=1)
+    in_base_frame = torch.linalg.pinv(_EVIDENCE * fine.information, hermitian=True)
     turn = _turned(ends[:, 2])
-    return Localisation(ends, turn @ in_base_frame @ turn.mT, at_best.losses)
+    return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses)
 
 
 def score_ends(
@@ -201,70 +189,60 @@ class _Paths:
         return _Paths(self.actions, starts, compose(ends[:, None], relative(self.ends[:, None], self.poses)))
 
 
-class _Derivatives(NamedTuple):
-    """Of B log-likelihoods with respect to a motion of the last pose in its own frame."""
+class _Refined(NamedTuple):
+    """What B searches have come to."""
 
-    gradient: Tensor
-    """float [B, 3]."""
-    information: Tensor
-    """Fisher's, float [B, 3, 3]."""
+    paths: _Paths
     losses: Tensor
     """float [B], nats a token."""
+    information: Tensor
+    """Fisher's about a motion of the last pose in its own frame, before the last step, float [B, 3, 3]."""
 
 
 def _refined(
-    scene: SceneModel,
-    motion: MotionModel,
-    paths: _Paths,
-    tokens: Tensor,
-    clips: Sequence[int],
-    steps: int,
-    config: LocaliserConfig,
-) -> _Paths:
-    """Takes steps of Fisher scoring, each undone and tried smaller where it made the clips less likely."""
+    scene: SceneModel, motion: MotionModel, paths: _Paths, tokens: Tensor, clips: Sequence[int], steps: int
+) -> _Refined:
+    """Takes steps of Fisher scoring; one that makes the clips less likely is not taken, and the next one is smaller."""
     damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
-    limits = paths.starts.new_tensor([config.largest_step_m, config.largest_step_m, config.largest_step_rad])
-    best, at_best = paths, _derivatives(scene, paths, tokens, clips, config)
+    limits, identity = paths.starts.new_tensor(_LARGEST_STEP), torch.eye(POSE_DIM, device=tokens.device)
+    losses, information = paths.starts.new_empty(len(tokens)), paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
     for _ in range(steps):
-        scale = at_best.information.diagonal(dim1=1, dim2=2).diag_embed()
-        system = at_best.information + damping * scale + 1e-6 * torch.eye(POSE_DIM, device=tokens.device)
-        change = torch.linalg.solve(system, at_best.gradient)
+        gradient, information, losses = _derivatives(scene, paths, tokens, clips)
+        scale = information.diagonal(dim1=1, dim2=2).diag_embed()
+        change = torch.linalg.solve(information + damping * scale + 1e-6 * identity, gradient)
         change = change / (change.abs() / limits).amax(dim=1, keepdim=True).clamp(min=1.0)
-        tried = best.moved(change).replayed(motion)
-        at_tried = _derivatives(scene, tried, tokens, clips, config)
-        better = at_tried.losses < at_best.losses
-        best = tried.where(better, best)
-        at_best = _Derivatives(
-            *(
-                torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in zip(at_tried, at_best, strict=True)
-            )
-        )
+        tried = paths.moved(change).replayed(motion)
+        losses_tried = _losses(scene, tried, tokens, clips)
+        better = losses_tried < losses
+        paths, losses = tried.where(better, paths), torch.where(better, losses_tried, losses)
         damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
-    return best
+    return _Refined(paths, losses, information)
 
 
 def _derivatives(
-    scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int], config: LocaliserConfig
-) -> _Derivatives:
-    shifts = (config.shift_m, config.shift_m, config.shift_rad)
-    changes = torch.diag(paths.starts.new_tensor(shifts))
-    shifted = [paths, *(paths.moved(change.expand_as(paths.starts)) for change in changes)]
+    scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what is known of B log-likelihoods as functions of a motion of the last pose in its own frame.
+
+    Returns:
+        Gradient [B, 3] and Fisher information [B, 3, 3], of the sum over tokens, and the loss [B], nats a token.
+    """
+    shifts = paths.starts.new_tensor(_SHIFTS)
+    shifted = [paths, *(paths.moved(change.expand_as(paths.starts)) for change in torch.diag(shifts))]
     logits = torch.stack([_logits(scene, one, clips) for one in shifted])
     chosen = tokens[:, list(clips)]
     losses = scene.head.cross_entropy(logits[0], chosen).flatten(1).mean(dim=1)
     digits = scene.head.fsq.codes_to_digits(chosen)
     gradient, information = losses.new_zeros(len(losses), POSE_DIM), losses.new_zeros(len(losses), POSE_DIM, POSE_DIM)
-    size = paths.starts.new_tensor(shifts)
     for index, part in enumerate(scene.head.split(logits)):
         probabilities = part[0].softmax(dim=-1).flatten(1, -2)
-        slopes = (part[1:] - part[0]).flatten(2, -2) / size.view(-1, 1, 1, 1)
+        slopes = (part[1:] - part[0]).flatten(2, -2) / shifts.view(-1, 1, 1, 1)
         mean = (probabilities * slopes).sum(dim=-1)
-        of_token = slopes.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
-        gradient += (of_token.squeeze(-1) - mean).sum(dim=-1).t()
+        of_digit = slopes.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
+        gradient += (of_digit.squeeze(-1) - mean).sum(dim=-1).t()
         centred = slopes - mean[..., None]
         information += torch.einsum("ibsn,jbsn->bij", centred * probabilities, centred)
-    return _Derivatives(gradient, information, losses)
+    return gradient, information, losses
 
 
 def _losses(scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int]) -> Tensor:

@@ -1,12 +1,17 @@
 """Where recorded histories end: candidates, the localiser, and "I do not know this place"."""
 
+from collections.abc import Iterator
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from hwm_env.scene.beginnings import coarse_search, from_clip_poses
 from hwm_env.scene.belief import PoseBelief
-from hwm_env.scene.localiser import Localisation, localise
+from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise
 from hwm_env.scene.scene import Scene
+
+THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, fine_steps=3)
 
 
 def locate(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, clip_poses_BT: Tensor | None = None) -> PoseBelief:
@@ -33,16 +38,22 @@ def locate(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, clip_poses_
 
 def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None) -> PoseBelief:
     found: Localisation | None = None
+    for beginnings, config in _searches(scene, tokens, actions, clip_poses):
+        again = localise(scene.model, scene.odometry, tokens, actions, beginnings, config)
+        found = again if found is None or again.losses[0] < found.losses[0] else found
+        bound = scene.use.unknown_above
+        if bound is None or found.losses[0] <= bound:
+            return PoseBelief(found.poses, found.covariances)
+    assert found is not None, "there is always a search"
+    return PoseBelief(torch.full_like(found.poses, torch.nan), found.covariances)
+
+
+def _searches(
+    scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None
+) -> Iterator[tuple[Tensor, LocaliserConfig]]:
+    """Yields where to begin and how to search, the cheapest first."""
     if clip_poses is not None:
-        found = localise(scene.model, scene.odometry, tokens, actions, from_clip_poses(clip_poses, actions))
-    if found is None or not _is_known(scene, found):
-        searched = localise(scene.model, scene.odometry, tokens, actions, coarse_search(scene, tokens, actions))
-        if found is None or searched.losses[0] < found.losses[0]:
-            found = searched
-    poses = found.poses if _is_known(scene, found) else torch.full_like(found.poses, torch.nan)
-    return PoseBelief(poses, found.covariances)
-
-
-def _is_known(scene: Scene, found: Localisation) -> bool:
-    bound = scene.use.unknown_above
-    return bound is None or found.losses[0].item() <= bound
+        beginnings = from_clip_poses(clip_poses, actions)
+        yield beginnings, LocaliserConfig()
+        yield beginnings, THOROUGH
+    yield coarse_search(scene, tokens, actions), THOROUGH
