@@ -4,7 +4,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from tokenize import TokenError
@@ -18,10 +18,12 @@ import torch
 from hwm_env.checkpoint import load
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError
+from hwm_env.scene.belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, Int32Array
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM, Float32Array, Int32Array
 
 FORMAT_VERSION: Final = 1
+_POSE_FIELDS: Final = ("pose", "pose_covariance")
 _DAMAGES: Final = (
     OSError,
     KeyError,
@@ -61,6 +63,11 @@ class Replay:
     """float32 [N, 17, 25]: what was executed, physical units."""
     digests: npt.NDArray[np.uint64]
     """uint64 [N]: a hash of each clip's tokens, by which a replay is checked."""
+    pose: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    """float32 [3]: the pose that the world carried when the episode began, NaN if it did not know its place; [0] of a
+    world without a scene."""
+    pose_covariance: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """float32 [3, 3], or [0, 0]."""
 
     @classmethod
     def begin(cls, simulator: WorldSimulator, state: WorldState, start: int) -> "Replay":
@@ -78,12 +85,13 @@ class Replay:
             history_actions=state.actions[0].cpu().numpy(),
             actions=np.zeros((0, *state.actions.shape[2:]), np.float32),
             digests=np.zeros(0, np.uint64),
+            **_of_belief(state.belief),
         )
 
     def save(self, path: Path) -> None:
         """Writes the file, making directories where needed."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
         with path.open("wb") as file:
             np.savez_compressed(file, format=FORMAT_VERSION, **content)
 
@@ -99,7 +107,9 @@ class Replay:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
-                values: dict[str, Any] = {field.name: content[field.name] for field in fields(cls)}
+                # Files from before worlds carried a pose have none.
+                names = [each.name for each in fields(cls) if each.name in content or each.name not in _POSE_FIELDS]
+                values: dict[str, Any] = {name: content[name] for name in names}
             for name in ("checkpoint", "tokenizer", "decoding"):
                 values[name] = str(values[name])
             for name in ("start", "seed", "step_index"):
@@ -113,6 +123,8 @@ class Replay:
             (replay.history_tokens, (num_clips, LATENTS_PER_CLIP, *replay.history_tokens.shape[2:4])),
             (replay.history_actions, (num_clips, FRAMES_PER_CLIP, ACTION_DIM)),
             (replay.actions, (num_steps, FRAMES_PER_CLIP, ACTION_DIM)),
+            (replay.pose, (POSE_DIM,) if replay.pose.size else (0,)),
+            (replay.pose_covariance, (POSE_DIM, POSE_DIM) if replay.pose.size else (0, 0)),
         ):
             if array.shape != shape:
                 raise InvalidInputError(f"{path} is not a replay file of hwm_env: expected {shape}, got {array.shape}")
@@ -149,10 +161,17 @@ class Replay:
         Yields:
             Each step's clip, and whether its tokens are those of the episode.
         """
+        belief = None
+        if self.pose.size:
+            poses, covariances = torch.from_numpy(self.pose)[None], torch.from_numpy(self.pose_covariance)[None]
+            belief = PoseBelief(poses.to(simulator.device), covariances.to(simulator.device))
         state = simulator.begin(
-            torch.from_numpy(self.history_tokens)[None], torch.from_numpy(self.history_actions)[None], [self.seed]
+            torch.from_numpy(self.history_tokens)[None],
+            torch.from_numpy(self.history_actions)[None],
+            [self.seed],
+            poses=None if belief is None else belief.poses,
         )
-        state = replace(state, step_indices=(self.step_index,))
+        state = replace(state, step_indices=(self.step_index,), belief=belief)
         for chunk, expected in zip(self.actions, self.digests, strict=True):
             state, clip = simulator.step(state, torch.from_numpy(chunk)[None])
             yield clip, digest(clip.tokens[0].cpu().numpy()) == expected
@@ -162,6 +181,14 @@ class Replay:
         settings = json.loads(self.decoding)
         how = {name: settings.pop(name) for name in ("precision", "strict")}
         return DecodingConfig(**settings), how
+
+
+def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:
+    """The fields that keep a single world's belief; none without one."""
+    if belief is None:
+        return {}
+    values = (belief.poses[0].cpu().numpy(), belief.covariances[0].cpu().numpy())
+    return dict(zip(_POSE_FIELDS, values, strict=True))
 
 
 def digest(tokens: Int32Array) -> np.uint64:

@@ -23,6 +23,7 @@ ORDER = [
     "tokenizers",
     "model",
     "decoding",
+    "scene",
     "starts",
     "trust",
     "hub",

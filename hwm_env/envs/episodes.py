@@ -222,4 +222,7 @@ class Rules(Generic[M]):
         info: dict[str, Any] = {"confidence": moment.confidence, "entropy": moment.entropy}
         if moment.readout is not None:
             info |= {"base_pose": moment.readout.base_pose, "readout": moment.readout.to_dict()}
+            info["readout_source"] = moment.readout_source
+        if moment.readout is not None and moment.pose_std is not None:
+            info |= {"pose": moment.readout.base_pose, "pose_std": moment.pose_std}
         return info

@@ -15,10 +15,10 @@ from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, move_base
 from hwm_env.reference.world import ReferenceWorld
-from hwm_env.tasks.base import History, WorldReadout
+from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
-from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array, Int32Array, UInt8Array
+from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, POSE_DIM, Float32Array, Int32Array, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,16 @@ class GroundTruthMoment:
     def path_entropy(self) -> float:
         """0: certain."""
         return 0.0
+
+    @property
+    def readout_source(self) -> ReadoutSource:
+        """The truth itself."""
+        return "truth"
+
+    @property
+    def pose_std(self) -> Float32Array:
+        """0: certain."""
+        return np.zeros(POSE_DIM, np.float32)
 
     @property
     def predicted_steps(self) -> int:

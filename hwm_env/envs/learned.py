@@ -14,7 +14,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import ModelOutputError
 from hwm_env.reference.body import quantities
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
-from hwm_env.tasks.base import History, WorldReadout
+from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.trust import Trust
@@ -31,7 +31,10 @@ class LearnedMoment:
     """The newest clip of each world of the batch."""
     row: int
     readout: WorldReadout | None
-    """What was recorded with a start; from then on what the read-out sees in the tokens."""
+    """What `readout_source` says."""
+    readout_source: ReadoutSource | None
+    """Where the readout comes from: `scene` is the carried pose and the robot's kinematics, `network` what a small
+    network reads in the clip's tokens, `recording` what was recorded with a start; `None` without a readout."""
     path_entropy: float
     """Mean entropy of the tokens of all clips since the last recorded one, in nats; 0 for a recorded clip."""
 
@@ -78,6 +81,14 @@ class LearnedMoment:
     def entropy(self) -> float:
         """Mean entropy of what the clip's tokens were chosen from in nats a token; 0 for a recorded clip."""
         return float(self.clip.entropy[self.row].mean())
+
+    @property
+    def pose_std(self) -> Float32Array | None:
+        """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
+        belief = self.states.belief
+        if belief is None or not belief.known[self.row]:
+            return None
+        return _copied(belief.covariances[self.row].diagonal().clamp(min=0).sqrt())
 
     @property
     def predicted_steps(self) -> int:
@@ -139,8 +150,8 @@ class LearnedWorld:
 
     @property
     def has_readout(self) -> bool:
-        """Whether the checkpoint has a read-out."""
-        return self._checkpoint.readout is not None
+        """Whether the checkpoint has a scene or a read-out."""
+        return self._checkpoint.scene is not None or self._checkpoint.readout is not None
 
     def start(self, index: int) -> History:
         """A start of the checkpoint."""
@@ -149,23 +160,24 @@ class LearnedWorld:
     def begin(self, history: History, seed: int) -> LearnedMoment:
         """Begins at the end of a recorded history; see World."""
         state = self.simulator.begin(
-            torch.from_numpy(history.tokens)[None], torch.from_numpy(history.actions)[None], [seed]
+            torch.from_numpy(history.tokens)[None],
+            torch.from_numpy(history.actions)[None],
+            [seed],
+            poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
         )
         tokens = state.tokens[:, -1]
         certain = torch.zeros(tokens.shape, device=tokens.device)
         clip = Clip(tokens, certain, certain, self.simulator.tokenizer)
-        readout = None
         if history.pose is not None and self.has_readout:
-            readout = WorldReadout.from_vector(quantities(history.pose[None], history.actions[-1, -1:])[0])
-        elif self.has_readout:
-            readout = self._read_out(clip)[0]
-        return LearnedMoment(state, clip, 0, readout, 0.0)
+            recorded = WorldReadout.from_vector(quantities(history.pose[None], history.actions[-1, -1:])[0])
+            return LearnedMoment(state, clip, 0, recorded, "recording", 0.0)
+        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0)
 
     def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
         """The same moment with another future noise."""
         # Encoded anew, so that nothing but tokens and actions of the window decides about the future.
         state = replace(moment.state, seeds=(seed,), encoded=None)
-        return LearnedMoment(state, moment.clip.select([moment.row]), 0, moment.readout, moment.path_entropy)
+        return replace(moment, states=state, clip=moment.clip.select([moment.row]), row=0)
 
     def step(self, moments: Sequence[LearnedMoment], chunks: Float32Array) -> list[LearnedMoment]:
         """Dreams one clip in each world; see World."""
@@ -181,10 +193,10 @@ class LearnedWorld:
             except ModelOutputError as error:
                 raise error.among(worlds) from error
             entropies = clip.mean_entropy.tolist()
-            for row, (world, readout) in enumerate(zip(worlds, self._read_out(clip), strict=True)):
+            for row, (world, read) in enumerate(zip(worlds, self._read_out(states, clip), strict=True)):
                 steps = states.step_indices[row]
                 path_entropy = (moments[world].path_entropy * (steps - 1) + entropies[row]) / steps
-                after[world] = LearnedMoment(states, clip, row, readout, path_entropy)
+                after[world] = LearnedMoment(states, clip, row, *read, path_entropy)
         return [after[world] for world in range(len(moments))]
 
     def close(self) -> None:
@@ -205,13 +217,21 @@ class LearnedWorld:
                 parts.append(states.select(rows))
         return parts[0] if len(parts) == 1 else WorldState.join(parts)
 
-    def _read_out(self, clip: Clip) -> list[WorldReadout | None]:
-        readout = self._checkpoint.readout
-        if readout is None:
-            return [None] * len(clip.tokens)
-        # One by one, a world's numbers cannot depend on the others.
-        vectors = torch.cat([readout.read(tokens) for tokens in clip.tokens.split(1)]).cpu().numpy()
-        return [WorldReadout.from_vector(vector) for vector in vectors]
+    def _read_out(self, states: WorldState, clip: Clip) -> list[tuple[WorldReadout | None, ReadoutSource | None]]:
+        """Where each world's robot is, and who says so: the scene, for worlds that know their place, or the network."""
+        read: list[tuple[WorldReadout | None, ReadoutSource | None]] = [(None, None)] * len(states)
+        belief, readout = states.belief, self._checkpoint.readout
+        known = [False] * len(states) if belief is None else belief.known.tolist()
+        if belief is not None:
+            vectors = quantities(belief.poses.cpu().numpy(), states.actions[:, -1, -1].cpu().numpy())
+            read = [(WorldReadout.from_vector(vector), "scene") for vector in vectors]
+        for row in (row for row in range(len(states)) if not known[row]):
+            # One by one, a world's numbers cannot depend on the others.
+            read[row] = (None, None)
+            if readout is not None:
+                vector = readout.read(clip.tokens[row : row + 1])[0].cpu().numpy()
+                read[row] = (WorldReadout.from_vector(vector), "network")
+        return read
 
 
 def recorded_start(checkpoint: Checkpoint, index: int) -> History:

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.tasks import base
-from hwm_env.tasks.base import History
+from hwm_env.tasks.base import History, ReadoutSource
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.trust import Trust
 from hwm_env.types import Float32Array
@@ -27,6 +27,16 @@ class Moment(base.Moment, Protocol):
     @property
     def path_entropy(self) -> float:
         """Mean entropy of all clips since the last recorded one, in nats a token."""
+        ...
+
+    @property
+    def readout_source(self) -> ReadoutSource | None:
+        """Who says what the readout says; `None` without one."""
+        ...
+
+    @property
+    def pose_std(self) -> Float32Array | None:
+        """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
         ...
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from gymnasium import spaces
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
+ReadoutSource = Literal["truth", "recording", "scene", "network"]
+"""Who says where the robot is: the reference world; a recorded start; the carried pose; a network that reads tokens."""
 READOUT_DIM = 15
 """Numbers of a WorldReadout as a vector: base x, y, yaw; head, gaze, left hand, right hand with 3 each."""
 
