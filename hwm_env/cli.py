@@ -322,6 +322,64 @@ def train_readout(
     _report(error, json)
 
 
+def _scene_recipes() -> type:
+    from hwm_env.training.scene_checkpoint import SceneRecipes
+
+    return SceneRecipes
+
+
+def train_scene(
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    /,
+    *,
+    validation: Path,
+    out: Path,
+    recipes: Annotated[Any, arg(constructor_factory=_scene_recipes, name="")],
+    robot: Path | None = None,
+    camera: str = "head",
+    base: str = "base",
+    field_of_view_deg: float = 90.0,
+    resume: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Trains a map of the room and what carries the base's pose through it, and puts both into a checkpoint.
+
+    Args:
+        checkpoint: directory of the checkpoint, whose tokenizer made the tokens.
+        data: training split with tokens and base poses.
+        validation: another split, on which the scene is judged.
+        out: directory of the run.
+        recipes: how the parts are trained.
+        robot: MJCF file of the robot, which says where the camera is whatever the joints do; without one, that is
+            learned from the 25 numbers too, and the pictures are a little softer.
+        camera: name of the camera in that file.
+        base: name of the body there whose pose the data tell.
+        field_of_view_deg: of the camera, in height.
+        resume: go on with the run that is in `out`.
+        device: where to train.
+    """
+    from hwm_env import checkpoint as checkpoints
+    from hwm_env.data.reader import Dataset
+    from hwm_env.scene.map import MapConfig
+    from hwm_env.scene.model import SceneConfig
+    from hwm_env.scene.robot_description import links_from_mjcf
+    from hwm_env.training.scene_checkpoint import add_scene, map_around
+
+    loaded = checkpoints.load(checkpoint)
+    splits = Dataset(data), Dataset(validation)
+    shape = SceneConfig(
+        fsq_levels=tuple(loaded.tokenizer.fsq_levels),
+        grid_size=loaded.model.config.grid_size,
+        field_of_view_deg=field_of_view_deg,
+        camera=None if robot is None else links_from_mjcf(robot.read_text(encoding="utf-8"), camera, base),
+        map=map_around(splits[0], MapConfig()),
+    )
+    whole = add_scene(loaded, *splits, out, shape, recipes, resume=resume, device=device)
+    checkpoints.save(whole, checkpoints.resolve(checkpoint))
+    print(f"put the scene into {checkpoint}: {whole.provenance['scene']['validation']}")
+
+
 def import_checkpoint(
     directory: ForeignArgument,
     out: OptionalOutArgument = None,
@@ -717,6 +775,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect_data,
     "train": train,
     "train-readout": train_readout,
+    "train-scene": train_scene,
     "import-checkpoint": import_checkpoint,
     "generate": generate,
     "fidelity": fidelity,

@@ -369,7 +369,8 @@ class WorldSimulator:
         seen = None
         if readout is not None:
             seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
-        return locate(self.scene, tokens, actions, seen)
+        found = locate(self.scene, tokens, actions, seen)
+        return PoseBelief(found.poses, found.covariances)
 
     def _encoded(self, state: WorldState) -> History | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""

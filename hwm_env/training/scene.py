@@ -31,7 +31,7 @@ JUDGED_AT_ONCE = 32
 class SceneTrainingConfig(Recipe):
     """Recipe of a scene training run."""
 
-    steps: int = 12_000
+    steps: int = 24_000
     """Optimizer steps."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
@@ -49,9 +49,9 @@ class SceneTrainingConfig(Recipe):
     """AdamW's."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
-    report_every: int = 500
+    report_every: int = 1000
     """Steps between validations and saved states."""
-    validation_clips: int = 128
+    validation_clips: int = 64
     """Held-out clips that are judged each time, always the same."""
     seed: int = 0
     """Of initialisation, batches and jitter."""
