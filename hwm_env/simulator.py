@@ -252,7 +252,7 @@ class WorldSimulator:
             actions: float [B, T_p, 17, 25], physical units.
             seeds: a seed for each world, 0..2^63-1.
             poses: of the base at the last frame (x and y in m, yaw in rad), float [B, 3], if they are known; a row of
-                NaN begins without knowing its place. Ignored without a scene.
+                NaN, or outside the map, begins without knowing its place. Ignored without a scene.
 
         Raises:
             InvalidInputError: shapes, tokens, seeds or poses that do not fit.
@@ -364,7 +364,8 @@ class WorldSimulator:
             belief = PoseBelief.certain(poses.to(self.device))
             if len(belief.poses) != len(tokens):
                 raise InvalidInputError(f"expected a pose for each of {len(tokens)} worlds, got {len(belief.poses)}")
-            return belief
+            inside = self.scene.model.map.contains(belief.poses)
+            return belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
         readout = self.checkpoint.readout
         seen = None
         if readout is not None:

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.scene.model import KEYFRAMES, SceneModel
+from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneModel
 from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
 
-CLIPS_AT_ONCE: Final = 64
-"""What one pass of the scene model draws: more would leave a processor's cache."""
 APART_M: Final = 0.5
 """Beginnings that are nearer than this..."""
 APART_RAD: Final = 0.4
