@@ -108,6 +108,7 @@ def localise(
     return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses)
 
 
+@torch.no_grad()
 def score_ends(
     scene: SceneModel,
     motion: MotionModel,
