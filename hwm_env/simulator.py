@@ -369,7 +369,8 @@ class WorldSimulator:
         readout = self.checkpoint.readout
         seen = None
         if readout is not None:
-            seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
+            # World by world, so that where one is does not depend on the others.
+            seen = torch.stack([readout.read(clips)[:, :POSE_DIM] for clips in tokens])
         found = locate(self.scene, tokens, actions, seen)
         return PoseBelief(found.poses, found.covariances)
 
