@@ -137,8 +137,9 @@ def tokenize(
         offsets: frames to leave out at the beginning of each shard, one pass over the source for each; more offsets
             show the model more ways to cut the same motion into clips.
         mapping: JSON file that says what the states' columns mean: "columns" (our names to theirs, or to column numbers
-            of .npy), "time" (column of seconds) or "hz" (rows a second), "fill" (values of what is missing, else 0).
-            By default columns have our names, and "time" gives the seconds if it is there, else a row is a frame.
+            of .npy; base_x, base_y and base_yaw are the pose), "time" (column of seconds) or "hz" (rows a second),
+            "fill" (values of what is missing, else 0). By default columns have our names, and "time" gives the seconds
+            if it is there, else a row is a frame.
         image_size: cut the middle square out of videos and scale it to this many pixels (Cosmos: 256); by default they
             keep their size, whose sides must be multiples of 8.
         workers: number of processes, each with a tokenizer of its own.
@@ -230,6 +231,7 @@ def train(
         device: where to train; "auto" takes a GPU where there is one.
     """
     from hwm_env.checkpoint import load, load_tokenizer
+    from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
     from hwm_env.evaluation.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
@@ -260,6 +262,10 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint='{out}/checkpoint', task=None)")
+    if splits[0].has(ShardFile.POSES):
+        print("the data tell where the base was: hwm-env train-scene gives the world a map, so that it does not drift")
+    else:
+        print("the data do not tell where the base was (poses), so the world has no map of its room and drifts")
     if preset == "quick":
         simulator = WorldSimulator.from_pretrained(checkpoint, tokenizer=tokenizer)
         write_comparisons(simulator, splits[1], out / "comparisons")
