@@ -345,7 +345,7 @@ def train_scene(
     robot: Path | None = None,
     camera: str = "head",
     base: str = "base",
-    field_of_view_deg: float = 90.0,
+    field_of_view_deg: float | None = None,
     resume: bool = False,
     device: str = "cpu",
 ) -> None:
@@ -357,11 +357,12 @@ def train_scene(
         validation: another split, on which the scene is judged.
         out: directory of the run.
         recipes: how the parts are trained.
-        robot: MJCF file of the robot, which says where the camera is whatever the joints do; without one, that is
-            learned from the 25 numbers too, and the pictures are a little softer.
-        camera: name of the camera in that file.
-        base: name of the body there whose pose the data tell.
-        field_of_view_deg: of the camera, in height.
+        robot: MJCF or URDF file of the robot, which says where the camera is whatever the joints do; those on the way
+            to it must be named like the 25 numbers. Without one, that is learned from the numbers too, and the pictures
+            are a little softer.
+        camera: name of the camera (in URDF: of its link) in that file.
+        base: name of the body (link) there whose pose the data tell.
+        field_of_view_deg: of the camera, in height; by default as the robot's file says, else 90.
         resume: go on with the run that is in `out`.
         device: where to train.
     """
@@ -369,16 +370,18 @@ def train_scene(
     from hwm_env.data.reader import Dataset
     from hwm_env.scene.map import MapConfig
     from hwm_env.scene.model import SceneConfig
-    from hwm_env.scene.robot_description import links_from_mjcf
+    from hwm_env.scene.robot_description import read_camera
     from hwm_env.training.scene_checkpoint import add_scene, map_around
 
     loaded = checkpoints.load(checkpoint)
     splits = Dataset(data), Dataset(validation)
+    described = None if robot is None else read_camera(robot, camera, base)
+    stated = None if described is None else described.field_of_view_deg
     shape = SceneConfig(
         fsq_levels=tuple(loaded.tokenizer.fsq_levels),
         grid_size=loaded.model.config.grid_size,
-        field_of_view_deg=field_of_view_deg,
-        camera=None if robot is None else links_from_mjcf(robot.read_text(encoding="utf-8"), camera, base),
+        field_of_view_deg=field_of_view_deg or stated or SceneConfig().field_of_view_deg,
+        camera=None if described is None else described.links,
         map=map_around(splits[0], MapConfig()),
     )
     whole = add_scene(loaded, *splits, out, shape, recipes, resume=resume, device=device)
