@@ -377,6 +377,9 @@ def train_scene(
     splits = Dataset(data), Dataset(validation)
     described = None if robot is None else read_camera(robot, camera, base)
     stated = None if described is None else described.field_of_view_deg
+    if described is not None:
+        moved_by = [link.number for link in described.links if link.number is not None]
+        print(f"the camera is moved by {', '.join(moved_by) or 'none of the 25 numbers: it is fixed to the base'}")
     shape = SceneConfig(
         fsq_levels=tuple(loaded.tokenizer.fsq_levels),
         grid_size=loaded.model.config.grid_size,
