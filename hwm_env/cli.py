@@ -475,14 +475,18 @@ def fidelity(
     history: Literal["window", "streaming"] | None = None,
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
     seed: int = 0,
+    long_starts: int = 12,
     json: Path | None = None,
     film_strip: Path | None = None,
+    plot: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Judges a checkpoint on held-out episodes: next clip and closed loop, with baselines.
 
     On recordings of the reference world also: where closed loops lead (by the read-out), what obstacles do, and whether
-    each of seven actions does what it says.
+    each of seven actions does what it says. Of a checkpoint with a scene also: what the scene draws by itself, whether
+    worlds know where they are, whether they show it, what is left of a view after turning away and back, and how true
+    loops of 100 env steps stay.
 
     Args:
         checkpoint: name or directory of the checkpoint.
@@ -497,14 +501,18 @@ def fidelity(
         precision: number type of the model's matrix products; "auto" is bfloat16 where the device has it in hardware,
             else float32.
         seed: of the worlds and of the shuffled actions.
+        long_starts: long loops; their episodes are recorded in the reference world to out/long first. 0: none.
         json: file for the measurements.
         film_strip: PNG file for a picture of closed loops, from the best to the worst: truth above prediction (needs
             the demo extra).
+        plot: PNG file for a plot of the closed loops' PSNR by env step (needs the evaluation extra).
         device: where to run.
     """
     from hwm_env.evaluation.fidelity import measure
     from hwm_env.evaluation.film_strip import closed_loop_strips
     from hwm_env.evaluation.held_out import HeldOut, record_held_out
+    from hwm_env.evaluation.long_loop import JUDGED_STEPS
+    from hwm_env.evaluation.plots import write_loops
     from hwm_env.simulator import WorldSimulator
     from hwm_env.types import HISTORY_CLIPS
 
@@ -521,12 +529,27 @@ def fidelity(
     if recording is None:
         recording = record_held_out(Path("out/held-out"), starts, clips, simulator.checkpoint.image_size)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=starts)
-    measured = measure(simulator, held_out, closed_loop_steps=steps, seed=seed)
+
+    def long_episodes() -> HeldOut:
+        long_clips = HISTORY_CLIPS + max(JUDGED_STEPS)
+        size = simulator.checkpoint.image_size
+        recorded = record_held_out(Path("out/long"), long_starts, long_clips, size, split="long")
+        return HeldOut(recorded, simulator.tokenizer, clips_per_episode=long_clips, num_episodes=long_starts)
+
+    has_long = long_starts > 0 and held_out.is_of_reference_world
+    measured = measure(
+        simulator, held_out, closed_loop_steps=steps, seed=seed, long_episodes=long_episodes if has_long else None
+    )
     report = measured.to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
     report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": simulator.precision}
     if film_strip is not None:
         closed_loop_strips(simulator, held_out, steps, film_strip, scores=measured.closed_loop.gain_by_start, seed=seed)
+    if plot is not None:
+        long_loop = measured.long_loop
+        write_loops(
+            dataclasses.asdict(measured.closed_loop), None if long_loop is None else dataclasses.asdict(long_loop), plot
+        )
     _report(report, json)
 
 

@@ -4,18 +4,19 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DivergedError, InvalidInputError
-from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.run import Run
@@ -23,8 +24,6 @@ from hwm_env.training.schedule import Recipe
 from hwm_env.types import Int64Array
 
 logger = logging.getLogger(__name__)
-
-JUDGED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,17 +63,6 @@ class SceneTrainingConfig(Recipe):
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-class PosedClips(NamedTuple):
-    """Clips with what a scene model predicts them from."""
-
-    tokens: Tensor
-    """int32 [B, 3, H, W]."""
-    poses: Tensor
-    """Of the base at the keyframes, float32 [B, 3, 3]."""
-    numbers: Tensor
-    """The robot's at the keyframes, float32 [B, 3, 25]."""
-
-
 def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
     """Copies single clips out of a data set with poses.
 
@@ -87,17 +75,6 @@ def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
         torch.from_numpy(windows.gather_poses(indices)[:, 0, frames]),
         torch.from_numpy(batch.actions[:, 0, frames]),
     )
-
-
-class SceneScores(NamedTuple):
-    """What a scene model is judged by on held-out clips with true poses."""
-
-    loss: float
-    """Nats a token."""
-    psnr: float
-    """Of the most probable tokens against the clip's own, both decoded, dB."""
-    psnr_shuffled_poses: float
-    """The same at another clip's poses."""
 
 
 def train_scene(
@@ -164,29 +141,6 @@ def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> Sc
         model = SceneModel(scene)
     model.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
     return model
-
-
-@torch.no_grad()
-def judge_scene(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> SceneScores:
-    """Judges a scene model on clips with true poses."""
-    device = model.positions.device
-    losses, psnr, shuffled = [], [], []
-    poses_of_others = clips.poses.roll(1, dims=0)
-    for rows in torch.arange(len(clips.tokens)).split(JUDGED_AT_ONCE):
-        tokens, numbers = clips.tokens[rows].to(device), clips.numbers[rows].to(device)
-        truth = tokenizer.decode(tokens)
-        logits = model(clips.poses[rows].to(device), numbers)
-        losses.append(model.head.cross_entropy(logits, tokens).mean(dim=(1, 2, 3)))
-        psnr.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
-        logits = model(poses_of_others[rows].to(device), numbers)
-        shuffled.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
-    return SceneScores(*(torch.cat(parts).mean().item() for parts in (losses, psnr, shuffled)))
-
-
-def most_probable(model: SceneModel, logits: Tensor) -> Tensor:
-    """Returns the most probable tokens int32 [...] under digit logits [..., n]."""
-    digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(logits)], dim=-1)
-    return model.head.fsq.digits_to_codes(digits).int()
 
 
 def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:

@@ -11,6 +11,7 @@ import torch
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
+from hwm_env.evaluation.scene_scores import judge_scene
 from hwm_env.model.readout import Readout
 from hwm_env.scene.locate import locate
 from hwm_env.scene.map import MapConfig
@@ -18,7 +19,7 @@ from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.odometry import OdometryTrainingConfig, judge_odometry, train_odometry
-from hwm_env.training.scene import SceneTrainingConfig, gather_clips, judge_scene, train_scene
+from hwm_env.training.scene import SceneTrainingConfig, gather_clips, train_scene
 from hwm_env.types import HISTORY_CLIPS, POSE_DIM, Int64Array
 
 logger = logging.getLogger(__name__)
