@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from hwm_env.checkpoint import save
+from hwm_env.checkpoint import load, save
 from hwm_env.envs.world_model_env import HumanoidWorldModelEnv
+from hwm_env.errors import InvalidInputError
 from hwm_env.reference.body import quantities
 from hwm_env.scene.belief import PoseBelief
 from tests.envs.conftest import MakeEnv
@@ -92,6 +93,17 @@ def test_a_world_that_does_not_know_its_place_asks_the_read_out(make_env: MakeEn
         moment = env.unwrapped.moment
         expected = env.unwrapped.simulator.checkpoint.readout.read(torch.from_numpy(moment.tokens)[None])[0, :3]
         np.testing.assert_array_equal(info["base_pose"], expected)
+
+
+def test_a_task_that_needs_the_place_refuses_an_unknown_one(make_env: MakeEnv, lost: str, tmp_path: Path) -> None:
+    save(replace(load(lost), readout=None), tmp_path)
+    env = make_env(checkpoint=str(tmp_path), task="drive-to-target")
+    with pytest.raises(InvalidInputError, match="shows a place that this checkpoint's scene does not know"):
+        env.reset(seed=0)
+    free = make_env(checkpoint=str(tmp_path), task=None)
+    for begin in (True, False):
+        info = free.reset(seed=0)[1] if begin else free.step(free.action_space.sample())[-1]
+        assert not {"pose", "pose_std", "base_pose", "readout", "readout_source"} & set(info)
 
 
 def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpoint: str) -> None:
