@@ -27,6 +27,8 @@ from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.painted_pose import PaintedPose, measure_painted_pose
 from hwm_env.evaluation.pose_error import PoseError, compare_poses
 from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, Summary, judge_loops
+from hwm_env.evaluation.sabotage import STEPS as SABOTAGE_STEPS
+from hwm_env.evaluation.sabotage import Sabotaged, measure_sabotage
 from hwm_env.evaluation.scene_scores import SceneFidelity, measure_scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
@@ -46,6 +48,7 @@ WALL_CASES = 50
 COUNTERFACTUAL_STARTS = 50
 PAINTED_STARTS = 50
 AWAY_AND_BACK_STARTS = 30
+SABOTAGE_LOOPS = 12
 WINDOWS_PER_EPISODE = 5
 """Next clips that an episode gives at most, evenly spread: neighbours tell the same twice."""
 BATCH = 32
@@ -107,6 +110,8 @@ class FidelityReport:
     """Also None as `counterfactuals`."""
     long_loop: LongLoop | None
     """Also None where no long episodes were given."""
+    sabotage: dict[str, Sabotaged] | None
+    """What becomes of closed loops when one thing is broken, see `measure_sabotage`; also None for shorter ones."""
 
     def to_dict(self) -> dict[str, object]:
         """As written to JSON: `moving` stands inside `next_clip`."""
@@ -175,6 +180,7 @@ class _OfScene(TypedDict):
     painted_pose: dict[str, PaintedPose] | None
     away_and_back: "AwayAndBack | None"
     long_loop: LongLoop | None
+    sabotage: dict[str, Sabotaged] | None
 
 
 def _of_scene(
@@ -186,7 +192,13 @@ def _of_scene(
     long_episodes: Callable[[], HeldOut] | None,
 ) -> _OfScene:
     scores = _OfScene(
-        scene=None, localisation=None, carried_pose=None, painted_pose=None, away_and_back=None, long_loop=None
+        scene=None,
+        localisation=None,
+        carried_pose=None,
+        painted_pose=None,
+        away_and_back=None,
+        long_loop=None,
+        sabotage=None,
     )
     scene = simulator.scene
     if scene is None or located is None or loops.poses is None:
@@ -200,6 +212,8 @@ def _of_scene(
         scores["localisation"] = located.judge(held_out)
         scores["carried_pose"] = {str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps}
         scores["painted_pose"] = measure_painted_pose(simulator, some_loops, actions[few], truth[few])
+        if loops.tokens.shape[1] >= SABOTAGE_STEPS:
+            scores["sabotage"] = measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed)
     if held_out.has_poses and held_out.is_of_reference_world:
         scores["away_and_back"] = _if_possible(
             "views that were left", lambda: _away_and_back(simulator, held_out, located.poses, seed)
