@@ -168,7 +168,8 @@ class _Model:
             return
         anchor = part.frame[:3, :3] @ vector(attributes.get("pos", "0 0 0")) + part.frame[:3, 3]
         yield camera_link(pose(anchor, turn(axis, -reference * self._angle_unit)), number, axis)
-        yield camera_link(pose(-anchor))
+        if anchor.any():
+            yield camera_link(pose(-anchor))
 
 
 def _overlaid(inherited: _Attributes, element: Element | None) -> _Attributes:
