@@ -128,6 +128,8 @@ def test_it_finds_the_end_of_a_drive_from_a_beginning_that_is_off() -> None:
 def test_the_covariance_is_that_of_the_errors_where_tokens_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(localiser, "_EVIDENCE", 1.0)
     waves = Waves()
+    # A room in which y shows less than x, wherever the base looks.
+    waves.places *= torch.tensor([1.0, 0.3])
     histories = drive(waves, 200, clips=2)
     config = LocaliserConfig(coarse_steps=3, fine_steps=3)
     beginnings = away(histories.ends, 0.05, 0.02)
@@ -192,14 +194,14 @@ def pose_from(end: Tensor, change: Tensor, pose: Tensor) -> Tensor:
 def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(localiser, "_SHIFTS", (1e-6, 1e-6, 1e-6))
     waves = Waves()
-    histories = drive(waves, 3)
+    histories = drive(waves, 2)
     waves.double()
     actions, ends = histories.actions.double(), away(histories.ends)[:, 0].double()
     paths = localiser._Paths.ending_at(ends, integrate_wheels, actions)
     clips = [0, 2, 3]
     gradient, information, losses = localiser._derivatives(as_scene(waves), paths, histories.tokens, clips)
     origin = torch.zeros(3, dtype=torch.float64)
-    for row in range(3):
+    for row in range(2):
         shape = integrate_wheels(origin[None], actions[row : row + 1].flatten(1, 2))[0]
         back = shape[-1]
         keyframes = [shape[17 * clip + frame] for clip in clips for frame in KEYFRAMES]
@@ -368,6 +370,7 @@ def test_the_middle_of_what_clips_show_ignores_a_wild_one(heading: float) -> Non
     assert error[0, :2].norm() < 0.15
     assert error[0, 2].abs() < 0.1
     assert error[1 + 3, :2].norm() > 1
+    assert error[0, 2].item() == pytest.approx(error[1:, 2].median().item(), abs=1e-5)
     torch.testing.assert_close(candidates[0, -1], estimates[0, -1])
 
 

@@ -85,6 +85,7 @@ def test_rays_begin_at_the_camera_and_turn_with_base_and_neck() -> None:
     model, recorder = recording(replace(CONFIG, camera=CAMERA, grid_size=(3, 5)))
     poses, numbers = torch.zeros(1, 3, 3), torch.zeros(1, 3, 25)
     poses[0, 1] = torch.tensor([2.0, 1.0, math.pi / 2])
+    poses[0, 2, 2] = math.pi / 2
     numbers[0, 2, ACTION_NAMES.index("neck_pitch")] = math.pi / 2
     model(poses, numbers)
     origins, directions = recorder.origins, recorder.directions
@@ -96,7 +97,7 @@ def test_rays_begin_at_the_camera_and_turn_with_base_and_neck() -> None:
             ([0.1, 0.0, 1.3], [1.0, 0.0, 0.0]),
             ([2.0, 1.1, 1.3], [0.0, 1.0, 0.0]),
             # The neck's axis points left: a quarter of a turn around it looks down.
-            ([0.1, 0.0, 1.3], [0.0, 0.0, -1.0]),
+            ([0.0, 0.1, 1.3], [0.0, 0.0, -1.0]),
         ]
     ):
         assert origins[0, frame, 0, 0].tolist() == pytest.approx(place, abs=1e-6)

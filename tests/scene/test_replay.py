@@ -50,7 +50,9 @@ def state_of(simulator: WorldSimulator, place: str) -> WorldState:
 
 
 @pytest.mark.parametrize("place", ["recorded", "uncertain", "unknown"])
-def test_an_episode_is_lived_again_from_a_file(checkpoint: Path, tmp_path: Path, place: str) -> None:
+def test_an_episode_is_lived_again_from_a_file(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     simulator = WorldSimulator.from_pretrained(checkpoint, temperature=1.0)
     state = state_of(simulator, place)
     replay, _ = lived(simulator, state)
@@ -61,7 +63,12 @@ def test_an_episode_is_lived_again_from_a_file(checkpoint: Path, tmp_path: Path,
     np.testing.assert_array_equal(loaded.pose, state.belief.poses[0])
     np.testing.assert_array_equal(loaded.pose_covariance, state.belief.covariances[0])
     again = loaded.make_simulator(checkpoint)
+    believed = []
+    step = again.step
+    monkeypatch.setattr(again, "step", lambda state, chunk: (believed.append(state.belief), step(state, chunk))[1])
     assert [is_equal for _, is_equal in loaded.run(again)] == [True] * STEPS
+    for part, expected in zip(believed[0], state.belief, strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_another_pose_is_another_episode(checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import move_base
 from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.scene import Scene
 from hwm_env.simulator import SLICE, Clip, WorldSimulator, WorldState
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 from tests.scene.scenes import make_checkpoint, make_scene
@@ -194,17 +195,24 @@ def test_histories_are_located_like_alone_to_the_bit() -> None:
 
 
 def test_what_a_read_out_sees_in_each_clip_is_where_the_search_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulator = make_simulator()
-    seen: list[Tensor | None] = []
-    monkeypatch.setattr(
-        "hwm_env.simulator.locate", lambda *args: (seen.append(args[3]), PoseBelief.certain(NAN.expand(2, 3)))[1]
-    )
+    """And is the same to the bit whatever other worlds begin."""
+    simulator = make_simulator(strict=True)
+    seen: list[Tensor] = []
+
+    def spied(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor) -> PoseBelief:
+        seen.append(clip_poses)
+        return PoseBelief.certain(NAN.expand(len(tokens), 3))
+
+    monkeypatch.setattr("hwm_env.simulator.locate", spied)
     starts, readout = simulator.checkpoint.starts, simulator.checkpoint.readout
     assert readout is not None
-    simulator.begin(starts.tokens[:2], starts.actions[:2], [0, 1])
-    assert seen[0] is not None
-    assert seen[0].shape == (2, 9, 3)
-    torch.testing.assert_close(seen[0][1, 4], readout.read(starts.tokens[1:2, 4])[0, :3])
+    simulator.begin(starts.tokens, starts.actions, range(4))
+    together = seen.pop()
+    assert together.shape == (4, 9, 3)
+    torch.testing.assert_close(together[1, 4], readout.read(starts.tokens[1:2, 4])[0, :3])
+    for row in range(4):
+        simulator.begin(starts.tokens[[row]], starts.actions[[row]], [0])
+        assert torch.equal(seen.pop()[0], together[row])
 
 
 def test_a_place_that_the_map_does_not_show_is_unknown() -> None:

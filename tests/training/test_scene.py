@@ -30,11 +30,12 @@ CONFIG = SceneTrainingConfig(
 
 
 def write_world(directory: Path, num_clips: int = 20, *, seed: int = 0, poses: bool = True) -> Dataset:
-    """A base that jumps from place to place between clips and stands still in them; tokens are a function of x."""
+    """A base that jumps from place to place between clips and turns a little in them; tokens are a function of x."""
     rng = np.random.default_rng(seed)
     of_clip = rng.uniform(-3, 3, (num_clips, 3))
     tokens = np.broadcast_to((of_clip[:, 0] > 0)[:, None, None, None] * 7 + 2, (num_clips, 3, *GRID))
     of_frames = np.repeat(of_clip, 17, axis=0).astype(np.float32)
+    of_frames[:, 2] += 0.01 * (np.arange(len(of_frames)) % 17)
     writer = DatasetWriter(directory, token_grid=GRID, tokenizer=TOKENIZER.identity)
     writer.write_shard(
         0,
