@@ -23,7 +23,7 @@ bench: setup
 
 # Held-out reference data are recorded anew, then the shipped checkpoint is judged on them.
 fidelity: setup rendering
-	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png
+	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png --plot out/fidelity.png
 
 # Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
 # INITIAL=CHECKPOINT starts from that checkpoint's weights, PRECISION=float32 or bfloat16 names the number type.

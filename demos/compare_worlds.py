@@ -4,12 +4,12 @@
 
 A policy acts in the reference world; what its robot did there is then done in the learned world, from the same start.
 Writes compare_worlds.mp4 (truth, learned world, difference, PSNR so far) and compare_worlds.png (the last frame of each
-step).
+step). Where the learned world knows its room, both show a plan of it with the robot of each world.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +21,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import hwm_env  # noqa: F401 (registers the environments)
-from demos.panels import panel, side_by_side
+from demos.driving.plan import COLOURS, Plan, captions
+from demos.driving.session import WorldName
+from demos.driving.track import Track
+from demos.panels import LABEL_PIXELS, panel, side_by_side
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.policy import load_policies
+from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
 
 PANEL: Final = 320
@@ -46,6 +50,10 @@ class Comparison:
     """Frames of the reference world, [N, S, S, 3]."""
     learned: UInt8Array
     """The same of the learned world."""
+    infos: Mapping[WorldName, Sequence[Mapping[str, Any]]]
+    """What the envs say after the reset and after each step."""
+    scene: Scene | None
+    """What the learned world knows of its room."""
 
     @property
     def psnr(self) -> list[float]:
@@ -56,6 +64,12 @@ class Comparison:
     def psnr_of_first(self) -> list[float]:
         """Of the first frame in their place."""
         return _psnr(np.broadcast_to(self.first, self.truth.shape).copy(), self.truth)
+
+    def tracks(self, frame: int) -> dict[WorldName, Track]:
+        """Where the robots are in a frame, and where they have been."""
+        step, within = divmod(frame, FRAMES_PER_CLIP)
+        share = (within + 1) / FRAMES_PER_CLIP
+        return {name: Track.of(infos[: step + 2]).during(share) for name, infos in self.infos.items()}
 
 
 def compare(policy_name: str, task: str | None, start: int, seed: int, steps: int, checkpoint: str) -> Comparison:
@@ -82,27 +96,33 @@ def compare(policy_name: str, task: str | None, start: int, seed: int, steps: in
         raise InvalidInputError("the reference world needs MuJoCo: pip install 'hwm-env[reference]'") from error
     learned_env: Any = gymnasium.make("HWM-v0", **common, obs_mode="state", action_mode="chunk").unwrapped
     try:
-        observation, _ = true_env.reset(seed=seed, options={"start": start})
-        learned_env.reset(seed=seed, options={"start": start})
+        observation, true_info = true_env.reset(seed=seed, options={"start": start})
+        _, learned_info = learned_env.reset(seed=seed, options={"start": start})
+        infos: dict[WorldName, list[Mapping[str, Any]]] = {"reference": [true_info], "learned": [learned_info]}
         policy.reset([seed])
         first, truth, learned = true_env.moment.last_frame.copy(), [], []
         for _ in range(steps):
-            observation, *_ = true_env.step(policy.act([observation])[0])
-            learned_env.step(_executed(true_env))
+            observation, *_, true_info = true_env.step(policy.act([observation])[0])
+            *_, learned_info = learned_env.step(_executed(true_env))
+            infos["reference"].append(true_info)
+            infos["learned"].append(learned_info)
             truth.append(true_env.clip)
             learned.append(learned_env.clip)
     finally:
         true_env.close()
         learned_env.close()
-    return Comparison(first, np.concatenate(truth), np.concatenate(learned))
+    return Comparison(first, np.concatenate(truth), np.concatenate(learned), infos, learned_env.simulator.scene)
 
 
 def write_film(comparison: Comparison, file: Path) -> None:
     """Writes all frames, 30 a second."""
     psnr, baseline = comparison.psnr, comparison.psnr_of_first
+    plan = None if comparison.scene is None else Plan(comparison.scene.odometry, PANEL)
     frames = []
     for index, (true, ours) in enumerate(zip(comparison.truth, comparison.learned, strict=True)):
         row = _row(true, ours, PANEL, ("reference world", "learned world", "difference"))
+        if plan is not None:
+            row = side_by_side([row, _plan_panel(plan, comparison.tracks(index), PANEL)])
         frames.append(np.concatenate([row, _curve(psnr, baseline, index + 1, row.shape[1])]))
     write_video(file, np.stack(frames))
 
@@ -124,6 +144,10 @@ def write_sheet(comparison: Comparison, file: Path) -> None:
         for step, (true, ours) in enumerate(zip(comparison.truth[last], comparison.learned[last], strict=True), start=1)
     ]
     sheet = side_by_side(columns)
+    if comparison.scene is not None:
+        pixels = len(sheet) - LABEL_PIXELS
+        plan = Plan(comparison.scene.odometry, pixels)
+        sheet = side_by_side([sheet, _plan_panel(plan, comparison.tracks(len(comparison.truth) - 1), pixels)])
     curve = _curve(comparison.psnr, comparison.psnr_of_first, len(comparison.truth), max(sheet.shape[1], 480))
     sheet = np.pad(sheet, ((0, 0), (0, curve.shape[1] - sheet.shape[1]), (0, 0)), constant_values=255)
     imageio.imwrite(file, np.concatenate([sheet, curve]))
@@ -138,6 +162,16 @@ def _executed(env: Any) -> Float32Array:
 def _row(true: UInt8Array, ours: UInt8Array, pixels: int, labels: Sequence[str]) -> UInt8Array:
     pictures = (true, ours, _difference(true, ours))
     return side_by_side([panel(frame, label, pixels) for frame, label in zip(pictures, labels, strict=True)])
+
+
+def _plan_panel(plan: Plan, tracks: Mapping[WorldName, Track], pixels: int) -> UInt8Array:
+    """The plan under what its marks tell, each in its colour."""
+    label = Image.new("RGB", (pixels, LABEL_PIXELS), "white")
+    pen, font, left = ImageDraw.Draw(label), ImageFont.load_default(size=11), 5.0
+    for name, text in captions(tracks).items():
+        pen.text((left, 5), text, fill=COLOURS[name], font=font)
+        left += pen.textlength(text, font=font) + 12
+    return np.concatenate([np.asarray(label), plan.draw(tracks)])
 
 
 def _difference(true: UInt8Array, ours: UInt8Array) -> UInt8Array:

@@ -205,7 +205,7 @@ def load(
         scene = Scene.from_config(content["scene"]) if content.get("scene") else None
         decoding = DecodingConfig(**content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
     loaded_tokenizer = _load_own_tokenizer(directory, tokenizer_content, tokenizer, device)
     _load_weights(model, directory / "model.safetensors")

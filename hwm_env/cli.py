@@ -137,8 +137,9 @@ def tokenize(
         offsets: frames to leave out at the beginning of each shard, one pass over the source for each; more offsets
             show the model more ways to cut the same motion into clips.
         mapping: JSON file that says what the states' columns mean: "columns" (our names to theirs, or to column numbers
-            of .npy), "time" (column of seconds) or "hz" (rows a second), "fill" (values of what is missing, else 0).
-            By default columns have our names, and "time" gives the seconds if it is there, else a row is a frame.
+            of .npy; base_x, base_y and base_yaw are the pose), "time" (column of seconds) or "hz" (rows a second),
+            "fill" (values of what is missing, else 0). By default columns have our names, and "time" gives the seconds
+            if it is there, else a row is a frame.
         image_size: cut the middle square out of videos and scale it to this many pixels (Cosmos: 256); by default they
             keep their size, whose sides must be multiples of 8.
         workers: number of processes, each with a tokenizer of its own.
@@ -230,6 +231,7 @@ def train(
         device: where to train; "auto" takes a GPU where there is one.
     """
     from hwm_env.checkpoint import load, load_tokenizer
+    from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
     from hwm_env.evaluation.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
@@ -260,6 +262,10 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint='{out}/checkpoint', task=None)")
+    if splits[0].has(ShardFile.POSES):
+        print("the data tell where the base was: hwm-env train-scene gives the world a map, so that it does not drift")
+    else:
+        print("the data do not tell where the base was (poses), so the world has no map of its room and drifts")
     if preset == "quick":
         simulator = WorldSimulator.from_pretrained(checkpoint, tokenizer=tokenizer)
         write_comparisons(simulator, splits[1], out / "comparisons")
@@ -320,6 +326,70 @@ def train_readout(
     provenance = {"recipe": dataclasses.asdict(config), "error": error}
     checkpoints.save(with_readout(loaded, readout, provenance), checkpoints.resolve(checkpoint))
     _report(error, json)
+
+
+def _scene_recipes() -> type:
+    from hwm_env.training.scene_checkpoint import SceneRecipes
+
+    return SceneRecipes
+
+
+def train_scene(
+    checkpoint: CheckpointArgument,
+    data: DataArgument,
+    /,
+    *,
+    validation: Path,
+    out: Path,
+    recipes: Annotated[Any, arg(constructor_factory=_scene_recipes, name="")],
+    robot: Path | None = None,
+    camera: str = "head",
+    base: str = "base",
+    field_of_view_deg: float | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Trains a map of the room and what carries the base's pose through it, and puts both into a checkpoint.
+
+    Args:
+        checkpoint: directory of the checkpoint, whose tokenizer made the tokens.
+        data: training split with tokens and base poses.
+        validation: another split, on which the scene is judged.
+        out: directory of the run.
+        recipes: how the parts are trained.
+        robot: MJCF or URDF file of the robot, which says where the camera is whatever the joints do; those on the way
+            to it must be named like the 25 numbers. Without one, that is learned from the numbers too, and the pictures
+            are a little softer.
+        camera: name of the camera (in URDF: of its link) in that file.
+        base: name of the body (link) there whose pose the data tell.
+        field_of_view_deg: of the camera, in height; by default as the robot's file says, else 90.
+        resume: go on with the run that is in `out`.
+        device: where to train.
+    """
+    from hwm_env import checkpoint as checkpoints
+    from hwm_env.data.reader import Dataset
+    from hwm_env.scene.map import MapConfig
+    from hwm_env.scene.model import SceneConfig
+    from hwm_env.scene.robot_description import read_camera
+    from hwm_env.training.scene_checkpoint import add_scene, map_around
+
+    loaded = checkpoints.load(checkpoint)
+    splits = Dataset(data), Dataset(validation)
+    described = None if robot is None else read_camera(robot, camera, base)
+    stated = None if described is None else described.field_of_view_deg
+    if described is not None:
+        moved_by = [link.number for link in described.links if link.number is not None]
+        print(f"the camera is moved by {', '.join(moved_by) or 'none of the 25 numbers: it is fixed to the base'}")
+    shape = SceneConfig(
+        fsq_levels=tuple(loaded.tokenizer.fsq_levels),
+        grid_size=loaded.model.config.grid_size,
+        field_of_view_deg=field_of_view_deg or stated or SceneConfig().field_of_view_deg,
+        camera=None if described is None else described.links,
+        map=map_around(splits[0], MapConfig()),
+    )
+    whole = add_scene(loaded, *splits, out, shape, recipes, resume=resume, device=device)
+    checkpoints.save(whole, checkpoints.resolve(checkpoint))
+    print(f"put the scene into {checkpoint}: {whole.provenance['scene']['validation']}")
 
 
 def import_checkpoint(
@@ -405,14 +475,18 @@ def fidelity(
     history: Literal["window", "streaming"] | None = None,
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
     seed: int = 0,
+    long_starts: int = 12,
     json: Path | None = None,
     film_strip: Path | None = None,
+    plot: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Judges a checkpoint on held-out episodes: next clip and closed loop, with baselines.
 
     On recordings of the reference world also: where closed loops lead (by the read-out), what obstacles do, and whether
-    each of seven actions does what it says.
+    each of seven actions does what it says. Of a checkpoint with a scene also: what the scene draws by itself, whether
+    worlds know where they are, whether they show it, what is left of a view after turning away and back, and how true
+    loops of 100 env steps stay.
 
     Args:
         checkpoint: name or directory of the checkpoint.
@@ -427,14 +501,18 @@ def fidelity(
         precision: number type of the model's matrix products; "auto" is bfloat16 where the device has it in hardware,
             else float32.
         seed: of the worlds and of the shuffled actions.
+        long_starts: long loops; their episodes are recorded in the reference world to out/long first. 0: none.
         json: file for the measurements.
         film_strip: PNG file for a picture of closed loops, from the best to the worst: truth above prediction (needs
             the demo extra).
+        plot: PNG file for a plot of the closed loops' PSNR by env step (needs the evaluation extra).
         device: where to run.
     """
     from hwm_env.evaluation.fidelity import measure
     from hwm_env.evaluation.film_strip import closed_loop_strips
     from hwm_env.evaluation.held_out import HeldOut, record_held_out
+    from hwm_env.evaluation.long_loop import JUDGED_STEPS
+    from hwm_env.evaluation.plots import write_loops
     from hwm_env.simulator import WorldSimulator
     from hwm_env.types import HISTORY_CLIPS
 
@@ -451,12 +529,27 @@ def fidelity(
     if recording is None:
         recording = record_held_out(Path("out/held-out"), starts, clips, simulator.checkpoint.image_size)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=starts)
-    measured = measure(simulator, held_out, closed_loop_steps=steps, seed=seed)
+
+    def long_episodes() -> HeldOut:
+        long_clips = HISTORY_CLIPS + max(JUDGED_STEPS)
+        size = simulator.checkpoint.image_size
+        recorded = record_held_out(Path("out/long"), long_starts, long_clips, size, split="long")
+        return HeldOut(recorded, simulator.tokenizer, clips_per_episode=long_clips, num_episodes=long_starts)
+
+    has_long = long_starts > 0 and held_out.is_of_reference_world
+    measured = measure(
+        simulator, held_out, closed_loop_steps=steps, seed=seed, long_episodes=long_episodes if has_long else None
+    )
     report = measured.to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
     report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": simulator.precision}
     if film_strip is not None:
         closed_loop_strips(simulator, held_out, steps, film_strip, scores=measured.closed_loop.gain_by_start, seed=seed)
+    if plot is not None:
+        long_loop = measured.long_loop
+        write_loops(
+            dataclasses.asdict(measured.closed_loop), None if long_loop is None else dataclasses.asdict(long_loop), plot
+        )
     _report(report, json)
 
 
@@ -717,6 +810,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect_data,
     "train": train,
     "train-readout": train_readout,
+    "train-scene": train_scene,
     "import-checkpoint": import_checkpoint,
     "generate": generate,
     "fidelity": fidelity,

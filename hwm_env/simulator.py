@@ -252,7 +252,7 @@ class WorldSimulator:
             actions: float [B, T_p, 17, 25], physical units.
             seeds: a seed for each world, 0..2^63-1.
             poses: of the base at the last frame (x and y in m, yaw in rad), float [B, 3], if they are known; a row of
-                NaN begins without knowing its place. Ignored without a scene.
+                NaN, or outside the map, begins without knowing its place. Ignored without a scene.
 
         Raises:
             InvalidInputError: shapes, tokens, seeds or poses that do not fit.
@@ -364,12 +364,15 @@ class WorldSimulator:
             belief = PoseBelief.certain(poses.to(self.device))
             if len(belief.poses) != len(tokens):
                 raise InvalidInputError(f"expected a pose for each of {len(tokens)} worlds, got {len(belief.poses)}")
-            return belief
+            inside = self.scene.model.map.contains(belief.poses)
+            return belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
         readout = self.checkpoint.readout
         seen = None
         if readout is not None:
-            seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
-        return locate(self.scene, tokens, actions, seen)
+            # World by world, so that where one is does not depend on the others.
+            seen = torch.stack([readout.read(clips)[:, :POSE_DIM] for clips in tokens])
+        found = locate(self.scene, tokens, actions, seen)
+        return PoseBelief(found.poses, found.covariances)
 
     def _encoded(self, state: WorldState) -> History | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""

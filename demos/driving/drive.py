@@ -10,6 +10,7 @@ from typing import Final
 
 from demos.driving.command import Command, Shaper
 from demos.driving.session import Moment, Session, WorldName
+from demos.driving.track import Track
 from hwm_env.errors import HWMError
 from hwm_env.types import CLIP_DURATION_S, FRAME_RATE_HZ, UInt8Array
 
@@ -31,6 +32,13 @@ class Shown:
     """[S, S, 3] of each world that is shown."""
     moment: Moment
     """That it belongs to."""
+    share: float
+    """Of the moment's clip that has been shown with it, 0..1."""
+
+    @property
+    def tracks(self) -> dict[WorldName, Track]:
+        """Where the robots are in this frame, and where they have been."""
+        return {name: view.track.during(self.share) for name, view in self.moment.views.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +188,7 @@ class Drive:
             moment.compute_s if not self._compute_s else MEMORY * self._compute_s + (1 - MEMORY) * moment.compute_s
         )
         for index in range(count if pending.is_wanted else 0):
-            shown = Shown({name: each[index] for name, each in frames.items()}, moment)
+            shown = Shown({name: each[index] for name, each in frames.items()}, moment, (index + 1) / count)
             self._frames.append((shown, pending.changed_s if index == 0 else None))
         return False
 
@@ -205,4 +213,4 @@ class Drive:
 
 
 def _newest(moment: Moment) -> Shown:
-    return Shown({name: view.frames[-1] for name, view in moment.views.items()}, moment)
+    return Shown({name: view.frames[-1] for name, view in moment.views.items()}, moment, 1.0)

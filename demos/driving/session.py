@@ -9,11 +9,13 @@ import gymnasium
 import numpy as np
 
 import hwm_env  # noqa: F401 (registers the environments)
+from demos.driving.track import Track
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.envs.episodes import EnvState
 from hwm_env.errors import CheckpointError, HWMError, InvalidInputError, MissingExtraError
 from hwm_env.replay import Replay, digest
+from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import Float32Array, UInt8Array
 
@@ -51,6 +53,8 @@ class View:
     """Of the step."""
     total_reward: float
     """Since the reset."""
+    track: Track
+    """Of the robot's base, as long as steps can be taken back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +118,11 @@ class Session:
     def decoding(self) -> DecodingConfig:
         """How the learned world decodes."""
         return self._simulator.decoding
+
+    @property
+    def scene(self) -> Scene | None:
+        """What the learned world knows of its room, if it does."""
+        return self._simulator.scene
 
     @property
     def start(self) -> int:
@@ -247,10 +256,12 @@ class Session:
         views = {}
         for name in self._shown:
             self._catch_up(name)
-            node, env = self._nodes[name][len(self._chunks)], self._env(name)
+            nodes, env = self._nodes[name], self._env(name)
+            node = nodes[len(self._chunks)]
             env.set_state(node.state)
             frames = env.clip if whole_clip else env.moment.last_frame[None].copy()
-            views[name] = View(frames, node.info, node.reward, node.total_reward)
+            track = Track.of([nodes[step].info for step in sorted(nodes) if step >= self._oldest])
+            views[name] = View(frames, node.info, node.reward, node.total_reward, track)
         self.now = Moment(
             step=len(self._chunks),
             state=self._env(self._shown[0]).moment.measured[-1].copy(),

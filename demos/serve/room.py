@@ -1,6 +1,7 @@
 """One drive that several browsers watch, and one of them drives."""
 
 import asyncio
+import base64
 import io
 import json
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from PIL import Image
 from demos.driving.actions import perform
 from demos.driving.controls import Controls, Sticks
 from demos.driving.drive import Drive, Shown
+from demos.driving.plan import Plan, captions
 from demos.driving.session import Moment
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel
@@ -22,6 +24,7 @@ from hwm_env.types import ACTION_NAMES
 TICKS_A_SECOND: Final = 120
 FRAMES_PER_STATUS: Final = 6
 JPEG_QUALITY: Final = 85
+PLAN_PIXELS: Final = 256
 
 
 class Viewer:
@@ -64,6 +67,8 @@ class Room:
         self._sticks = Sticks()
         self._frames = 0
         self._told: Moment | None = None
+        scene = drive.session.scene
+        self._plan = None if scene is None else Plan(scene.odometry, PLAN_PIXELS)
 
     def enter(self) -> Viewer:
         """Lets somebody watch.
@@ -143,6 +148,7 @@ class Room:
             "confidence": None if learned is None else learned.info.get("confidence"),
             "paused": self.drive.paused,
             "error": self.drive.error,
+            "plan": None if self._plan is None else _drawn(self._plan, self.drive.shown),
             "viewers": len(self._viewers),
         }
         for viewer in self._viewers:
@@ -156,3 +162,11 @@ def encoded(shown: Shown) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
+
+
+def _drawn(plan: Plan, shown: Shown) -> dict[str, Any]:
+    """The plan as an address that a page can show, and what its marks tell."""
+    file = io.BytesIO()
+    Image.fromarray(plan.draw(shown.tracks)).save(file, format="PNG", compress_level=1)
+    picture = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return {"picture": picture, "captions": captions(shown.tracks)}

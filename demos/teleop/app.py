@@ -40,7 +40,7 @@ class App:
         self._bindings, self._task, self._out = bindings, task, out
         pygame.display.set_caption("hwm_env")
         self._screen = pygame.display.set_mode(SIZE)
-        self._hud = Hud(self._screen)
+        self._hud = Hud(self._screen, drive.session.scene)
         self._clock = pygame.time.Clock()
         self._held: set[str] = set()
         self._gamepads: dict[int, pygame.joystick.JoystickType] = {}

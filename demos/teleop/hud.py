@@ -9,17 +9,22 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED, Controls
 from demos.driving.drive import Drive
+from demos.driving.plan import Plan, captions
 from demos.driving.session import WorldName
 from demos.driving.status import figure, lines
+from demos.driving.track import Track
+from hwm_env.scene.scene import Scene
 from hwm_env.types import ACTION_NAMES, Float32Array, UInt8Array
 
 SIZE: Final = (1280, 720)
 _MIDDLE_Y: Final = 330
 _TEXT_X: Final = 842
+_PLAN_PIXELS: Final = 192
 _INK, _PALE, _GROUND = (236, 236, 236), (150, 154, 160), (22, 24, 28)
 _BLUE, _ORANGE, _GREEN = (86, 180, 233), (230, 159, 0), (0, 158, 115)
 """Of the colours that Okabe and Ito chose for all eyes (https://jfly.uni-koeln.de/color/)."""
 _COLOURS: Final = {"left": _ORANGE, "right": _BLUE, "body": _INK}
+_WORLD_COLOURS: Final[Mapping[WorldName, tuple[int, int, int]]] = {"learned": _ORANGE, "reference": _BLUE}
 _LABELS: Final = {"learned": "learned world", "reference": "reference world"}
 
 
@@ -43,10 +48,16 @@ class Picture:
 
 
 class Hud:
-    """Draws on a window of SIZE pixels."""
+    """Draws on a window of SIZE pixels.
 
-    def __init__(self, screen: pygame.Surface) -> None:
+    Args:
+        screen: the window.
+        scene: what the world knows of its room; None: no plan is drawn.
+    """
+
+    def __init__(self, screen: pygame.Surface, scene: Scene | None) -> None:
         self._screen = screen
+        self._plan = None if scene is None else Plan(scene.odometry, _PLAN_PIXELS)
         self._fonts = {size: pygame.font.Font(None, size) for size in (16, 20)}
 
     def draw(self, drive: Drive, picture: Picture) -> None:
@@ -54,6 +65,8 @@ class Hud:
         self._screen.fill(_GROUND)
         self._draw_worlds(drive.shown.frames)
         self._draw_text(drive, picture)
+        if self._plan is not None:
+            self._draw_plan(self._plan, drive.shown.tracks)
         shown = drive.shown.moment
         self._draw_figure(pygame.Rect(_TEXT_X, 200, 190, 160), shown.state)
         self._draw_confidence(pygame.Rect(_TEXT_X + 216, 200, 206, 160), picture.confidences)
@@ -65,11 +78,19 @@ class Hud:
     def _draw_worlds(self, frames: Mapping[WorldName, UInt8Array]) -> None:
         side = 620 if len(frames) == 1 else 404
         for place, (name, frame) in enumerate(frames.items()):
-            left = 105 if len(frames) == 1 else 8 + place * (side + 10)
-            top = _MIDDLE_Y + 10 - side // 2
+            # The plan is to the right of a single world, and below two.
+            left = 105 if len(frames) == 1 and self._plan is None else 8 + place * (side + 10)
+            top = _MIDDLE_Y + 10 - side // 2 if self._plan is None else 30
             surface = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
             self._screen.blit(pygame.transform.smoothscale(surface, (side, side)), (left, top))
-            self._write(_LABELS[name], (left, top - 20), colour=_BLUE if name == "reference" else _ORANGE)
+            self._write(_LABELS[name], (left, top - 20), colour=_WORLD_COLOURS[name])
+
+    def _draw_plan(self, plan: Plan, tracks: Mapping[WorldName, Track]) -> None:
+        left, top = (636, 458) if len(tracks) == 1 else (220, 458)
+        self._screen.blit(pygame.surfarray.make_surface(plan.draw(tracks).swapaxes(0, 1)), (left, top))
+        for row, (name, text) in enumerate(captions(tracks).items()):
+            place = (left, top - 16) if len(tracks) == 1 else (left + _PLAN_PIXELS + 12, top + 4 + 18 * row)
+            self._write(text, place, colour=_WORLD_COLOURS[name], size=16)
 
     def _draw_text(self, drive: Drive, picture: Picture) -> None:
         told = [*lines(drive, picture.controls, picture.task), ("picture", f"{picture.frames_a_second:.0f} a second")]

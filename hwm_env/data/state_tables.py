@@ -14,6 +14,8 @@ from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAME_RATE_HZ, Float32Array,
 
 TABLE_SUFFIXES: Final = (".csv", ".parquet", ".npy")
 DEFAULT_TIME_COLUMN: Final = "time"
+POSE_NAMES: Final = ("base_x", "base_y", "base_yaw")
+"""The pose of the base in the frame of the room (m, m, rad), which a table may give besides."""
 
 Table = Mapping[str, Float64Array]
 """Columns float64 [N] by name; those of an array without names are called "0", "1" and so on."""
@@ -24,8 +26,8 @@ class StateMapping:
     """What the columns of a table mean. A column is named; in a .npy file without names it is a number."""
 
     columns: Mapping[str, str | int] = field(default_factory=dict)
-    """Columns of our 25 numbers, by our names. Numbers that are not named here are looked for under their own name (in
-    an array without names: in their own place)."""
+    """Columns of our 25 numbers, and of base_x (m), base_y (m) and base_yaw (rad), by our names. What is not named here
+    is looked for under its own name (in an array without names: the 25 numbers in their own place)."""
     time: str | int | None = None
     """Column of the times in seconds, of which the first belongs to the video's first frame; None: the column "time",
     if there is one."""
@@ -36,12 +38,11 @@ class StateMapping:
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError for names that are none of the 25, and for a rate that is none."""
-        for given in ("columns", "fill"):
-            unknown = sorted(set(getattr(self, given)) - set(ACTION_NAMES))
+        for given, names in (("columns", (*ACTION_NAMES, *POSE_NAMES)), ("fill", ACTION_NAMES)):
+            unknown = sorted(set(getattr(self, given)) - set(names))
             if unknown:
                 raise InvalidInputError(
-                    f"mapping: {given} names {', '.join(map(repr, unknown))}; expected names from "
-                    f"{', '.join(ACTION_NAMES)}"
+                    f"mapping: {given} names {', '.join(map(repr, unknown))}; expected names from {', '.join(names)}"
                 )
         is_number = isinstance(self.hz, int | float) and not isinstance(self.hz, bool)
         if self.hz is not None and not (is_number and 0 < self.hz < float("inf")):
@@ -81,6 +82,8 @@ class States:
     """float32 [N, 25]."""
     filled: Mapping[str, float]
     """Numbers that no column gave, and what stands for them."""
+    poses: Float32Array | None
+    """x (m), y (m), yaw (rad) of the base in the room, float32 [N, 3]; `None` where no column gives them."""
 
 
 def read_states(path: Path, mapping: StateMapping, video_times: Float64Array, num_frames: int) -> States:
@@ -123,11 +126,30 @@ def read_states(path: Path, mapping: StateMapping, video_times: Float64Array, nu
             values[:, place] = np.interp(wanted, times, _finite(path, given[name], table[given[name]]))
         else:
             values[:, place] = filled[name]
-    return States(values, filled)
+    return States(values, filled, _poses(path, table, mapping, times, wanted))
+
+
+def _poses(
+    path: Path, table: Table, mapping: StateMapping, times: Float64Array, wanted: Float64Array
+) -> Float32Array | None:
+    """The pose of the base at the wanted times; headings are interpolated the short way round."""
+    columns = {name: _column_of(name, table, mapping, path) for name in POSE_NAMES}
+    given = {name: _finite(path, column, table[column]) for name, column in columns.items() if column is not None}
+    if not given:
+        return None
+    if missing := [name for name in POSE_NAMES if name not in given]:
+        raise InvalidInputError(
+            f"{path}: a pose needs {', '.join(POSE_NAMES)}, but no column gives {', '.join(missing)}; name the columns "
+            "in a mapping file, or leave the others out"
+        )
+    given["base_yaw"] = np.unwrap(given["base_yaw"])
+    poses = np.column_stack([np.interp(wanted, times, given[name]) for name in POSE_NAMES])
+    poses[:, 2] = (poses[:, 2] + np.pi) % (2 * np.pi) - np.pi
+    return poses.astype(np.float32)
 
 
 def _column_of(name: str, table: Table, mapping: StateMapping, path: Path) -> str | None:
-    """The column that gives one of the 25 numbers, if there is one."""
+    """The column that gives one of the 25 numbers or of the pose, if there is one."""
     if name in mapping.columns:
         column = str(mapping.columns[name])
         if column not in table:
@@ -136,7 +158,8 @@ def _column_of(name: str, table: Table, mapping: StateMapping, path: Path) -> st
                 f"{', '.join(table)}"
             )
         return column
-    own = str(ACTION_NAMES.index(name)) if "0" in table and not mapping.columns else name
+    in_order = "0" in table and not mapping.columns and name in ACTION_NAMES
+    own = str(ACTION_NAMES.index(name)) if in_order else name
     return own if own in table else None
 
 

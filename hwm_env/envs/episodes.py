@@ -115,6 +115,9 @@ class Rules(Generic[M]):
 
         Returns:
             The episode and its info.
+
+        Raises:
+            InvalidInputError: the task needs to know where the robot is, and nothing says.
         """
         # Drawn even where the user names a start, so that naming the one that the seed draws changes nothing.
         drawn, seed = int(rng.integers(self.world.num_starts)), int(rng.integers(2**63))
@@ -131,6 +134,12 @@ class Rules(Generic[M]):
             moment = self.world.begin(history, seed)
         goal = None
         if self.task is not None:
+            if self.task.needs_readout and moment.readout is None:
+                raise InvalidInputError(
+                    f"the task {self.task.name!r} needs to know where the robot is, and the history shows a place that "
+                    "this checkpoint's scene does not know; begin elsewhere, or train a read-out as well with "
+                    "`hwm-env train-readout`"
+                )
             start = EpisodeStart(
                 rng, moment, history, parsed.of_task, self.world.num_starts, self._recorded, self.world.tokenizer
             )

@@ -71,8 +71,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | `entropy` | mean entropy of what they were chosen from, nats a token; 0 is certain |
     | `base_pose` | x (m), y (m), yaw (rad), float32 [3]; absent without a read-out |
     | `readout` | all that was read out, by name: `base_pose`, `head_m`, `gaze`, `left_hand_m`, `right_hand_m` |
-    | `readout_source` | who says so: `scene` (the carried pose and the robot's kinematics), `network` (a small one that |
-    | | reads the clip's tokens: without a scene, and where the place is not known), `recording` (after a reset) |
+    | `readout_source` | who says so: `scene` (the carried pose and the robot's kinematics), `network` (a small one |
+    | | that reads the clip's tokens: without a scene, and where the place is not known), `recording` (after a reset) |
     | `pose` | the pose that the world carries along, like `base_pose`; absent without a scene or a known place |
     | `pose_std` | standard deviations of its three numbers |
     | `reward_terms`, `is_success` | after a step: how the task judges it |

@@ -109,7 +109,7 @@ def certify(
             inverse_dynamics or InverseDynamicsConfig(seed=seed),
         ),
         "closed_loop": asdict(
-            compare_loops(simulator, held_out, run_closed_loops(simulator, held_out, closed_loop_steps, seed))
+            compare_loops(simulator, held_out, run_closed_loops(simulator, held_out, closed_loop_steps, seed).tokens)
         ),
     }
     return report | {"verdict": verdict(report)}

@@ -10,6 +10,7 @@ import torch
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.closed_loops import continue_worlds
 from hwm_env.evaluation.held_out import HeldOut
+from hwm_env.evaluation.localisation import locate
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import RobotState
@@ -86,9 +87,16 @@ def measure_counterfactuals(simulator: WorldSimulator, held_out: HeldOut, *, sta
                 past[episode, history].expand(len(COMMANDS), *past[episode, history].shape)
                 for past in (held_out.tokens, held_out.actions)
             )
-            chunks = torch.from_numpy(measured)[:, None]
-            predicted = continue_worlds(simulator, tokens, actions, chunks, [seed + index] * len(COMMANDS))[:, 0]
-            frames = simulator.tokenizer.decode(predicted.to(simulator.device)).cpu()
+            located = locate(simulator, tokens[:1], actions[:1])
+            loops = continue_worlds(
+                simulator,
+                tokens,
+                actions,
+                torch.from_numpy(measured)[:, None],
+                [seed + index] * len(COMMANDS),
+                poses=None if located is None else located.expand(len(COMMANDS), -1),
+            )
+            frames = simulator.tokenizer.decode(loops.tokens[:, 0].to(simulator.device)).cpu()
             for row, one in enumerate(frames):
                 nearest = psnr_db(one.expand_as(truth), truth).argmax().item()
                 confusion[row, int(nearest)] += 1

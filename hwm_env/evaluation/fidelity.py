@@ -1,14 +1,16 @@
 """How true is the learned world? Next clip and closed loop against recorded truth, with baselines.
 
 Every PSNR is a mean over windows or starts of the per-sample PSNR (dB) against the recorded images, so the tokenizer's
-own loss is part of the error and its reconstruction of the truth is the ceiling. Recordings of the reference world also
-tell where the robot truly is, so drift, obstacles and counterfactual actions are judged there.
+own loss is part of the error and its reconstruction of the truth is the ceiling. Where a recording tells where the
+robot truly was, drift is judged, and of a checkpoint with a scene, what it knows of the room. What obstacles,
+counterfactual actions and a view that was left would truly show is tried out in the reference world, for recordings of
+it.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -17,15 +19,22 @@ from tqdm import tqdm
 
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.action_variations import derangement
-from hwm_env.evaluation.closed_loops import run_closed_loops
+from hwm_env.evaluation.closed_loops import Loops, run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut
+from hwm_env.evaluation.localisation import Localisation, LocatedStarts, carry_along, locate_starts
+from hwm_env.evaluation.long_loop import LongLoop, measure_long_loop
 from hwm_env.evaluation.metrics import psnr_db
-from hwm_env.evaluation.readout_error import Summary, judge_loops
-from hwm_env.model.readout import Readout
+from hwm_env.evaluation.painted_pose import PaintedPose, measure_painted_pose
+from hwm_env.evaluation.pose_error import PoseError, compare_poses
+from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, Summary, judge_loops
+from hwm_env.evaluation.sabotage import STEPS as SABOTAGE_STEPS
+from hwm_env.evaluation.sabotage import Sabotaged, measure_sabotage
+from hwm_env.evaluation.scene_scores import SceneFidelity, measure_scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
 if TYPE_CHECKING:
+    from hwm_env.evaluation.away_and_back import AwayAndBack
     from hwm_env.evaluation.counterfactuals import Counterfactuals
     from hwm_env.evaluation.walls import Walls
 
@@ -37,6 +46,9 @@ MOVING_BELOW_DB = 20.0
 """A window moves if repeating the last frame scores below this."""
 WALL_CASES = 50
 COUNTERFACTUAL_STARTS = 50
+PAINTED_STARTS = 50
+AWAY_AND_BACK_STARTS = 30
+SABOTAGE_LOOPS = 12
 WINDOWS_PER_EPISODE = 5
 """Next clips that an episode gives at most, evenly spread: neighbours tell the same twice."""
 BATCH = 32
@@ -83,9 +95,23 @@ class FidelityReport:
     pose: dict[str, dict[str, Summary]] | None
     """Of the closed loops, see `judge_loops`; None without a read-out or true poses."""
     walls: "Walls | None"
-    """The same; also None where the reference world cannot be drawn."""
+    """None without anything that says where the base stands, for recordings that are not of the reference world, or
+    where that cannot be drawn."""
     counterfactuals: "Counterfactuals | None"
-    """None without true poses, or where the reference world cannot be drawn."""
+    """None for recordings that are not of the reference world, or where that cannot be drawn."""
+    scene: SceneFidelity | None
+    """None without a scene or true poses, as all that follows."""
+    localisation: Localisation | None
+    carried_pose: dict[str, PoseError] | None
+    """Where the worlds of the closed loops believe to be, against the truth, by env step."""
+    painted_pose: dict[str, PaintedPose] | None
+    """Where their newest predicted clips are seen from, by env step."""
+    away_and_back: "AwayAndBack | None"
+    """Also None as `counterfactuals`."""
+    long_loop: LongLoop | None
+    """Also None where no long episodes were given."""
+    sabotage: dict[str, Sabotaged] | None
+    """What becomes of closed loops when one thing is broken, see `measure_sabotage`; also None for shorter ones."""
 
     def to_dict(self) -> dict[str, object]:
         """As written to JSON: `moving` stands inside `next_clip`."""
@@ -94,14 +120,25 @@ class FidelityReport:
         return content
 
 
-def measure(simulator: WorldSimulator, held_out: HeldOut, *, closed_loop_steps: int, seed: int = 0) -> FidelityReport:
+def measure(
+    simulator: WorldSimulator,
+    held_out: HeldOut,
+    *,
+    closed_loop_steps: int,
+    seed: int = 0,
+    long_episodes: Callable[[], HeldOut] | None = None,
+) -> FidelityReport:
     """Judges a simulator on held-out episodes.
+
+    Worlds with a scene find out where they are from the first nine clips of each episode; where a later clip of it is
+    predicted, they have been carried along by the recorded actions since then.
 
     Args:
         simulator: with the decoding that shall be judged.
         held_out: episodes of at least nine clips and the closed loop's.
         closed_loop_steps: env steps of the closed loop.
         seed: of the worlds and of the shuffle.
+        long_episodes: makes the episodes of the long loop; is called only for worlds with a scene.
 
     Raises:
         InvalidInputError: the episodes are too short, or there are fewer than two.
@@ -111,23 +148,87 @@ def measure(simulator: WorldSimulator, held_out: HeldOut, *, closed_loop_steps: 
             f"expected at least 2 episodes of {HISTORY_CLIPS + closed_loop_steps} clips (history and closed loop), got "
             f"{len(held_out)} of {held_out.num_clips}"
         )
-    everything, moving = _next_clip(simulator, held_out, seed)
-    predicted = run_closed_loops(simulator, held_out, closed_loop_steps, seed)
-    readout = simulator.checkpoint.readout
+    located = locate_starts(simulator, held_out)
+    poses = None if located is None else located.poses
+    everything, moving = _next_clip(simulator, held_out, poses, seed)
+    loops = run_closed_loops(simulator, held_out, closed_loop_steps, seed, poses)
+    readout, scene = simulator.checkpoint.readout, simulator.scene
     pose, walls, counterfactuals = None, None, None
-    if held_out.has_poses:
-        counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
     if held_out.has_poses and readout is not None:
-        pose = judge_loops(readout, held_out, predicted)
-        walls = _if_possible("walls", lambda: _walls(simulator, readout, held_out, seed))
+        pose = judge_loops(readout, held_out, loops.tokens)
+    if held_out.has_poses and held_out.is_of_reference_world:
+        counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
+        if readout is not None or scene is not None:
+            walls = _if_possible("walls", lambda: _walls(simulator, held_out, seed))
     return FidelityReport(
         next_clip=everything,
         moving=moving,
-        closed_loop=compare_loops(simulator, held_out, predicted),
+        closed_loop=compare_loops(simulator, held_out, loops.tokens),
         pose=pose,
         walls=walls,
         counterfactuals=counterfactuals,
+        **_of_scene(simulator, held_out, located, loops, seed, long_episodes),
     )
+
+
+class _OfScene(TypedDict):
+    """What only worlds with a scene show."""
+
+    scene: SceneFidelity | None
+    localisation: Localisation | None
+    carried_pose: dict[str, PoseError] | None
+    painted_pose: dict[str, PaintedPose] | None
+    away_and_back: "AwayAndBack | None"
+    long_loop: LongLoop | None
+    sabotage: dict[str, Sabotaged] | None
+
+
+def _of_scene(
+    simulator: WorldSimulator,
+    held_out: HeldOut,
+    located: LocatedStarts | None,
+    loops: Loops,
+    seed: int,
+    long_episodes: Callable[[], HeldOut] | None,
+) -> _OfScene:
+    scores = _OfScene(
+        scene=None,
+        localisation=None,
+        carried_pose=None,
+        painted_pose=None,
+        away_and_back=None,
+        long_loop=None,
+        sabotage=None,
+    )
+    scene = simulator.scene
+    if scene is None or located is None or loops.poses is None:
+        return scores
+    if held_out.has_poses:
+        steps = [step for step in CLOSED_LOOP_STEPS if step < loops.poses.shape[1]]
+        truth, actions = held_out.poses()[:, HISTORY_CLIPS:], held_out.actions[:, HISTORY_CLIPS:]
+        few = np.linspace(0, len(held_out) - 1, min(PAINTED_STARTS, len(held_out))).astype(int).tolist()
+        some_loops = Loops(loops.tokens[few], loops.poses[few])
+        scores["scene"] = measure_scene(scene.model, simulator.tokenizer, held_out, _windows(held_out), seed=seed)
+        scores["localisation"] = located.judge(held_out)
+        scores["carried_pose"] = {str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps}
+        scores["painted_pose"] = measure_painted_pose(simulator, some_loops, actions[few], truth[few])
+        if loops.tokens.shape[1] >= SABOTAGE_STEPS:
+            scores["sabotage"] = measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed)
+    if held_out.has_poses and held_out.is_of_reference_world:
+        scores["away_and_back"] = _if_possible(
+            "views that were left", lambda: _away_and_back(simulator, held_out, located.poses, seed)
+        )
+    if long_episodes is not None:
+        scores["long_loop"] = _if_possible(
+            "long loops", lambda: measure_long_loop(simulator, long_episodes(), seed=seed)
+        )
+    return scores
+
+
+def _away_and_back(simulator: WorldSimulator, held_out: HeldOut, poses: Tensor, seed: int) -> "AwayAndBack":
+    from hwm_env.evaluation.away_and_back import measure_away_and_back
+
+    return measure_away_and_back(simulator, held_out, starts=AWAY_AND_BACK_STARTS, seed=seed, poses=poses)
 
 
 def _counterfactuals(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> "Counterfactuals":
@@ -136,10 +237,10 @@ def _counterfactuals(simulator: WorldSimulator, held_out: HeldOut, seed: int) ->
     return measure_counterfactuals(simulator, held_out, starts=COUNTERFACTUAL_STARTS, seed=seed)
 
 
-def _walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut, seed: int) -> "Walls":
+def _walls(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> "Walls":
     from hwm_env.evaluation.walls import measure_walls
 
-    return measure_walls(simulator, readout, held_out, cases=WALL_CASES, seed=seed)
+    return measure_walls(simulator, simulator.checkpoint.readout, held_out, cases=WALL_CASES, seed=seed)
 
 
 def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
@@ -151,11 +252,20 @@ def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
         return None
 
 
-def _next_clip(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> tuple[NextClip, NextClip | None]:
-    """Judges clips that nine others precede."""
+def _windows(held_out: HeldOut) -> list[tuple[int, int]]:
+    """Episode and index of the clips that are judged; nine others precede each."""
     count = min(WINDOWS_PER_EPISODE, held_out.num_clips - HISTORY_CLIPS)
     clips = np.linspace(HISTORY_CLIPS, held_out.num_clips - 1, count).astype(int).tolist()
-    windows = [(e, c) for e in range(len(held_out)) for c in clips]
+    return [(e, c) for e in range(len(held_out)) for c in clips]
+
+
+def _next_clip(
+    simulator: WorldSimulator, held_out: HeldOut, poses: Tensor | None, seed: int
+) -> tuple[NextClip, NextClip | None]:
+    """Judges single clips; the worlds know their poses [E, 3] after the first nine clips, or have no scene."""
+    windows, carried = _windows(held_out), None
+    if simulator.scene is not None and poses is not None:
+        carried = carry_along(simulator.scene, poses, held_out.actions[:, HISTORY_CLIPS:])
     other = derangement(len(windows), seed)
     scores: dict[str, list[Tensor]] = {"true": [], "shuffled": [], "repeat": [], "ceiling": []}
     truths = _FrameCache(held_out)
@@ -168,7 +278,8 @@ def _next_clip(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> tuple
         truth = torch.stack([truths.frames(e)[c] for e, c in chosen])
         last = torch.stack([truths.frames(e)[c - 1, -1:] for e, c in chosen])
         target_tokens = torch.stack([held_out.tokens[e, c] for e, c in chosen]).to(simulator.device)
-        state = simulator.begin(tokens, actions, [seed + i for i in part])
+        known = None if carried is None else torch.stack([carried[e, c - HISTORY_CLIPS] for e, c in chosen])
+        state = simulator.begin(tokens, actions, [seed + i for i in part], poses=known)
         for name, chunk in (("true", true_chunk), ("shuffled", shuffled_chunk)):
             scores[name].append(psnr_db(simulator.step(state, chunk)[1].frames.cpu(), truth))
         scores["repeat"].append(psnr_db(last, truth))

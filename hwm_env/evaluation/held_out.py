@@ -95,6 +95,11 @@ class HeldOut:
         return clips
 
     @property
+    def is_of_reference_world(self) -> bool:
+        """Whether the recording shows the reference world, in which more can be tried out."""
+        return self._dataset.metadata.extra.get("source") == "hwm_env.reference"
+
+    @property
     def has_poses(self) -> bool:
         """Whether the recording tells where the robot truly was."""
         return all(shard.poses is not None for shard in self._dataset.shards)
@@ -113,6 +118,14 @@ class HeldOut:
         Raises:
             DatasetError: the recording has none.
         """
+        return self.frame_poses()[:, :, -1]
+
+    def frame_poses(self) -> Tensor:
+        """True base poses at each frame: float32 [E, C, 17, 3].
+
+        Raises:
+            DatasetError: the recording has none.
+        """
         poses = []
         for episode in range(len(self)):
             shard, first = self._windows.locate(episode)
@@ -121,9 +134,10 @@ class HeldOut:
                 raise DatasetError(
                     f"{self._dataset.directory} has no true poses; record the reference world with: hwm-env collect"
                 )
-            of_episode = of_shard[first : first + self.num_clips * FRAMES_PER_CLIP]
-            poses.append(of_episode[FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP])
-        return torch.from_numpy(np.stack(poses))
+            poses.append(of_shard[first : first + self.num_clips * FRAMES_PER_CLIP])
+        together: Tensor = torch.from_numpy(np.stack(poses))
+        by_clip: Tensor = together.unflatten(1, (self.num_clips, FRAMES_PER_CLIP))
+        return by_clip
 
 
 def quantities_of(poses: Tensor, numbers: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
-"""Plots for reports, as SVG text (matplotlib, the extra "evaluation")."""
+"""Plots for reports, as SVG text or PNG files (matplotlib, the extra "evaluation")."""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
+from hwm_env.data.files import write_bytes
 from hwm_env.errors import require_extra
 
 _TRUE, _LEARNED, _INK = "#1f6fb4", "#d9781e", "#222222"
@@ -70,13 +72,43 @@ def drift(closed_loop: Mapping[str, Any]) -> str:
     return curves({name: closed_loop[key] for name, key in names.items()}, "PSNR, dB")
 
 
+def write_loops(closed_loop: Mapping[str, Any], long_loop: Mapping[str, Any] | None, file: Path) -> None:
+    """Draws how true closed loops stay beside their baselines, and long ones, if there are any, as a PNG file.
+
+    Args:
+        closed_loop: the fields of ClosedLoop.
+        long_loop: the fields of LongLoop.
+        file: written atomically.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    names = {"psnr": "this world", "psnr_worst": "its worst loop", "psnr_repeat_last_frame": "repeat the last frame"}
+    names["psnr_tokenizer_ceiling"] = "tokenizer alone"
+    colours = dict(zip(names, (_TRUE, "#8ab4d8", _LEARNED, "#8a8a8a"), strict=True))
+    steps = list(range(1, len(closed_loop["psnr"]) + 1))
+    panels = [{key: (steps, closed_loop[key]) for key in names if key in closed_loop}]
+    if long_loop is not None:
+        panels.append({key: ([int(step) for step in long_loop[key]], list(long_loop[key].values())) for key in names})
+    with _figure(4.6 * len(panels), 3.2, len(panels)) as (figure, axes):
+        for index, (panel, lines) in enumerate(zip(axes if len(panels) > 1 else [axes], panels, strict=True)):
+            for key, (at, values) in lines.items():
+                panel.plot(at, values, color=colours[key], label=names[key], linewidth=2, marker="o" if index else None)
+            panel.set_xlabel("env step")
+            panel.set_ylabel("PSNR, dB")
+            panel.legend(frameon=False, fontsize=8)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=150)
+    write_bytes(file, content.getbuffer())
+
+
 @contextmanager
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float, panels: int = 1) -> Any:
     matplotlib = require_extra("matplotlib", "evaluation")
     figures = require_extra("matplotlib.figure", "evaluation")
     with matplotlib.rc_context(_STYLE):
         figure = figures.Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots()
+        yield figure, figure.subplots(1, panels, sharey=True)
 
 
 def _svg(figure: Any) -> str:

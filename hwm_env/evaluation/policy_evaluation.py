@@ -123,7 +123,7 @@ def _replay(checkpoint: Checkpoint, recording: Path, config: EvaluationConfig) -
         num_episodes=config.starts,
     )
     simulator = WorldSimulator(checkpoint)
-    loops = run_closed_loops(simulator, held_out, REPLAYED_STEPS, config.seed)
+    loops = run_closed_loops(simulator, held_out, REPLAYED_STEPS, config.seed).tokens
     return {"recording": recording.name, **asdict(compare_loops(simulator, held_out, loops))}
 
 

@@ -129,7 +129,7 @@ def measure_held_out(
         recording, simulator.tokenizer, clips_per_episode=HISTORY_CLIPS + max(steps), num_episodes=starts
     )
     begin = held_out.quantities()[:, HISTORY_CLIPS - 1]
-    predicted = run_closed_loops(simulator, held_out, max(steps), seed)
+    predicted = run_closed_loops(simulator, held_out, max(steps), seed).tokens
     return {
         "starts": starts,
         "start": summarise(read_clips(readout, held_out.tokens[:, HISTORY_CLIPS - 1]), begin),

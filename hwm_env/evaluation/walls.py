@@ -1,13 +1,13 @@
-"""Do obstacles stop the robot? Drives against them, and reads from predicted pictures where it came to stand."""
+"""Do obstacles stop the robot? Drives against them, and asks the world where it came to stand."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hwm_env.errors import DatasetError
+from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation.closed_loops import continue_worlds
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.evaluation.readout_error import dead_reckoning
@@ -40,30 +40,39 @@ class Walls:
     """How drives against obstacles end; distances in metres."""
 
     cases: int
+    judged_by: Literal["carried pose", "read-out"]
+    """What says where the base stands: the pose that the world carries, where it has a scene (and the read-out for
+    worlds that do not know their place), or the read-out."""
     right: float
-    """Share of cases in which the base is read within RIGHT_M of its true stop."""
+    """Share of cases in which the base is said to be within RIGHT_M of its true stop."""
     error_median_m: float
-    """From the read position to the true stop."""
+    """From the position that is said to the true stop."""
     error_p90_m: float
     unstopped_median_m: float
     """The same of a robot that no obstacle stops, for comparison."""
-    ceiling_right: float
+    readout_right: float | None
+    """The share by the read-out of the predicted pictures; None without one, as all that follows."""
+    readout_median_m: float | None
+    ceiling_right: float | None
     """The share for the true pictures of the same drives: what lacks there is the read-out's fault, not the world's."""
-    ceiling_median_m: float
+    ceiling_median_m: float | None
 
 
-def measure_walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut, *, cases: int, seed: int) -> Walls:
+def measure_walls(
+    simulator: WorldSimulator, readout: Readout | None, held_out: HeldOut, *, cases: int, seed: int
+) -> Walls:
     """Turns recorded histories that end before an obstacle into drives against it.
 
     Args:
         simulator: the world.
-        readout: reads where the base is.
+        readout: reads where the base is; not needed for a simulator with a scene.
         held_out: with true poses; each episode gives one case at most.
         cases: at most; as many as are found.
         seed: of the worlds.
 
     Raises:
-        DatasetError: the recording has no true poses, or no history ends before an obstacle.
+        DatasetError: the recording has no true poses, no history ends before an obstacle, or nobody knows where.
+        InvalidInputError: there is neither a read-out nor a scene.
         RenderingUnavailableError: there is no OpenGL here.
     """
     poses = held_out.poses().double()
@@ -77,17 +86,24 @@ def measure_walls(simulator: WorldSimulator, readout: Readout, held_out: HeldOut
     chunks, frames, stops = (torch.from_numpy(np.stack(parts)) for parts in zip(*drives, strict=True))
     tokens = torch.stack([held_out.tokens[e, c - HISTORY_CLIPS + 1 : c + 1] for e, c in ends])
     actions = torch.stack([held_out.actions[e, c - HISTORY_CLIPS + 1 : c + 1] for e, c in ends])
-    predicted = continue_worlds(simulator, tokens, actions, chunks, [seed + case for case in range(len(ends))])
-    errors = _distance(readout.read(predicted[:, -1]), stops)
-    ceiling = _distance(readout.read(simulator.tokenizer.encode(frames)), stops)
+    loops = continue_worlds(simulator, tokens, actions, chunks, [seed + case for case in range(len(ends))])
+    read, ceiling = None, None
+    if readout is not None:
+        read = _distance(readout.read(loops.tokens[:, -1]), stops)
+        ceiling = _distance(readout.read(simulator.tokenizer.encode(frames)), stops)
+    carried = None if loops.poses is None else _distance(loops.poses[:, -1], stops)
+    errors = _said(carried, read)
     return Walls(
-        cases=len(ends),
-        right=(errors <= RIGHT_M).double().mean().item(),
+        cases=len(errors),
+        judged_by="read-out" if carried is None else "carried pose",
+        right=_right(errors),
         error_median_m=errors.quantile(0.5).item(),
         error_p90_m=errors.quantile(0.9).item(),
         unstopped_median_m=_distance(dead_reckoning(begin, chunks)[:, -1], stops).quantile(0.5).item(),
-        ceiling_right=(ceiling <= RIGHT_M).double().mean().item(),
-        ceiling_median_m=ceiling.quantile(0.5).item(),
+        readout_right=None if read is None else _right(read),
+        readout_median_m=None if read is None else read.quantile(0.5).item(),
+        ceiling_right=None if ceiling is None else _right(ceiling),
+        ceiling_median_m=None if ceiling is None else ceiling.quantile(0.5).item(),
     )
 
 
@@ -119,6 +135,23 @@ def _first_before_obstacle(poses: Float64Array) -> int | None:
         if nearest <= room.free_path_m(poses[clip, :2], float(poses[clip, 2])) <= farthest:
             return clip
     return None
+
+
+def _said(carried: Tensor | None, read: Tensor | None) -> Tensor:
+    """Returns the errors by the carried pose, by the read-out where it is not known."""
+    if carried is None:
+        if read is None:
+            raise InvalidInputError("nothing says where the base stands; give a checkpoint a read-out or a scene")
+        return read
+    if read is not None:
+        return torch.where(carried.isfinite(), carried, read)
+    if not carried.isfinite().any():
+        raise DatasetError(f"none of {len(carried)} worlds knows its place, and there is no read-out to ask")
+    return carried[carried.isfinite()]
+
+
+def _right(errors: Tensor) -> float:
+    return (errors <= RIGHT_M).double().mean().item()
 
 
 def _distance(poses: Tensor, truth: Tensor) -> Tensor:

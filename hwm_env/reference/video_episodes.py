@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 
 from hwm_env.data.files import what_is_at, write_bytes
-from hwm_env.data.state_tables import DEFAULT_TIME_COLUMN
+from hwm_env.data.state_tables import DEFAULT_TIME_COLUMN, POSE_NAMES
 from hwm_env.data.videos import write_video
 from hwm_env.errors import DatasetError, require_extra
 from hwm_env.reference.collect import Episode, check_numbers, episode_rng, record_episode, run_jobs
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 
-_FORMATS: Final = ["%.9f"] + ["%.9g"] * len(ACTION_NAMES)
+_FORMATS: Final = ["%.9f"] + ["%.9g"] * (len(ACTION_NAMES) + len(POSE_NAMES))
 """Times to the nanosecond; nine digits give a float32 back exactly."""
 
 
@@ -44,8 +44,8 @@ def collect_videos(
 ) -> None:
     """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
 
-    The tables have a row a frame: the time in seconds, and the 25 numbers under their own names, so that they need no
-    mapping. A video is there only after its table.
+    The tables have a row a frame: the time in seconds, the 25 numbers and the pose of the base under their own names,
+    so that they need no mapping. A video is there only after its table.
 
     Args:
         directory: where to write; new or empty.
@@ -95,6 +95,7 @@ def _record(job: _EpisodeJob) -> int:
 def _table(episode: Episode) -> bytes:
     times_s = np.arange(len(episode.states)) / FRAME_RATE_HZ
     text = io.StringIO()
-    header = ",".join((DEFAULT_TIME_COLUMN, *ACTION_NAMES))
-    np.savetxt(text, np.column_stack([times_s, episode.states]), _FORMATS, ",", header=header, comments="")
+    header = ",".join((DEFAULT_TIME_COLUMN, *ACTION_NAMES, *POSE_NAMES))
+    rows = np.column_stack([times_s, episode.states, episode.poses])
+    np.savetxt(text, rows, _FORMATS, ",", header=header, comments="")
     return text.getvalue().encode()

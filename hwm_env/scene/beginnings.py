@@ -39,6 +39,7 @@ def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
     return torch.cat([middle[:, None], carried], dim=1)
 
 
+@torch.no_grad()
 def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, count: int = 4) -> Tensor:
     """Returns the likeliest of evenly spread poses in the free part of the room, judged by the newest clip.
 

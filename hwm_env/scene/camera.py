@@ -43,6 +43,16 @@ class CameraLink:
             )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CameraDescription:
+    """What a robot description says of a camera."""
+
+    links: tuple[CameraLink, ...]
+    """From the base to the camera; the last one's frame is the camera's."""
+    field_of_view_deg: float | None = None
+    """Vertical; None: it does not say, or nothing is seen in perspective."""
+
+
 class KinematicCamera(nn.Module):
     """A camera at the end of a known chain of joints. Has no weights.
 

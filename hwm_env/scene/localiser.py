@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.scene.model import KEYFRAMES, SceneModel
+from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneModel
 from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
 
-CLIPS_AT_ONCE: Final = 64
-"""What one pass of the scene model draws: more would leave a processor's cache."""
 APART_M: Final = 0.5
 """Beginnings that are nearer than this..."""
 APART_RAD: Final = 0.4
@@ -25,6 +23,8 @@ _LARGEST_STEP: Final = (0.3, 0.3, 0.2)
 _FIRST_DAMPING: Final = 0.03
 _EVIDENCE: Final = 0.02
 """Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together (experiments.md)."""
+_ROOM_STD: Final = (3.0, 3.0, 1.8)
+"""Of a base that may be anywhere in a room (m, m, rad): where the clips tell nothing, the covariance says so."""
 
 
 class MotionModel(Protocol):
@@ -100,11 +100,13 @@ def localise(
     rows = torch.arange(batch, device=losses.device) * num + coarse.losses.view(batch, num).argmin(dim=1)
     fine = _refined(scene, motion, coarse.paths.select(rows), tokens_BTLHW, everything, config.fine_steps)
     ends = torch.cat([fine.paths.ends[:, :2], wrap_angle(fine.paths.ends[:, 2:])], dim=1)
-    in_base_frame = torch.linalg.pinv(_EVIDENCE * fine.information, hermitian=True)
+    anywhere = ends.new_tensor(_ROOM_STD).pow(-2).diag()
+    in_base_frame = torch.linalg.inv(_EVIDENCE * fine.information + anywhere)
     turn = _turned(ends[:, 2])
     return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses)
 
 
+@torch.no_grad()
 def score_ends(
     scene: SceneModel,
     motion: MotionModel,

@@ -127,6 +127,12 @@ class SceneMap(nn.Module):
         outputs: Tensor = self.second(silu(self.first(features)))
         return outputs.reshape(*points_m.shape[:-1], -1)
 
+    def contains(self, poses: Tensor) -> Tensor:
+        """Returns whether places are within the map's bounds along x and y: poses [..., 3] to bool [...]."""
+        low, high = poses.new_tensor(self.config.low_m[:2]), poses.new_tensor(self.config.high_m[:2])
+        inside = (poses[..., :2] >= low) & (poses[..., :2] <= high)
+        return inside.all(dim=-1)
+
     def _samples(self, directions: Tensor, jitter: Tensor | None) -> Samples:
         config = self.config
         edges = torch.linspace(

@@ -18,6 +18,8 @@ from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 
 KEYFRAMES: Final = (0, 8, 16)
 """Frames of a clip at which the scene is drawn: the last one of each latent."""
+CLIPS_AT_ONCE: Final = 64
+"""What one pass should draw at most: more would leave a processor's cache."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3
 _RAY_WAVES: Final = 4

@@ -1,130 +1,72 @@
-"""Reads the chain of joints from base to camera out of a robot description: MJCF."""
+"""Reads the chain of joints from base to camera out of a robot description: MJCF or URDF."""
 
-from collections.abc import Iterator, Mapping
-from typing import Final
-from xml.etree import ElementTree
-
-import numpy as np
+import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.scene.camera import CameraLink
-from hwm_env.types import ACTION_NAMES, Float64Array
+from hwm_env.scene.camera import CameraDescription, CameraLink
+from hwm_env.scene.mjcf import camera_of_mjcf
+from hwm_env.scene.robot_xml import MAX_BYTES, parsed
+from hwm_env.scene.urdf import links_of_urdf
 
-_CAMERA_AXES: Final = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
-"""Our camera's axes (ahead, left, up), column by column, in the frame of MuJoCo's (right, up, back)."""
+
+def read_camera(
+    path: str | os.PathLike[str], camera: str, base: str, numbers: Mapping[str, str] | None = None
+) -> CameraDescription:
+    """Reads a camera from a file: MJCF if its root is <mujoco>, URDF if it is <robot>.
+
+    Args:
+        path: the file.
+        camera: name of the camera in MJCF; in URDF of the camera's link, see `links_from_urdf`.
+        base: name of the body (MJCF) or link (URDF) whose pose is tracked.
+        numbers: joint names of the robot to names of `hwm_env.types.ACTION_NAMES`; None: they are the same. Joints that
+            are not named stay as the description draws them.
+
+    Raises:
+        InvalidInputError: the file cannot be read, is neither, or has no such camera below the base.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path}: the robot description cannot be read ({error.strerror}); give the path of an MJCF or URDF file"
+        ) from error
+    try:
+        root = parsed(text, "mujoco", "robot")
+        if root.tag == "mujoco":
+            return camera_of_mjcf(root, camera, base, numbers)
+        return CameraDescription(links=links_of_urdf(root, camera, base, numbers))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
 
 
 def links_from_mjcf(
-    mjcf: str, camera: str, base: str, numbers: Mapping[str, str] | None = None
+    mjcf: str | bytes, camera: str, base: str, numbers: Mapping[str, str] | None = None
 ) -> tuple[CameraLink, ...]:
-    """Reads a MuJoCo model.
+    """Reads a chain from the text of a MuJoCo model; arguments and errors as of `read_camera`."""
+    return camera_of_mjcf(parsed(mjcf, "mujoco"), camera, base, numbers).links
 
-    Angles are taken as the model's compiler says; joints of the base body itself are left out, since they are what the
-    pose says.
+
+def links_from_urdf(
+    urdf: str | bytes,
+    camera_link: str,
+    base_link: str,
+    numbers: Mapping[str, str] | None = None,
+    optical: bool | None = None,
+) -> tuple[CameraLink, ...]:
+    """Reads a chain from the text of a URDF; arguments and errors as of `read_camera`.
 
     Args:
-        mjcf: the model's XML, without includes or defaults that change joints.
-        camera: name of the camera.
-        base: name of the body whose pose is tracked.
-        numbers: joint names of the model to names of `hwm_env.types.ACTION_NAMES`; None: they are the same. Joints that
-            are not named stay at 0.
+        urdf: the text, expanded if it was written for xacro.
+        camera_link: name of the camera's link.
+        base_link: name of the link whose pose is tracked.
+        numbers: joint names to names of `hwm_env.types.ACTION_NAMES`.
+        optical: whether z of the camera's link points ahead, x right and y down, instead of x ahead, y left and z up;
+            None: if its name ends in "_optical_frame" or "_optical", as ROS does it (REP 103).
 
     Raises:
-        InvalidInputError: the XML is broken, or has no such camera on a body below the base.
+        InvalidInputError: a joint that mimics another is on the way and not in `numbers`, or as for `read_camera`.
     """
-    try:
-        root = ElementTree.fromstring(mjcf)
-    except ElementTree.ParseError as error:
-        raise InvalidInputError(f"the robot description is not XML: {error}") from error
-    compiler = root.find("compiler")
-    in_degrees = compiler is None or compiler.get("angle", "degree") == "degree"
-    for path in _paths(root.find("worldbody"), ()):
-        for element in path[-1].findall("camera"):
-            if element.get("name") == camera:
-                names = [body.get("name") for body in path]
-                if base not in names:
-                    raise InvalidInputError(f"camera {camera!r} is on {names}, not below the base body {base!r}")
-                bodies = path[names.index(base) + 1 :]
-                known = {name: name for name in ACTION_NAMES} if numbers is None else dict(numbers)
-                links = [link for body in bodies for link in _links_of_body(body, known, in_degrees)]
-                rotation = _rotation(element, in_degrees) @ _CAMERA_AXES
-                return (*links, _fixed(_vector(element.get("pos", "0 0 0")), rotation))
-    raise InvalidInputError(f"the robot description has no camera {camera!r} on a body")
-
-
-def _paths(
-    parent: ElementTree.Element | None, above: tuple[ElementTree.Element, ...]
-) -> Iterator[tuple[ElementTree.Element, ...]]:
-    """Yields every body with all bodies above it, outermost first."""
-    for body in () if parent is None else parent.findall("body"):
-        path = (*above, body)
-        yield path
-        yield from _paths(body, path)
-
-
-def _links_of_body(body: ElementTree.Element, numbers: Mapping[str, str], in_degrees: bool) -> Iterator[CameraLink]:
-    yield _fixed(_vector(body.get("pos", "0 0 0")), _rotation(body, in_degrees))
-    for joint in body.findall("joint"):
-        kind, number = joint.get("type", "hinge"), numbers.get(joint.get("name", ""))
-        if kind not in ("hinge", "slide"):
-            raise InvalidInputError(f"joint {joint.get('name')!r} is a {kind}; expected 'hinge' or 'slide'")
-        if number is None:
-            continue
-        anchor = _vector(joint.get("pos", "0 0 0"))
-        axis = _vector(joint.get("axis", "0 0 1"))
-        unit = axis / np.linalg.norm(axis)
-        yield CameraLink(offset_m=_triple(anchor), number=number, axis=_triple(unit), slides=kind == "slide")
-        if anchor.any():
-            yield CameraLink(offset_m=_triple(-anchor))
-
-
-def _fixed(offset_m: Float64Array, rotation: Float64Array) -> CameraLink:
-    return CameraLink(offset_m=_triple(offset_m), rotation=tuple(rotation.flatten().tolist()))
-
-
-def _rotation(element: ElementTree.Element, in_degrees: bool) -> Float64Array:
-    """Reads the orientation of a body or camera."""
-    if (text := element.get("xyaxes")) is not None:
-        x, y = _vector(text, 6).reshape(2, 3)
-        x = x / np.linalg.norm(x)
-        y = y - x * (x @ y)
-        y = y / np.linalg.norm(y)
-        return np.stack([x, y, np.cross(x, y)], axis=1)
-    if (text := element.get("quat")) is not None:
-        w, x, y, z = _vector(text, 4) / np.linalg.norm(_vector(text, 4))
-        return np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-            ]
-        )
-    if (text := element.get("euler")) is not None:
-        angles = _vector(text) * (np.pi / 180 if in_degrees else 1.0)
-        return _around(0, angles[0]) @ _around(1, angles[1]) @ _around(2, angles[2])
-    for name in ("axisangle", "zaxis"):
-        if element.get(name) is not None:
-            raise InvalidInputError(f"{element.get('name')!r} has {name}; expected xyaxes, quat or euler")
-    return np.eye(3)
-
-
-def _around(axis: int, angle_rad: float) -> Float64Array:
-    """Returns the rotation around a coordinate axis."""
-    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    rotation = np.eye(3)
-    rotation[first, first] = rotation[second, second] = cos
-    rotation[first, second], rotation[second, first] = -sin, sin
-    return rotation
-
-
-def _vector(text: str, size: int = 3) -> Float64Array:
-    values = np.array(text.split(), np.float64)
-    if values.shape != (size,):
-        raise InvalidInputError(f"the robot description has {text!r} where {size} numbers were expected")
-    return values
-
-
-def _triple(vector: Float64Array) -> tuple[float, float, float]:
-    x, y, z = vector.tolist()
-    return (x, y, z)
+    return links_of_urdf(parsed(urdf, "robot"), camera_link, base_link, numbers, optical)

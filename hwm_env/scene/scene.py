@@ -12,7 +12,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.pose import wrap_angle
 
@@ -93,7 +93,9 @@ class Scene(nn.Module):
         """
         frames, weights = list(KEYFRAMES), self.use.history_weights
         known = path_BF.isfinite().flatten(1).all(dim=1)
-        logits = self.model(path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]).float()
+        poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
+        parts = zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
+        logits = torch.cat([self.model(*part).float() for part in parts])
         own = logits.new_tensor([weights[min(step, len(weights) - 1)] for step in step_indices])
         return Prior(logits.flatten(2, 3), torch.where(known, own, 1.0))
 

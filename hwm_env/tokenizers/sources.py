@@ -10,7 +10,7 @@ import numpy as np
 
 from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.data.state_tables import TABLE_SUFFIXES, StateMapping, read_states
+from hwm_env.data.state_tables import POSE_NAMES, TABLE_SUFFIXES, StateMapping, read_states
 from hwm_env.data.videos import VIDEO_SUFFIXES, frame_size, frame_times, read_frames, resampled
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array
@@ -97,9 +97,11 @@ class _VideoFrom:
     def read(self) -> Recording:
         times = frame_times(self.video)
         chosen = resampled(times)
-        states = read_states(self.states, self.mapping, times, len(chosen)).values[self.offset :]
+        states = read_states(self.states, self.mapping, times, len(chosen))
         frames = read_frames(self.video, chosen[self.offset :], self.image_size)
-        return Recording(frames, states, np.full(len(states), self.segment, np.int32), None)
+        values, poses = states.values[self.offset :], states.poses
+        segments = np.full(len(values), self.segment, np.int32)
+        return Recording(frames, values, segments, None if poses is None else poses[self.offset :])
 
 
 def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
@@ -152,17 +154,26 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
     size = _common_size(videos) if image_size is None else (image_size, image_size)
     jobs: list[_VideoFrom] = []
     filled: dict[str, float] = {}
+    posed: dict[Path, bool] = {}
     for segment, video in enumerate(videos):
         states, times = _states_beside(video), frame_times(video)
         num_frames = len(resampled(times))
         # Whatever is wrong with a table shows before hours of work, not after.
-        filled |= read_states(states, mapping, times, num_frames).filled
+        read = read_states(states, mapping, times, num_frames)
+        filled |= read.filled
+        posed[states] = read.poses is not None
         if num_frames - max(offsets) < FRAMES_PER_CLIP:
             logger.warning("%s is left out: %d frames are less than a clip and the offset", video, num_frames)
             continue
         jobs += [_VideoFrom(video, states, mapping, image_size, segment, offset) for offset in offsets]
     if not jobs:
         raise DatasetError(f"{directory}: all {len(videos)} videos are shorter than a clip ({FRAMES_PER_CLIP} frames)")
+    if len(set(posed.values())) > 1:
+        lacking = [path.name for path, has in posed.items() if not has]
+        raise DatasetError(
+            f"{directory}: {len(posed) - len(lacking)} tables give the pose of the base, {len(lacking)} do not, such "
+            f"as {lacking[0]}; add {', '.join(POSE_NAMES)} to those, or leave them out of all"
+        )
     for name, value in filled.items():
         logger.warning("nothing gives %s: %g stands for it", name, value)
     files = [file for video in videos for file in (video, _states_beside(video))]

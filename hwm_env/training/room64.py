@@ -1,4 +1,4 @@
-"""Makes the checkpoint room-64, from nothing or from another: recordings, tokenizer, tokens, world model, read-out.
+"""Makes the checkpoint room-64, from nothing or from another: recordings, tokenizer, tokens, world model, scene.
 
 Every stage is seeded and leaves its result in one directory; a stage whose result is there is not repeated, and both
 trainings go on where they were stopped.
@@ -17,9 +17,14 @@ from typing import get_args
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
 from hwm_env.precision import TrainingPrecision
+from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.assemble import with_readout
+from hwm_env.training.odometry import OdometryTrainingConfig
 from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout
+from hwm_env.training.scene import SceneTrainingConfig
+from hwm_env.training.scene_checkpoint import SceneRecipes, add_scene
 from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -35,6 +40,7 @@ TOKENIZER_FROM_INITIAL = replace(TOKENIZER, steps=1200, matrix_learning_rate=0.0
 PROCESSES = 2
 """That train the world model together, one thread each."""
 READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
+SCENE = SceneRecipes(model=SceneTrainingConfig(seed=SEED), odometry=OdometryTrainingConfig(seed=SEED))
 
 
 def make_room_64(
@@ -80,8 +86,17 @@ def make_room_64(
         "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
     }
     whole = replace(whole, provenance={**whole.provenance, **made_by})
+    recipes = replace(SCENE, model=replace(SCENE.model, precision=precision))
+    whole = add_scene(whole, train, validation, directory / "scene", scene_shape(), recipes, resume=True)
     # As true as a window that is encoded anew, and faster (docs/decoding.md).
     checkpoints.save(replace(whole, decoding=replace(whole.decoding, history="streaming")), destination)
+
+
+def scene_shape() -> SceneConfig:
+    """The shape of the shipped scene: a map of the reference room, and the camera of its robot."""
+    from hwm_env.reference.scene import CAMERA_NAME, scene_xml
+
+    return SceneConfig(camera=links_from_mjcf(scene_xml(), CAMERA_NAME, base="base"))
 
 
 def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:

@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DivergedError, InvalidInputError
-from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.pose_corrections import CorrectionTrainer
@@ -25,8 +26,6 @@ from hwm_env.types import Int64Array
 
 logger = logging.getLogger(__name__)
 
-JUDGED_AT_ONCE = 32
-
 PoseCorrection = Literal["none", "constant", "drift"]
 
 
@@ -34,7 +33,7 @@ PoseCorrection = Literal["none", "constant", "drift"]
 class SceneTrainingConfig(Recipe):
     """Recipe of a scene training run."""
 
-    steps: int = 12_000
+    steps: int = 24_000
     """Optimizer steps."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
@@ -52,9 +51,9 @@ class SceneTrainingConfig(Recipe):
     """AdamW's."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
-    report_every: int = 500
+    report_every: int = 1000
     """Steps between validations and saved states."""
-    validation_clips: int = 128
+    validation_clips: int = 64
     """Held-out clips that are judged each time, always the same."""
     seed: int = 0
     """Of initialisation, batches and jitter."""
@@ -93,17 +92,6 @@ class SceneTrainingConfig(Recipe):
         return self.share_at(step) if step >= self.correction_delay * self.steps else 0.0
 
 
-class PosedClips(NamedTuple):
-    """Clips with what a scene model predicts them from."""
-
-    tokens: Tensor
-    """int32 [B, 3, H, W]."""
-    poses: Tensor
-    """Of the base at the keyframes, float32 [B, 3, 3]."""
-    numbers: Tensor
-    """The robot's at the keyframes, float32 [B, 3, 25]."""
-
-
 def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
     """Copies single clips out of a data set with poses.
 
@@ -116,17 +104,6 @@ def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
         torch.from_numpy(windows.gather_poses(indices)[:, 0, frames]),
         torch.from_numpy(batch.actions[:, 0, frames]),
     )
-
-
-class SceneScores(NamedTuple):
-    """What a scene model is judged by on held-out clips with true poses."""
-
-    loss: float
-    """Nats a token."""
-    psnr: float
-    """Of the most probable tokens against the clip's own, both decoded, dB."""
-    psnr_shuffled_poses: float
-    """The same at another clip's poses."""
 
 
 def train_scene(
@@ -183,7 +160,7 @@ def train_scene(
         if trainer is not None:
             poses, penalty = trainer.correct(batch.poses, indices)
             batch = batch._replace(poses=poses)
-        loss = _train_step(model, optimizer, batch, config, step, penalty)
+        loss = _train_step(model, optimizer, batch, penalty, config, step)
         if trainer is not None:
             trainer.step(config.correction_share_at(step))
         if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
@@ -205,29 +182,6 @@ def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> Sc
     return model
 
 
-@torch.no_grad()
-def judge_scene(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> SceneScores:
-    """Judges a scene model on clips with true poses."""
-    device = model.positions.device
-    losses, psnr, shuffled = [], [], []
-    poses_of_others = clips.poses.roll(1, dims=0)
-    for rows in torch.arange(len(clips.tokens)).split(JUDGED_AT_ONCE):
-        tokens, numbers = clips.tokens[rows].to(device), clips.numbers[rows].to(device)
-        truth = tokenizer.decode(tokens)
-        logits = model(clips.poses[rows].to(device), numbers)
-        losses.append(model.head.cross_entropy(logits, tokens).mean(dim=(1, 2, 3)))
-        psnr.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
-        logits = model(poses_of_others[rows].to(device), numbers)
-        shuffled.append(psnr_db(tokenizer.decode(most_probable(model, logits)), truth))
-    return SceneScores(*(torch.cat(parts).mean().item() for parts in (losses, psnr, shuffled)))
-
-
-def most_probable(model: SceneModel, logits: Tensor) -> Tensor:
-    """Returns the most probable tokens int32 [...] under digit logits [..., n]."""
-    digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(logits)], dim=-1)
-    return model.head.fsq.digits_to_codes(digits).int()
-
-
 def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:
     """A function of seed and step, so that no data order has to be saved."""
     return np.random.default_rng([config.seed, step]).integers(count, size=config.batch_size)
@@ -237,9 +191,9 @@ def _train_step(
     model: SceneModel,
     optimizer: torch.optim.Optimizer,
     batch: PosedClips,
+    penalty: Tensor,
     config: SceneTrainingConfig,
     step: int,
-    penalty: Tensor,
 ) -> float:
     """Changes the weights once, and returns the loss before, without the penalty."""
     generator = torch.Generator().manual_seed((config.seed << 32) + step)

@@ -199,3 +199,23 @@ def test_bad_mappings_are_refused(tmp_path: Path, content: dict[str, object], me
     (tmp_path / "mapping.json").write_text(json.dumps(content))
     with pytest.raises(InvalidInputError, match=message):
         StateMapping.read(tmp_path / "mapping.json")
+
+
+def test_poses_are_read_and_headings_take_the_short_way_round(tmp_path: Path) -> None:
+    """From 3.1 to -3.1 rad is a turn of 0.08 rad through pi, not of 6.2 rad through 0."""
+    columns = {"hip_yaw": np.zeros(2), "x_m": [1.0, 2.0], "base_y": [-1.0, -1.0], "base_yaw": [3.1, -3.1]}
+    path = write_csv(tmp_path / "a.csv", {"time": [0.0, 2 / 30], **columns})
+    poses = read_states(path, StateMapping(columns={"base_x": "x_m"}), FRAMES_30[:3], 3).poses
+    assert poses is not None
+    assert poses.dtype == np.float32
+    np.testing.assert_allclose(poses[:, :2], [[1, -1], [1.5, -1], [2, -1]], atol=1e-6)
+    np.testing.assert_allclose(np.cos(poses[:, 2]), np.cos([3.1, np.pi, 3.1]), atol=1e-6)
+    np.testing.assert_allclose(np.sin(poses[:, 2]), np.sin([3.1, np.pi, -3.1]), atol=1e-6)
+
+
+def test_a_table_without_a_pose_has_none_and_half_a_pose_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.zeros(31)})
+    assert read_states(path, AS_IT_IS, FRAMES_30, 31).poses is None
+    half = write_csv(tmp_path / "half.csv", {"hip_yaw": np.zeros(31), "base_x": np.zeros(31), "base_y": np.zeros(31)})
+    with pytest.raises(InvalidInputError, match="no column gives base_yaw"):
+        read_states(half, AS_IT_IS, FRAMES_30, 31)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from demos.compare_worlds import Comparison, compare, main
+from demos.driving.plan import COLOURS
 from hwm_env.data.videos import frame_times
 from hwm_env.reference.rendering import can_render
 from policies.tour import Tour
+from tests.demos.rooms import save_tiny_checkpoint
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_the_learned_world_gets_what_the_true_robot_did(needs_rendering: None, t
 def test_psnr_is_of_each_frame() -> None:
     first = np.full((4, 4, 3), 100, np.uint8)
     truth = np.stack([first + 10, first + 20])
-    comparison = Comparison(first, truth, truth + np.array([1, 2], np.uint8)[:, None, None, None])
+    comparison = Comparison(first, truth, truth + np.array([1, 2], np.uint8)[:, None, None, None], {}, None)
     np.testing.assert_allclose(comparison.psnr, 20 * np.log10(255 / np.array([1, 2])), rtol=1e-5)
     np.testing.assert_allclose(comparison.psnr_of_first, 20 * np.log10(255 / np.array([10, 20])), rtol=1e-5)
 
@@ -55,6 +57,25 @@ def test_the_command_writes_a_film_and_a_sheet(
     assert len(frame_times(tmp_path / "compare_worlds.mp4")) == 34
     assert imageio.imread(tmp_path / "compare_worlds.png").shape[1] >= 480
     assert "first frame repeated" in capsys.readouterr().out
+
+
+def test_a_world_that_knows_its_room_is_compared_on_a_plan(needs_rendering: None, tmp_path: Path) -> None:
+    checkpoint = save_tiny_checkpoint(tmp_path / "checkpoint")
+    options = ["--checkpoint", str(checkpoint), "--start", "0", "--steps", "2", "--out", str(tmp_path)]
+    assert main(options) == 0
+    assert imageio.imread(tmp_path / "compare_worlds.mp4", index=0).shape[1] == 4 * 320
+    sheet = imageio.imread(tmp_path / "compare_worlds.png")
+    assert sheet.shape[1] == 2 * 112 + 380
+    for colour in COLOURS.values():
+        assert (sheet[22:402, 224:] == colour).all(axis=-1).any()
+
+
+def test_a_robot_is_where_the_frame_shows_it() -> None:
+    picture = np.zeros((34, 4, 4, 3), np.uint8)
+    infos = [{"pose": np.array([x, 0, 0], np.float32)} for x in (0, 1, 3)]
+    comparison = Comparison(picture[0], picture, picture, {"learned": infos}, None)
+    for frame, expected in ((0, [0, 1 / 17]), (16, [0, 1]), (17, [0, 1, 1 + 2 / 17]), (33, [0, 1, 3])):
+        np.testing.assert_allclose(comparison.tracks(frame)["learned"].poses[:, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

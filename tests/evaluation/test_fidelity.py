@@ -1,5 +1,6 @@
 """The judge itself: simulators whose scores are known get them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.checkpoint import load
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation.fidelity import MOVING_BELOW_DB, measure
 from hwm_env.evaluation.film_strip import closed_loop_strips
 from hwm_env.evaluation.held_out import HeldOut
+from hwm_env.reference.collect import collect
+from hwm_env.reference.rendering import can_render
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
+from tests.evaluation.scenes import make_tiny_scene
 
 EPISODES, CLIPS, SIZE = 3, 12, 64
 
@@ -128,6 +133,25 @@ def test_the_report_has_the_promised_keys(
     }
     assert content["next_clip"].keys() == keys
     assert {"psnr", "psnr_repeat_last_frame", "starts"} <= content["closed_loop"].keys()
+    of_scenes = ("scene", "localisation", "carried_pose", "painted_pose", "away_and_back", "long_loop")
+    assert [content[name] for name in of_scenes] == [None] * len(of_scenes)
+
+
+@pytest.mark.skipif(not can_render(), reason="MuJoCo cannot make an OpenGL context on this machine")
+def test_a_world_with_a_scene_is_judged_by_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    collect(tmp_path, num_episodes=2, seed=0, split="held-out", clips_per_episode=CLIPS, workers=1)
+    simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=make_tiny_scene()))
+    recording = HeldOut(tmp_path, simulator.tokenizer, clips_per_episode=CLIPS, num_episodes=2)
+    content = measure(simulator, recording, closed_loop_steps=3, long_episodes=lambda: recording).to_dict()
+    assert content["scene"]["clips"] == 2 * 3
+    assert content["localisation"]["error"]["count"] == 2
+    assert content["localisation"]["seconds_a_reset"] > 0
+    assert content["carried_pose"].keys() == {"1"}
+    assert content["painted_pose"] == {}
+    assert content["away_and_back"]["starts"] == 2
+    assert content["long_loop"]["psnr"].keys() == content["long_loop"]["carried_pose"].keys() == {"1"}
+    assert content["long_loop"]["psnr"]["1"] == pytest.approx(content["closed_loop"]["psnr"][0], abs=0.1)
+    assert content["closed_loop"]["starts"] == 2
 
 
 def test_too_short_episodes_are_refused(simulator: WorldSimulator, held_out: HeldOut, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hwm_env.errors import DatasetError
+from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation import counterfactuals, walls
+from hwm_env.evaluation.closed_loops import Loops
 from hwm_env.evaluation.counterfactuals import COMMANDS, measure_counterfactuals
 from hwm_env.evaluation.walls import CLIPS, SPEED_M_S, drive, measure_walls
 from hwm_env.reference import robot, room
@@ -52,6 +53,10 @@ class Still:
     checkpoint = SimpleNamespace(image_size=64)
     tokenizer = SimpleNamespace(encode=lambda frames: frames)
 
+    def __init__(self, *carried: tuple[float, float, float]) -> None:
+        """Where each world believes to be at the end; nothing: they carry no pose."""
+        self.carried = torch.tensor(carried)[:, None].expand(-1, 1 + CLIPS, -1) if carried else None
+
 
 @pytest.fixture
 def needs_rendering() -> None:
@@ -62,7 +67,9 @@ def needs_rendering() -> None:
 @pytest.fixture
 def _silent_world(needs_rendering: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        walls, "continue_worlds", lambda simulator, tokens, *_: tokens[:, :1].expand(-1, CLIPS, -1, -1, -1)
+        walls,
+        "continue_worlds",
+        lambda simulator, tokens, *_: Loops(tokens[:, :1].expand(-1, CLIPS, -1, -1, -1), simulator.carried),
     )
 
 
@@ -86,22 +93,40 @@ def test_a_drive_ends_where_the_base_touches_the_wall() -> None:
 def test_a_world_with_walls_is_told_from_one_without() -> None:
     held_out = Standing(IN_THE_OPEN, AT_THE_WALL)
     stop = room.HALF_SIZE_M - robot.BASE_RADIUS_M
-    stopped = measure_walls(Still, Says((stop, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    stopped = measure_walls(Still(), Says((stop, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    assert (stopped.judged_by, stopped.readout_right) == ("read-out", 1.0)
     assert (stopped.cases, stopped.right, stopped.ceiling_right) == (1, 1.0, 1.0)
     assert stopped.error_median_m == stopped.ceiling_median_m < SPEED_M_S / 30
     # 1 m/s^2 until the speed is reached.
     wheels = SPEED_M_S * (CLIPS * 17 / 30) - SPEED_M_S**2 / 2
     unstopped = AT_THE_WALL[0] + wheels
-    through = measure_walls(Still, Says((unstopped, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    through = measure_walls(Still(), Says((unstopped, 0.0)), held_out, cases=5, seed=0)  # type: ignore[arg-type]
     assert through.right == 0.0
     assert through.unstopped_median_m == stopped.unstopped_median_m
     assert through.error_median_m == pytest.approx(through.unstopped_median_m, abs=0.02)
 
 
 @pytest.mark.usefixtures("_silent_world")
+def test_a_carried_pose_is_believed_before_the_read_out() -> None:
+    held_out, stop = Standing(AT_THE_WALL, AT_THE_WALL), room.HALF_SIZE_M - robot.BASE_RADIUS_M
+    right, unknown, wrong = (stop, 0.0, 0.0), (np.nan,) * 3, Says((0.0, 0.0))
+    told = measure_walls(Still(right, right), wrong, held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    assert (told.judged_by, told.right, told.readout_right, told.ceiling_right) == ("carried pose", 1.0, 0.0, 0.0)
+    assert told.error_p90_m < SPEED_M_S / 30
+    lost = measure_walls(Still(right, unknown), wrong, held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    assert (lost.cases, lost.right) == (2, 0.5)
+    unread = measure_walls(Still(right, unknown), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    assert (unread.cases, unread.right, unread.readout_right, unread.ceiling_median_m) == (1, 1.0, None, None)
+    with pytest.raises(InvalidInputError, match="read-out or a scene"):
+        measure_walls(Still(), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match="none of 2 worlds knows its place"):
+        measure_walls(Still(unknown, unknown), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_silent_world")
 def test_without_an_obstacle_ahead_there_is_no_case() -> None:
     with pytest.raises(DatasetError, match="none of 1 episodes comes before an obstacle"):
-        measure_walls(Still, Says((0.0, 0.0)), Standing(IN_THE_OPEN), cases=5, seed=0)  # type: ignore[arg-type]
+        measure_walls(Still(), Says((0.0, 0.0)), Standing(IN_THE_OPEN), cases=5, seed=0)  # type: ignore[arg-type]
 
 
 class Actor:
@@ -109,6 +134,7 @@ class Actor:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, obeys: list[int]) -> None:
         self.checkpoint = SimpleNamespace(image_size=64)
+        self.scene = None
         self.tokenizer = self
         self.device = "cpu"
         self._obeys = obeys
@@ -119,7 +145,8 @@ class Actor:
             return measured, self._frames
 
         monkeypatch.setattr(counterfactuals, "_true_clips", remembered)
-        monkeypatch.setattr(counterfactuals, "continue_worlds", lambda *args: torch.zeros(len(COMMANDS), 1))
+        loops = Loops(torch.zeros(len(COMMANDS), 1), None)
+        monkeypatch.setattr(counterfactuals, "continue_worlds", lambda *args, poses: loops)
 
     def decode(self, tokens: Tensor) -> Tensor:
         return self._frames[self._obeys]

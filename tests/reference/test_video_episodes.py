@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwm_env.data.reader import Dataset
-from hwm_env.data.state_tables import StateMapping, read_states
+from hwm_env.data.state_tables import POSE_NAMES, StateMapping, read_states
 from hwm_env.data.videos import frame_times, read_frames, resampled
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.reference.collect import collect
@@ -41,6 +41,9 @@ def test_they_are_the_episodes_of_the_recording(videos: Path, tmp_path: Path) ->
         states = read_states(video.with_suffix(".csv"), StateMapping(), times, len(times))
         assert states.filled == {}
         np.testing.assert_allclose(states.values, shard.states[of_episode], atol=1e-6)
+        assert shard.poses is not None
+        assert states.poses is not None
+        np.testing.assert_allclose(states.poses, shard.poses[of_episode], atol=1e-5)
         frames = np.stack(list(read_frames(video, resampled(times), None)))
         # Colour at half the resolution and a lossy codec; a neighbouring frame would differ by more where it moves.
         error = np.abs(frames.astype(float) - shard.frames[of_episode]).mean((1, 2, 3))
@@ -49,7 +52,7 @@ def test_they_are_the_episodes_of_the_recording(videos: Path, tmp_path: Path) ->
 
 def test_tables_are_named_and_timed(videos: Path) -> None:
     lines = (videos / "episode_00001.csv").read_text().splitlines()
-    assert lines[0].split(",") == ["time", *ACTION_NAMES]
+    assert lines[0].split(",") == ["time", *ACTION_NAMES, *POSE_NAMES]
     assert len(lines) == 1 + CLIPS * 17
     np.testing.assert_allclose([float(line.split(",")[0]) for line in lines[1:]], np.arange(CLIPS * 17) / 30, atol=1e-8)
 

@@ -101,9 +101,22 @@ function showStatus(status) {
   }));
   for (const step of confidences.keys()) if (step > status.step) confidences.delete(step);
   if (status.confidence !== null && status.step > 0) confidences.set(status.step, status.confidence);
+  showPlan(status.plan);
   drawFigure(status.figure);
   drawConfidence([...confidences.values()].slice(-MOST_CONFIDENCES));
   drawBars(status.state, status.joint);
+}
+
+function showPlan(plan) {
+  $("plan").hidden = !plan;
+  if (!plan) return;
+  const [picture, caption] = $("plan").children;
+  picture.src = plan.picture;
+  caption.replaceChildren(...Object.entries(plan.captions).map(([world, text]) => {
+    const line = document.createElement("span");
+    [line.className, line.textContent] = [world, text];
+    return line;
+  }));
 }
 
 function drawFigure(views) {

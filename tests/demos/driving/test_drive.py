@@ -10,6 +10,7 @@ import pytest
 from demos.driving.command import Command
 from demos.driving.drive import FRAME_S, SPARE_FRAMES, Drive
 from demos.driving.session import Moment, View
+from demos.driving.track import Track
 from hwm_env.errors import ModelOutputError
 from hwm_env.reference import robot
 from tests.demos.driving.test_command import STATISTICS
@@ -44,7 +45,9 @@ class Worlds:
         step = len(self.chunks)
         frames = np.full((count, 2, 2, 3), 100 * step) + np.arange(count)[:, None, None, None]
         state = self.chunks[-1][-1] if self.chunks else robot.REST_POSE
-        self.now = Moment(step, state, {"learned": View(frames, {}, 0.0, 0.0)}, COMPUTE_S, step)
+        infos = [{"pose": np.array([number, 0, 0], np.float32)} for number in range(step + 1)]
+        view = View(frames, infos[-1], 0.0, 0.0, Track.of(infos))
+        self.now = Moment(step, state, {"learned": view}, COMPUTE_S, step)
         return self.now
 
 
@@ -100,6 +103,16 @@ def test_every_frame_is_shown_once_and_in_its_time(stage: Stage) -> None:
     assert stage.frames(11) == list(range(100, 111))
     stage.computed()
     assert stage.frames(23) == [*range(111, 117), *range(200, 217)]
+
+
+def test_a_robot_is_where_the_picture_shows_it(stage: Stage) -> None:
+    stage.drive.tick()
+    stage.computed()
+    assert stage.drive.shown.tracks["learned"].poses[:, 0].tolist() == [0]
+    for frame in range(1, 5):
+        stage.frames(1)
+        track = stage.drive.shown.tracks["learned"]
+        np.testing.assert_allclose(track.poses[:, 0], [0, frame / 17], rtol=1e-5)
 
 
 def test_the_next_clip_is_begun_as_late_as_will_do(stage: Stage) -> None:

@@ -15,7 +15,9 @@ from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.simulator import WorldSimulator
 from hwm_env.starts import Starts
+from hwm_env.types import LINEAR_VELOCITY
 from tests.conftest import make_tiny_checkpoint
+from tests.demos.rooms import save_tiny_checkpoint
 
 SEED = 3
 
@@ -51,6 +53,26 @@ def test_a_drive_is_what_the_environment_does(session: Session, tiny_checkpoint:
         assert moment.step == number + 1
         assert "target" in moment.views["learned"].info
     assert moment.views["learned"].total_reward != moment.views["learned"].reward
+
+
+def test_a_track_has_the_poses_of_all_steps(tmp_path: Path) -> None:
+    checkpoint = save_tiny_checkpoint(tmp_path)
+    session = Session(SessionConfig(checkpoint=str(checkpoint), start=1))
+    driven = chunk(0)
+    driven[:, LINEAR_VELOCITY] = 0.4
+    poses = [session.step(driven).views["learned"].info["pose"] for _ in range(3)]
+    track = session.now.views["learned"].track
+    np.testing.assert_array_equal(track.poses[1:], poses)
+    assert np.linalg.norm(track.poses[1, :2] - track.poses[0, :2]) == pytest.approx(0.4 * 17 / 30, rel=0.01)
+    np.testing.assert_array_equal(session.rewind(1).views["learned"].track.poses, track.poses[:2])
+    assert len(session.reset(2, SEED).views["learned"].track.poses) == 1
+    assert session.scene is not None
+    session.close()
+
+
+def test_a_world_without_a_scene_knows_no_place(session: Session) -> None:
+    assert session.scene is None
+    assert not session.step(chunk(0)).views["learned"].track.is_known
 
 
 def test_another_branch_leaves_the_first_steps_as_they_were(session: Session, tiny_checkpoint: Path) -> None:

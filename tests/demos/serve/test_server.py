@@ -1,6 +1,7 @@
 """The server as browsers see it: over real sockets, in a process of its own."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -20,7 +21,11 @@ import websockets
 from PIL import Image
 from websockets.asyncio.client import ClientConnection, connect
 
+from demos.driving.drive import Drive
+from demos.driving.session import Session, SessionConfig
 from demos.serve.messages import MOST_A_SECOND
+from demos.serve.room import Room
+from tests.demos.rooms import save_tiny_checkpoint
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
@@ -130,6 +135,34 @@ def test_pictures_come_as_jpeg(server: Server) -> None:
             assert pictures == [(256, 256)] * 5
 
     run(story)
+
+
+def told(checkpoint: Path) -> dict[str, Any]:
+    """The first status that a viewer is sent."""
+
+    async def story() -> dict[str, Any]:
+        drive = Drive(lambda: Session(SessionConfig(checkpoint=str(checkpoint), task=None, start=1)))
+        news = await Room(drive, None, 1).enter().news()
+        drive.close()
+        return next(said for said in map(json.loads, filter(_is_text, news)) if said["type"] == "status")
+
+    return asyncio.run(story())
+
+
+def _is_text(news: str | bytes) -> bool:
+    return isinstance(news, str)
+
+
+def test_the_plan_comes_with_the_status(tmp_path: Path) -> None:
+    plan = told(save_tiny_checkpoint(tmp_path))["plan"]
+    assert plan["captions"] == {"learned": "where the world believes to be"}
+    kind, content = plan["picture"].split(",")
+    assert kind == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (256, 256)
+
+
+def test_without_a_scene_there_is_no_plan(tiny_checkpoint: Path) -> None:
+    assert told(tiny_checkpoint)["plan"] is None
 
 
 def test_more_viewers_are_turned_away(server: Server) -> None:

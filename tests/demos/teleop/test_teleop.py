@@ -19,13 +19,15 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
+from demos.driving.plan import Plan
 from demos.driving.session import Session, SessionConfig
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.replay import Replay
-from hwm_env.types import ACTION_NAMES
+from hwm_env.types import ACTION_NAMES, UInt8Array
+from tests.demos.rooms import save_tiny_checkpoint
 
 
 @pytest.fixture
@@ -193,6 +195,43 @@ def test_a_gamepad_drives(driver: Driver) -> None:
     top = driver.drive.session.statistics.high[-2:]
     assert velocities(driver) == pytest.approx([top[0], 0.5 * top[1]], abs=1e-5)
     assert driver.app._sticks().look == 0
+
+
+PLAN = (slice(458, 650), slice(636, 828))
+
+
+def picture_of(driver: Driver) -> UInt8Array:
+    """The window, [720, 1280, 3]."""
+    driver.app._hud.draw(driver.drive, driver.app._picture())
+    seen: UInt8Array = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+    return seen
+
+
+def test_the_plan_is_beside_the_world(window: None, tmp_path: Path) -> None:
+    checkpoint = save_tiny_checkpoint(tmp_path)
+    driver = Driver(SessionConfig(checkpoint=str(checkpoint), task=None, start=1), tmp_path)
+    driver.tap("space")
+    driver.until(lambda: driver.drive.is_idle)
+    scene = driver.drive.session.scene
+    assert scene is not None
+    plan = Plan(scene.odometry, 192)
+    before = plan.draw(driver.drive.shown.tracks)
+    np.testing.assert_array_equal(picture_of(driver)[PLAN], before)
+    driver.press("w")
+    driver.take_steps(2)
+    after = picture_of(driver)[PLAN]
+    np.testing.assert_array_equal(after, plan.draw(driver.drive.shown.tracks))
+    assert (after != before).any()
+    driver.drive.close()
+
+
+def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
+    seen = picture_of(driver)
+    ground = seen[0, 0]
+    # The world is in the middle: 620 pixels, 105 from the left.
+    assert (seen[30:650, :105] == ground).all()
+    assert (seen[30:650, 725:840] == ground).all()
+    assert (seen[PLAN] != ground).any()
 
 
 def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:

@@ -1,0 +1,127 @@
+"""Gives a checkpoint a scene: trains map and odometry, and calibrates when a place counts as unknown."""
+
+import logging
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import ClipWindows
+from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.model.readout import Readout
+from hwm_env.scene.locate import locate
+from hwm_env.scene.map import MapConfig
+from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.scene import Scene, SceneUse
+from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.training.odometry import OdometryTrainingConfig, judge_odometry, train_odometry
+from hwm_env.training.scene import SceneTrainingConfig, gather_clips, train_scene
+from hwm_env.types import HISTORY_CLIPS, POSE_DIM, Int64Array
+
+logger = logging.getLogger(__name__)
+
+MARGIN_M: Final = 1.0
+"""Of the map around the places where the base was."""
+JUDGED_CLIPS: Final = 256
+CALIBRATION_WINDOWS: Final = 64
+KNOWN_SHARE: Final = 0.99
+"""Of recorded histories of the room itself that must count as known."""
+SLACK: Final = 1.25
+"""What the calibrated bound is multiplied by: histories of another room are several times as unlikely."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneRecipes:
+    """How the parts of a scene are trained."""
+
+    model: SceneTrainingConfig = field(default_factory=SceneTrainingConfig)
+    """The map and what draws tokens from it."""
+    odometry: OdometryTrainingConfig = field(default_factory=OdometryTrainingConfig)
+    """What moves the pose."""
+
+
+def add_scene(
+    checkpoint: Checkpoint,
+    data: Dataset,
+    validation: Dataset,
+    out: Path,
+    shape: SceneConfig,
+    recipes: SceneRecipes,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+) -> Checkpoint:
+    """Trains a scene for a checkpoint.
+
+    Args:
+        checkpoint: what made the tokens, and what will play in the scene.
+        data: a split with tokens and base poses.
+        validation: another one.
+        out: directory of the run.
+        shape: of the scene model.
+        recipes: how its parts are trained.
+        resume: go on with the run that is in `out`.
+        device: where to train.
+
+    Returns:
+        The checkpoint with the scene, and what was measured under `provenance["scene"]`.
+
+    Raises:
+        DatasetError: a split has no tokens or no poses, or the tokens are another tokenizer's.
+        InvalidInputError: a run is in the way, or was started with another configuration.
+        DivergedError: the loss is not finite any more.
+    """
+    check_tokenizer(checkpoint.tokenizer, data, validation)
+    odometry = train_odometry(data, recipes.odometry)
+    model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
+    scene = Scene(model.cpu(), odometry, SceneUse()).eval()
+    windows = ClipWindows(validation, 1)
+    judged = gather_clips(windows, _spread(len(windows), JUDGED_CLIPS))
+    scores = judge_scene(model, judged, checkpoint.tokenizer)
+    scene.use = replace(scene.use, unknown_above=unknown_bound(scene, checkpoint.readout, validation))
+    measured = {**scores._asdict(), "odometry": asdict(judge_odometry(odometry, validation))}
+    logger.info("the scene on held-out clips: %s", measured)
+    provenance = {"recipe": asdict(recipes), "validation": measured}
+    return replace(checkpoint, scene=scene, provenance={**checkpoint.provenance, "scene": provenance})
+
+
+def map_around(data: Dataset, room: MapConfig) -> MapConfig:
+    """Returns the map's shape with bounds along x and y that leave 1 m around the recorded places of the base.
+
+    Raises:
+        DatasetError: the data have no poses.
+    """
+    windows = ClipWindows(data, 1)
+    poses = windows.gather_poses(np.arange(len(windows)))[..., :2].reshape(-1, 2)
+    low, high = poses.min(axis=0) - MARGIN_M, poses.max(axis=0) + MARGIN_M
+    return replace(
+        room,
+        low_m=(float(low[0]), float(low[1]), room.low_m[2]),
+        high_m=(float(high[0]), float(high[1]), room.high_m[2]),
+    )
+
+
+def unknown_bound(scene: Scene, readout: Readout | None, validation: Dataset) -> float:
+    """Returns the loss, nats a token, above which a history shows another place than the map's.
+
+    It is some way above that of nearly all histories of the validation split, at the poses where they are found.
+
+    Raises:
+        DatasetError: the split has no histories of nine clips.
+    """
+    windows = ClipWindows(validation, HISTORY_CLIPS)
+    batch = windows.gather(_spread(len(windows), CALIBRATION_WINDOWS))
+    tokens, actions = torch.from_numpy(batch.tokens), torch.from_numpy(batch.actions)
+    seen = None
+    if readout is not None:
+        seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
+    losses = locate(scene, tokens, actions, seen).losses
+    return SLACK * float(losses.quantile(KNOWN_SHARE))
+
+
+def _spread(total: int, count: int) -> Int64Array:
+    return np.linspace(0, total - 1, min(count, total)).astype(np.int64)

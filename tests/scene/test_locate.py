@@ -1,0 +1,112 @@
+"""Where histories end: which searches are made, and "I do not know this place"."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hwm_env.scene import locate as module
+from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.localiser import Localisation, LocaliserConfig
+from hwm_env.scene.locate import THOROUGH, locate
+from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.scene import Scene, SceneUse
+from tests.scene.test_localiser import Histories, Waves, as_scene, away, drive, errors, free_within
+
+UNLIKELY = math.log(12) + 0.2
+"""Nats a token: more than a model that knows nothing loses."""
+
+
+def scene_of(waves: Waves, unknown_above: float | None = None) -> Scene:
+    return Scene(as_scene(waves), free_within(1.2), SceneUse(unknown_above=unknown_above))
+
+
+def clip_poses(histories: Histories, distance_m: float = 0.2) -> Tensor:
+    """What a read-out could say: of the last clip, and as the same of the others, which the wheels carry along."""
+    path = integrate_wheels(torch.zeros(len(histories.ends), 3), histories.actions.flatten(1, 2))[:, 16::17]
+    return compose(away(histories.ends, distance_m, 0.1), relative(path[:, -1:], path))
+
+
+def foreign(histories: Histories) -> Tensor:
+    """Tokens of another place."""
+    return torch.randint(12, histories.tokens.shape, generator=torch.Generator().manual_seed(9), dtype=torch.int32)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_known_place_is_found_and_a_foreign_one_is_not(seen: bool) -> None:
+    waves = Waves()
+    histories = drive(waves, 3, starts=torch.tensor([[0.3, -0.2, 2.0], [-0.8, 0.1, -1.0], [0.0, 0.8, 0.5]]))
+    tokens = histories.tokens.clone()
+    tokens[1] = foreign(histories)[1]
+    readings = clip_poses(histories) if seen else None
+    belief = locate(scene_of(waves, UNLIKELY), tokens, histories.actions, readings)
+    assert belief.poses.dtype == belief.covariances.dtype == torch.float32
+    assert belief.known.tolist() == [True, False, True]
+    assert belief.poses[1].isnan().all()
+    error = errors(belief.poses, histories.ends)[[0, 2]]
+    assert error[:, :2].norm(dim=1).max() < 0.15
+    std = belief.covariances[[0, 2]].diagonal(dim1=1, dim2=2).sqrt()
+    assert (std > 0).all()
+    without_bound = locate(scene_of(waves), tokens, histories.actions, readings)
+    assert without_bound.known.all()
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    waves = Waves()
+    histories = drive(waves, 3, starts=torch.tensor([[0.3, -0.2, 2.0], [-0.8, 0.1, -1.0], [0.0, 0.8, 0.5]]))
+    readings = clip_poses(histories)
+    scene = scene_of(waves, UNLIKELY)
+    together = locate(scene, histories.tokens, histories.actions, readings)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = locate(scene, histories.tokens[one], histories.actions[one], readings[one])
+        assert torch.equal(together.poses[one], alone.poses)
+        assert torch.equal(together.covariances[one], alone.covariances)
+
+
+def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that is likely ends the search; otherwise it becomes more thorough, and ends with the whole room."""
+    waves = Waves()
+    histories = drive(waves, 1, starts=torch.tensor([[0.3, -0.2, 2.0]]))
+    configs: list[LocaliserConfig | None] = []
+    localise = module.localise
+
+    def spied(*arguments: Any) -> Localisation:
+        configs.append(arguments[-1])
+        return localise(*arguments)
+
+    monkeypatch.setattr(module, "localise", spied)
+    scene = scene_of(waves, UNLIKELY)
+    locate(scene, histories.tokens, histories.actions, clip_poses(histories))
+    assert configs == [LocaliserConfig()]
+    configs.clear()
+    belief = locate(scene, histories.tokens, histories.actions, clip_poses(histories, 40.0))
+    assert configs == [LocaliserConfig(), THOROUGH, THOROUGH]
+    assert errors(belief.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.15
+    configs.clear()
+    locate(scene, histories.tokens, histories.actions)
+    assert configs == [THOROUGH]
+
+
+def test_no_gradients_are_kept() -> None:
+    waves = Waves().requires_grad_(True)
+    histories = drive(Waves(), 1, starts=torch.tensor([[0.3, -0.2, 2.0]]))
+    belief = locate(scene_of(waves), histories.tokens, histories.actions)
+    assert not belief.poses.requires_grad
+
+
+def test_beliefs_are_selected_expanded_and_joined() -> None:
+    poses = torch.tensor([[1.0, 2.0, 3.0], [torch.nan, 0.0, 0.0], [4.0, 5.0, 6.0]])
+    belief = PoseBelief.certain(poses)
+    assert belief.known.tolist() == [True, False, True]
+    assert (belief.covariances == 0).all()
+    picked = belief.select(torch.tensor([2, 0, 2]))
+    assert torch.equal(picked.poses, poses[[2, 0, 2]])
+    copies = belief.select(torch.tensor([2])).expand(4)
+    assert torch.equal(copies.poses, poses[2].expand(4, 3))
+    assert copies.covariances.shape == (4, 3, 3)
+    joined = PoseBelief.join([picked, copies])
+    assert torch.equal(joined.poses, torch.cat([picked.poses, copies.poses]))
+    assert joined.covariances.shape == (7, 3, 3)
