@@ -6,7 +6,8 @@ and perhaps by a slow drift beside it. What all recordings have in common cannot
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -23,7 +24,7 @@ from hwm_env.data.recordings import Recordings, shard_sources
 from hwm_env.data.windows import ClipWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
-from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, Int64Array
+from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Int64Array
 
 CORRECTIONS_FILE: Final = "pose_corrections.safetensors"
 
@@ -269,8 +270,12 @@ class CorrectionTrainer:
 
 
 @torch.no_grad()
-def corrected_poses(data: Dataset, corrections: PoseCorrections) -> Iterator[Float32Array]:
-    """Yields the corrected poses of each shard, float32 [N, 3].
+def with_corrected_poses(data: Dataset, corrections: PoseCorrections) -> Dataset:
+    """Returns the data set with corrected poses, which are in memory only.
+
+    Args:
+        data: a data set with poses.
+        corrections: learned on its recordings, or on more.
 
     Raises:
         DatasetError: the data have no poses, or hold a recording that no correction was learned for.
@@ -284,12 +289,16 @@ def corrected_poses(data: Dataset, corrections: PoseCorrections) -> Iterator[Flo
             f"as {unknown[0]!r}"
         )
     translated = torch.tensor([known[name] for name in recordings.names])
+    shards = []
     for position, shard in enumerate(data.shards):
         assert shard.poses is not None, f"shard {shard.index} has no poses"
         rows, times_s = recordings.moments(position, np.arange(shard.num_frames)[:, None])
         moments = Moments(translated[torch.from_numpy(rows)], torch.from_numpy(times_s))
-        corrected: Float32Array = corrections(torch.from_numpy(shard.poses.copy())[:, None], moments)[:, 0].numpy()
-        yield corrected
+        poses = corrections(torch.from_numpy(shard.poses.copy())[:, None], moments)[:, 0]
+        shards.append(shard.with_poses(poses.numpy()))
+    corrected = copy(data)
+    corrected.shards = tuple(shards)
+    return corrected
 
 
 def write_corrected(data: Dataset, corrections: PoseCorrections, out: Path) -> None:
@@ -297,12 +306,13 @@ def write_corrected(data: Dataset, corrections: PoseCorrections, out: Path) -> N
 
     Args:
         data: a data set with poses.
-        corrections: learned on its recordings.
+        corrections: learned on its recordings, or on more.
         out: new directory.
 
     Raises:
         DatasetError: `out` holds a data set, or the recordings do not fit.
     """
+    corrected = with_corrected_poses(data, corrections)
     metadata = data.metadata
     extra = dict(metadata.extra)
     if "shard_sources" in extra:
@@ -314,16 +324,16 @@ def write_corrected(data: Dataset, corrections: PoseCorrections, out: Path) -> N
         tokenizer=metadata.tokenizer,
         extra=extra,
     )
-    for position, (shard, poses) in enumerate(zip(data.shards, corrected_poses(data, corrections), strict=True)):
+    for position, shard in enumerate(corrected.shards):
         writer.write_shard(
             position,
             states=shard.states,
             segments=shard.segments,
             tokens=shard.tokens,
             frames=shard.frames,
-            poses=poses,
+            poses=shard.poses,
         )
-    writer.finish(len(data.shards))
+    writer.finish(len(corrected.shards))
 
 
 def _table(rows: int) -> nn.Embedding:

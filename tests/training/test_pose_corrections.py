@@ -1,5 +1,6 @@
 """Corrections of poses: found in a room that is known, kept apart from the room, shared, saved and gone on with."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from hwm_env.training.pose_corrections import (
     CorrectionTrainer,
     Moments,
     PoseCorrections,
-    corrected_poses,
+    with_corrected_poses,
     write_corrected,
 )
 from hwm_env.training.run import STATE_FILE
@@ -147,7 +148,7 @@ def fit(trainer: CorrectionTrainer, data: Dataset, steps: int) -> None:
 
 def errors_of(data: Dataset, right: Dataset, corrections: PoseCorrections) -> Float32Array:
     """Corrected poses against true ones, all frames."""
-    found = np.concatenate(list(corrected_poses(data, corrections)))
+    found = np.concatenate([shard.poses for shard in with_corrected_poses(data, corrections).shards])
     return found - np.concatenate([shard.poses for shard in right.shards])
 
 
@@ -226,12 +227,15 @@ def test_what_was_learned_can_be_read_again_and_exported(tmp_path: Path) -> None
     write_corrected(data.subset([1, 3]), read, tmp_path / "corrected")
     written = Dataset(tmp_path / "corrected")
     assert Recordings(written).names == corrections.names[2:]
-    corrected = list(corrected_poses(data, corrections))
+    corrected = [shard.poses for shard in with_corrected_poses(data, corrections).shards]
     for position, of_all in enumerate([1, 3]):
         shard, original = written.shards[position], data.shards[of_all]
         assert np.array_equal(shard.poses, corrected[of_all])
         assert np.abs(shard.poses - original.poses).max() > 0.05
         assert np.array_equal(shard.tokens, original.tokens)
+    # Corrected poses travel to other processes, which read the files anew.
+    travelled = pickle.loads(pickle.dumps(with_corrected_poses(data, corrections)))
+    assert np.array_equal(travelled.shards[3].poses, corrected[3])
     # Frames that are in both shards are corrected alike.
     assert np.allclose(corrected[0][8:], corrected[2], atol=1e-6)
     (tmp_path / CORRECTIONS_FILE).write_bytes(b"")
@@ -242,7 +246,7 @@ def test_what_was_learned_can_be_read_again_and_exported(tmp_path: Path) -> None
 def test_corrections_of_other_recordings_are_refused(tmp_path: Path) -> None:
     corrections = PoseCorrections.of(Recordings(write_drives(tmp_path / "some", constant_errors(2))))
     with pytest.raises(DatasetError, match=r"got 2 others, such as '1\.mp4, segment 0'"):
-        list(corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections))
+        with_corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections)
 
 
 @pytest.mark.parametrize("kind", ["constant", "drift"])
