@@ -23,6 +23,8 @@ class Localisation:
     error: PoseError
     seconds_a_reset: float
     """Median time to begin one world, which includes encoding its history."""
+    worst_seconds_a_reset: float
+    """Where the first search finds no likely place, the whole room is searched."""
 
 
 class LocatedStarts(NamedTuple):
@@ -36,7 +38,11 @@ class LocatedStarts(NamedTuple):
     def judge(self, held_out: HeldOut) -> Localisation:
         """Compares them with the true poses of the recording."""
         truth = held_out.poses()[:, HISTORY_CLIPS - 1]
-        return Localisation(error=compare_poses(self.poses, truth), seconds_a_reset=self.seconds.quantile(0.5).item())
+        return Localisation(
+            error=compare_poses(self.poses, truth),
+            seconds_a_reset=self.seconds.quantile(0.5).item(),
+            worst_seconds_a_reset=self.seconds.max().item(),
+        )
 
 
 def locate_starts(simulator: WorldSimulator, held_out: HeldOut) -> LocatedStarts | None:

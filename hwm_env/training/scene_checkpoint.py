@@ -29,10 +29,12 @@ MARGIN_M: Final = 1.0
 """Of the map around the places where the base was."""
 JUDGED_CLIPS: Final = 256
 CALIBRATION_WINDOWS: Final = 64
-KNOWN_SHARE: Final = 0.99
-"""Of recorded histories of the room itself that must count as known."""
-SLACK: Final = 1.25
-"""What the calibrated bound is multiplied by: histories of another room are several times as unlikely."""
+KNOWN_SHARE: Final = 0.95
+"""Of recorded histories of the room itself, whose losses the bound is some way above."""
+SUSPICIOUS: Final = 1.5
+"""A loss of so many times the median is searched on for."""
+SLACK: Final = 1.5
+"""How far: histories of another room are several times as unlikely as most of the room's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +124,9 @@ def unknown_bound(scene: Scene, readout: Readout | None, validation: Dataset) ->
     seen = None
     if readout is not None:
         seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
+    losses = locate(scene, tokens, actions, seen).losses
+    # A quick search misses some: those are searched for until they are as likely as the others, or to the end.
+    scene.use = replace(scene.use, unknown_above=SUSPICIOUS * float(losses.median()))
     losses = locate(scene, tokens, actions, seen).losses
     return SLACK * float(losses.quantile(KNOWN_SHARE))
 
