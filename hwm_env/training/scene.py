@@ -61,7 +61,7 @@ class SceneTrainingConfig(Recipe):
     """How wrong the poses may be: not at all, by a motion of the plane for each recording, or by one that also drifts
     slowly; it is learned with the map (bundle adjustment)."""
     correction_learning_rate: float = 1e-2
-    """Peak learning rate of the corrections (m a step)."""
+    """Peak learning rate of the corrections (m a step); turns count like the way of a point at 2 m."""
     drift_learning_rate: float = 2e-3
     """Peak learning rate of the drift's knots (m a step)."""
     knot_interval_s: float = 4.0
@@ -130,8 +130,8 @@ def train_scene(
         device: where to train.
 
     Returns:
-        The model, in evaluation mode. If poses are corrected, what was learned is in `out` too, to be read with
-        `PoseCorrections.load`; held-out clips are judged at their poses as they are.
+        The model, in evaluation mode. If poses are corrected, what was learned is in the run's checkpoint too, to be
+        read with `PoseCorrections.load`; held-out clips are judged at their poses as they are.
 
     Raises:
         DatasetError: a split has no tokens or no poses.
@@ -145,8 +145,10 @@ def train_scene(
     judged = gather_clips(held_out, chosen)
     run = Run(out, resume=resume)
     model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
-    parts: dict[str, Stateful] = {"model": model, "optimizer": (optimizer := _optimizer(model, config))}
-    if (trainer := _correction_trainer(data, windows, config, device)) is not None:
+    optimizer = _optimizer(model, config)
+    trainer = _correction_trainer(data, windows, config, device)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if trainer is not None:
         parts["corrections"] = trainer
     whole = {"scene": asdict(scene), "training": asdict(config)}
     first_step = run.restore(whole, **parts)
