@@ -45,6 +45,7 @@ class Shard:
         self.index = index
         self.num_frames = read_num_frames(directory, layout, index)
         self._files: dict[ShardFile, tuple[Path, tuple[int, ...]]] = {}
+        self._poses: Float32Array | None = None
         for file in _ARRAYS:
             path = file.path(directory, layout, index)
             if path.exists() or file in layout.required:
@@ -60,7 +61,7 @@ class Shard:
 
     def __getstate__(self) -> dict[str, object]:
         """Leaves the arrays behind, so that a copy, maybe in another process, maps them itself."""
-        return {"index": self.index, "num_frames": self.num_frames, "_files": self._files}
+        return {"index": self.index, "num_frames": self.num_frames, "_files": self._files, "_poses": self._poses}
 
     def has(self, file: ShardFile) -> bool:
         """Whether the shard has this kind of file."""
@@ -111,7 +112,16 @@ class Shard:
     @cached_property
     def poses(self) -> Float32Array | None:
         """True base poses x (m), y (m), yaw (rad), float32 [N, 3], or None."""
+        if self._poses is not None:
+            return self._poses
         return self._array(ShardFile.POSES) if self.has(ShardFile.POSES) else None
+
+    def with_poses(self, poses: Float32Array) -> "Shard":
+        """The shard with other base poses, float32 [N, 3], in place of those in its file."""
+        assert poses.shape == (self.num_frames, 3), f"poses {poses.shape} of {self.num_frames} frames"
+        other = copy(self)
+        other._poses = poses
+        return other
 
     def _array(self, file: ShardFile) -> npt.NDArray[Any]:
         path, shape = self._files[file]

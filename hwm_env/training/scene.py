@@ -4,11 +4,11 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
@@ -19,11 +19,14 @@ from hwm_env.evaluation.scene_scores import judge_scene
 from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.training.run import Run
+from hwm_env.training.pose_corrections import CorrectionTrainer
+from hwm_env.training.run import Run, Stateful
 from hwm_env.training.schedule import Recipe
 from hwm_env.types import Int64Array
 
 logger = logging.getLogger(__name__)
+
+PoseCorrection = Literal["none", "constant", "drift"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,19 @@ class SceneTrainingConfig(Recipe):
     """Held-out clips that are judged each time, always the same."""
     seed: int = 0
     """Of initialisation, batches and jitter."""
+    pose_correction: PoseCorrection = "none"
+    """How wrong the poses may be: not at all, by a motion of the plane for each recording, or by one that also drifts
+    slowly; it is learned with the map (bundle adjustment)."""
+    correction_learning_rate: float = 1e-2
+    """Peak learning rate of the corrections (m a step); turns count like the way of a point at 2 m."""
+    drift_learning_rate: float = 2e-3
+    """Peak learning rate of the drift's knots (m a step)."""
+    knot_interval_s: float = 4.0
+    """About how far knots of the drift are apart."""
+    drift_std_m: float = 0.02
+    """How much the drift is expected to change from a knot to the next; turns count like the way of a point at 2 m."""
+    correction_delay: float = 0.0
+    """Share of all steps before the corrections begin, so that there is a map to correct poses by."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the field's name."""
@@ -61,6 +77,19 @@ class SceneTrainingConfig(Recipe):
         for name in ("batch_size", "report_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pose_correction not in get_args(PoseCorrection):
+            raise InvalidInputError(
+                f"pose_correction must be 'none', 'constant' or 'drift', got {self.pose_correction!r}"
+            )
+        for name in ("correction_learning_rate", "drift_learning_rate", "knot_interval_s", "drift_std_m"):
+            if getattr(self, name) <= 0:
+                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.correction_delay <= 1:
+            raise InvalidInputError(f"correction_delay must lie in 0..1, got {self.correction_delay}")
+
+    def correction_share_at(self, step: int) -> float:
+        """Learning rate of the corrections at a step (counted from 0) as a share of the peak."""
+        return self.share_at(step) if step >= self.correction_delay * self.steps else 0.0
 
 
 def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
@@ -101,7 +130,8 @@ def train_scene(
         device: where to train.
 
     Returns:
-        The model, in evaluation mode.
+        The model, in evaluation mode. If poses are corrected, what was learned is in the run's checkpoint too, to be
+        read with `PoseCorrections.load`; held-out clips are judged at their poses as they are.
 
     Raises:
         DatasetError: a split has no tokens or no poses.
@@ -116,21 +146,32 @@ def train_scene(
     run = Run(out, resume=resume)
     model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
     optimizer = _optimizer(model, config)
+    trainer = _correction_trainer(data, windows, config, device)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if trainer is not None:
+        parts["corrections"] = trainer
     whole = {"scene": asdict(scene), "training": asdict(config)}
-    first_step = run.restore(whole, model=model, optimizer=optimizer)
+    first_step = run.restore(whole, **parts)
     started_s = time.monotonic()
     for step in tqdm(
         range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-scene", unit="step"
     ):
-        batch = gather_clips(windows, _batch_indices(len(windows), config, step))
-        loss = _train_step(model, optimizer, PosedClips(*(part.to(device) for part in batch)), config, step)
+        indices = _batch_indices(len(windows), config, step)
+        batch = PosedClips(*(part.to(device) for part in gather_clips(windows, indices)))
+        penalty = torch.zeros((), device=device)
+        if trainer is not None:
+            poses, penalty = trainer.correct(batch.poses, indices)
+            batch = batch._replace(poses=poses)
+        loss = _train_step(model, optimizer, batch, penalty, config, step)
+        if trainer is not None:
+            trainer.step(config.correction_share_at(step))
         if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
             scores = judge_scene(model.eval(), judged, tokenizer)
             model.train()
             clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
             judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
             run.log(step=step + 1, loss=loss, clips_per_s=clips_per_s, **judged_values)
-            run.save(step + 1, whole, {"model": model, "optimizer": optimizer})
+            run.save(step + 1, whole, parts, write=None if trainer is None else trainer.corrections.save)
     return model.eval()
 
 
@@ -149,9 +190,14 @@ def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64A
 
 
 def _train_step(
-    model: SceneModel, optimizer: torch.optim.Optimizer, batch: PosedClips, config: SceneTrainingConfig, step: int
+    model: SceneModel,
+    optimizer: torch.optim.Optimizer,
+    batch: PosedClips,
+    penalty: Tensor,
+    config: SceneTrainingConfig,
+    step: int,
 ) -> float:
-    """Changes the weights once, and returns the loss before."""
+    """Changes the weights once, and returns the loss before, without the penalty."""
     generator = torch.Generator().manual_seed((config.seed << 32) + step)
     shape = (len(batch.tokens), len(KEYFRAMES), model.rays.shape[0], model.rays.shape[1], model.config.map.samples)
     jitter = torch.rand(shape, generator=generator).to(batch.tokens.device)
@@ -163,7 +209,7 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * config.share_at(step)
     optimizer.zero_grad()
-    loss.backward()
+    (loss + penalty).backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
     optimizer.step()
     return loss.item()
@@ -177,3 +223,20 @@ def _optimizer(model: SceneModel, config: SceneTrainingConfig) -> torch.optim.Ad
         {"params": planes, "peak": config.plane_learning_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _correction_trainer(
+    data: Dataset, windows: ClipWindows, config: SceneTrainingConfig, device: torch.device
+) -> CorrectionTrainer | None:
+    if config.pose_correction == "none":
+        return None
+    return CorrectionTrainer(
+        data,
+        windows,
+        KEYFRAMES,
+        learning_rate=config.correction_learning_rate,
+        drift_learning_rate=config.drift_learning_rate if config.pose_correction == "drift" else None,
+        knot_interval_s=config.knot_interval_s,
+        drift_std_m=config.drift_std_m,
+        device=device,
+    )

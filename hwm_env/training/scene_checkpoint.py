@@ -19,6 +19,7 @@ from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.odometry import OdometryTrainingConfig, judge_odometry, train_odometry
+from hwm_env.training.pose_corrections import PoseCorrections, with_corrected_poses
 from hwm_env.training.scene import SceneTrainingConfig, gather_clips, train_scene
 from hwm_env.types import HISTORY_CLIPS, POSE_DIM, Int64Array
 
@@ -78,8 +79,10 @@ def add_scene(
         DivergedError: the loss is not finite any more.
     """
     check_tokenizer(checkpoint.tokenizer, data, validation)
-    odometry = train_odometry(data, recipes.odometry)
     model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
+    if recipes.model.pose_correction != "none":
+        data = with_corrected_poses(data, PoseCorrections.load(out / "checkpoint"))
+    odometry = train_odometry(data, recipes.odometry)
     scene = Scene(model.cpu(), odometry, SceneUse()).eval()
     windows = ClipWindows(validation, 1)
     judged = gather_clips(windows, _spread(len(windows), JUDGED_CLIPS))

@@ -18,17 +18,17 @@ def saved(directory: Path) -> dict[str, Any]:
 
 def assert_same_bits(first: Path, second: Path) -> None:
     """Compares everything that two checkpoints hold."""
-    leaves, others = dict(_leaves(saved(first))), dict(_leaves(saved(second)))
-    assert leaves.keys() == others.keys()
-    for name, leaf in leaves.items():
+    ours, others = dict(leaves(saved(first))), dict(leaves(saved(second)))
+    assert ours.keys() == others.keys()
+    for name, leaf in ours.items():
         other = others[name]
         assert torch.equal(leaf, other) if isinstance(leaf, torch.Tensor) else leaf == other, name
 
 
-def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Everything in nested dictionaries and lists, by where it is."""
     if isinstance(tree, dict | list | tuple):
         for key, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _leaves(part, f"{name}/{key}")
+            yield from leaves(part, f"{name}/{key}")
     else:
         yield name, tree

@@ -1,0 +1,103 @@
+"""Recordings: what was recorded in one go, though it may be cut into clips in several ways."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwm_env.data.format import ShardFile
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import DatasetError
+from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int64Array
+
+
+class Moments(NamedTuple):
+    """When frames were recorded."""
+
+    recordings: Int64Array
+    """int64 [B]: position among the names of the recordings."""
+    times_s: Float32Array
+    """float32 [B, F]: since the beginning of what the recordings' shards were cut from."""
+
+
+class Recordings:
+    """The recordings of a data set with poses: a segment of all shards that were cut from one source.
+
+    Shards of one source begin at several frames of it (`shard_sources` and `frame_offsets` in the metadata).
+
+    Attributes:
+        names: of each, such as "walk.mp4, segment 0".
+        starts_s: when each begins in what its shards were cut from, float32 [R].
+        durations_s: from the first to the last frame of each, float32 [R].
+        middles_m: mean x and y of each, float32 [R, 2].
+    """
+
+    names: tuple[str, ...]
+    starts_s: Float32Array
+    durations_s: Float32Array
+    middles_m: Float32Array
+
+    def __init__(self, data: Dataset) -> None:
+        """Finds them.
+
+        Raises:
+            DatasetError: the data have no poses.
+        """
+        if not data.has(ShardFile.POSES):
+            raise DatasetError(f"{data.directory} has no base poses")
+        found: dict[str, int] = {}
+        spans: list[tuple[int, int]] = []
+        sums: list[npt.NDArray[np.float64]] = []
+        self._offsets: list[int] = []
+        self._stretch_starts: list[Int64Array] = []
+        self._recording_of_stretch: list[Int64Array] = []
+        for shard, (source, offset) in zip(data.shards, shard_sources(data), strict=True):
+            assert shard.poses is not None, f"shard {shard.index} has no poses"
+            edges = [0, *(np.flatnonzero(np.diff(shard.segments)) + 1).tolist(), shard.num_frames]
+            of_stretch = []
+            for begin, end in pairwise(edges):
+                name = f"{source}, segment {shard.segments[begin]}"
+                span = (offset + begin, offset + end)
+                total = np.array([*shard.poses[begin:end, :2].sum(axis=0, dtype=np.float64), end - begin])
+                recording = found.setdefault(name, len(found))
+                if recording == len(spans):
+                    spans.append(span)
+                    sums.append(total)
+                else:
+                    spans[recording] = (min(spans[recording][0], span[0]), max(spans[recording][1], span[1]))
+                    sums[recording] = sums[recording] + total
+                of_stretch.append(recording)
+            self._offsets.append(offset)
+            self._stretch_starts.append(np.array(edges[:-1], dtype=np.int64))
+            self._recording_of_stretch.append(np.array(of_stretch, dtype=np.int64))
+        first, stop = np.array(spans).T
+        totals = np.stack(sums)
+        self.names = tuple(found)
+        self.starts_s = (first / FRAME_RATE_HZ).astype(np.float32)
+        self.durations_s = ((stop - 1 - first) / FRAME_RATE_HZ).astype(np.float32)
+        self.middles_m = (totals[:, :2] / totals[:, 2:]).astype(np.float32)
+
+    def moments(self, shard: int, frames: Int64Array) -> Moments:
+        """Tells when frames of one shard were recorded.
+
+        Args:
+            shard: position of the shard in the data set.
+            frames: int64 [B, F], those of a row of one recording.
+        """
+        stretches = np.searchsorted(self._stretch_starts[shard], frames[:, 0], side="right") - 1
+        times_s = (frames + self._offsets[shard]) / FRAME_RATE_HZ
+        return Moments(self._recording_of_stretch[shard][stretches], times_s.astype(np.float32))
+
+
+def shard_sources(data: Dataset) -> Iterator[tuple[str, int]]:
+    """Yields the name of what each shard was cut from, and the frame of it that the shard begins at."""
+    names, offsets = data.metadata.extra.get("shard_sources"), data.metadata.extra.get("frame_offsets")
+    if not isinstance(names, list) or len(names) != data.metadata.num_shards:
+        names = [f"shard {index}" for index in range(data.metadata.num_shards)]
+    for shard in data.shards:
+        name = names[shard.index]
+        # Each source was cut at all offsets, one after the other.
+        earlier = names[: shard.index].count(name)
+        yield name, int(offsets[earlier]) if isinstance(offsets, list) and earlier < len(offsets) else 0
