@@ -101,6 +101,12 @@ class Checkpoint:
                     f"{(drawn.grid_size, drawn.fsq_levels)}, the model's head predicts {expected_shape}; train a scene "
                     "on the tokens of this checkpoint's tokenizer, and give it a model with codebook_head 'factored'"
                 )
+        told = 0 if self.scene is None else self.scene.input_width
+        if config.scene_width not in (0, told):
+            raise CheckpointError(
+                f"the scene does not fit the model: it tells {told} numbers of each grid position, the model reads "
+                f"scene_width {config.scene_width}; use the scene that the model was trained with"
+            )
         num_codes = self.tokenizer.codebook_size
         if len(self.starts) and int(self.starts.tokens.max()) >= num_codes:
             raise CheckpointError(

@@ -205,6 +205,7 @@ def train(
     preset: Annotated[str, arg(metavar="|".join(PRESETS))] = DEFAULT_PRESET,
     validation: Path | None = None,
     initial: str | None = None,
+    scene: str | None = None,
     resume: bool = False,
     keep: int = 2,
     workers: int = 2,
@@ -225,6 +226,8 @@ def train(
             twentieth of the recordings is held out.
         initial: a checkpoint whose world model to start from, instead of random weights; give `tokenizer` the same one,
             or its tokenizer trained further, since tokens mean to a model what they meant in its training.
+        scene: a checkpoint whose scene the model shall read (see `hwm-env train-scene`), made for the same tokens; the
+            checkpoints have it too. Needs base poses in the data.
         resume: go on with the run that is in `out`, started with the same options.
         keep: newest checkpoints to keep, beside the best.
         workers: threads that read data ahead.
@@ -240,14 +243,23 @@ def train(
 
     loaded = load_tokenizer(tokenizer)
     splits = hold_out(Dataset(data)) if validation is None else (Dataset(data), Dataset(validation))
+    shape, room, origin = fitted(model, splits[0], loaded), None, {}
+    if scene is not None:
+        from hwm_env.training.scene_inputs import scene_of
+
+        source = load(scene)
+        room = scene_of(source, *splits)
+        shape = dataclasses.replace(shape, scene_width=room.input_width)
+        origin = {"scene": {**source.provenance.get("scene", {}), "checkpoint": scene}}
     checkpoint = train_world_model(
         *splits,
         loaded,
         out,
-        fitted(model, splits[0], loaded),
+        shape,
         config,
         resume=resume,
         initial=None if initial is None else load(initial).model,
+        scene=room,
         max_samples=PRESETS[preset].max_samples,
         keep=keep,
         workers=workers,
@@ -256,15 +268,16 @@ def train(
             "data": dict(splits[0].metadata.extra),
             "preset": preset,
             "initial": initial,
+            **origin,
         },
     )
     # Launchers start this in several processes, and say to each which one it is.
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint='{out}/checkpoint', task=None)")
-    if splits[0].has(ShardFile.POSES):
+    if scene is None and splits[0].has(ShardFile.POSES):
         print("the data tell where the base was: hwm-env train-scene gives the world a map, so that it does not drift")
-    else:
+    elif scene is None:
         print("the data do not tell where the base was (poses), so the world has no map of its room and drifts")
     if preset == "quick":
         simulator = WorldSimulator.from_pretrained(checkpoint, tokenizer=tokenizer)

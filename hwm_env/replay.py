@@ -24,6 +24,7 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DI
 
 FORMAT_VERSION: Final = 1
 _POSE_FIELDS: Final = ("pose", "pose_covariance")
+_OPTIONAL_FIELDS: Final = (*_POSE_FIELDS, "paths")
 _DAMAGES: Final = (
     OSError,
     KeyError,
@@ -68,6 +69,8 @@ class Replay:
     world without a scene."""
     pose_covariance: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """float32 [3, 3], or [0, 0]."""
+    paths: Float32Array = field(default_factory=lambda: np.zeros((0, FRAMES_PER_CLIP, POSE_DIM), np.float32))
+    """float32 [T, 17, 3]: where the base was in the history; [0, 17, 3] if the world model is not told."""
 
     @classmethod
     def begin(cls, simulator: WorldSimulator, state: WorldState, start: int) -> "Replay":
@@ -86,6 +89,7 @@ class Replay:
             actions=np.zeros((0, *state.actions.shape[2:]), np.float32),
             digests=np.zeros(0, np.uint64),
             **_of_belief(state.belief),
+            **({} if state.paths is None else {"paths": state.paths[0].cpu().numpy()}),
         )
 
     def save(self, path: Path) -> None:
@@ -108,7 +112,7 @@ class Replay:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
                 # Files from before worlds carried a pose have none.
-                names = [each.name for each in fields(cls) if each.name in content or each.name not in _POSE_FIELDS]
+                names = [each.name for each in fields(cls) if each.name in content or each.name not in _OPTIONAL_FIELDS]
                 values: dict[str, Any] = {name: content[name] for name in names}
             for name in ("checkpoint", "tokenizer", "decoding"):
                 values[name] = str(values[name])
@@ -125,6 +129,7 @@ class Replay:
             (replay.actions, (num_steps, FRAMES_PER_CLIP, ACTION_DIM)),
             (replay.pose, (POSE_DIM,) if replay.pose.size else (0,)),
             (replay.pose_covariance, (POSE_DIM, POSE_DIM) if replay.pose.size else (0, 0)),
+            (replay.paths, (num_clips if len(replay.paths) else 0, FRAMES_PER_CLIP, POSE_DIM)),
         ):
             if array.shape != shape:
                 raise InvalidInputError(f"{path} is not a replay file of hwm_env: expected {shape}, got {array.shape}")
@@ -172,6 +177,8 @@ class Replay:
             poses=None if belief is None else belief.poses,
         )
         state = replace(state, step_indices=(self.step_index,), belief=belief)
+        if len(self.paths):
+            state = replace(state, paths=torch.from_numpy(self.paths)[None].to(simulator.device), encoded=None)
         for chunk, expected in zip(self.actions, self.digests, strict=True):
             state, clip = simulator.step(state, torch.from_numpy(chunk)[None])
             yield clip, digest(clip.tokens[0].cpu().numpy()) == expected

@@ -19,6 +19,7 @@ from hwm_env.model.history import History
 from hwm_env.model.precision import Precision, convert
 from hwm_env.precision import resolve_precision
 from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.localiser import paths_ending_at
 from hwm_env.scene.locate import locate
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
@@ -40,6 +41,9 @@ class WorldState:
     """What the history was encoded to, where it is kept from step to step (`history="streaming"`)."""
     belief: PoseBelief | None = None
     """Where each world's base is in the room; `None` without a scene."""
+    paths: Tensor | None = None
+    """float32 [B, T_p, 17, 3]: where it was at the frames of the history, NaN where unknown; `None` if the model does
+    not read what the scene tells of them."""
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -51,6 +55,8 @@ class WorldState:
         assert len(kept) in (0, len(states)), f"{len(kept)} of {len(states)} histories are encoded"
         beliefs = [state.belief for state in states if state.belief is not None]
         assert len(beliefs) in (0, len(states)), f"{len(beliefs)} of {len(states)} batches have a belief"
+        paths = [state.paths for state in states if state.paths is not None]
+        assert len(paths) in (0, len(states)), f"{len(paths)} of {len(states)} batches have paths"
         return cls(
             torch.cat([state.tokens for state in states]),
             torch.cat([state.actions for state in states]),
@@ -58,6 +64,7 @@ class WorldState:
             tuple(index for state in states for index in state.step_indices),
             History.join(kept) if kept else None,
             PoseBelief.join(beliefs) if beliefs else None,
+            torch.cat(paths) if paths else None,
         )
 
     def select(self, worlds: Sequence[int]) -> "WorldState":
@@ -70,6 +77,7 @@ class WorldState:
             tuple(self.step_indices[i] for i in worlds),
             None if self.encoded is None else self.encoded.select(index),
             None if self.belief is None else self.belief.select(index),
+            None if self.paths is None else self.paths[index],
         )
 
 
@@ -275,8 +283,8 @@ class WorldSimulator:
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
         checked = check_actions(actions, expected).to(self.device)
         tokens = tokens.int().to(self.device)
-        belief = self._located(tokens, checked, poses)
-        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens), belief=belief)
+        belief, paths = self._located(tokens, checked, poses)
+        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
         # A strict simulator encodes when it steps, in its slices.
         return state if self.strict else replace(state, encoded=self._encoded(state))
 
@@ -307,6 +315,7 @@ class WorldSimulator:
                 state.step_indices * n,
                 None if state.encoded is None else state.encoded.expand(n),
                 None if state.belief is None else state.belief.expand(n),
+                None if state.paths is None else state.paths.expand(n, -1, -1, -1),
             )
         else:
             forks = state.select([world for world in range(len(state)) for _ in range(n)])
@@ -341,61 +350,101 @@ class WorldSimulator:
 
     def _checked_step(self, state: WorldState, chunk: Tensor, worlds: Sequence[int]) -> tuple[WorldState, Clip]:
         state = replace(state, encoded=self._encoded(state))
-        belief, path = state.belief, None
+        belief, path, told = state.belief, None, None
         if self.scene is not None and belief is not None:
             path = self.scene.path(belief, chunk)
             belief = self.scene.carried(belief, path)
-        decoded = self._decode(state, chunk, path)
+            told = self.scene.inputs(path, chunk) if self.model.config.scene_width else None
+        decoded = self._decode(state, chunk, path, told)
         broken = (~decoded.log_prob.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
         if broken:
             raise ModelOutputError(sorted({worlds[row] for row in broken}))
-        room = self.model.config.num_past_clips - 1
-        tokens = torch.cat([state.tokens[:, -room:] if room else state.tokens[:, :0], decoded.tokens[:, None]], dim=1)
-        history = torch.cat([state.actions[:, -room:] if room else state.actions[:, :0], chunk[:, None]], dim=1)
-        encoded = state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk)
-        steps = tuple(index + 1 for index in state.step_indices)
-        return WorldState(tokens, history, state.seeds, steps, encoded, belief), Clip(*decoded, self.tokenizer)
+        after = WorldState(
+            self._shifted(state.tokens, decoded.tokens),
+            self._shifted(state.actions, chunk),
+            state.seeds,
+            tuple(index + 1 for index in state.step_indices),
+            state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk, scene_BSC=told),
+            belief,
+            None if state.paths is None or path is None else self._shifted(state.paths, path),
+        )
+        return after, Clip(*decoded, self.tokenizer)
 
-    def _located(self, tokens: Tensor, actions: Tensor, poses: Tensor | None) -> PoseBelief | None:
-        """Where histories end, as told or from what they show."""
+    def _shifted(self, history: Tensor, newest: Tensor) -> Tensor:
+        """A history [B, T, ...] after one more clip [B, ...], without the oldest one if it was full."""
+        room = self.model.config.num_past_clips - 1
+        return torch.cat([history[:, -room:] if room else history[:, :0], newest[:, None]], dim=1)
+
+    def _located(
+        self, tokens: Tensor, actions: Tensor, poses: Tensor | None
+    ) -> tuple[PoseBelief | None, Tensor | None]:
+        """Where histories end, as told or from what they show, and their paths if the model is told about them."""
         if self.scene is None:
-            return None
+            return None, None
+        reads = self.model.config.scene_width > 0
         if poses is not None:
             belief = PoseBelief.certain(poses.to(self.device))
             if len(belief.poses) != len(tokens):
                 raise InvalidInputError(f"expected a pose for each of {len(tokens)} worlds, got {len(belief.poses)}")
             inside = self.scene.model.map.contains(belief.poses)
-            return belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
+            belief = belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
+            if not reads:
+                return belief, None
+            # One by one, so that none depends on others.
+            worlds = zip(belief.poses.split(1), actions.split(1), strict=True)
+            return belief, torch.cat([paths_ending_at(end, self.scene.odometry, chunks) for end, chunks in worlds])
         readout = self.checkpoint.readout
         seen = None
         if readout is not None:
             # World by world, so that where one is does not depend on the others.
             seen = torch.stack([readout.read(clips)[:, :POSE_DIM] for clips in tokens])
         found = locate(self.scene, tokens, actions, seen)
-        return PoseBelief(found.poses, found.covariances)
+        return PoseBelief(found.poses, found.covariances), found.paths if reads else None
 
     def _encoded(self, state: WorldState) -> History | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""
         if self.decoding.history == "window":
             return None
-        return state.encoded or self.model.encode_history(state.tokens, state.actions.flatten(1, 2))
+        if state.encoded is not None:
+            return state.encoded
+        told = self._told_of_history(state)
+        return self.model.encode_history(state.tokens, state.actions.flatten(1, 2), scene_p=told)
 
-    def _decode(self, state: WorldState, chunk: Tensor, path: Tensor | None) -> Decoded:
+    def _told_of_history(self, state: WorldState) -> Tensor | None:
+        """What the scene tells of the clips of histories, [B, T_p, S, C]."""
+        if self.scene is None or state.paths is None:
+            return None
+        told = self.scene.inputs(state.paths.flatten(0, 1), state.actions.flatten(0, 1))
+        by_world: Tensor = told.unflatten(0, state.paths.shape[:2])
+        return by_world
+
+    def _decode(self, state: WorldState, chunk: Tensor, path: Tensor | None, told: Tensor | None) -> Decoded:
         model, config = self.model, self.decoding
         uniforms = None
         if config.temperature > 0 or config.order == "random":
             num_tokens = LATENTS_PER_CLIP * model.config.num_positions
             numbers = (config.steps, num_tokens, len(model.config.head_levels) + 1)
             uniforms = world_uniforms(state.seeds, state.step_indices, numbers).to(self.device)
+        prior = None
+        if self.scene is not None and path is not None and self.scene.mixes(state.step_indices):
+            prior = self.scene.prior(path, chunk, state.step_indices)
         return decode_clip(
-            next_clip_predictor(model, state.tokens, state.actions, chunk, state.encoded),
+            next_clip_predictor(
+                model,
+                state.tokens,
+                state.actions,
+                chunk,
+                state.encoded,
+                scene_p=None if state.encoded else self._told_of_history(state),
+                scene_BSC=told,
+            ),
             model.head,
             (len(state), LATENTS_PER_CLIP, *model.config.grid_size),
             config,
             uniforms,
             self.device,
             num_codes=self.tokenizer.codebook_size,
-            prior=None if self.scene is None or path is None else self.scene.prior(path, chunk, state.step_indices),
+            prior=prior,
         )
 
 

@@ -29,10 +29,20 @@ FRAMES_OF_CLIP = ((0, 17),)
 
 
 def naive_logits(
-    model: MaskedHWM, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor, sees: Sees | None = None
+    model: MaskedHWM,
+    v_p: Tensor,
+    v_f: Tensor,
+    a_p: Tensor,
+    a_f: Tensor,
+    sees: Sees | None = None,
+    scene: Tensor | None = None,
 ) -> Tensor:
-    """What MaskedHWM.forward returns: [L, B, T_f, H, W, V]; `sees` replaces the rule of the configuration's mask."""
-    logits = naive_digit_logits(model, v_p, v_f, a_p, a_f, sees)
+    """What MaskedHWM.forward returns: [L, B, T_f, H, W, V].
+
+    `sees` replaces the rule of the configuration's mask; `scene` is what a scene tells of all clips, past and future,
+    [B, T, S, C].
+    """
+    logits = naive_digit_logits(model, v_p, v_f, a_p, a_f, sees, scene)
     config = model.config
     if config.codebook_head == "joint":
         return logits
@@ -43,7 +53,13 @@ def naive_logits(
 
 
 def naive_digit_logits(
-    model: MaskedHWM, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor, sees: Sees | None = None
+    model: MaskedHWM,
+    v_p: Tensor,
+    v_f: Tensor,
+    a_p: Tensor,
+    a_f: Tensor,
+    sees: Sees | None = None,
+    scene: Tensor | None = None,
 ) -> Tensor:
     """The heads' outputs [L, B, T_f, H, W, n] of all tokens: n is V, or the sum of the digits' levels."""
     config = model.config
@@ -51,6 +67,11 @@ def naive_digit_logits(
     condition = _embed_actions(model, torch.cat([a_p, a_f], dim=1))
     video = torch.cat([_embed_video(model, v_p, 0), _embed_video(model, v_f, config.past_latents or 0)], dim=1)
     video = video + _position_vectors(model, places)
+    if scene is not None:
+        given = scene.to(model.scene.project.weight.dtype)
+        of_clips = (given - given.mean(-1, keepdim=True)) / (given.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+        of_clips = F.linear(of_clips, model.scene.project.weight, model.scene.project.bias)
+        video = video + of_clips[:, places.clips]
     actions = condition
     if config.position_embedding == "window":
         actions = actions + model.action_positions[places.slots]
@@ -292,6 +313,7 @@ def naive_decode(
     uniforms: Tensor | None,
     num_codes: int | None = None,
     sees: Sees | None = None,
+    scene: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Decodes the clip after a history with K passes over all clips.
 
@@ -305,6 +327,7 @@ def naive_decode(
             random.
         num_codes: tokens from this one on are never drawn by a joint head.
         sees: see `naive_logits`.
+        scene: see `naive_logits`.
 
     Returns:
         Tokens int32 [B, 3, H, W], the log-probability of each when it was chosen, at temperature 1, and the entropy of
@@ -319,7 +342,7 @@ def naive_decode(
     for step in range(1, decoding.steps + 1):
         masked = clip == mask_token
         v_f = clip.view(batch, latents, 1, rows, columns)
-        logits = naive_digit_logits(model, tokens.transpose(1, 2), v_f, actions.flatten(1, 2), chunk, sees)
+        logits = naive_digit_logits(model, tokens.transpose(1, 2), v_f, actions.flatten(1, 2), chunk, sees, scene)
         logits = logits.squeeze(2).flatten(2, 3)
         uniform = None if uniforms is None else uniforms[:, step - 1].unflatten(1, (latents, -1)).transpose(0, 1)
         drawn, drawn_log_prob, drawn_entropy = (

@@ -8,6 +8,7 @@ import torch
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.starts import Starts
 
@@ -21,10 +22,13 @@ class NoTokenizer:
 
 
 def simulator_of(
-    model: MaskedHWM, decoding: DecodingConfig | None = None, num_codes: int | None = None
+    model: MaskedHWM,
+    decoding: DecodingConfig | None = None,
+    num_codes: int | None = None,
+    scene: Scene | None = None,
 ) -> WorldSimulator:
     """A simulator without starts; `num_codes`: of a tokenizer that has fewer codes than the model's vocabulary."""
     config = model.config
     tokenizer = cast(Any, NoTokenizer(config.fsq_levels, num_codes or config.codebook_size))
     starts = Starts(torch.zeros(0, 1, 3, *config.grid_size, dtype=torch.int32), torch.zeros(0, 1, 17, 25), None)
-    return WorldSimulator(Checkpoint(model, tokenizer, cast(Any, None), starts), decoding)
+    return WorldSimulator(Checkpoint(model, tokenizer, cast(Any, None), starts, scene=scene), decoding)

@@ -146,7 +146,9 @@ def test_a_strict_step_computes_slices_of_one_size_only(tiny_checkpoint: Path, m
     sizes: list[int] = []
     encode = simulator.model.encode_history
     monkeypatch.setattr(
-        simulator.model, "encode_history", lambda past, actions: (sizes.append(len(past)), encode(past, actions))[1]
+        simulator.model,
+        "encode_history",
+        lambda past, *given, **told: (sizes.append(len(past)), encode(past, *given, **told))[1],
     )
     for count in (1, 8, 11):
         simulator.step(simulator.reset([0] * count, range(count)), chunks(count))

@@ -1,6 +1,6 @@
 """Samples for training: past and future clips with their actions, in the layout that people know from the 1X data."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class ClipSample(TypedDict):
     """float32 [17 * P, 25]"""
     actions_future: Float32Array
     """float32 [17 * F, 25]"""
+    poses_past: NotRequired[Float32Array]
+    """float32 [17 * P, 3]: x (m), y (m), yaw (rad) of the base, where asked for"""
+    poses_future: NotRequired[Float32Array]
+    """float32 [17 * F, 3]"""
 
 
 class ClipSamples:
@@ -35,13 +39,16 @@ class ClipSamples:
         windows: where they are in it, and what is in none.
     """
 
-    def __init__(self, dataset: Dataset, num_past_clips: int, num_future_clips: int = 1) -> None:
+    def __init__(
+        self, dataset: Dataset, num_past_clips: int, num_future_clips: int = 1, *, with_poses: bool = False
+    ) -> None:
         """Indexes the samples.
 
         Args:
             dataset: a data set with tokens.
             num_past_clips: P, at least 0.
             num_future_clips: F, at least 1.
+            with_poses: whether samples have the poses of the base.
 
         Raises:
             InvalidInputError: a number is out of range.
@@ -54,6 +61,7 @@ class ClipSamples:
         self.dataset = dataset
         self.windows = ClipWindows(dataset, num_past_clips + num_future_clips)
         self._num_past = num_past_clips
+        self._with_poses = with_poses
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -62,12 +70,7 @@ class ClipSamples:
         if isinstance(index, np.ndarray):
             return self.gather(index)
         batch = self.gather(np.array([index], dtype=np.int64))
-        return ClipSample(
-            video_past=batch["video_past"][0],
-            video_future=batch["video_future"][0],
-            actions_past=batch["actions_past"][0],
-            actions_future=batch["actions_future"][0],
-        )
+        return cast(ClipSample, {name: cast(Float32Array, part)[0] for name, part in batch.items()})
 
     def gather(self, indices: Int64Array) -> ClipSample:
         """Copies a batch out of the data set.
@@ -77,14 +80,19 @@ class ClipSamples:
 
         Raises:
             InvalidInputError: an index is out of range.
-            DatasetError: an action is not finite.
+            DatasetError: an action is not finite; or poses are asked for, and there are none, or one is not finite.
         """
         tokens, actions = self.windows.gather(indices)
         past, future = np.split(actions, [self._num_past], axis=1)
         batch = len(indices)
-        return ClipSample(
+        samples = ClipSample(
             video_past=tokens[:, : self._num_past],
             video_future=tokens[:, self._num_past :],
             actions_past=past.reshape(batch, -1, past.shape[-1]),
             actions_future=future.reshape(batch, -1, future.shape[-1]),
         )
+        if self._with_poses:
+            past, future = np.split(self.windows.gather_poses(indices), [self._num_past], axis=1)
+            samples["poses_past"] = past.reshape(batch, -1, past.shape[-1])
+            samples["poses_future"] = future.reshape(batch, -1, future.shape[-1])
+        return samples

@@ -11,7 +11,14 @@ from hwm_env.model.masked_hwm import MaskedHWM
 
 
 def next_clip_predictor(
-    model: MaskedHWM, past_BTLHW: Tensor, actions_BTFA: Tensor, chunk_BFA: Tensor, encoded: History | None
+    model: MaskedHWM,
+    past_BTLHW: Tensor,
+    actions_BTFA: Tensor,
+    chunk_BFA: Tensor,
+    encoded: History | None,
+    *,
+    scene_p: Tensor | None = None,
+    scene_BSC: Tensor | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """The function from the next clip's tokens, partly masked, to the features that its head reads.
 
@@ -24,6 +31,8 @@ def next_clip_predictor(
         actions_BTFA: its actions, float [B, T_p, 17, 25].
         chunk_BFA: actions of the next clip, float [B, 17, 25].
         encoded: what the past was encoded to, if that is known.
+        scene_p: what a scene tells of the past, float [B, T_p, S, C]; not used with `encoded`.
+        scene_BSC: what it tells of the next clip, float [B, S, C].
 
     Returns:
         A function from int [B, 3, H, W] to float [B, L, S, D].
@@ -31,11 +40,19 @@ def next_clip_predictor(
     if model.config.temporal_mask == "bidirectional":
         num_past = past_BTLHW.shape[1]
         next_time = torch.tensor([num_past], device=past_BTLHW.device)
-        whole = model.prepare(num_past, actions_BTFA.flatten(1, 2), chunk_BFA, next_time, parallel_targets=False)
+        whole = model.prepare(
+            num_past,
+            actions_BTFA.flatten(1, 2),
+            chunk_BFA,
+            next_time,
+            parallel_targets=False,
+            scene_p=scene_p,
+            scene_f=None if scene_BSC is None else scene_BSC.unsqueeze(1),
+        )
 
         def predict(tokens_BLHW: Tensor) -> Tensor:
             return model.future_features(whole, past_BTLHW, tokens_BLHW.unsqueeze(1)).squeeze(1)
 
         return predict
-    history = encoded or model.encode_history(past_BTLHW, actions_BTFA.flatten(1, 2))
-    return partial(model.next_features, model.prepare_next(history, chunk_BFA))
+    history = encoded or model.encode_history(past_BTLHW, actions_BTFA.flatten(1, 2), scene_p=scene_p)
+    return partial(model.next_features, model.prepare_next(history, chunk_BFA, scene_BSC=scene_BSC))

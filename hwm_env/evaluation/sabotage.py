@@ -50,7 +50,7 @@ def measure_sabotage(simulator: WorldSimulator, held_out: HeldOut, *, loops: int
     | `outside_the_room` | the pose given at reset is 30 m away |
     | `numbers_zeroed` | all actions of the loop are 0 but for the wheels' velocities |
     | `another_map` | the map's planes are those of the room turned by 180 degrees |
-    | `scene_off` | the masked model goes on alone |
+    | `scene_off` | no world knows its place: the masked model goes on alone |
 
     Args:
         simulator: a world with a scene.
@@ -70,7 +70,8 @@ def measure_sabotage(simulator: WorldSimulator, held_out: HeldOut, *, loops: int
     wheels = torch.zeros(held_out.actions.shape[-1])
     wheels[[LINEAR_VELOCITY, ANGULAR_VELOCITY]] = 1.0
     loop = _Loops(held_out, poses, seed)
-    turned = _with_scene(simulator, _turned(scene))
+    checkpoint = replace(simulator.checkpoint, scene=_turned(scene))
+    turned = WorldSimulator(checkpoint, simulator.decoding, precision=simulator.precision, strict=simulator.strict)
     return {
         "nothing": loop.run(simulator, own),
         "pictures_of_another_episode": loop.run(simulator, others.tolist()),
@@ -79,7 +80,7 @@ def measure_sabotage(simulator: WorldSimulator, held_out: HeldOut, *, loops: int
         "outside_the_room": loop.run(simulator, own, poses=away),
         "numbers_zeroed": loop.run(simulator, own, change=lambda chunk: chunk * wheels),
         "another_map": loop.run(turned, own),
-        "scene_off": loop.run(_with_scene(simulator, None), own),
+        "scene_off": loop.run(simulator, own, poses=torch.full_like(poses, torch.nan)),
     }
 
 
@@ -131,11 +132,6 @@ class _Loops:
         known = start.belief.known.cpu()
         errors = relative(self.poses[shown], start.belief.poses.cpu())[known, :2].norm(dim=1)
         return 1 - known.float().mean().item(), errors.median().item()
-
-
-def _with_scene(simulator: WorldSimulator, scene: Scene | None) -> WorldSimulator:
-    checkpoint = replace(simulator.checkpoint, scene=scene)
-    return WorldSimulator(checkpoint, simulator.decoding, precision=simulator.precision, strict=simulator.strict)
 
 
 def _turned(scene: Scene) -> Scene:

@@ -73,6 +73,8 @@ class MaskedHWMConfig:
     spatial_lookback: bool = False
     """Whether spatial attention sees, beside the grid of its own place in time, that of the place before: what a turn
     of the camera moves across the picture is then found where it was."""
+    scene_width: int = 0
+    """Numbers that a scene tells of each grid position of a clip, added to its video tokens; 0: none."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError naming the fields that do not fit together, and what to do."""
@@ -99,6 +101,8 @@ class MaskedHWMConfig:
             choices = get_args(kind)
             if choices and isinstance(choices[0], str) and getattr(self, field) not in choices:
                 raise InvalidInputError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
+        if self.scene_width < 0:
+            raise InvalidInputError(f"scene_width must be at least 0, got {self.scene_width}")
         if self.rope_base <= 1:
             raise InvalidInputError(f"rope_base must be above 1, got {self.rope_base}")
         if self.past_latents is not None:
@@ -116,6 +120,11 @@ class MaskedHWMConfig:
             raise InvalidInputError(
                 f"past_latents {past_latents} puts past and future into one clip, got num_past_clips "
                 f"{self.num_past_clips} and num_future_clips {self.num_future_clips}; set both to 1"
+            )
+        if self.scene_width:
+            raise InvalidInputError(
+                f"past_latents {past_latents} parts a clip, and a scene tells of whole ones, got scene_width "
+                f"{self.scene_width}; set one of them to its default"
             )
 
     @property

@@ -57,7 +57,8 @@ def cost_of(config: MaskedHWMConfig) -> Cost:
         history, history_flops = None, 0
         if config.temporal_mask == "clip_causal" and config.past_latents is None:
             tokens, a_p = _clips(config, config.num_past_clips)
-            history, history_flops = _counted(lambda: model.encode_history(tokens, a_p))
+            scene_p = _told(config, config.num_past_clips)
+            history, history_flops = _counted(lambda: model.encode_history(tokens, a_p, scene_p=scene_p))
         features, pass_flops = _counted(_pass(model, history))
         _, head_flops = _counted(lambda: model.head(features))
     backbone = _size(model.blocks.parameters()) + _size(model.norm.parameters())
@@ -93,8 +94,9 @@ def _pass(model: MaskedHWM, history: History | None) -> Callable[[], Tensor]:
     """One pass of decoding, prepared."""
     config = model.config
     tokens, actions = _clips(config, 1)
+    scene_f = _told(config, 1)
     if history is not None:
-        setting = model.prepare_next(history, actions)
+        setting = model.prepare_next(history, actions, scene_BSC=None if scene_f is None else scene_f[:, 0])
         return lambda: model.next_features(setting, tokens[:, 0]).unsqueeze(1)
     past, a_p = _clips(config, config.num_past_clips)
     if config.past_latents is not None:
@@ -102,7 +104,8 @@ def _pass(model: MaskedHWM, history: History | None) -> Callable[[], Tensor]:
         past, tokens = tokens.split([config.past_latents, config.future_latents], dim=2)
         a_p, actions = actions.split([known_frames, FRAMES_PER_CLIP - known_frames], dim=1)
     time = torch.tensor([past.shape[1]])
-    whole = model.prepare(past.shape[1], a_p, actions, time, parallel_targets=False)
+    scene_p = _told(config, config.num_past_clips)
+    whole = model.prepare(past.shape[1], a_p, actions, time, parallel_targets=False, scene_p=scene_p, scene_f=scene_f)
     return lambda: model.future_features(whole, past, tokens)
 
 
@@ -110,6 +113,11 @@ def _clips(config: MaskedHWMConfig, count: int) -> tuple[Tensor, Tensor]:
     """Tokens [1, T, 3, H, W] and actions [1, 17 * T, 25]."""
     tokens = torch.empty(1, count, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32)
     return tokens, torch.empty(1, FRAMES_PER_CLIP * count, ACTION_DIM)
+
+
+def _told(config: MaskedHWMConfig, count: int) -> Tensor | None:
+    """What a scene tells, [1, T, S, C]."""
+    return torch.empty(1, count, config.num_positions, config.scene_width) if config.scene_width else None
 
 
 def _counted(function: Callable[[], R]) -> tuple[R, int]:

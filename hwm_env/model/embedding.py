@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.linear import ZeroLinear
 from hwm_env.tokenizers.fsq import FSQ
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENTS_PER_CLIP
 
@@ -132,6 +133,21 @@ class ChunkActionEmbedding(ActionEmbedding):
             places = places * (latent_of_frame == latents[:, None])[:, :, None]
         embedded: Tensor = self.mlp(places.flatten(3))
         return embedded
+
+
+class SceneEmbedding(nn.Module):
+    """Embeds what a scene tells of each grid position; starts without effect."""
+
+    def __init__(self, config: MaskedHWMConfig) -> None:
+        super().__init__()
+        self.steps = config.steps_per_clip
+        self.norm = nn.LayerNorm(config.scene_width, elementwise_affine=False)
+        self.project = ZeroLinear(config.scene_width, config.width)
+
+    def forward(self, scene_BTSC: Tensor) -> Tensor:
+        """Numbers [B, T, S, C] of clips to vectors [B, N, S, D], which the places of a clip share."""
+        embedded: Tensor = self.project(self.norm(scene_BTSC.to(self.project.weight.dtype)))
+        return embedded.repeat_interleave(self.steps, dim=1)
 
 
 def token_embedding(config: MaskedHWMConfig) -> TableEmbedding | CodeEmbedding:

@@ -15,7 +15,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues, Rotations
 from hwm_env.model.block import Block
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.embedding import EMBEDDING_STD, TableEmbedding, action_embedding, token_embedding
+from hwm_env.model.embedding import EMBEDDING_STD, SceneEmbedding, TableEmbedding, action_embedding, token_embedding
 from hwm_env.model.heads import CodebookHead
 from hwm_env.model.history import History, Setting
 from hwm_env.model.linear import initialise
@@ -32,6 +32,9 @@ class MaskedHWM(nn.Module):
     """Masked Humanoid World Model.
 
     Runs wherever its inputs are; all randomness of initialisation comes from `generator`.
+
+    With a `scene_width`, it is given what a scene tells of each clip, past and future, wherever it is given the clip's
+    actions; see `Scene.inputs`.
 
     Attributes:
         config: what it was built with.
@@ -50,6 +53,7 @@ class MaskedHWM(nn.Module):
         self.config = config
         self.tokens = token_embedding(config)
         self.actions = action_embedding(config)
+        self.scene = SceneEmbedding(config) if config.scene_width else None
         self.positions = nn.Parameter(torch.empty(*_position_shape(config), config.width))
         if config.position_embedding == "window":
             self.action_positions = nn.Parameter(torch.empty(_num_slots(config), config.width))
@@ -72,7 +76,16 @@ class MaskedHWM(nn.Module):
             self.tokens.initialise(generator)
         self.head.initialise(generator)
 
-    def forward(self, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor) -> Tensor:
+    def forward(
+        self,
+        v_p: Tensor,
+        v_f: Tensor,
+        a_p: Tensor,
+        a_f: Tensor,
+        *,
+        scene_p: Tensor | None = None,
+        scene_f: Tensor | None = None,
+    ) -> Tensor:
         """Logits of the future video's tokens, in one pass over all clips.
 
         With `past_latents` = n, past and future are parts of one clip: the shapes below with T = 1, the past with n
@@ -83,6 +96,8 @@ class MaskedHWM(nn.Module):
             v_f: future tokens, int [B, 3, T_f, H, W]; `config.mask_token` where unknown.
             a_p: past actions, float [B, 17 * T_p, 25], physical units.
             a_f: future actions, float [B, 17 * T_f, 25].
+            scene_p: what a scene tells of the past, float [B, T_p, S, C].
+            scene_f: what it tells of the future, float [B, T_f, S, C].
 
         Returns:
             float [3, B, T_f, H, W, V]; log-probabilities where `codebook_head` is "factored".
@@ -93,7 +108,9 @@ class MaskedHWM(nn.Module):
         self._check(v_p, v_f, a_p, a_f)
         past, future = (rearrange(v, "b l t h w -> b t l h w") for v in (v_p, v_f))
         future_times = torch.arange(v_f.shape[2], device=v_f.device) + v_p.shape[2]
-        digit_logits = self.predict(past, future, a_p, a_f, future_times, parallel_targets=False)
+        digit_logits = self.predict(
+            past, future, a_p, a_f, future_times, parallel_targets=False, scene_p=scene_p, scene_f=scene_f
+        )
         return rearrange(self.head.joint(digit_logits), "b t l h w v -> l b t h w v")
 
     def predict(
@@ -105,6 +122,8 @@ class MaskedHWM(nn.Module):
         future_times: Tensor,
         *,
         parallel_targets: bool,
+        scene_p: Tensor | None = None,
+        scene_f: Tensor | None = None,
     ) -> Tensor:
         """Digit logits of the future clips, in one pass over all clips.
 
@@ -115,6 +134,8 @@ class MaskedHWM(nn.Module):
             a_f: future actions, float [B, 17 * T_f, 25].
             future_times: int [T_f], clip times of the future clips.
             parallel_targets: each future clip is a target of its own (see `clip_causal_visibility`).
+            scene_p: what a scene tells of the past, float [B, T_p, S, C].
+            scene_f: what it tells of the future, float [B, T_f, S, C].
 
         Returns:
             float [B, T_f, 3, H, W, n], n outputs a token (the sum of `config.head_levels`).
@@ -123,12 +144,22 @@ class MaskedHWM(nn.Module):
             InvalidInputError: parallel targets, and the configuration lets the past see the future.
         """
         num_past = past_BTLHW.shape[1]
-        setting = self.prepare(num_past, a_p, a_f, future_times, parallel_targets=parallel_targets)
+        setting = self.prepare(
+            num_past, a_p, a_f, future_times, parallel_targets=parallel_targets, scene_p=scene_p, scene_f=scene_f
+        )
         digit_logits: Tensor = self.head(self.future_features(setting, past_BTLHW, future_BTLHW))
         return digit_logits
 
     def prepare(
-        self, num_past: int, a_p: Tensor, a_f: Tensor, future_times: Tensor, *, parallel_targets: bool
+        self,
+        num_past: int,
+        a_p: Tensor,
+        a_f: Tensor,
+        future_times: Tensor,
+        *,
+        parallel_targets: bool,
+        scene_p: Tensor | None = None,
+        scene_f: Tensor | None = None,
     ) -> Setting:
         """All that predicting future clips in one pass over all clips needs but tokens; see `predict`."""
         config = self.config
@@ -136,7 +167,13 @@ class MaskedHWM(nn.Module):
             line = timeline_of_clips(config, num_past, future_times)
         else:
             line = timeline_within_clip(config, future_times.device)
-        return self._setting(self.actions(torch.cat([a_p, a_f], dim=1)), line, self._visible(line, parallel_targets))
+        told = [part for part in (scene_p, scene_f) if part is not None]
+        return self._setting(
+            self.actions(torch.cat([a_p, a_f], dim=1)),
+            line,
+            self._visible(line, parallel_targets),
+            scene_BTSC=torch.cat(told, dim=1) if told else None,
+        )
 
     def future_features(self, setting: Setting, past_BTLHW: Tensor, future_BTLHW: Tensor) -> Tensor:
         """What the head reads the future's tokens from.
@@ -155,12 +192,13 @@ class MaskedHWM(nn.Module):
         by_clip: Tensor = rearrange(future, "b (t l) s d -> b t l s d", t=future_BTLHW.shape[1])
         return by_clip
 
-    def encode_history(self, past_BTLHW: Tensor, a_p: Tensor) -> History:
+    def encode_history(self, past_BTLHW: Tensor, a_p: Tensor, *, scene_p: Tensor | None = None) -> History:
         """Encodes the past once for many predictions: each clip sees all of the given clips up to itself.
 
         Args:
             past_BTLHW: past tokens, int [B, T_p, 3, H, W].
             a_p: past actions, float [B, 17 * T_p, 25].
+            scene_p: what a scene tells of the past, float [B, T_p, S, C].
 
         Raises:
             InvalidInputError: the past of this model depends on the future.
@@ -176,11 +214,14 @@ class MaskedHWM(nn.Module):
             stop = min(start + at_once, num_past)
             places = line.span(start * steps, stop * steps)
             visible = history_visibility(places.clips, line.clips[: stop * steps])
-            clips = self._encode(past_BTLHW[:, start:stop], chunks[:, start:stop], places, visible, history)
+            told = None if scene_p is None else scene_p[:, start:stop]
+            clips = self._encode(past_BTLHW[:, start:stop], chunks[:, start:stop], places, visible, history, told)
             history = history._replace(clips=history.clips + clips)
         return history
 
-    def append_clip(self, history: History, clip_BLHW: Tensor, chunk_BFA: Tensor) -> History:
+    def append_clip(
+        self, history: History, clip_BLHW: Tensor, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None
+    ) -> History:
         """The history after one more clip, which is encoded as it sees the clips that remain; nothing else changes.
 
         A full history drops its oldest clip first. So each clip was encoded when it was the newest, and has seen the
@@ -190,6 +231,7 @@ class MaskedHWM(nn.Module):
             history: from `encode_history` or this.
             clip_BLHW: tokens of the clip, int [B, 3, H, W].
             chunk_BFA: its actions, float [B, 17, 25].
+            scene_BSC: what a scene tells of it, float [B, S, C].
 
         Raises:
             InvalidInputError: the model's positions are bound to a fixed window.
@@ -198,17 +240,20 @@ class MaskedHWM(nn.Module):
         surplus = max(0, len(history.clips) + 1 - self.config.num_past_clips)
         kept = history._replace(clips=history.clips[surplus:])
         line = self._next_places(kept)._replace(num_past=self.config.steps_per_clip)
-        clips = self._encode(clip_BLHW.unsqueeze(1), chunk_BFA.unsqueeze(1), line, None, kept)
+        told = None if scene_BSC is None else scene_BSC.unsqueeze(1)
+        clips = self._encode(clip_BLHW.unsqueeze(1), chunk_BFA.unsqueeze(1), line, None, kept, told)
         return History(kept.clips + clips, history.next_time + 1)
 
-    def prepare_next(self, history: History, chunk_BFA: Tensor) -> Setting:
+    def prepare_next(self, history: History, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None) -> Setting:
         """All that predicting the clip after the history needs but its tokens.
 
         Args:
             history: from `encode_history` or `append_clip`.
             chunk_BFA: the clip's actions, float [B, 17, 25].
+            scene_BSC: what a scene tells of the clip, float [B, S, C].
         """
-        return self._setting(self.actions(chunk_BFA), self._next_places(history), None, history)
+        told = None if scene_BSC is None else scene_BSC.unsqueeze(1)
+        return self._setting(self.actions(chunk_BFA), self._next_places(history), None, history, told)
 
     def next_features(self, setting: Setting, next_BLHW: Tensor) -> Tensor:
         """What the head reads the next clip's tokens from: `future_features` with one future clip.
@@ -225,7 +270,13 @@ class MaskedHWM(nn.Module):
         return normalised
 
     def _encode(
-        self, clips_BTLHW: Tensor, chunks_BTFA: Tensor, line: Timeline, visible: Tensor | None, history: History
+        self,
+        clips_BTLHW: Tensor,
+        chunks_BTFA: Tensor,
+        line: Timeline,
+        visible: Tensor | None,
+        history: History,
+        scene_BTSC: Tensor | None,
     ) -> tuple[KeyValues, ...]:
         """Keys and values of clips that follow the history's."""
         config = self.config
@@ -241,7 +292,7 @@ class MaskedHWM(nn.Module):
                 for whole, field in zip(clip, part, strict=True):
                     whole[layer] = field
 
-        setting = self._setting(self.actions(chunks_BTFA.flatten(1, 2)), line, visible, history)
+        setting = self._setting(self.actions(chunks_BTFA.flatten(1, 2)), line, visible, history, scene_BTSC)
         self._run(setting, clips_BTLHW, keep)
         return tuple(clips)
 
@@ -257,7 +308,12 @@ class MaskedHWM(nn.Module):
         )
 
     def _setting(
-        self, condition_BND: Tensor, line: Timeline, visible: Tensor | None, history: History | None = None
+        self,
+        condition_BND: Tensor,
+        line: Timeline,
+        visible: Tensor | None,
+        history: History | None = None,
+        scene_BTSC: Tensor | None = None,
     ) -> Setting:
         config = self.config
         offset, acting = self._position_vectors(line.slots), condition_BND
@@ -267,6 +323,10 @@ class MaskedHWM(nn.Module):
         if config.stream_type_embedding:
             is_future = (torch.arange(len(line.clips), device=line.clips.device) >= line.num_past).long()
             added, acting = added + self.streams[is_future], acting + self.streams[2 + is_future]
+        video_offset = offset + added.unsqueeze(2)
+        self._check_scene(scene_BTSC, len(condition_BND), len(line.clips) // config.steps_per_clip)
+        if self.scene is not None:
+            video_offset = video_offset + self.scene(scene_BTSC)
         rotations = [
             rotation(temporal_angles(positions, config.head_width, config.rope_base).unsqueeze(-3))
             for positions in (line.video_positions, line.action_positions)
@@ -274,7 +334,7 @@ class MaskedHWM(nn.Module):
         over_grid = (rotations[0][0].unsqueeze(-4), rotations[0][1].unsqueeze(-4))
         past = [() if history is None else history.of_layer(layer) for layer in range(config.num_layers)]
         return Setting(
-            offset + added.unsqueeze(2),
+            video_offset,
             acting,
             tuple(block.scales_shifts(condition_BND) for block in cast(Iterable[Block], self.blocks)),
             Rotations((self.rotation_cos, self.rotation_sin), over_grid, rotations[1]),
@@ -330,6 +390,23 @@ class MaskedHWM(nn.Module):
             return None
         past, future = line.clips[: line.num_past], line.clips[line.num_past :]
         return clip_causal_visibility(past, future, parallel_targets=parallel_targets)
+
+    def _check_scene(self, scene_BTSC: Tensor | None, batch: int, clips: int) -> None:
+        config = self.config
+        if config.scene_width == 0:
+            if scene_BTSC is not None:
+                raise InvalidInputError(
+                    "this model has scene_width 0 and no place for what a scene tells, got numbers of shape "
+                    f"{tuple(scene_BTSC.shape)}; leave them out"
+                )
+            return
+        expected = (batch, clips, config.num_positions, config.scene_width)
+        given = None if scene_BTSC is None else tuple(scene_BTSC.shape)
+        if given != expected:
+            raise InvalidInputError(
+                f"this model has scene_width {config.scene_width}: what a scene tells of past and future clips must "
+                f"have shape {expected}, got {given}; see Scene.inputs"
+            )
 
     def _check_history(self) -> None:
         config = self.config

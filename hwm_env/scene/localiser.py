@@ -64,6 +64,8 @@ class Localisation(NamedTuple):
     """Of x (m), y (m) and yaw (rad) in the room's frame, float32 [B, 3, 3]."""
     losses: Tensor
     """Negative log-likelihood of the clips there, float32 [B], nats a token."""
+    paths: Tensor
+    """Of the base at all frames, float32 [B, T, 17, 3], yaw not wrapped."""
 
 
 @torch.no_grad()
@@ -103,7 +105,24 @@ def localise(
     anywhere = ends.new_tensor(_ROOM_STD).pow(-2).diag()
     in_base_frame = torch.linalg.inv(_EVIDENCE * fine.information + anywhere)
     turn = _turned(ends[:, 2])
-    return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses)
+    return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses, fine.paths.by_clip)
+
+
+@torch.no_grad()
+def paths_ending_at(ends: Tensor, motion: MotionModel, actions_BTFA: Tensor) -> Tensor:
+    """Returns where the base was if histories ended at these poses.
+
+    The wheels are turned back in an empty room, then forward past its obstacles; what comes out is moved as one.
+
+    Args:
+        ends: poses at the last frame, float [B, 3].
+        motion: draws poses from wheels.
+        actions_BTFA: of T clips, float [B, T, 17, 25].
+
+    Returns:
+        Poses at all frames, float [B, T, 17, 3], yaw not wrapped; NaN where the end is.
+    """
+    return _Paths.ending_at(ends, motion, actions_BTFA).by_clip
 
 
 @torch.no_grad()
@@ -154,12 +173,15 @@ class _Paths:
         """At the last frame, [B, 3]."""
         return self.poses[:, -1]
 
+    @property
+    def by_clip(self) -> Tensor:
+        """At all frames, [B, T, 17, 3]."""
+        poses: Tensor = self.poses.unflatten(1, (-1, FRAMES_PER_CLIP))
+        return poses
+
     @classmethod
     def ending_at(cls, ends: Tensor, motion: MotionModel, actions_BTFA: Tensor) -> "_Paths":
-        """Returns the paths that end at these poses.
-
-        The wheels are turned back in an empty room, then forward past its obstacles; what comes out is moved as one.
-        """
+        """Returns the paths that end at these poses, see `paths_ending_at`."""
         numbers, origin = actions_BTFA.flatten(1, 2), torch.zeros_like(ends)
         starts = compose(ends, relative(integrate_wheels(origin, numbers)[:, -1], origin))
         paths = cls(actions_BTFA, starts, motion(starts, numbers))
@@ -256,7 +278,7 @@ def _losses(scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[in
 def _logits(scene: SceneModel, paths: _Paths, clips: Sequence[int]) -> Tensor:
     """Returns digit logits of some clips, [B, n, 3, H, W, levels]."""
     frames = list(KEYFRAMES)
-    poses = paths.poses.unflatten(1, (-1, FRAMES_PER_CLIP))[:, list(clips)][:, :, frames]
+    poses = paths.by_clip[:, list(clips)][:, :, frames]
     numbers = paths.actions[:, list(clips)][:, :, frames]
     parts = [
         scene(some_poses, some_numbers)

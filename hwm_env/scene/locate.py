@@ -28,7 +28,7 @@ def locate(
         clip_poses_BT: where a read-out sees the base at the end of each clip, float [B, T, 3].
 
     Returns:
-        Where they end; poses are NaN where the clips are unlikely at every pose that was tried.
+        Where they end; poses and paths are NaN where the clips are unlikely at every pose that was tried.
     """
     found = [
         _locate_one(scene, tokens, actions, None if clip_poses_BT is None else clip_poses_BT[row : row + 1])
@@ -46,7 +46,8 @@ def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tenso
         if bound is None or found.losses[0] <= bound:
             return found
     assert found is not None, "there is always a search"
-    return found._replace(poses=torch.full_like(found.poses, torch.nan))
+    nowhere = torch.full_like(found.poses, torch.nan), torch.full_like(found.paths, torch.nan)
+    return found._replace(poses=nowhere[0], paths=nowhere[1])
 
 
 def _searches(

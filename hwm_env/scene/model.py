@@ -131,8 +131,11 @@ class SceneModel(nn.Module):
 
     def forward(self, poses_BF: Tensor, numbers_BFA: Tensor, jitter: Tensor | None = None) -> Tensor:
         """Returns digit logits of a clip's tokens, float [B, 3, H, W, n]; arguments as for `features`."""
-        features = self.features(poses_BF, numbers_BFA, jitter)
-        logits: Tensor = self.head(features[:, None, None]).squeeze(1)
+        return self.logits(self.features(poses_BF, numbers_BFA, jitter))
+
+    def logits(self, features_BSD: Tensor) -> Tensor:
+        """Returns digit logits of a clip's tokens from its features: [B, S, D] to [B, 3, H, W, n]."""
+        logits: Tensor = self.head(features_BSD[:, None, None]).squeeze(1)
         return logits
 
     def _room_rays(self, poses_BF: Tensor, numbers_BFA: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,12 @@
 """A scene: what a checkpoint knows of its room, and how the simulator uses it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from hwm_env.decoding.prior import Prior
@@ -15,6 +17,7 @@ from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.pose import wrap_angle
+from hwm_env.types import LATENTS_PER_CLIP
 
 VERSION: Final = 1
 
@@ -25,7 +28,8 @@ class SceneUse:
 
     history_weights: tuple[float, ...] = (0.5, 0.3, 0.2, 0.1)
     """Weight of the masked model's logits, which come from the history, beside the scene's: at the first env step after
-    a recorded clip, at the second, and so on; the last one holds from then on."""
+    a recorded clip, at the second, and so on; the last one holds from then on. (1.0,) mixes nothing in, which is for a
+    masked model that reads what the scene tells (`MaskedHWMConfig.scene_width`)."""
     unknown_above: float | None = None
     """Clips whose loss at the likeliest pose is above this, nats a token, show another place than the map's; None: no
     bound was calibrated, and every place counts as known."""
@@ -46,6 +50,15 @@ class Scene(nn.Module):
         self.model = model
         self.odometry = odometry
         self.use = use
+
+    @property
+    def identity(self) -> str:
+        """Hash of the weights, 16 hexadecimal digits."""
+        digest = sha256()
+        for name, weight in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def to_config(self) -> dict[str, Any]:
         """Returns the shapes and settings as JSON; `from_config` restores them, without weights."""
@@ -81,6 +94,35 @@ class Scene(nn.Module):
         path: Tensor = poses.masked_fill(~belief.known[:, None, None], torch.nan)
         return path
 
+    @property
+    def input_width(self) -> int:
+        """Numbers that `inputs` tells of each grid position (C)."""
+        config = self.model.config
+        return config.width + LATENTS_PER_CLIP * sum(config.fsq_levels)
+
+    @torch.no_grad()
+    def inputs(self, path_BF: Tensor, chunk_BFA: Tensor) -> Tensor:
+        """Returns what the scene tells a masked model of clips: features, and log-probabilities of the tokens' digits.
+
+        Args:
+            path_BF: poses of the clips' frames, float [B, 17, 3]; NaN where unknown.
+            chunk_BFA: their actions, float [B, 17, 25].
+
+        Returns:
+            float32 [B, S, C]; zeros where the poses are unknown.
+        """
+        model, parts = self.model, []
+        for poses, numbers in self._at_keyframes(path_BF, chunk_BFA):
+            features = model.features(poses, numbers)
+            digits = [part.float().log_softmax(dim=-1) for part in model.head.split(model.logits(features))]
+            told = rearrange(torch.cat(digits, dim=-1), "b l h w n -> b (h w) (l n)")
+            parts.append(torch.cat([features.float(), told], dim=-1))
+        return torch.cat(parts).masked_fill(~_known(path_BF)[:, None, None], 0.0)
+
+    def mixes(self, step_indices: tuple[int, ...]) -> bool:
+        """Whether `prior` has weight in one of the worlds."""
+        return min(self._own_weights(step_indices)) < 1
+
     @torch.no_grad()
     def prior(self, path_BF: Tensor, chunk_BFA: Tensor, step_indices: tuple[int, ...]) -> Prior:
         """Returns what the scene says about the next clip's tokens.
@@ -91,13 +133,9 @@ class Scene(nn.Module):
             chunk_BFA: its actions, float [B, 17, 25].
             step_indices: env steps since the last recorded clip, a number for each world.
         """
-        frames, weights = list(KEYFRAMES), self.use.history_weights
-        known = path_BF.isfinite().flatten(1).all(dim=1)
-        poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
-        parts = zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
-        logits = torch.cat([self.model(*part).float() for part in parts])
-        own = logits.new_tensor([weights[min(step, len(weights) - 1)] for step in step_indices])
-        return Prior(logits.flatten(2, 3), torch.where(known, own, 1.0))
+        logits = torch.cat([self.model(*part).float() for part in self._at_keyframes(path_BF, chunk_BFA)])
+        own = logits.new_tensor(self._own_weights(step_indices))
+        return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own, 1.0))
 
     @torch.no_grad()
     def carried(self, belief: PoseBelief, path_BF: Tensor) -> PoseBelief:
@@ -108,6 +146,22 @@ class Scene(nn.Module):
         slopes[:, 0, 2], slopes[:, 1, 2] = -offset[:, 1], offset[:, 0]
         poses = torch.cat([end[:, :2], wrap_angle(end[:, 2:])], dim=1)
         return PoseBelief(poses, slopes @ belief.covariances @ slopes.mT)
+
+    def _own_weights(self, step_indices: tuple[int, ...]) -> list[float]:
+        weights = self.use.history_weights
+        return [weights[min(step, len(weights) - 1)] for step in step_indices]
+
+    @staticmethod
+    def _at_keyframes(path_BF: Tensor, chunk_BFA: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields poses and numbers that the scene model draws at once; some pose stands in for unknown ones."""
+        frames = list(KEYFRAMES)
+        poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
+        yield from zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
+
+
+def _known(path_BF: Tensor) -> Tensor:
+    """Returns whether all poses of paths [B, 17, 3] are known, bool [B]."""
+    return path_BF.isfinite().flatten(1).all(dim=1)
 
 
 def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,12 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
                 saved[storage._cdata] = storage.nbytes()
             return tensor
 
-        targets = arrange(model, _samples(model_config, config), parallel_targets=config.parallel_targets)
+        targets = arrange(
+            model,
+            _samples(model_config, config),
+            parallel_targets=config.parallel_targets,
+            scene_BTSC=_told(model_config, config),
+        )
         with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
             with torch.autocast(device_type, torch.bfloat16, enabled=in_bfloat16):
                 setting = model.prepare(
@@ -73,6 +78,8 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
                     targets.actions_future,
                     targets.times,
                     parallel_targets=config.parallel_targets,
+                    scene_p=targets.scene_past,
+                    scene_f=targets.scene_future,
                 )
                 features = model.future_features(setting, targets.past, targets.future)
             features.float().sum().backward()
@@ -114,3 +121,11 @@ def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> ClipBatch
         actions_past=torch.empty(batch, FRAMES_PER_CLIP * num_past, ACTION_DIM),
         actions_future=torch.empty(batch, FRAMES_PER_CLIP * num_future, ACTION_DIM),
     )
+
+
+def _told(model_config: MaskedHWMConfig, config: TrainingConfig) -> Tensor | None:
+    """What a scene tells of a micro-batch."""
+    if model_config.scene_width == 0:
+        return None
+    clips = sum(config.sample_clips(model_config))
+    return torch.empty(config.micro_batch_size, clips, model_config.num_positions, model_config.scene_width)

@@ -5,6 +5,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.samples import ClipSamples
@@ -81,16 +82,9 @@ def some_of(num_samples: int, most: int | None) -> Int64Array:
 def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torch.device) -> Iterator[ClipBatch]:
     """Micro-batches on the device, read ahead by `workers` threads; 0: read when asked for."""
 
-    def gather(indices: Int64Array) -> ClipBatch:
+    def gather(indices: Int64Array) -> dict[str, Tensor]:
         parts = {name: torch.from_numpy(part) for name, part in samples.gather(indices).items()}
-        if device.type == "cuda":
-            parts = {name: part.pin_memory() for name, part in parts.items()}
-        return cast(ClipBatch, parts)
+        return {name: part.pin_memory() for name, part in parts.items()} if device.type == "cuda" else parts
 
-    for batch in read_ahead(gather, plan, workers):
-        yield ClipBatch(
-            video_past=batch["video_past"].to(device, non_blocking=True),
-            video_future=batch["video_future"].to(device, non_blocking=True),
-            actions_past=batch["actions_past"].to(device, non_blocking=True),
-            actions_future=batch["actions_future"].to(device, non_blocking=True),
-        )
+    for parts in read_ahead(gather, plan, workers):
+        yield cast(ClipBatch, {name: part.to(device, non_blocking=True) for name, part in parts.items()})

@@ -4,7 +4,7 @@ A loss is handed on as sums and counts a latent, since a step's loss is a mean o
 micro-batches in all processes.
 """
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class ClipBatch(TypedDict):
     """float32 [B, 17 * P, 25]"""
     actions_future: Tensor
     """float32 [B, 17 * F, 25]"""
+    poses_past: NotRequired[Tensor]
+    """float32 [B, 17 * P, 3]"""
+    poses_future: NotRequired[Tensor]
+    """float32 [B, 17 * F, 3]"""
 
 
 class Targets(NamedTuple):
@@ -54,6 +58,10 @@ class Targets(NamedTuple):
     """bool [B, T_f, L, H, W]: which of them are hidden, and count."""
     own: Tensor | None = None
     """bool [B, T_p]: which clips of the past the model's own predictions of them take the place of; None: none."""
+    scene_past: Tensor | None = None
+    """float [B, T_p, S, C]: what a scene tells of the past; None for a model that reads none."""
+    scene_future: Tensor | None = None
+    """float [B, T_f, S, C]: what it tells of the future."""
 
     @property
     def counts(self) -> Tensor:
@@ -70,12 +78,18 @@ class LossSums(NamedTuple):
     """Tokens whose every digit is predicted right."""
 
 
-def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool) -> Targets:
+def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool, scene_BTSC: Tensor | None = None) -> Targets:
     """Divides samples into past and future, nothing hidden yet.
 
     With parallel targets, of a sequence of T + 1 clips, 0 to T - 1 are the clean past and 1 to T the futures: future
     clip t sees the past before t, itself and the actions up to t, the function that the simulator calls, for every
     length of history at once. Otherwise the past is the past. A model with `past_latents` parts a single clip.
+
+    Args:
+        model: that shall be trained.
+        batch: the samples.
+        parallel_targets: see above.
+        scene_BTSC: what a scene tells of all clips, past and future, for a model that reads it.
     """
     past, future = batch["video_past"], batch["video_future"]
     a_p, a_f = batch["actions_past"], batch["actions_future"]
@@ -92,11 +106,19 @@ def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool) -> Ta
         past, future = tokens[:, :-1], tokens[:, 1:]
         a_p, a_f = actions[:, :-FRAMES_PER_CLIP], actions[:, FRAMES_PER_CLIP:]
         times = torch.arange(1, num_past + 1, device=past.device)
-    return Targets(past, future, a_p, a_f, times, future, torch.zeros_like(future, dtype=torch.bool))
+    targets = Targets(past, future, a_p, a_f, times, future, torch.zeros_like(future, dtype=torch.bool))
+    if scene_BTSC is None:
+        return targets
+    return targets._replace(scene_past=scene_BTSC[:, : past.shape[1]], scene_future=scene_BTSC[:, -future.shape[1] :])
 
 
 def draw_targets(
-    targets: Targets, seeds: list[int], codebook_size: int, max_corruption: float, own_share: float = 0.0
+    targets: Targets,
+    seeds: list[int],
+    codebook_size: int,
+    max_corruption: float,
+    own_share: float = 0.0,
+    spoilt_share: float = 0.0,
 ) -> Targets:
     """Hides and corrupts tokens of each sample by its own seed, so that no result depends on how a batch is divided.
 
@@ -107,15 +129,19 @@ def draw_targets(
         max_corruption: past and future tokens are replaced by random ones, each at a rate drawn from
             U(0, max_corruption).
         own_share: share of the samples in which half of the past's clips shall be the model's own predictions.
+        spoilt_share: share of the samples whose past is corrupted at a rate drawn from U(0, 1) instead.
     """
     past, future, hidden, own = [], [], [], []
+    device = targets.tokens.device
     for row, seed in enumerate(seeds):
-        generator = torch.Generator(targets.tokens.device).manual_seed(seed)
-        past.append(corrupt(targets.past[row : row + 1], codebook_size, max_corruption, generator))
+        generator = torch.Generator(device).manual_seed(seed)
+        is_spoilt = spoilt_share > 0 and bool(torch.rand((), generator=generator, device=device) < spoilt_share)
+        past_corruption = 1.0 if is_spoilt else max_corruption
+        past.append(corrupt(targets.past[row : row + 1], codebook_size, past_corruption, generator))
         future.append(corrupt(targets.tokens[row : row + 1], codebook_size, max_corruption, generator))
         batch, clips, latents, rows, columns = future[-1].shape
-        hidden.append(draw_mask((batch, clips, latents, rows, columns), generator, targets.tokens.device))
-        chosen = torch.rand(1 + targets.past.shape[1], generator=generator, device=targets.tokens.device)
+        hidden.append(draw_mask((batch, clips, latents, rows, columns), generator, device))
+        chosen = torch.rand(1 + targets.past.shape[1], generator=generator, device=device)
         own.append((chosen[0] < own_share) & (chosen[1:] < OWN_CLIPS))
     mask = torch.cat(hidden)
     return targets._replace(
@@ -173,6 +199,8 @@ def _features(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> 
         targets.actions_future,
         targets.times,
         parallel_targets=parallel_targets,
+        scene_p=targets.scene_past,
+        scene_f=targets.scene_future,
     )
     return model.future_features(setting, targets.past, targets.future)
 
@@ -193,6 +221,8 @@ def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> 
         future=torch.full_like(targets.future[rows], model.config.codebook_size),
         actions_past=targets.actions_past[rows],
         actions_future=targets.actions_future[rows],
+        scene_past=None if targets.scene_past is None else targets.scene_past[rows],
+        scene_future=None if targets.scene_future is None else targets.scene_future[rows],
     )
     digit_logits = model.head(_features(model, chosen, parallel_targets=True))
     digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(digit_logits)], dim=-1)

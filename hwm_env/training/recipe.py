@@ -42,6 +42,12 @@ class TrainingConfig(Recipe):
     own_predictions: float = 0.0
     """Share of the samples, growing from none at the first step to this at the last, in which half of the past's clips
     are the model's own predictions of them, as in a closed loop (needs parallel targets)."""
+    scene_corruption_share: float = 0.4
+    """With a scene: share of the samples whose past is corrupted at a rate drawn from U(0, 1), so that the model learns
+    to trust the scene where its past is bad."""
+    pose_noise: tuple[float, float] = (0.015, 0.0044)
+    """With a scene: standard deviations (m, rad) by which a sample's poses are shifted, all of them alike: what the
+    localiser errs by."""
     parallel_targets: bool = True
     """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
     positions by time on the grid); otherwise the clips after a full history are the only ones."""
@@ -79,6 +85,10 @@ class TrainingConfig(Recipe):
             raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
         if not 0 <= self.own_predictions <= 1:
             raise InvalidInputError(f"own_predictions must lie in 0..1, got {self.own_predictions}")
+        if not 0 <= self.scene_corruption_share <= 1:
+            raise InvalidInputError(f"scene_corruption_share must lie in 0..1, got {self.scene_corruption_share}")
+        if len(self.pose_noise) != 2 or not all(0 <= std < float("inf") for std in self.pose_noise):
+            raise InvalidInputError(f"pose_noise must be two finite numbers of at least 0, got {self.pose_noise}")
         if self.own_predictions and not self.parallel_targets:
             raise InvalidInputError("own_predictions need parallel_targets; set own_predictions to 0")
         if not 1 <= self.future_clips <= MAX_FUTURE_CLIPS:

@@ -1,6 +1,7 @@
 """Judges a model while it is being trained: losses, the gap to shuffled actions, and decoded next clips."""
 
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.scene import Scene
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.objective import (
     ClipBatch,
@@ -24,6 +27,7 @@ from hwm_env.training.objective import (
     sample_seeds,
 )
 from hwm_env.training.recipe import TrainingConfig
+from hwm_env.training.scene_inputs import told_of
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 DECODING_STEPS = 4
@@ -65,9 +69,21 @@ class Validation:
     """Samples of a validation split, always the same, and what is measured on them."""
 
     def __init__(
-        self, samples: ClipSamples, config: TrainingConfig, tokenizer: VideoTokenizer, device: torch.device
+        self,
+        samples: ClipSamples,
+        config: TrainingConfig,
+        tokenizer: VideoTokenizer,
+        device: torch.device,
+        scene: Scene | None = None,
     ) -> None:
         """Reads the samples, evenly spread over the split.
+
+        Args:
+            samples: of the split; with poses, if there is a scene.
+            config: the recipe.
+            tokenizer: of the split.
+            device: where to judge.
+            scene: what tells the model of each clip.
 
         Raises:
             DatasetError: there are fewer than two samples, or they cannot be read.
@@ -79,30 +95,29 @@ class Validation:
         self._config = config
         self._tokenizer = tokenizer
         self._device = device
+        self._scene = scene
         chosen = np.linspace(0, len(samples) - 1, min(config.validation_samples, len(samples))).astype(np.int64)
-        batch = samples.gather(chosen)
-        self._batch = ClipBatch(
-            video_past=torch.from_numpy(batch["video_past"]),
-            video_future=torch.from_numpy(batch["video_future"]),
-            actions_past=torch.from_numpy(batch["actions_past"]),
-            actions_future=torch.from_numpy(batch["actions_future"]),
-        )
+        batch = {name: torch.from_numpy(part) for name, part in samples.gather(chosen).items()}
+        self._batch = cast(ClipBatch, batch)
+        self._seeds = sample_seeds(config.seed, 0, range(len(chosen)))
 
     @torch.no_grad()
     def losses(self, model: MaskedHWM) -> Losses:
         """Measures the losses."""
         parallel = self._config.parallel_targets
         codes, count = model.config.codebook_size, len(self._batch["video_past"])
-        seeds = sample_seeds(self._config.seed, 0, range(count))
+        spoilt_share = 0.0 if self._scene is None else self._config.scene_corruption_share
         masked: list[Measured] = []
         true: list[Measured] = []
         shuffled: list[Measured] = []
         for rows in torch.arange(count).split(self._config.micro_batch_size):
-            own = [seeds[row] for row in rows]
-            targets = arrange(model, self._rows(rows, rows), parallel_targets=parallel)
-            masked.append(_measure(model, draw_targets(targets, own, codes, self._config.max_corruption), parallel))
+            batch, own = self._rows(rows, rows), [self._seeds[row] for row in rows]
+            targets = arrange(model, batch, parallel_targets=parallel, scene_BTSC=self._told(batch, rows))
+            drawn = draw_targets(targets, own, codes, self._config.max_corruption, spoilt_share=spoilt_share)
+            masked.append(_measure(model, drawn, parallel))
             for results, actions in ((true, rows), (shuffled, (rows + 1) % count)):
-                next_clip = arrange(model, self._rows(rows, actions, next_only=True), parallel_targets=False)
+                batch = self._rows(rows, actions, next_only=True)
+                next_clip = arrange(model, batch, parallel_targets=False, scene_BTSC=self._told(batch, rows))
                 results.append(_measure(model, hide_all(next_clip, codes), False))
         (masked_loss, _), (next_loss, accuracy), (shuffled_loss, _) = map(_means, (masked, true, shuffled))
         return Losses(
@@ -135,21 +150,44 @@ class Validation:
 
     def _next_clip(self, model: MaskedHWM, batch: ClipBatch, actions: Tensor) -> Tensor:
         past_actions = batch["actions_past"].unflatten(1, (-1, FRAMES_PER_CLIP))
+        told = self._told(self._led_by(batch, actions), torch.arange(len(actions)))
         shape = (len(actions), LATENTS_PER_CLIP, *model.config.grid_size)
         decoding = DecodingConfig(steps=min(DECODING_STEPS, shape[1] * shape[2] * shape[3]), temperature=0.0)
-        predict = next_clip_predictor(model, batch["video_past"], past_actions, actions, None)
+        predict = next_clip_predictor(
+            *(model, batch["video_past"], past_actions, actions, None),
+            scene_p=None if told is None else told[:, :-1],
+            scene_BSC=None if told is None else told[:, -1],
+        )
         codes = self._tokenizer.codebook_size
         return decode_clip(predict, model.head, shape, decoding, None, self._device, num_codes=codes).tokens
 
     def _rows(self, rows: Tensor, action_rows: Tensor, *, next_only: bool = False) -> ClipBatch:
         """Some samples, with the future actions of these or others, on the device."""
         clips = 1 if next_only else self._batch["video_future"].shape[1]
-        return ClipBatch(
+        batch = ClipBatch(
             video_past=self._batch["video_past"][rows].to(self._device),
             video_future=self._batch["video_future"][rows, :clips].to(self._device),
             actions_past=self._batch["actions_past"][rows].to(self._device),
             actions_future=self._batch["actions_future"][action_rows, : clips * FRAMES_PER_CLIP].to(self._device),
         )
+        if self._scene is not None:
+            batch["poses_past"] = self._batch["poses_past"][rows].to(self._device)
+            batch["poses_future"] = self._batch["poses_future"][rows].to(self._device)
+        return self._led_by(batch, batch["actions_future"]) if next_only else batch
+
+    def _led_by(self, batch: ClipBatch, actions: Tensor) -> ClipBatch:
+        """Samples with these actions of their one future clip, and the poses that they lead to."""
+        led = batch.copy()
+        led["actions_future"] = actions
+        if self._scene is not None:
+            led["poses_future"] = self._scene.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
+        return led
+
+    def _told(self, batch: ClipBatch, rows: Tensor) -> Tensor | None:
+        """What the scene tells of all clips of these samples, [B, T, S, C]."""
+        if self._scene is None:
+            return None
+        return told_of(self._scene, batch, [self._seeds[row] for row in rows], self._config.pose_noise)
 
 
 def _measure(model: MaskedHWM, targets: Targets, parallel_targets: bool) -> Measured:

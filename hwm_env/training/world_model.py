@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,9 +15,10 @@ from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import DatasetError, DivergedError, require_extra
+from hwm_env.errors import DatasetError, DivergedError, InvalidInputError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.scene.scene import Scene
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
@@ -29,6 +30,7 @@ from hwm_env.training.objective import ClipBatch, Targets, arrange, draw_targets
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.training.reporter import Reporter
 from hwm_env.training.run import Run
+from hwm_env.training.scene_inputs import told_of
 from hwm_env.training.stopping import StopRequest, TrainingStopped
 from hwm_env.training.trainee import Trainee, new_model
 from hwm_env.training.validation import Validation
@@ -51,6 +53,7 @@ def train_world_model(
     *,
     resume: bool = False,
     initial: MaskedHWM | None = None,
+    scene: Scene | None = None,
     max_samples: int | None = None,
     keep: int = 2,
     workers: int = 0,
@@ -72,6 +75,8 @@ def train_world_model(
         config: the recipe.
         resume: go on with the run that is in `directory`.
         initial: start from its weights instead of random ones, as far as it has them (see `new_model`).
+        scene: of the room, trained; the model learns to read what it tells of each clip, and the checkpoints have it,
+            with nothing of it mixed into decoding. Needs data with poses.
         max_samples: train on as many samples at most.
         keep: newest checkpoints that are kept, beside the best.
         workers: threads that read ahead.
@@ -83,8 +88,8 @@ def train_world_model(
 
     Raises:
         InvalidInputError: a run is in the way, or belongs to another configuration; or recipe and model do not fit, or
-            `initial` and the model.
-        DatasetError: the data do not fit the model, or cannot be read.
+            `initial` and the model, or `scene` and the model.
+        DatasetError: the data do not fit the model, or cannot be read; or there is a scene, and they have no poses.
         CheckpointError: the data were tokenised by another tokenizer.
         DivergedError: the loss is not finite any more.
         SavingError: a checkpoint could not be written.
@@ -93,11 +98,15 @@ def train_world_model(
     config.check_model(model_config)
     check_tokenizer(tokenizer, data, validation)
     check_grid(model_config, data, validation)
+    check_scene(model_config, scene)
     accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
     config = config.resolved(accelerator.device, log=accelerator.is_main_process)
     tokenizer = tokenizer.to(accelerator.device)
-    clips = config.sample_clips(model_config)
-    samples = ClipSamples(data, *clips)
+    if scene is not None:
+        scene = Scene(scene.model, scene.odometry, replace(scene.use, history_weights=(1.0,)))
+        scene.to(accelerator.device).eval()
+    clips, with_poses = config.sample_clips(model_config), scene is not None
+    samples = ClipSamples(data, *clips, with_poses=with_poses)
     candidates = some_of(len(samples), max_samples)
     run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
     if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
@@ -107,11 +116,12 @@ def train_world_model(
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
     origin = {**(provenance or {}), "training": asdict(config)}
-    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, provenance=origin)
+    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, scene=scene, provenance=origin)
     whole_config = {
         "model": asdict(model_config),
         "training": asdict(config),
         "data": {"samples": len(candidates), "frames": data.num_frames, "tokenizer": tokenizer.identity},
+        **({} if scene is None else {"scene": scene.identity}),
     }
     first_step = run.restore(whole_config, **trainee.parts())
     plan = MicroBatches(
@@ -122,13 +132,14 @@ def train_world_model(
         num_processes=accelerator.num_processes,
     )
     if accelerator.is_main_process:
-        held_out = Validation(ClipSamples(validation, *clips), config, tokenizer, accelerator.device)
+        judged = ClipSamples(validation, *clips, with_poses=with_poses)
+        held_out = Validation(judged, config, tokenizer, accelerator.device, scene)
         curves = TensorBoard(directory / "tensorboard", first_step)
         report = Reporter(run, whole_config, checkpoint, held_out, curves)
     else:
         report = Reporter(run, whole_config, checkpoint, None, None)
     try:
-        _take_steps(trainee, report, samples, plan, workers)
+        _take_steps(trainee, report, samples, plan, workers, scene)
     finally:
         report.close()
     accelerator.wait_for_everyone()
@@ -145,12 +156,24 @@ def check_grid(model_config: MaskedHWMConfig, *datasets: Dataset) -> None:
             )
 
 
-def _take_steps(trainee: Trainee, report: Reporter, samples: ClipSamples, plan: MicroBatches, workers: int) -> None:
+def check_scene(model_config: MaskedHWMConfig, scene: Scene | None) -> None:
+    """Raises InvalidInputError where a model reads something else than a scene tells."""
+    told = 0 if scene is None else scene.input_width
+    if model_config.scene_width != told:
+        raise InvalidInputError(
+            f"the model has scene_width {model_config.scene_width}, and {'no' if scene is None else 'the'} scene tells "
+            f"{told} numbers of each grid position; give the model this scene_width, or another scene"
+        )
+
+
+def _take_steps(
+    trainee: Trainee, report: Reporter, samples: ClipSamples, plan: MicroBatches, workers: int, scene: Scene | None
+) -> None:
     """Takes all steps that are left."""
     config, accelerator = trainee.config, trainee.accelerator
     if plan.first_step == config.steps:
         return
-    _announce_time(trainee, samples, plan)
+    _announce_time(trainee, samples, plan, scene)
     batches = load(samples, plan, workers=workers, device=accelerator.device)
     steps = tqdm(
         range(plan.first_step, config.steps),
@@ -163,7 +186,7 @@ def _take_steps(trainee: Trainee, report: Reporter, samples: ClipSamples, plan: 
     started_s = time.monotonic()
     with StopRequest() as request:
         for step in steps:
-            targets = [_targets(trainee, plan, step, index, next(batches)) for index in range(plan.per_step)]
+            targets = [_targets(trainee, plan, step, index, next(batches), scene) for index in range(plan.per_step)]
             try:
                 result = trainee.step(step, targets, stop=request.signal is not None)
             except DivergedError as error:
@@ -184,16 +207,21 @@ def _take_steps(trainee: Trainee, report: Reporter, samples: ClipSamples, plan: 
                 raise TrainingStopped(request.signal or signal.SIGTERM, steps_done)
 
 
-def _targets(trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: ClipBatch) -> Targets:
+def _targets(
+    trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: ClipBatch, scene: Scene | None
+) -> Targets:
     """What a micro-batch asks of the model."""
     config = trainee.config
+    # Step 0 of the seeds is the validation's.
+    seeds = sample_seeds(config.seed, step + 1, plan.rows(index))
+    told = None if scene is None else told_of(scene, batch, seeds, config.pose_noise)
     return draw_targets(
-        arrange(trainee.model, batch, parallel_targets=config.parallel_targets),
-        # Step 0 of the seeds is the validation's.
-        sample_seeds(config.seed, step + 1, plan.rows(index)),
+        arrange(trainee.model, batch, parallel_targets=config.parallel_targets, scene_BTSC=told),
+        seeds,
         trainee.model.config.codebook_size,
         config.max_corruption,
         config.own_predictions * step / config.steps,
+        0.0 if scene is None else config.scene_corruption_share,
     )
 
 
@@ -219,10 +247,14 @@ def _announce(
     )
 
 
-def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches) -> None:
+def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches, scene: Scene | None) -> None:
     """Tells how long the steps will take, judged by one micro-batch."""
     first = next(load(samples, plan, workers=0, device=trainee.accelerator.device))
-    seconds = trainee.rehearse(_targets(trainee, plan, plan.first_step, 0, first)) * plan.per_step
+    for _ in range(2):
+        started_s = time.monotonic()
+        targets = _targets(trainee, plan, plan.first_step, 0, first, scene)
+        prepared_s = time.monotonic() - started_s
+    seconds = (prepared_s + trainee.rehearse(targets)) * plan.per_step
     if trainee.accelerator.is_main_process:
         left = seconds * (trainee.config.steps - plan.first_step)
         logger.info("time: about %.2f s a step, %.1f hours for what is left, without validation", seconds, left / 3600)

@@ -27,6 +27,17 @@ def test_samples_have_the_layout_that_people_know(write_dataset) -> None:
     }
 
 
+def test_samples_have_poses_where_asked_for(write_dataset) -> None:
+    dataset, (shard,) = write_dataset([0] * 17 * 6)
+    samples = ClipSamples(dataset, 3, 2, with_poses=True)
+    sample = samples[1]
+    np.testing.assert_array_equal(sample["poses_past"], shard["poses"][17 : 17 * 4])
+    np.testing.assert_array_equal(sample["poses_future"], shard["poses"][17 * 4 :])
+    np.testing.assert_array_equal(samples[np.array([0, 1])]["poses_past"][1], sample["poses_past"])
+    for name, part in ClipSamples(dataset, 3, 2)[1].items():
+        np.testing.assert_array_equal(sample[name], part)
+
+
 def test_a_batch_is_its_samples(write_dataset) -> None:
     dataset, _ = write_dataset([0] * 17 * 4 + [1] * 17 * 5, [2] * 17 * 4)
     samples = ClipSamples(dataset, 2)

@@ -1,5 +1,6 @@
 """The simulator's tokens against the textbook loop, for every combination of the options that decoding meets."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -7,11 +8,13 @@ import torch
 from torch import Tensor
 
 import hwm_env.decoding.sampling as sampling
-from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.config import DecodingConfig, HistoryMode
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.scene.localiser import paths_ending_at
 from tests.model.options import OPTIONS, SMALL, combinations, example, named
 from tests.naive import naive_decode
+from tests.scene.scenes import CONFIG, make_scene
 from tests.simulators import simulator_of
 
 SEEDS = (5, 6)
@@ -26,6 +29,10 @@ MET_BY_DECODING = {
     field: OPTIONS[field]
     for field in ("temporal_positions", "position_embedding", "latent_layout", "action_injection", "codebook_head")
 }
+
+SCENE = make_scene(
+    config=replace(CONFIG, grid_size=SMALL.grid_size, fsq_levels=SMALL.fsq_levels), history_weights=(1.0,)
+)
 
 
 def random_world(model: MaskedHWM, clips: int, seed: int, num_codes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,3 +84,35 @@ def test_a_large_softmax_that_is_walked_through_equals_the_textbook_loop(
     (config,) = combinations({"codebook_head": ("joint",)}, latent_layout=layout, token_embedding="table")
     for num_codes in (12, 10, 3):
         check(example(config), decoding, clips=2, seed=0, num_codes=num_codes)
+
+
+@pytest.mark.parametrize("history", ["window", "streaming"])
+@pytest.mark.parametrize("layout", OPTIONS["latent_layout"])
+def test_a_model_that_reads_a_scene_equals_the_textbook_loop(layout: str, history: HistoryMode) -> None:
+    """Two steps, the second of which goes on from the first; streaming, within the first window, equals the other."""
+    masks = OPTIONS["temporal_mask"] if history == "window" else ("clip_causal",)
+    by_time = {"temporal_positions": "time", "position_embedding": "grid"}
+    told = {"scene_width": SCENE.input_width, "codebook_head": "factored"}
+    for index, config in enumerate(combinations({"temporal_mask": masks}, latent_layout=layout, **by_time, **told)):
+        model = example(config)
+        decoding = DecodingConfig(steps=2, temperature=1.0, history=history)
+        simulator = simulator_of(model, decoding, scene=SCENE)
+        tokens, actions, chunk = random_world(model, clips=2, seed=index, num_codes=12)
+        ends = torch.tensor([[0.5, -1.0, 0.3], [torch.nan] * 3])
+        paths = paths_ending_at(ends, SCENE.odometry, actions)
+        state = simulator.begin(tokens, actions, SEEDS, poses=ends)
+        for step in range(2):
+            paths = torch.cat([paths, SCENE.odometry(paths[:, -1, -1], chunk)[:, None]], dim=1)
+            actions = torch.cat([actions, chunk[:, None]], dim=1)
+            scene = SCENE.inputs(paths.flatten(0, 1), actions.flatten(0, 1)).unflatten(0, paths.shape[:2])
+            assert scene[0].any()
+            assert not scene[1].any()
+            uniforms = world_uniforms(SEEDS, (step, step), (2, NUM_TOKENS, len(config.head_levels) + 1))
+            expected, log_prob, _ = naive_decode(
+                *(model, tokens, actions[:, :-1], chunk, decoding, uniforms), scene=scene
+            )
+            state, clip = simulator.step(state, chunk)
+            assert torch.equal(clip.tokens, expected), named(model)
+            assert torch.allclose(clip.log_prob, log_prob.float(), atol=1e-5), named(model)
+            assert torch.allclose(state.paths, paths, atol=1e-5, equal_nan=True)
+            tokens, chunk = torch.cat([tokens, expected[:, None]], dim=1), chunk.flip(0)

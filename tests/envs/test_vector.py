@@ -281,8 +281,8 @@ def test_a_model_that_answers_nonsense_is_named_by_world(
     model, before = envs.unwrapped.simulator.model, [moment.tokens for moment in envs.unwrapped.moments]
     encode, broken_clip = model.encode_history, torch.from_numpy(before[1])
 
-    def nonsense(past: torch.Tensor, actions: torch.Tensor) -> Any:
-        history = encode(past, actions)
+    def nonsense(past: torch.Tensor, actions: torch.Tensor, **told: Any) -> Any:
+        history = encode(past, actions, **told)
         history.clips[-1].video_values[:, (past[:, -1] == broken_clip).flatten(1).all(dim=1)] = torch.nan
         return history
 

@@ -29,8 +29,8 @@ RECIPE = replace(
 )
 
 
-def write_world(directory: Path, num_clips: int = 12, seed: int = 0) -> Dataset:
-    """One segment of random tokens and actions; an ankle never moves."""
+def write_world(directory: Path, num_clips: int = 12, seed: int = 0, *, with_poses: bool = False) -> Dataset:
+    """One segment of random tokens and actions, and poses if asked for; an ankle never moves."""
     rng = np.random.default_rng(seed)
     writer = DatasetWriter(directory, token_grid=MODEL.grid_size, tokenizer=TOKENIZER.identity)
     frames = num_clips * 17
@@ -41,6 +41,7 @@ def write_world(directory: Path, num_clips: int = 12, seed: int = 0) -> Dataset:
         states=states,
         segments=np.zeros(frames, np.int32),
         tokens=rng.integers(MODEL.codebook_size, size=(num_clips, 3, *MODEL.grid_size), dtype=np.int32),
+        poses=rng.normal(size=(frames, 3)).astype(np.float32) if with_poses else None,
     )
     writer.finish()
     return Dataset(directory)
