@@ -120,8 +120,10 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """Hash of the weights of world model and scene, 16 hexadecimal digits."""
+        """Hash of the weights of world model and scene, and of how the scene is used: 16 hexadecimal digits."""
         digest = sha256()
+        if self.scene is not None:
+            digest.update(json.dumps(self.scene.to_config(), sort_keys=True).encode())
         scene = {} if self.scene is None else self.scene.state_dict(prefix="scene.")
         for name, tensor in sorted({**self.model.state_dict(), **scene}.items()):
             digest.update(name.encode())

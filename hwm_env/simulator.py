@@ -350,7 +350,8 @@ class WorldSimulator:
 
     def _checked_step(self, state: WorldState, chunk: Tensor, worlds: Sequence[int]) -> tuple[WorldState, Clip]:
         state = replace(state, encoded=self._encoded(state))
-        belief, path, told = state.belief, None, None
+        # A state from a simulator with a scene, played on without one, does not know its place any more.
+        belief, path, told = None if self.scene is None else state.belief, None, None
         if self.scene is not None and belief is not None:
             path = self.scene.path(belief, chunk)
             belief = self.scene.carried(belief, path)

@@ -115,7 +115,9 @@ class SceneModel(nn.Module):
         Returns:
             float [B, S, D].
         """
-        origins, directions = self._room_rays(poses_BF, numbers_BFA)
+        # A rotation in bfloat16 is a tenth of a degree off.
+        with torch.autocast(poses_BF.device.type, enabled=False):
+            origins, directions = self._room_rays(poses_BF, numbers_BFA)
         origins_BFSR = origins[:, :, None, None].expand_as(directions)
         seen = self.map(origins_BFSR, directions, jitter)
         azimuth, elevation = torch.atan2(directions[..., 1], directions[..., 0]), directions[..., 2].clamp(-1, 1).asin()

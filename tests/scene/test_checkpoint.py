@@ -59,6 +59,12 @@ def test_half_precision_is_what_a_file_holds_by_default(saved: Path) -> None:
         assert torch.equal(weight, expected.state_dict()[name].half().float())
 
 
+def test_how_the_scene_is_used_is_part_of_the_identity() -> None:
+    """A replay of the one would not be one of the other."""
+    uses = (make_scene(), make_scene(history_weights=(0.1,)), make_scene(unknown_above=3.0))
+    assert len({make_checkpoint(scene).identity for scene in uses}) == len(uses)
+
+
 def test_the_scenes_weights_are_part_of_the_identity() -> None:
     checkpoint = make_checkpoint()
     without = replace(checkpoint, scene=None)

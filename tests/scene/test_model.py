@@ -222,3 +222,20 @@ def test_it_overfits_posed_clips_and_listens_to_pose_and_numbers(spoil: Callable
 def test_shapes_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(change))):
         replace(CONFIG, **change)
+
+
+def test_rays_are_as_exact_in_a_training_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = make_model(replace(CONFIG, camera=CAMERA)), []
+    kept = SceneModel._room_rays
+
+    def keep(self: SceneModel, poses: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(kept(self, poses, numbers))
+        return seen[-1]
+
+    monkeypatch.setattr(SceneModel, "_room_rays", keep)
+    poses, numbers = torch.randn(2, 3, 3), torch.randn(2, 3, 25)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            model.features(poses, numbers)
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(seen[0][1], seen[1][1])

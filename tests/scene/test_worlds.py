@@ -48,6 +48,14 @@ def belief_of(state: WorldState) -> PoseBelief:
     return state.belief
 
 
+def test_a_world_that_is_played_on_without_a_scene_does_not_know_its_place_any_more() -> None:
+    simulator = make_simulator()
+    alone = WorldSimulator(replace(simulator.checkpoint, scene=None), SAMPLED)
+    state = simulator.reset([0], [0])
+    assert state.belief is not None
+    assert alone.step(state, chunks(1))[0].belief is None
+
+
 def test_a_reset_begins_at_the_poses_of_the_starts() -> None:
     simulator = make_simulator()
     recorded = simulator.checkpoint.starts.poses
