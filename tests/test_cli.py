@@ -99,7 +99,8 @@ def training(stand_in) -> Callable[..., list[Call]]:
     def install(error: Exception | None = None) -> list[Call]:
         stand_in("hwm_env.checkpoint", "unused", load_tokenizer=lambda source: source, load=None)
         metadata = SimpleNamespace(extra={"split": "train"})
-        stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, metadata=metadata))
+        described = {"metadata": metadata, "has": lambda file: False}
+        stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, **described))
         held_out = {"hold_out": lambda data: (data, "a part"), "fitted": lambda model, data, tokenizer: model}
         stand_in("hwm_env.training.split", "unused", **held_out)
         stand_in("hwm_env.evaluation.comparison", "write_comparisons")
