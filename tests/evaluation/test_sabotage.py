@@ -68,7 +68,7 @@ def test_without_the_scene_loops_are_those_of_the_masked_model(
 ) -> None:
     alone = WorldSimulator(replace(simulator.checkpoint, scene=None))
     episodes = Episodes()
-    tokens = run_closed_loops(alone, episodes, STEPS, seed=0)  # type: ignore[arg-type]
+    tokens = run_closed_loops(alone, episodes, STEPS, seed=0).tokens  # type: ignore[arg-type]
     frames = alone.tokenizer.decode(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
     truth = torch.stack([episodes.frames(episode)[HISTORY_CLIPS:] for episode in range(NUM_STARTS)])
     expected = psnr_db(frames.flatten(0, 1), truth.flatten(0, 1)).view(NUM_STARTS, STEPS).mean(0)
