@@ -45,7 +45,8 @@ def test_clips_that_show_the_truth_are_as_far_from_the_belief_as_that_drifts(
         seen.append(tokens[:, :, 0, 0, 0])
         begun.append(beginnings)
         losses = torch.tensor([1.0, 10.0, 1.0])[: len(tokens)]
-        return Localisation(torch.zeros(len(tokens), 3), torch.zeros(len(tokens), 3, 3), losses)
+        poses, nobody_asks = torch.zeros(len(tokens), 3), torch.empty(0)
+        return Localisation(poses, torch.zeros(len(tokens), 3, 3), losses, nobody_asks)
 
     monkeypatch.setattr(painted_pose, "localise", localise)
     actions, truth = torch.zeros(WORLDS, STEPS, 17, 25), torch.zeros(WORLDS, STEPS, 3)
