@@ -25,12 +25,13 @@ def lines(drive: Drive, controls: Controls, task: str | None) -> list[tuple[str,
     pose, probability = info.get("base_pose"), info.get("error_probability")
     waiting = f", waiting {pace.stalled_s:.1f} s" if pace.stalled_s > LATE_S else ""
     latency = "not known yet" if pace.latency_s is None else f"{1000 * pace.latency_s:.0f} ms"
+    passes = "pass" if decoding.steps == 1 else "passes"
     return [
         ("task", " ".join([task or "none", goal, "done" if info.get("is_success") else ""])),
         ("step", f"{moment.step}   reward {view.reward:+.2f}   sum {view.total_reward:+.2f}"),
         ("pose", "unknown" if pose is None else f"{pose[0]:+.2f} m  {pose[1]:+.2f} m  {np.degrees(pose[2]):+.0f} deg"),
         ("believe", "not calibrated" if probability is None else f"wrong with probability {probability:.2f}"),
-        ("decoding", f"{decoding.steps} passes, temperature {decoding.temperature:.1f}"),
+        ("decoding", f"{decoding.steps} {passes}, temperature {decoding.temperature:.1f}"),
         ("limb", f"{controls.limb}: {controls.joint}   speed {controls.speed:.0%}"),
         ("model", f"{pace.real_time_factor:.1f} x real time, {pace.queued_frames} frames ahead{waiting}"),
         ("latency", f"key to picture {latency}"),
