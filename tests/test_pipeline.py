@@ -1,16 +1,22 @@
 """From nothing to a moving picture by the commands a user types, in small: the result is bad, the path is whole."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from hwm_env.cli import main
 from hwm_env.reference.rendering import can_render
-from hwm_env.training import ablation
+from hwm_env.reference.scene import CAMERA_NAME, scene_xml
+from hwm_env.scene.robot_description import links_from_mjcf
+from hwm_env.simulator import WorldSimulator
+from hwm_env.training import ablation, scene_checkpoint
+from hwm_env.types import ANGULAR_VELOCITY
 
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")
 TINY_TOKENIZER = ("--tokenizer.coarse-width", "8", "--tokenizer.fine-width", "8", "--tokenizer.frame-width", "8")
@@ -76,6 +82,33 @@ def test_the_readout_is_judged_in_closed_loops(
     assert held_out["starts"] == 1
     assert held_out["closed_loop"].keys() == {"1", "5", "10", "20"}
     assert held_out["closed_loop"]["5"].keys() == {"predicted", "recorded", "dead_reckoning", "never_moved"}
+
+
+def test_a_scene_makes_the_world_carry_its_pose(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene_checkpoint, "CALIBRATION_WINDOWS", 2)
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(directory / "run/checkpoint", checkpoint)
+    (tmp_path / "robot.xml").write_text(scene_xml())
+    few = ("--model.steps", 2, "--model.batch-size", 2, "--model.validation-clips", 2, "--model.warmup-steps", 1)
+    splits = (directory / "train", "--validation", directory / "validation")
+    robot = ("--robot", tmp_path / "robot.xml", "--camera", CAMERA_NAME, "--base", "base")
+    run("train-scene", checkpoint, *splits, "--out", tmp_path / "scene", *robot, *few, "--odometry.steps", 5)
+    simulator = WorldSimulator.from_pretrained(checkpoint)
+    scene, starts = simulator.scene, simulator.checkpoint.starts
+    assert scene is not None
+    assert scene.model.config.camera == links_from_mjcf(scene_xml(), CAMERA_NAME, "base")
+    assert scene.use.unknown_above is not None
+    # Three recordings have not been everywhere: begin in the middle of where they were.
+    room = scene.model.config.map
+    middle = torch.tensor([[(room.low_m[axis] + room.high_m[axis]) / 2 for axis in (0, 1)] + [0.0]])
+    state = simulator.begin(starts.tokens[:1], starts.actions[:1], [0], poses=middle)
+    turning = torch.zeros(1, 17, 25)
+    turning[..., ANGULAR_VELOCITY] = 0.3
+    belief = simulator.step(state, turning)[0].belief
+    assert belief is not None
+    assert belief.poses[0, 2].item() == pytest.approx(0.3 * 17 / 30, abs=1e-5)
 
 
 def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Path) -> None:
