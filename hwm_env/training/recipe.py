@@ -48,6 +48,9 @@ class TrainingConfig(Recipe):
     pose_noise: tuple[float, float] = (0.015, 0.0044)
     """With a scene: standard deviations (m, rad) by which a sample's poses are shifted, all of them alike: what the
     localiser errs by."""
+    unknown_place_share: float = 0.07
+    """With a scene: share of the samples whose place is not known, as after a reset in a foreign place: the scene tells
+    nothing of their clips."""
     parallel_targets: bool = True
     """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
     positions by time on the grid); otherwise the clips after a full history are the only ones."""
@@ -85,8 +88,9 @@ class TrainingConfig(Recipe):
             raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
         if not 0 <= self.own_predictions <= 1:
             raise InvalidInputError(f"own_predictions must lie in 0..1, got {self.own_predictions}")
-        if not 0 <= self.scene_corruption_share <= 1:
-            raise InvalidInputError(f"scene_corruption_share must lie in 0..1, got {self.scene_corruption_share}")
+        for name in ("scene_corruption_share", "unknown_place_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if len(self.pose_noise) != 2 or not all(0 <= std < float("inf") for std in self.pose_noise):
             raise InvalidInputError(f"pose_noise must be two finite numbers of at least 0, got {self.pose_noise}")
         if self.own_predictions and not self.parallel_targets:

@@ -13,7 +13,9 @@ from hwm_env.training.objective import ClipBatch
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
 
 
-def told_of(scene: Scene, batch: ClipBatch, seeds: list[int], noise: tuple[float, float]) -> Tensor:
+def told_of(
+    scene: Scene, batch: ClipBatch, seeds: list[int], noise: tuple[float, float], *, unknown_share: float = 0.0
+) -> Tensor:
     """Returns what a scene tells of all clips of samples, past and future.
 
     Args:
@@ -22,13 +24,16 @@ def told_of(scene: Scene, batch: ClipBatch, seeds: list[int], noise: tuple[float
         seeds: of their noise.
         noise: standard deviations, in place (m) and in heading (rad), by which the poses of a sample are shifted, all
             of them alike: what a localiser errs by.
+        unknown_share: probability that the place of a sample is not known: the scene tells nothing of its clips.
 
     Returns:
         float32 [B, P + F, S, C].
     """
     poses = torch.cat([batch["poses_past"], batch["poses_future"]], dim=1)
     actions = torch.cat([batch["actions_past"], batch["actions_future"]], dim=1)
-    shifts = np.stack([np.random.default_rng(seed).normal(size=POSE_DIM) for seed in seeds]) * (noise[0], *noise)
+    draws = [np.random.default_rng(seed) for seed in seeds]
+    shifts = np.stack([rng.normal(size=POSE_DIM) for rng in draws]) * (noise[0], *noise)
+    shifts[[rng.random() < unknown_share for rng in draws]] = np.nan
     shifted = poses + torch.from_numpy(shifts).to(poses)[:, None]
     paths, chunks = (part.unflatten(1, (-1, FRAMES_PER_CLIP)) for part in (shifted, actions))
     told: Tensor = scene.inputs(paths.flatten(0, 1), chunks.flatten(0, 1)).unflatten(0, paths.shape[:2])

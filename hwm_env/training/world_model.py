@@ -214,7 +214,9 @@ def _targets(
     config = trainee.config
     # Step 0 of the seeds is the validation's.
     seeds = sample_seeds(config.seed, step + 1, plan.rows(index))
-    told = None if scene is None else told_of(scene, batch, seeds, config.pose_noise)
+    told = None
+    if scene is not None:
+        told = told_of(scene, batch, seeds, config.pose_noise, unknown_share=config.unknown_place_share)
     return draw_targets(
         arrange(trainee.model, batch, parallel_targets=config.parallel_targets, scene_BTSC=told),
         seeds,

@@ -91,6 +91,18 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(batch: ClipBatch, m
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
 
+def test_of_a_share_of_the_samples_nothing_is_told(batch: ClipBatch) -> None:
+    """As of a world that does not know its place; the others are told what they are told without it."""
+    silent = 0
+    for seed in range(200):
+        told = told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
+        if (told == 0).all():
+            silent += 1
+        else:
+            assert torch.equal(told, told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
+    assert 40 <= silent <= 80
+
+
 def some_rows(batch: ClipBatch, count: int) -> ClipBatch:
     return ClipBatch(**{name: part[:count] for name, part in batch.items()})  # type: ignore[typeddict-item]
 
