@@ -253,7 +253,8 @@ class WorldSimulator:
     ) -> WorldState:
         """Begins worlds from histories of one's own.
 
-        With a scene, each world finds out where its history ends from what it shows (0.3 s or so), unless `poses` says.
+        With a scene, each world finds out where its history ends from what it shows (half a second of one core or so;
+        ten, if the whole room has to be searched), unless `poses` says.
 
         Args:
             tokens: int [B, T_p, 3, H, W], 1 to `num_past_clips` clips.

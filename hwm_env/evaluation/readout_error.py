@@ -15,8 +15,9 @@ from hwm_env.evaluation.closed_loops import run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut, quantities_of
 from hwm_env.model.readout import Readout, to_raw
 from hwm_env.reference.robot import CAMERA_FOV_DEG
+from hwm_env.scene.pose import integrate_wheels
 from hwm_env.simulator import WorldSimulator
-from hwm_env.types import ANGULAR_VELOCITY, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS, LINEAR_VELOCITY
+from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS
 
 CLOSED_LOOP_STEPS: Final = (1, 5, 10, 20)
 """Env steps after which a closed loop is judged."""
@@ -178,14 +179,7 @@ def dead_reckoning(poses: Tensor, actions: Tensor) -> Tensor:
     Returns:
         The pose at the end of each of the C clips, [E, C, 3].
     """
-    velocity_m_s = actions[..., LINEAR_VELOCITY].flatten(1).double()
-    turns = actions[..., ANGULAR_VELOCITY].flatten(1).double() / FRAME_RATE_HZ
-    yaws = poses[:, 2:] + turns.cumsum(dim=1)
-    chords = velocity_m_s / FRAME_RATE_HZ * torch.sinc(turns / (2 * math.pi))
-    headings = yaws - turns / 2
-    x = poses[:, :1] + (chords * headings.cos()).cumsum(dim=1)
-    y = poses[:, 1:2] + (chords * headings.sin()).cumsum(dim=1)
-    of_frames = torch.stack([x, y, yaws], dim=2)
+    of_frames = integrate_wheels(poses.double(), actions.flatten(1, 2).double())
     return of_frames[:, FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hwm_env.scene.localiser import score_ends, spread_out
 from hwm_env.scene.odometry import Odometry
-from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP
 
@@ -34,7 +34,7 @@ def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
     place = carried[..., :2].median(dim=1).values
     # The median of headings is taken around their mean direction, where it does not depend on where a turn begins.
     mean = torch.atan2(carried[..., 2].sin().sum(dim=1), carried[..., 2].cos().sum(dim=1))
-    around = (carried[..., 2] - mean[:, None] + math.pi).remainder(2 * math.pi) - math.pi
+    around = wrap_angle(carried[..., 2] - mean[:, None])
     middle = torch.cat([place, (mean + around.median(dim=1).values)[:, None]], dim=1)
     return torch.cat([middle[:, None], carried], dim=1)
 
