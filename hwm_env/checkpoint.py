@@ -16,7 +16,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import CheckpointError
 from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.readout import Readout, ReadoutConfig
 from hwm_env.model_card import model_card
@@ -120,15 +120,9 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """Hash of the weights of world model and scene, and of how the scene is used: 16 hexadecimal digits."""
-        digest = sha256()
-        if self.scene is not None:
-            digest.update(json.dumps(self.scene.to_config(), sort_keys=True).encode())
-        scene = {} if self.scene is None else self.scene.state_dict(prefix="scene.")
-        for name, tensor in sorted({**self.model.state_dict(), **scene}.items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of the world model's weights, and of the scene if there is one: 16 hexadecimal digits."""
+        own = identity_of(self.model)
+        return own if self.scene is None else joint_identity(own, self.scene.identity)
 
 
 def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torch.float16) -> None:

@@ -1,8 +1,8 @@
 """A scene: what a checkpoint knows of its room, and how the simulator uses it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any, Final
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
+from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.map import MapConfig
@@ -53,12 +54,8 @@ class Scene(nn.Module):
 
     @property
     def identity(self) -> str:
-        """Hash of the weights, 16 hexadecimal digits."""
-        digest = sha256()
-        for name, weight in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of the weights, and of what `to_config` returns: 16 hexadecimal digits."""
+        return joint_identity(identity_of(self), json.dumps(self.to_config(), sort_keys=True))
 
     def to_config(self) -> dict[str, Any]:
         """Returns the shapes and settings as JSON; `from_config` restores them, without weights."""
