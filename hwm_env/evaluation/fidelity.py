@@ -9,8 +9,8 @@ it.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, Summary, judge_l
 from hwm_env.evaluation.sabotage import STEPS as SABOTAGE_STEPS
 from hwm_env.evaluation.sabotage import Sabotaged, measure_sabotage
 from hwm_env.evaluation.scene_scores import SceneFidelity, measure_scene
+from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
@@ -99,18 +100,18 @@ class FidelityReport:
     where that cannot be drawn."""
     counterfactuals: "Counterfactuals | None"
     """None for recordings that are not of the reference world, or where that cannot be drawn."""
-    scene: SceneFidelity | None
+    scene: SceneFidelity | None = None
     """None without a scene or true poses, as all that follows."""
-    localisation: Localisation | None
-    carried_pose: dict[str, PoseError] | None
+    localisation: Localisation | None = None
+    carried_pose: dict[str, PoseError] | None = None
     """Where the worlds of the closed loops believe to be, against the truth, by env step."""
-    painted_pose: dict[str, PaintedPose] | None
+    painted_pose: dict[str, PaintedPose] | None = None
     """Where their newest predicted clips are seen from, by env step."""
-    away_and_back: "AwayAndBack | None"
+    away_and_back: "AwayAndBack | None" = None
     """Also None as `counterfactuals`."""
-    long_loop: LongLoop | None
+    long_loop: LongLoop | None = None
     """Also None where no long episodes were given."""
-    sabotage: dict[str, Sabotaged] | None
+    sabotage: dict[str, Sabotaged] | None = None
     """What becomes of closed loops when one thing is broken, see `measure_sabotage`; also None for shorter ones."""
 
     def to_dict(self) -> dict[str, object]:
@@ -160,69 +161,52 @@ def measure(
         counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
         if readout is not None or scene is not None:
             walls = _if_possible("walls", lambda: _walls(simulator, held_out, seed))
-    return FidelityReport(
+    report = FidelityReport(
         next_clip=everything,
         moving=moving,
         closed_loop=compare_loops(simulator, held_out, loops.tokens),
         pose=pose,
         walls=walls,
         counterfactuals=counterfactuals,
-        **_of_scene(simulator, held_out, located, loops, seed, long_episodes),
     )
+    if scene is None or located is None:
+        return report
+    return _with_scene(report, simulator, scene, held_out, located, loops, seed, long_episodes)
 
 
-class _OfScene(TypedDict):
-    """What only worlds with a scene show."""
-
-    scene: SceneFidelity | None
-    localisation: Localisation | None
-    carried_pose: dict[str, PoseError] | None
-    painted_pose: dict[str, PaintedPose] | None
-    away_and_back: "AwayAndBack | None"
-    long_loop: LongLoop | None
-    sabotage: dict[str, Sabotaged] | None
-
-
-def _of_scene(
+def _with_scene(
+    report: FidelityReport,
     simulator: WorldSimulator,
+    scene: Scene,
     held_out: HeldOut,
-    located: LocatedStarts | None,
+    located: LocatedStarts,
     loops: Loops,
     seed: int,
     long_episodes: Callable[[], HeldOut] | None,
-) -> _OfScene:
-    scores = _OfScene(
-        scene=None,
-        localisation=None,
-        carried_pose=None,
-        painted_pose=None,
-        away_and_back=None,
-        long_loop=None,
-        sabotage=None,
-    )
-    scene = simulator.scene
-    if scene is None or located is None or loops.poses is None:
-        return scores
+) -> FidelityReport:
+    """The report, with what only worlds with a scene show."""
     if held_out.has_poses:
+        assert loops.poses is not None, "worlds with a scene carry a pose"
         steps = [step for step in CLOSED_LOOP_STEPS if step < loops.poses.shape[1]]
         truth, actions = held_out.poses()[:, HISTORY_CLIPS:], held_out.actions[:, HISTORY_CLIPS:]
         few = np.linspace(0, len(held_out) - 1, min(PAINTED_STARTS, len(held_out))).astype(int).tolist()
         some_loops = Loops(loops.tokens[few], loops.poses[few])
-        scores["scene"] = measure_scene(scene.model, simulator.tokenizer, held_out, _windows(held_out), seed=seed)
-        scores["localisation"] = located.judge(held_out)
-        scores["carried_pose"] = {str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps}
-        scores["painted_pose"] = measure_painted_pose(simulator, some_loops, actions[few], truth[few])
-        if loops.tokens.shape[1] >= SABOTAGE_STEPS:
-            scores["sabotage"] = measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed)
+        long_enough = loops.tokens.shape[1] >= SABOTAGE_STEPS
+        report = replace(
+            report,
+            scene=measure_scene(scene.model, simulator.tokenizer, held_out, _windows(held_out), seed=seed),
+            localisation=located.judge(held_out),
+            carried_pose={str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps},
+            painted_pose=measure_painted_pose(simulator, some_loops, actions[few], truth[few]),
+            sabotage=measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed) if long_enough else None,
+        )
     if held_out.has_poses and held_out.is_of_reference_world:
-        scores["away_and_back"] = _if_possible(
-            "views that were left", lambda: _away_and_back(simulator, held_out, located.poses, seed)
-        )
+        away = _if_possible("views that were left", lambda: _away_and_back(simulator, held_out, located.poses, seed))
+        report = replace(report, away_and_back=away)
     if long_episodes is not None:
-        scores["long_loop"] = _if_possible(
-            "long loops", lambda: measure_long_loop(simulator, long_episodes(), seed=seed)
-        )
-    return scores
+        loop = _if_possible("long loops", lambda: measure_long_loop(simulator, long_episodes(), seed=seed))
+        report = replace(report, long_loop=loop)
+    return report
 
 
 def _away_and_back(simulator: WorldSimulator, held_out: HeldOut, poses: Tensor, seed: int) -> "AwayAndBack":
