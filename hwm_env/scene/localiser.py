@@ -22,7 +22,8 @@ _LARGEST_STEP: Final = (0.3, 0.3, 0.2)
 """What one step moves at most, in the same units."""
 _FIRST_DAMPING: Final = 0.03
 _EVIDENCE: Final = 0.02
-"""Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together (experiments.md)."""
+"""Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together
+(docs/experiments.md)."""
 _ROOM_STD: Final = (3.0, 3.0, 1.8)
 """Of a base that may be anywhere in a room (m, m, rad): where the clips tell nothing, the covariance says so."""
 

@@ -1,11 +1,14 @@
 """How fast is a step of HWM-v0? Printed, not asserted: `make bench`."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
 import hwm_env
+from hwm_env.checkpoint import load
 from hwm_env.types import CLIP_DURATION_S
 from tests.benchmarks.timing import median_s
 
@@ -35,3 +38,20 @@ def test_streaming_history_against_a_window_encoded_anew(worlds: int) -> None:
         times[history] = median_s(lambda s=simulator, state=state: s.step(state, torch.zeros(worlds, 17, 25)), REPEATS)
     milliseconds = ", ".join(f"{history} {seconds * 1e3:.0f} ms" for history, seconds in times.items())
     print(f"\n{worlds} worlds: {milliseconds}, {times['window'] / times['streaming']:.1f} times as fast")
+
+
+def test_a_world_with_a_scene_against_the_same_without() -> None:
+    """Steps with all frames, as the world decodes that ships and as the one before did; then resets."""
+    shipped = load("room-64")
+    before = replace(shipped, scene=None, decoding=replace(shipped.decoding, steps=4, temperature=0.5))
+    with_scene, without = hwm_env.WorldSimulator(shipped), hwm_env.WorldSimulator(before)
+    tokens, actions = shipped.starts.tokens[5:6], shipped.starts.actions[5:6]
+    milliseconds: dict[str, float] = {}
+    for name, simulator in (("with", with_scene), ("without", without)):
+        state = simulator.reset([5], [0])
+        still = torch.zeros(1, 17, 25)
+        milliseconds[f"step {name}"] = 1e3 * median_s(lambda s=simulator, x=state: s.step(x, still)[1].frames, REPEATS)
+        milliseconds[f"reset {name}"] = 1e3 * median_s(lambda s=simulator: s.reset([5], [0]), REPEATS)
+        milliseconds[f"new clips {name}"] = 1e3 * median_s(lambda s=simulator: s.begin(tokens, actions, [0]), 5)
+    ratio = milliseconds["step with"] / milliseconds["step without"]
+    print("\n" + ", ".join(f"{name} {value:.0f} ms" for name, value in milliseconds.items()), f"- a step: {ratio:.2f}")
