@@ -47,9 +47,9 @@ def test_a_world_with_a_scene_against_the_same_without() -> None:
     with_scene, without = hwm_env.WorldSimulator(shipped), hwm_env.WorldSimulator(before)
     tokens, actions = shipped.starts.tokens[5:6], shipped.starts.actions[5:6]
     milliseconds: dict[str, float] = {}
+    still = torch.zeros(1, 17, 25)
     for name, simulator in (("with", with_scene), ("without", without)):
         state = simulator.reset([5], [0])
-        still = torch.zeros(1, 17, 25)
         milliseconds[f"step {name}"] = 1e3 * median_s(lambda s=simulator, x=state: s.step(x, still)[1].frames, REPEATS)
         milliseconds[f"reset {name}"] = 1e3 * median_s(lambda s=simulator: s.reset([5], [0]), REPEATS)
         milliseconds[f"new clips {name}"] = 1e3 * median_s(lambda s=simulator: s.begin(tokens, actions, [0]), 5)

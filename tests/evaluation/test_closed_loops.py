@@ -10,7 +10,7 @@ from hwm_env.checkpoint import load
 from hwm_env.evaluation import closed_loops
 from hwm_env.evaluation.closed_loops import continue_worlds
 from hwm_env.simulator import WorldSimulator
-from tests.evaluation.scenes import make_tiny_scene
+from tests.scene.scenes import make_scene
 
 
 @pytest.mark.parametrize("has_scene", [False, True])
@@ -19,7 +19,7 @@ def test_each_world_goes_on_from_its_own_predictions(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_scene: bool, is_told: bool
 ) -> None:
     monkeypatch.setattr(closed_loops, "WORLDS_AT_ONCE", 2)
-    scene = make_tiny_scene() if has_scene else None
+    scene = make_scene() if has_scene else None
     simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=scene))
     config = simulator.checkpoint.model.config
     generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.reference.collect import collect
 from hwm_env.reference.rendering import can_render
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
-from tests.evaluation.scenes import make_tiny_scene
+from tests.scene.scenes import make_scene
 
 EPISODES, CLIPS, SIZE = 3, 12, 64
 
@@ -140,7 +140,7 @@ def test_the_report_has_the_promised_keys(
 @pytest.mark.skipif(not can_render(), reason="MuJoCo cannot make an OpenGL context on this machine")
 def test_a_world_with_a_scene_is_judged_by_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
     collect(tmp_path, num_episodes=2, seed=0, split="held-out", clips_per_episode=CLIPS, workers=1)
-    simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=make_tiny_scene()))
+    simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=make_scene()))
     recording = HeldOut(tmp_path, simulator.tokenizer, clips_per_episode=CLIPS, num_episodes=2)
     content = measure(simulator, recording, closed_loop_steps=3, long_episodes=lambda: recording).to_dict()
     assert content["scene"]["clips"] == 2 * 3

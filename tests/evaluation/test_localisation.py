@@ -9,7 +9,7 @@ from hwm_env.checkpoint import load
 from hwm_env.evaluation.localisation import LocatedStarts, carry_along, locate_starts
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
-from tests.evaluation.scenes import make_tiny_scene
+from tests.scene.scenes import make_scene
 
 
 class Starts:
@@ -32,7 +32,7 @@ class Starts:
 
 @pytest.fixture
 def simulator(tiny_checkpoint: Path) -> WorldSimulator:
-    return WorldSimulator(replace(load(tiny_checkpoint), scene=make_tiny_scene()))
+    return WorldSimulator(replace(load(tiny_checkpoint), scene=make_scene()))
 
 
 def test_starts_are_located_as_worlds_locate_themselves(simulator: WorldSimulator) -> None:

@@ -13,14 +13,14 @@ from hwm_env.evaluation.closed_loops import Loops
 from hwm_env.evaluation.painted_pose import BEGINNINGS, measure_painted_pose
 from hwm_env.scene.localiser import Localisation
 from hwm_env.simulator import WorldSimulator
-from tests.evaluation.scenes import make_tiny_scene
+from tests.scene.scenes import make_scene
 
 WORLDS, STEPS = 3, 11
 
 
 @pytest.fixture
 def simulator(tiny_checkpoint: Path) -> WorldSimulator:
-    scene = make_tiny_scene()
+    scene = make_scene()
     scene.use = replace(scene.use, unknown_above=9.0)
     return WorldSimulator(replace(load(tiny_checkpoint), scene=scene))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from hwm_env.evaluation import scene_scores
 from hwm_env.evaluation.scene_scores import judge_scene, measure_scene
 from hwm_env.scene.drawing import Drawing, PosedClips
-from tests.evaluation.scenes import make_tiny_scene
+from tests.scene.scenes import make_scene
 
 EPISODES, CLIPS = 3, 4
 RECORDED_OFFSET = 2
@@ -59,7 +59,7 @@ def score(difference: float) -> float:
 
 def test_a_scene_that_draws_the_truth() -> None:
     windows = [(e, c) for e in range(EPISODES) for c in range(CLIPS)]
-    told = measure_scene(make_tiny_scene().model, Grey(), Recording(), windows, seed=1)  # type: ignore[arg-type]
+    told = measure_scene(make_scene().model, Grey(), Recording(), windows, seed=1)  # type: ignore[arg-type]
     assert (told.psnr, told.loss, told.clips) == (100.0, 1.5, EPISODES * CLIPS)
     assert told.psnr_images == pytest.approx(score(RECORDED_OFFSET))
     # In a cycle of three, two are moved by one episode's distance and one by two.
