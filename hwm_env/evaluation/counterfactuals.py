@@ -10,7 +10,7 @@ import torch
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.closed_loops import continue_worlds
 from hwm_env.evaluation.held_out import HeldOut
-from hwm_env.evaluation.localisation import locate
+from hwm_env.evaluation.localisation import located_poses
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import RobotState
@@ -87,7 +87,7 @@ def measure_counterfactuals(simulator: WorldSimulator, held_out: HeldOut, *, sta
                 past[episode, history].expand(len(COMMANDS), *past[episode, history].shape)
                 for past in (held_out.tokens, held_out.actions)
             )
-            located = locate(simulator, tokens[:1], actions[:1])
+            located = located_poses(simulator, tokens[:1], actions[:1])
             loops = continue_worlds(
                 simulator,
                 tokens,

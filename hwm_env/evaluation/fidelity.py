@@ -21,7 +21,7 @@ from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.action_variations import derangement
 from hwm_env.evaluation.closed_loops import Loops, run_closed_loops
 from hwm_env.evaluation.held_out import HeldOut
-from hwm_env.evaluation.localisation import Localisation, LocatedStarts, carry_along, locate_starts
+from hwm_env.evaluation.localisation import LocalisationReport, LocatedStarts, carry_along, locate_starts
 from hwm_env.evaluation.long_loop import LongLoop, measure_long_loop
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.painted_pose import PaintedPose, measure_painted_pose
@@ -102,7 +102,7 @@ class FidelityReport:
     """None for recordings that are not of the reference world, or where that cannot be drawn."""
     scene: SceneFidelity | None = None
     """None without a scene or true poses, as all that follows."""
-    localisation: Localisation | None = None
+    localisation: LocalisationReport | None = None
     carried_pose: dict[str, PoseError] | None = None
     """Where the worlds of the closed loops believe to be, against the truth, by env step."""
     painted_pose: dict[str, PaintedPose] | None = None

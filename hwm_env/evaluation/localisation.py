@@ -17,7 +17,7 @@ from hwm_env.types import HISTORY_CLIPS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Localisation:
+class LocalisationReport:
     """Where worlds that begin from nine recorded clips believe to be."""
 
     error: PoseError
@@ -35,10 +35,10 @@ class LocatedStarts(NamedTuple):
     seconds: Tensor
     """To begin each of the worlds, float64 [E]."""
 
-    def judge(self, held_out: HeldOut) -> Localisation:
+    def judge(self, held_out: HeldOut) -> LocalisationReport:
         """Compares them with the true poses of the recording."""
         truth = held_out.poses()[:, HISTORY_CLIPS - 1]
-        return Localisation(
+        return LocalisationReport(
             error=compare_poses(self.poses, truth),
             seconds_a_reset=self.seconds.quantile(0.5).item(),
             worst_seconds_a_reset=self.seconds.max().item(),
@@ -51,7 +51,9 @@ def locate_starts(simulator: WorldSimulator, held_out: HeldOut) -> LocatedStarts
     for episode in tqdm(range(len(held_out)), desc="locate", unit="episode"):
         started_s = time.perf_counter()
         rows = slice(episode, episode + 1)
-        located = locate(simulator, held_out.tokens[rows, :HISTORY_CLIPS], held_out.actions[rows, :HISTORY_CLIPS])
+        located = located_poses(
+            simulator, held_out.tokens[rows, :HISTORY_CLIPS], held_out.actions[rows, :HISTORY_CLIPS]
+        )
         if located is None:
             return None
         poses.append(located)
@@ -59,7 +61,7 @@ def locate_starts(simulator: WorldSimulator, held_out: HeldOut) -> LocatedStarts
     return LocatedStarts(torch.cat(poses), torch.tensor(seconds, dtype=torch.float64))
 
 
-def locate(simulator: WorldSimulator, tokens: Tensor, actions: Tensor) -> Tensor | None:
+def located_poses(simulator: WorldSimulator, tokens: Tensor, actions: Tensor) -> Tensor | None:
     """Returns where worlds that begin from these histories believe to be, on the CPU; None without a scene."""
     if simulator.scene is None:
         return None
