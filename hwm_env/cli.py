@@ -48,9 +48,10 @@ def collect(
     image_size: int = 64,
     clips_per_episode: int = 24,
     workers: int = 2,
+    behaviour: Literal["teleoperator", "commander", "both"] = "teleoperator",
     videos: bool = False,
 ) -> None:
-    """Records teleoperated episodes of the reference world (needs the reference extra).
+    """Records episodes of the reference world (needs the reference extra).
 
     Args:
         out: new directory for the recording: images, states and true poses in the 1X v2.0 layout.
@@ -60,6 +61,7 @@ def collect(
         image_size: height and width of the images in pixels.
         clips_per_episode: length of an episode in clips of 17 frames.
         workers: number of processes.
+        behaviour: a smooth teleoperator, a commander who gives sudden commands, or both in turn.
         videos: write the same episodes as MP4 videos beside CSV tables of states instead, as recordings of another
             robot would come (needs the data extra).
     """
@@ -76,6 +78,7 @@ def collect(
         clips_per_episode=clips_per_episode,
         image_size=image_size,
         workers=workers,
+        behaviour=behaviour,
     )
 
 

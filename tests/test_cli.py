@@ -65,6 +65,7 @@ def test_collect(stand_in) -> None:
     calls = stand_in("hwm_env.reference.collect", "collect")
     assert exit_code("collect", "there", "--episodes", "7", "--split", "val", "--workers", "1") == 0
     options = {"num_episodes": 7, "seed": 0, "split": "val", "clips_per_episode": 24, "image_size": 64, "workers": 1}
+    options["behaviour"] = "teleoperator"
     assert calls == [((Path("there"),), options)]
 
 

@@ -1,10 +1,13 @@
-"""A scripted teleoperator: drives and gestures smoothly, as people who record robot data do."""
+"""Who drives in recordings: a scripted teleoperator, smooth as people who record robot data, or a commander."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 
+from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
+from hwm_env.reference.commander import Commander
 from hwm_env.reference.driving import Driver
 from hwm_env.reference.gestures import Gesturer
 from hwm_env.reference.kinematics import RobotState
@@ -51,3 +54,31 @@ class Teleoperator:
         self._change_per_s = np.clip(change, -robot.RATE_LIMITS, robot.RATE_LIMITS)
         action = state.action + self._change_per_s / FRAME_RATE_HZ
         return np.clip(action, robot.ACTION_LOW, robot.ACTION_HIGH).astype(np.float32)
+
+
+class Operator(Protocol):
+    """Whoever gives the robot its actions in a recording."""
+
+    def act(self, state: RobotState) -> Float32Array:
+        """Returns the next action, float32 [25]."""
+        ...
+
+
+Behaviour = Literal["teleoperator", "commander", "both"]
+"""Smooth, as people who record robot data; sudden, as policies in training; or one episode each in turn."""
+
+
+def check_behaviour(behaviour: str) -> None:
+    """Raises InvalidInputError: nobody behaves so."""
+    if behaviour not in get_args(Behaviour):
+        raise InvalidInputError(f"behaviour must be one of {', '.join(get_args(Behaviour))}; got {behaviour!r}")
+
+
+def operator_of(behaviour: Behaviour, episode: int) -> Callable[[np.random.Generator], Operator]:
+    """Returns what makes the operator of an episode from its generator.
+
+    Args:
+        behaviour: of the recording.
+        episode: its number; of "both", even ones are a teleoperator's.
+    """
+    return Commander if behaviour == "commander" or (behaviour == "both" and episode % 2) else Teleoperator

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import InvalidInputError
-from hwm_env.reference.behaviour import Teleoperator
+from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, check_behaviour, operator_of
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
 
@@ -43,23 +43,29 @@ def episode_rng(seed: int, split: str, episode: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def record_episode(world: ReferenceWorld, rng: np.random.Generator, num_frames: int) -> Episode:
-    """Lets a teleoperator drive from a random place.
+def record_episode(
+    world: ReferenceWorld,
+    rng: np.random.Generator,
+    num_frames: int,
+    make_operator: Callable[[np.random.Generator], Operator] = Teleoperator,
+) -> Episode:
+    """Lets an operator drive from a random place.
 
     Args:
         world: is reset and left where the episode ends.
         rng: the source of place and behaviour.
         num_frames: how many frames to record.
+        make_operator: makes the operator from `rng`.
     """
     world.reset(rng)
-    teleoperator = Teleoperator(rng)
+    operator = make_operator(rng)
     for _ in range(_WARM_UP_FRAMES):
-        world.step(teleoperator.act(world.state))
+        world.step(operator.act(world.state))
     states = np.empty((num_frames, ACTION_DIM), np.float32)
     frames = np.empty((num_frames, world.image_size, world.image_size, 3), np.uint8)
     poses = np.empty((num_frames, 3), np.float32)
     for frame in range(num_frames):
-        states[frame] = world.step(teleoperator.act(world.state))
+        states[frame] = world.step(operator.act(world.state))
         frames[frame] = world.render()
         poses[frame] = world.state.base_pose
     return Episode(states, frames, poses)
@@ -76,6 +82,7 @@ class _ShardJob:
     split: str
     frames_per_episode: int
     image_size: int
+    behaviour: Behaviour
 
 
 def collect(
@@ -87,6 +94,7 @@ def collect(
     clips_per_episode: int = 24,
     image_size: int = 64,
     workers: int = 2,
+    behaviour: Behaviour = "teleoperator",
 ) -> None:
     """Records a data set in the v2.0 layout with raw frames and true poses, without tokens.
 
@@ -101,14 +109,16 @@ def collect(
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the pictures in pixels.
         workers: number of processes, at least 1.
+        behaviour: a smooth "teleoperator", a "commander" who gives sudden commands, or "both" in turn.
 
     Raises:
-        InvalidInputError: a number is out of range.
+        InvalidInputError: a number is out of range, or the behaviour is unknown.
         DatasetError: the directory already holds a finished data set.
         RenderingUnavailableError: there is no OpenGL here.
     """
     check_numbers(num_episodes, seed, clips_per_episode, workers)
-    extra = {"split": split, "seed": seed, "source": "hwm_env.reference"}
+    check_behaviour(behaviour)
+    extra = {"split": split, "seed": seed, "source": "hwm_env.reference", "behaviour": behaviour}
     writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
     jobs = [
         _ShardJob(
@@ -119,6 +129,7 @@ def collect(
             split=split,
             frames_per_episode=clips_per_episode * FRAMES_PER_CLIP,
             image_size=image_size,
+            behaviour=behaviour,
         )
         for index, first in enumerate(range(0, num_episodes, EPISODES_PER_SHARD))
     ]
@@ -171,7 +182,12 @@ def _write_shard(job: _ShardJob) -> int:
     """Records and writes one shard; returns its number of episodes."""
     with ReferenceWorld(job.image_size) as world:
         episodes = [
-            record_episode(world, episode_rng(job.seed, job.split, number), job.frames_per_episode)
+            record_episode(
+                world,
+                episode_rng(job.seed, job.split, number),
+                job.frames_per_episode,
+                operator_of(job.behaviour, number),
+            )
             for number in job.episodes
         ]
     job.writer.write_shard(

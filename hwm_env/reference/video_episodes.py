@@ -11,6 +11,7 @@ from hwm_env.data.files import what_is_at, write_bytes
 from hwm_env.data.state_tables import DEFAULT_TIME_COLUMN, POSE_NAMES
 from hwm_env.data.videos import write_video
 from hwm_env.errors import DatasetError, require_extra
+from hwm_env.reference.behaviour import Behaviour, check_behaviour, operator_of
 from hwm_env.reference.collect import Episode, check_numbers, episode_rng, record_episode, run_jobs
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
@@ -30,6 +31,7 @@ class _EpisodeJob:
     split: str
     num_frames: int
     image_size: int
+    behaviour: Behaviour
 
 
 def collect_videos(
@@ -41,6 +43,7 @@ def collect_videos(
     clips_per_episode: int = 24,
     image_size: int = 64,
     workers: int = 2,
+    behaviour: Behaviour = "teleoperator",
 ) -> None:
     """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
 
@@ -55,14 +58,16 @@ def collect_videos(
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the pictures in pixels.
         workers: number of processes, at least 1.
+        behaviour: as in `collect`.
 
     Raises:
-        InvalidInputError: a number is out of range.
+        InvalidInputError: a number is out of range, or the behaviour is unknown.
         DatasetError: the directory is not empty, or is a file.
         MissingExtraError: PyAV is not installed.
         RenderingUnavailableError: there is no OpenGL here.
     """
     check_numbers(num_episodes, seed, clips_per_episode, workers)
+    check_behaviour(behaviour)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DatasetError(
             f"expected nothing or an empty directory at {directory}, found {what_is_at(directory)} that is not; "
@@ -77,6 +82,7 @@ def collect_videos(
             split=split,
             num_frames=clips_per_episode * FRAMES_PER_CLIP,
             image_size=image_size,
+            behaviour=behaviour,
         )
         for number in range(num_episodes)
     ]
@@ -86,7 +92,8 @@ def collect_videos(
 def _record(job: _EpisodeJob) -> int:
     """Records one episode; returns that it was one."""
     with ReferenceWorld(job.image_size) as world:
-        episode = record_episode(world, episode_rng(job.seed, job.split, job.number), job.num_frames)
+        rng = episode_rng(job.seed, job.split, job.number)
+        episode = record_episode(world, rng, job.num_frames, operator_of(job.behaviour, job.number))
     write_bytes(job.stem.with_suffix(".csv"), _table(episode))
     write_video(job.stem.with_suffix(".mp4"), episode.frames)
     return 1

@@ -31,6 +31,16 @@ def test_the_number_of_workers_changes_nothing(recording: Path, tmp_path: Path) 
     assert contents(alone) == contents(recording)
 
 
+def test_episodes_of_a_teleoperator_are_the_same_between_a_commanders(recording: Path, tmp_path: Path) -> None:
+    collect(
+        tmp_path / "both", num_episodes=2, seed=4, split="train", clips_per_episode=CLIPS, workers=1, behaviour="both"
+    )
+    frames = CLIPS * FRAMES_PER_CLIP
+    smooth, both = Dataset(recording).shards[0].states, Dataset(tmp_path / "both").shards[0].states
+    np.testing.assert_array_equal(both[:frames], smooth[:frames])
+    assert not np.array_equal(both[frames:], smooth[frames : 2 * frames])
+
+
 def test_episodes_are_segments_of_whole_clips(recording: Path) -> None:
     dataset = Dataset(recording)
     assert dataset.num_frames == EPISODES * CLIPS * FRAMES_PER_CLIP
