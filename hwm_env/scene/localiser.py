@@ -20,6 +20,8 @@ _SHIFTS: Final = (0.02, 0.02, 0.01)
 """Of the finite differences: ahead (m), to the left (m) and in heading (rad)."""
 _LARGEST_STEP: Final = (0.3, 0.3, 0.2)
 """What one step moves at most, in the same units."""
+_SMALLEST_STEP: Final = (0.002, 0.002, 0.001)
+"""A search has arrived where a step would move less than this."""
 _FIRST_DAMPING: Final = 0.03
 _EVIDENCE: Final = 0.02
 """Weight of a token's evidence in the covariance: the errors of neighbouring tokens go together
@@ -42,8 +44,8 @@ class LocaliserConfig:
 
     refined: int = 1
     """Beginnings that are refined: the likeliest of all that are given, no two of them alike."""
-    coarse_steps: int = 4
-    """Steps of Fisher scoring on a few of the clips."""
+    coarse_steps: int = 3
+    """Steps of Fisher scoring on a few of the clips, fewer where the search has arrived."""
     coarse_clips: int = 3
     """Clips that those look at, evenly spread, the newest among them."""
     fine_steps: int = 1
@@ -95,7 +97,7 @@ def localise(
     few = _evenly_spread(tokens_BTLHW.shape[1], config.coarse_clips)
     everything = list(range(tokens_BTLHW.shape[1]))
     batch, num = len(beginnings_BN), config.refined
-    losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, beginnings_BN, few[-2:])
+    losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, beginnings_BN, few[-1:])
     chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(beginnings_BN, losses, strict=True)]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
     paths = _Paths.ending_at(torch.cat(chosen), motion, actions)
@@ -229,37 +231,49 @@ def _refined(
 ) -> _Refined:
     """Takes steps of Fisher scoring; one that makes the clips less likely is not taken, and the next one is smaller."""
     damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
-    limits, identity = paths.starts.new_tensor(_LARGEST_STEP), torch.eye(POSE_DIM, device=tokens.device)
-    losses, information = paths.starts.new_empty(len(tokens)), paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
-    for _ in range(steps):
-        gradient, information, losses = _derivatives(scene, paths, tokens, clips)
+    largest, smallest = paths.starts.new_tensor(_LARGEST_STEP), paths.starts.new_tensor(_SMALLEST_STEP)
+    identity, seen = torch.eye(POSE_DIM, device=tokens.device), tokens[:, list(clips)]
+    logits = _logits(scene, paths, clips)
+    losses = _loss(scene, logits, seen)
+    information = paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
+    for step in range(steps):
+        gradient, information = _derivatives(scene, paths, logits, seen, clips)
         scale = information.diagonal(dim1=1, dim2=2).diag_embed()
         change = torch.linalg.solve(information + damping * scale + 1e-6 * identity, gradient)
-        change = change / (change.abs() / limits).amax(dim=1, keepdim=True).clamp(min=1.0)
+        change = change / (change.abs() / largest).amax(dim=1, keepdim=True).clamp(min=1.0)
+        if step > 0 and (change.abs() < smallest).all():
+            break
         tried = paths.moved(change).replayed(motion)
-        losses_tried = _losses(scene, tried, tokens, clips)
+        logits_tried = _logits(scene, tried, clips)
+        losses_tried = _loss(scene, logits_tried, seen)
         better = losses_tried < losses
         paths, losses = tried.where(better, paths), torch.where(better, losses_tried, losses)
+        logits = torch.where(better.view(-1, *[1] * (logits.ndim - 1)), logits_tried, logits)
         damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
     return _Refined(paths, losses, information)
 
 
 def _derivatives(
-    scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what is known of B log-likelihoods as functions of a motion of the last pose in its own frame.
+    scene: SceneModel, paths: _Paths, logits: Tensor, seen: Tensor, clips: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Returns the derivatives of B log-likelihoods, as functions of a motion of the last pose in its own frame.
+
+    Args:
+        scene: draws tokens from poses.
+        paths: where the derivatives are taken.
+        logits: what is drawn there, [B, n, 3, H, W, levels].
+        seen: the tokens of the n clips, int [B, n, 3, H, W].
+        clips: their indices.
 
     Returns:
-        Gradient [B, 3] and Fisher information [B, 3, 3], of the sum over tokens, and the loss [B], nats a token.
+        Gradient [B, 3] and Fisher information [B, 3, 3], of the sum over tokens.
     """
     shifts = paths.starts.new_tensor(_SHIFTS)
-    shifted = [paths, *(paths.moved(change.expand_as(paths.starts)) for change in torch.diag(shifts))]
-    logits = torch.stack([_logits(scene, one, clips) for one in shifted])
-    chosen = tokens[:, list(clips)]
-    losses = scene.head.cross_entropy(logits[0], chosen).flatten(1).mean(dim=1)
-    digits = scene.head.fsq.codes_to_digits(chosen)
-    gradient, information = losses.new_zeros(len(losses), POSE_DIM), losses.new_zeros(len(losses), POSE_DIM, POSE_DIM)
-    for index, part in enumerate(scene.head.split(logits)):
+    shifted = [_logits(scene, paths.moved(one.expand_as(paths.starts)), clips) for one in torch.diag(shifts)]
+    digits = scene.head.fsq.codes_to_digits(seen)
+    gradient = logits.new_zeros(len(logits), POSE_DIM)
+    information = logits.new_zeros(len(logits), POSE_DIM, POSE_DIM)
+    for index, part in enumerate(scene.head.split(torch.stack([logits, *shifted]))):
         probabilities = part[0].softmax(dim=-1).flatten(1, -2)
         slopes = (part[1:] - part[0]).flatten(2, -2) / shifts.view(-1, 1, 1, 1)
         mean = (probabilities * slopes).sum(dim=-1)
@@ -267,13 +281,16 @@ def _derivatives(
         gradient += (of_digit.squeeze(-1) - mean).sum(dim=-1).t()
         centred = slopes - mean[..., None]
         information += torch.einsum("ibsn,jbsn->bij", centred * probabilities, centred)
-    return gradient, information, losses
+    return gradient, information
 
 
 def _losses(scene: SceneModel, paths: _Paths, tokens: Tensor, clips: Sequence[int]) -> Tensor:
     """Returns the mean loss of some clips, float [B], nats a token."""
-    loss = scene.head.cross_entropy(_logits(scene, paths, clips), tokens[:, list(clips)])
-    return loss.flatten(1).mean(dim=1)
+    return _loss(scene, _logits(scene, paths, clips), tokens[:, list(clips)])
+
+
+def _loss(scene: SceneModel, logits: Tensor, seen: Tensor) -> Tensor:
+    return scene.head.cross_entropy(logits, seen).flatten(1).mean(dim=1)
 
 
 def _logits(scene: SceneModel, paths: _Paths, clips: Sequence[int]) -> Tensor:

@@ -199,7 +199,10 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
     actions, ends = histories.actions.double(), away(histories.ends)[:, 0].double()
     paths = localiser._Paths.ending_at(ends, integrate_wheels, actions)
     clips = [0, 2, 3]
-    gradient, information, losses = localiser._derivatives(as_scene(waves), paths, histories.tokens, clips)
+    scene, seen = as_scene(waves), histories.tokens[:, clips]
+    drawn = localiser._logits(scene, paths, clips)
+    gradient, information = localiser._derivatives(scene, paths, drawn, seen, clips)
+    losses = localiser._loss(scene, drawn, seen)
     origin = torch.zeros(3, dtype=torch.float64)
     for row in range(2):
         shape = integrate_wheels(origin[None], actions[row : row + 1].flatten(1, 2))[0]
