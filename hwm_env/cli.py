@@ -361,6 +361,7 @@ def train_scene(
     robot: Path | None = None,
     camera: str = "head",
     base: str = "base",
+    limbs: tuple[str, ...] = (),
     field_of_view_deg: float | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -378,6 +379,8 @@ def train_scene(
             are a little softer.
         camera: name of the camera (in URDF: of its link) in that file.
         base: name of the body (link) there whose pose the data tell.
+        limbs: names of the bodies (links) there at which limbs end that the camera sees, such as the hands: arms become
+            sharper.
         field_of_view_deg: of the camera, in height; by default as the robot's file says, else 90.
         resume: go on with the run that is in `out`.
         device: where to train.
@@ -386,12 +389,15 @@ def train_scene(
     from hwm_env.data.reader import Dataset
     from hwm_env.scene.map import MapConfig
     from hwm_env.scene.model import SceneConfig
-    from hwm_env.scene.robot_description import read_camera
+    from hwm_env.scene.robot_description import read_camera, read_limb
     from hwm_env.training.scene_checkpoint import add_scene, map_around
 
     loaded = checkpoints.load(checkpoint)
     splits = Dataset(data), Dataset(validation)
+    if limbs and robot is None:
+        raise InvalidInputError(f"--limbs {' '.join(limbs)} are read from the robot's file; give --robot FILE")
     described = None if robot is None else read_camera(robot, camera, base)
+    ends = () if robot is None else tuple(read_limb(robot, end, base) for end in limbs)
     stated = None if described is None else described.field_of_view_deg
     if described is not None:
         moved_by = [link.number for link in described.links if link.number is not None]
@@ -401,6 +407,7 @@ def train_scene(
         grid_size=loaded.model.config.grid_size,
         field_of_view_deg=field_of_view_deg or stated or SceneConfig().field_of_view_deg,
         camera=None if described is None else described.links,
+        limbs=ends,
         map=map_around(splits[0], MapConfig()),
     )
     whole = add_scene(loaded, *splits, out, shape, recipes, resume=resume, device=device)

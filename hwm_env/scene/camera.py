@@ -66,20 +66,29 @@ class KinematicCamera(nn.Module):
 
     def forward(self, numbers_A: Tensor) -> tuple[Tensor, Tensor]:
         """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
-        place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
-        rotation = torch.eye(3, dtype=numbers_A.dtype, device=numbers_A.device).expand(*numbers_A.shape[:-1], 3, 3)
-        for link in self.links:
-            place = place + rotation @ place.new_tensor(link.offset_m)
-            rotation = rotation @ rotation.new_tensor(link.rotation).view(3, 3)
-            if link.number is None:
-                continue
+        return frames_along(self.links, numbers_A)[-1]
+
+
+def frames_along(links: Sequence[CameraLink], numbers_A: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns place (m) and rotation of every link in the frame of the base: of [..., 25], [..., 3] and [..., 3, 3].
+
+    A link's rotation is that after its joint.
+    """
+    place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
+    rotation = torch.eye(3, dtype=numbers_A.dtype, device=numbers_A.device).expand(*numbers_A.shape[:-1], 3, 3)
+    frames = []
+    for link in links:
+        place = place + rotation @ place.new_tensor(link.offset_m)
+        rotation = rotation @ rotation.new_tensor(link.rotation).view(3, 3)
+        if link.number is not None:
             value = numbers_A[..., ACTION_NAMES.index(link.number)]
             axis = rotation.new_tensor(link.axis)
             if link.slides:
                 place = place + (rotation @ axis) * value[..., None]
             else:
                 rotation = rotation @ _turned_around(axis, value)
-        return place, rotation
+        frames.append((place, rotation))
+    return frames
 
 
 class LearnedCamera(nn.Module):

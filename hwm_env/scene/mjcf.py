@@ -43,30 +43,52 @@ def camera_of_mjcf(
     Raises:
         InvalidInputError: there is no such camera below the base, or it cannot be read.
     """
-    if root.find(".//include") is not None:
-        raise InvalidInputError(
-            "the robot description includes other files; let MuJoCo save it as one (mj_saveLastXML)"
-        )
     model = _Model(root, numbers)
-    cameras = {part.element.get("name"): (path, part) for path, part in model.cameras()}
+    cameras = {part.element.get("name"): (path, part) for path, part in model.elements("camera")}
     if camera not in cameras:
         raise InvalidInputError(
             f"the robot description has no camera {camera!r}; it has {listed([name for name in cameras if name])}"
         )
     path, part = cameras[camera]
-    names = [_WORLD, *(body.element.get("name", "") for body in path[1:])]
-    if base not in names:
-        raise InvalidInputError(f"camera {camera!r} is not below the body {base!r} but below {listed(names)}")
     attributes = model.attributes(part)
     if attributes.get("mode", "fixed") != "fixed":
         raise InvalidInputError(f"camera {camera!r} has the mode {attributes['mode']!r}; expected 'fixed' to its body")
-    links = [link for body in path[names.index(base) + 1 :] for link in model.links_of_body(body)]
+    links = _links_below(model, path, base, f"camera {camera!r}")
     at = part.frame @ model.pose_of(attributes) @ pose(rotation=_CAMERA_AXES)
     return CameraDescription(links=(*links, camera_link(at)), field_of_view_deg=_field_of_view_deg(attributes))
 
 
+def limb_of_mjcf(
+    root: Element, end: str, base: str, numbers: Mapping[str, str] | None = None
+) -> tuple[CameraLink, ...]:
+    """Reads the chain to a body of a MuJoCo model; see `hwm_env.scene.robot_description.read_limb`.
+
+    Raises:
+        InvalidInputError: there is no such body below the base, or it cannot be read.
+    """
+    model = _Model(root, numbers)
+    bodies = {part.element.get("name"): (*path, part) for path, part in model.elements("body")}
+    if end not in bodies:
+        raise InvalidInputError(
+            f"the robot description has no body {end!r}; it has {listed([name for name in bodies if name])}"
+        )
+    return tuple(_links_below(model, bodies[end], base, f"body {end!r}"))
+
+
+def _links_below(model: "_Model", path: tuple[_Part, ...], base: str, what: str) -> list[CameraLink]:
+    """Returns the links of the bodies on a path, the world first, that come after the base."""
+    names = [_WORLD, *(body.element.get("name", "") for body in path[1:])]
+    if base not in names:
+        raise InvalidInputError(f"{what} is not below the body {base!r} but below {listed(names)}")
+    return [link for body in path[names.index(base) + 1 :] for link in model.links_of_body(body)]
+
+
 class _Model:
     def __init__(self, root: Element, numbers: Mapping[str, str] | None) -> None:
+        if root.find(".//include") is not None:
+            raise InvalidInputError(
+                "the robot description includes other files; let MuJoCo save it as one (mj_saveLastXML)"
+            )
         self._worlds = root.findall("worldbody")
         joints = [joint.get("name", "") for world in self._worlds for joint in world.iter("joint")]
         self._numbers = numbers_of_joints(numbers, joints)
@@ -87,17 +109,17 @@ class _Model:
         for nested in section.findall("default"):
             self._add_defaults(nested, own)
 
-    def cameras(self) -> Iterator[tuple[tuple[_Part, ...], _Part]]:
-        """Yields every camera with all bodies above it, the world first."""
+    def elements(self, tag: str) -> Iterator[tuple[tuple[_Part, ...], _Part]]:
+        """Yields the elements of a tag with all bodies above them, the world first."""
         for world in self._worlds:
-            yield from self._cameras_below((_Part(world, pose(), "main"),))
+            yield from self._below((_Part(world, pose(), "main"),), tag)
 
-    def _cameras_below(self, path: tuple[_Part, ...]) -> Iterator[tuple[tuple[_Part, ...], _Part]]:
+    def _below(self, path: tuple[_Part, ...], tag: str) -> Iterator[tuple[tuple[_Part, ...], _Part]]:
         for part in self._parts(path[-1]):
-            if part.element.tag == "camera":
+            if part.element.tag == tag:
                 yield path, part
-            elif part.element.tag == "body":
-                yield from self._cameras_below((*path, part))
+            if part.element.tag == "body":
+                yield from self._below((*path, part), tag)
 
     def _parts(self, parent: _Part) -> Iterator[_Part]:
         """Yields the elements of a body, also those in its frames."""

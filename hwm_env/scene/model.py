@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, silu
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.heads import CodebookHead
 from hwm_env.scene.camera import CameraLink, KinematicCamera, LearnedCamera
+from hwm_env.scene.limbs import Limbs
 from hwm_env.scene.map import MapConfig, SceneMap
 from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 
@@ -40,6 +41,8 @@ class SceneConfig:
     """Of the camera, in height."""
     camera: tuple[CameraLink, ...] | None = None
     """The chain from the base to the camera; None: place and rotation are learned."""
+    limbs: tuple[tuple[CameraLink, ...], ...] = ()
+    """Chains from the base to the ends of the limbs that the camera sees; they need a known camera."""
     map: MapConfig = field(default_factory=MapConfig)
     """Shape of the map."""
     rays_per_side: int = 1
@@ -60,6 +63,8 @@ class SceneConfig:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.width % self.conv_groups:
             raise InvalidInputError(f"width must be a multiple of conv_groups {self.conv_groups}, got {self.width}")
+        if self.limbs and self.camera is None:
+            raise InvalidInputError("limbs are seen from a known camera; give the chain to the camera as well")
         if not 0 < self.field_of_view_deg < 180:
             raise InvalidInputError(f"field_of_view_deg must lie between 0 and 180, got {self.field_of_view_deg}")
 
@@ -83,11 +88,12 @@ class SceneModel(nn.Module):
         self.camera: KinematicCamera | LearnedCamera = (
             LearnedCamera() if config.camera is None else KinematicCamera(config.camera)
         )
+        self.limbs = Limbs(config.limbs, config.camera or ())
         rows, columns = config.grid_size
         self.register_buffer("number_mean", torch.zeros(ACTION_DIM))
         self.register_buffer("number_std", torch.ones(ACTION_DIM))
         self.register_buffer("rays", _camera_rays(config), persistent=False)
-        ray_dim = config.map.ray_dim + 2 * 2 * _RAY_WAVES
+        ray_dim = config.map.ray_dim + 2 * 2 * _RAY_WAVES + self.limbs.num_features
         pose_dim = 2 * (2 * _PLACE_WAVES + _ANGLE_WAVES)
         num_rays = config.rays_per_side**2
         self.from_rays = nn.Linear(len(KEYFRAMES) * num_rays * ray_dim, config.width)
@@ -117,11 +123,13 @@ class SceneModel(nn.Module):
         """
         # A rotation in bfloat16 is a tenth of a degree off.
         with torch.autocast(poses_BF.device.type, enabled=False):
-            origins, directions = self._room_rays(poses_BF, numbers_BFA)
+            place, rotation = self.camera(numbers_BFA)
+            origins, directions = self._room_rays(poses_BF, place, rotation)
+            limbs = self.limbs(numbers_BFA, place, rotation, self.rays)
         origins_BFSR = origins[:, :, None, None].expand_as(directions)
         seen = self.map(origins_BFSR, directions, jitter)
         azimuth, elevation = torch.atan2(directions[..., 1], directions[..., 0]), directions[..., 2].clamp(-1, 1).asin()
-        rays = torch.cat([seen, _waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES)], dim=-1)
+        rays = torch.cat([seen, _waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES), limbs], dim=-1)
         numbers = (numbers_BFA - self.number_mean) / self.number_std
         moment = torch.cat([self._pose_waves(poses_BF), numbers], dim=-1)
         x = self.from_rays(rearrange(rays, "b f s r d -> b s (f r d)"))
@@ -140,9 +148,8 @@ class SceneModel(nn.Module):
         logits: Tensor = self.head(features_BSD[:, None, None]).squeeze(1)
         return logits
 
-    def _room_rays(self, poses_BF: Tensor, numbers_BFA: Tensor) -> tuple[Tensor, Tensor]:
+    def _room_rays(self, poses_BF: Tensor, place: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Returns where the camera is, [B, F, 3], and where each ray goes, [B, F, S, R, 3], in the room's frame."""
-        place, rotation = self.camera(numbers_BFA)
         cos, sin = poses_BF[..., 2].cos(), poses_BF[..., 2].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         yaw = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))

@@ -1,14 +1,15 @@
-"""Reads the chain of joints from base to camera out of a robot description: MJCF or URDF."""
+"""Reads chains of joints, from the base to the camera or to a hand, out of a robot description: MJCF or URDF."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.camera import CameraDescription, CameraLink
-from hwm_env.scene.mjcf import camera_of_mjcf
+from hwm_env.scene.mjcf import camera_of_mjcf, limb_of_mjcf
 from hwm_env.scene.robot_xml import MAX_BYTES, parsed
-from hwm_env.scene.urdf import links_of_urdf
+from hwm_env.scene.urdf import limb_of_urdf, links_of_urdf
 
 
 def read_camera(
@@ -26,20 +27,41 @@ def read_camera(
     Raises:
         InvalidInputError: the file cannot be read, is neither, or has no such camera below the base.
     """
+    root = _root_of(path)
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path}: the robot description cannot be read ({error.strerror}); give the path of an MJCF or URDF file"
-        ) from error
-    try:
-        root = parsed(text, "mujoco", "robot")
         if root.tag == "mujoco":
             return camera_of_mjcf(root, camera, base, numbers)
         return CameraDescription(links=links_of_urdf(root, camera, base, numbers))
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
+
+
+def read_limb(
+    path: str | os.PathLike[str], end: str, base: str, numbers: Mapping[str, str] | None = None
+) -> tuple[CameraLink, ...]:
+    """Reads the chain from the base to the end of a limb, such as a hand.
+
+    Args:
+        path: the file, MJCF or URDF.
+        end: name of the body (MJCF) or link (URDF).
+        base: of the body or link whose pose is tracked.
+        numbers: as of `read_camera`.
+
+    Raises:
+        InvalidInputError: the file cannot be read, is neither, or has no such chain.
+    """
+    root = _root_of(path)
+    try:
+        return (limb_of_mjcf if root.tag == "mujoco" else limb_of_urdf)(root, end, base, numbers)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+
+
+def limb_from_mjcf(
+    mjcf: str | bytes, end: str, base: str, numbers: Mapping[str, str] | None = None
+) -> tuple[CameraLink, ...]:
+    """Reads a limb from the text of a MuJoCo model; arguments and errors as of `read_limb`."""
+    return limb_of_mjcf(parsed(mjcf, "mujoco"), end, base, numbers)
 
 
 def links_from_mjcf(
@@ -70,3 +92,18 @@ def links_from_urdf(
         InvalidInputError: a joint that mimics another is on the way and not in `numbers`, or as for `read_camera`.
     """
     return links_of_urdf(parsed(urdf, "robot"), camera_link, base_link, numbers, optical)
+
+
+def _root_of(path: str | os.PathLike[str]) -> Element:
+    """Parses a file whose root is <mujoco> or <robot>."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path}: the robot description cannot be read ({error.strerror}); give the path of an MJCF or URDF file"
+        ) from error
+    try:
+        return parsed(text, "mujoco", "robot")
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error

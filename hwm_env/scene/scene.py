@@ -1,7 +1,7 @@
 """A scene: what a checkpoint knows of its room, and how the simulator uses it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -59,9 +59,13 @@ class Scene(nn.Module):
 
     def to_config(self) -> dict[str, Any]:
         """Returns the shapes and settings as JSON; `from_config` restores them, without weights."""
+        model = asdict(self.model.config)
+        if not model["limbs"]:
+            # So that scenes of before there were limbs keep their identity.
+            del model["limbs"]
         return {
             "version": VERSION,
-            "model": asdict(self.model.config),
+            "model": model,
             "odometry": asdict(self.odometry.config),
             "use": asdict(self.use),
         }
@@ -78,9 +82,10 @@ class Scene(nn.Module):
             raise InvalidInputError(f"expected a scene of version {VERSION}, got {content['version']}")
         model = dict(content["model"])
         camera = model.pop("camera")
-        links = None if camera is None else tuple(CameraLink(**_tuples(link)) for link in camera)
+        links = None if camera is None else _links(camera)
+        limbs = tuple(_links(limb) for limb in model.pop("limbs", ()))
         room = MapConfig(**_tuples(model.pop("map")))
-        config = SceneConfig(**_tuples(model), camera=links, map=room)
+        config = SceneConfig(**_tuples(model), camera=links, limbs=limbs, map=room)
         odometry = Odometry(OdometryConfig(**_tuples(content["odometry"])))
         return cls(SceneModel(config), odometry, SceneUse(**_tuples(content["use"])))
 
@@ -159,6 +164,10 @@ class Scene(nn.Module):
 def _known(path_BF: Tensor) -> Tensor:
     """Returns whether all poses of paths [B, 17, 3] are known, bool [B]."""
     return path_BF.isfinite().flatten(1).all(dim=1)
+
+
+def _links(content: Iterable[Mapping[str, Any]]) -> tuple[CameraLink, ...]:
+    return tuple(CameraLink(**_tuples(link)) for link in content)
 
 
 def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,20 +29,30 @@ def links_of_urdf(
     Raises:
         InvalidInputError: there is no such chain, or it cannot be read.
     """
-    if any("xacro" in element.tag for element in root.iter()):
-        raise InvalidInputError("the robot description is not expanded yet; run xacro on it and take what it writes")
-    known = numbers_of_joints(numbers, [joint.get("name", "") for joint in root.findall("joint")])
     if optical is None:
         optical = camera_link_name.endswith(_OPTICAL_SUFFIXES)
     at_camera = pose(rotation=_OPTICAL_AXES) if optical else pose()
-    joints = _joints_to(root, camera_link_name, base_link)
-    return (*(_link_of_joint(joint, known) for joint in joints), camera_link(at_camera))
+    return (*limb_of_urdf(root, camera_link_name, base_link, numbers), camera_link(at_camera))
 
 
-def _joints_to(root: Element, camera_link_name: str, base_link: str) -> list[Element]:
-    """Returns the joints from the base to the camera, in this order."""
+def limb_of_urdf(
+    root: Element, end: str, base_link: str, numbers: Mapping[str, str] | None = None
+) -> tuple[CameraLink, ...]:
+    """Reads the chain to any link; see `hwm_env.scene.robot_description.read_limb`.
+
+    Raises:
+        InvalidInputError: there is no such chain, or it cannot be read.
+    """
+    if any("xacro" in element.tag for element in root.iter()):
+        raise InvalidInputError("the robot description is not expanded yet; run xacro on it and take what it writes")
+    known = numbers_of_joints(numbers, [joint.get("name", "") for joint in root.findall("joint")])
+    return tuple(_link_of_joint(joint, known) for joint in _joints_to(root, end, base_link))
+
+
+def _joints_to(root: Element, end: str, base_link: str) -> list[Element]:
+    """Returns the joints from the base to a link, in this order."""
     names = [link.get("name", "") for link in root.findall("link")]
-    for name in (camera_link_name, base_link):
+    for name in (end, base_link):
         if name not in names:
             raise InvalidInputError(f"the robot description has no link {name!r}; it has {listed(names)}")
     joint_above: dict[str, Element] = {}
@@ -52,13 +62,11 @@ def _joints_to(root: Element, camera_link_name: str, base_link: str) -> list[Ele
             raise InvalidInputError(f"link {child!r} is the child of more than one joint; expected a tree")
         joint_above[child] = joint
     joints: list[Element] = []
-    passed = [camera_link_name]
+    passed = [end]
     while passed[-1] != base_link:
         above = joint_above.pop(passed[-1], None)
         if above is None:
-            raise InvalidInputError(
-                f"link {camera_link_name!r} is not below {base_link!r} but below {listed(passed[1:])}"
-            )
+            raise InvalidInputError(f"link {end!r} is not below {base_link!r} but below {listed(passed[1:])}")
         joints.insert(0, above)
         passed.append(_end(above, "parent"))
     return joints

@@ -16,7 +16,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
 from hwm_env.reference.scene import CAMERA_NAME, scene_xml
 from hwm_env.scene.camera import CameraDescription, CameraLink, KinematicCamera
-from hwm_env.scene.robot_description import links_from_mjcf, links_from_urdf, read_camera
+from hwm_env.scene.robot_description import limb_from_mjcf, links_from_mjcf, links_from_urdf, read_camera, read_limb
 from hwm_env.scene.robot_xml import MAX_BYTES
 from hwm_env.types import ACTION_NAMES, NUM_JOINTS, Float64Array
 
@@ -188,6 +188,48 @@ def test_the_head_of_the_reference_world(tmp_path: Path) -> None:
         named = {name: (name, angle) for name, angle in zip(ACTION_NAMES[:NUM_JOINTS], angles, strict=True)}
         moved_base = {name: ("linear_velocity", rng.normal()) for name in ("base_x", "base_y", "base_yaw")}
         assert_camera_equals(description, model, "base", CAMERA_NAME, named | moved_base)
+
+
+@pytest.mark.parametrize("end", ["left_hand", "right_inner"])
+def test_limbs_of_the_reference_world_equal_mujoco(tmp_path: Path, end: str) -> None:
+    (tmp_path / "robot.xml").write_text(scene_xml())
+    limb = read_limb(tmp_path / "robot.xml", end, "base")
+    assert limb == limb_from_mjcf(scene_xml(), end, "base")
+    model = mujoco.MjModel.from_xml_string(scene_xml())
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        angles = dict(
+            zip(ACTION_NAMES[:NUM_JOINTS], rng.uniform(*np.transpose(robot.JOINT_LIMITS_RAD)).tolist(), strict=True)
+        )
+        data = by_mujoco(model, angles)
+        at = data.body(end)
+        expected = in_base(data, "base", at.xpos, at.xmat.reshape(3, 3))
+        for ours, theirs in zip(by_links(limb, angles), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_limb_of_a_urdf_ends_at_its_link(tmp_path: Path) -> None:
+    path = tmp_path / "robot.urdf"
+    path.write_text(
+        """<robot><link name="base"/><link name="arm"/><link name="hand"/>
+        <joint name="left_shoulder_pitch" type="revolute"><parent link="base"/><child link="arm"/>
+            <origin xyz="0 0.2 1"/><axis xyz="0 -1 0"/></joint>
+        <joint name="wrist" type="fixed"><parent link="arm"/><child link="hand"/><origin xyz="0 0 -0.5"/></joint>
+        </robot>"""
+    )
+    place, _ = by_links(read_limb(path, "hand", "base"), {"left_shoulder_pitch": np.pi / 2})
+    np.testing.assert_allclose(place, [0.5, 0.2, 1.0], atol=1e-6)
+
+
+def test_a_limb_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="has no body 'tail'; it has 'base', 'shank'"):
+        limb_from_mjcf(scene_xml(), "tail", "base")
+    with pytest.raises(
+        InvalidInputError, match="body 'head' is not below the body 'left_hand' but below 'world', 'base'"
+    ):
+        limb_from_mjcf(scene_xml(), "head", "left_hand")
+    with pytest.raises(InvalidInputError, match=r"cannot be read \(No such file"):
+        read_limb(tmp_path / "nowhere.xml", "hand", "base")
 
 
 def test_a_camera_of_the_world_is_read_when_the_world_is_the_base() -> None:

@@ -1,0 +1,95 @@
+"""Where the robot's limbs are in the picture: how near each ray passes to each of their segments."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from hwm_env.scene.camera import CameraLink, frames_along
+
+_WIDTHS_M: Final = (0.08, 0.25)
+"""Distances from a ray at which a segment counts as near: somewhat more than an arm's radius, and three times that."""
+_NEAREST_M: Final = 0.05
+"""What is nearer to the camera than this, or behind it, is not seen."""
+FEATURES_OF_SEGMENT: Final = len(_WIDTHS_M) + 5
+
+
+class Limbs(nn.Module):
+    """Chains of joints that the camera sees, such as an arm from the base to the hand. Has no weights.
+
+    A limb's segments are the straight lines between the origins of its links. Those that it shares with the camera's
+    chain are left out, since the camera sits on them.
+
+    Args:
+        limbs: the chains, each from the base to an end.
+        camera: the chain from the base to the camera.
+    """
+
+    def __init__(self, limbs: Sequence[Sequence[CameraLink]], camera: Sequence[CameraLink]) -> None:
+        super().__init__()
+        self._limbs = tuple(tuple(limb) for limb in limbs)
+        self._joints = tuple(_own_joints(limb, camera) for limb in self._limbs)
+
+    @property
+    def num_features(self) -> int:
+        """Numbers that a ray is told (D)."""
+        return FEATURES_OF_SEGMENT * sum(max(0, len(joints) - 1) for joints in self._joints)
+
+    def forward(self, numbers_A: Tensor, place: Tensor, rotation: Tensor, rays_SR: Tensor) -> Tensor:
+        """Returns how each ray sees each segment.
+
+        Args:
+            numbers_A: the robot's numbers, float [..., 25].
+            place: of the camera in the frame of the base (m), [..., 3].
+            rotation: of the camera there, [..., 3, 3].
+            rays_SR: unit vectors in the camera's frame, [S, R, 3].
+
+        Returns:
+            float [..., S, R, D]. Of each segment: how near the ray passes to it, 0 to 1, on two scales; how far left
+            and up of the ray its nearest point is (tangents), and how far ahead (m); and its direction, left and up.
+            All are 0 where it is far from the ray or behind the camera.
+        """
+        parts = [numbers_A.new_zeros(*numbers_A.shape[:-1], *rays_SR.shape[:-1], 0)]
+        for limb, joints in zip(self._limbs, self._joints, strict=True):
+            frames = frames_along(limb, numbers_A)
+            if len(joints) > 1:
+                points = torch.stack([frames[index][0] for index in joints], dim=-2)
+                in_camera = (points - place[..., None, :]) @ rotation
+                parts.append(_segments_seen(in_camera[..., :-1, :], in_camera[..., 1:, :], rays_SR))
+        return torch.cat(parts, dim=-1)
+
+
+def _own_joints(limb: Sequence[CameraLink], camera: Sequence[CameraLink]) -> tuple[int, ...]:
+    """Returns the links of a limb that have places of their own, after those that it shares with the camera's chain."""
+    shared = 0
+    while shared < min(len(limb), len(camera)) and limb[shared] == camera[shared]:
+        shared += 1
+    return tuple(index for index in range(shared, len(limb)) if any(limb[index].offset_m) or limb[index].slides)
+
+
+def _segments_seen(starts: Tensor, ends: Tensor, rays_SR: Tensor) -> Tensor:
+    """Returns what rays are told of N segments in the camera's frame: [..., N, 3] twice to [..., S, R, N * D]."""
+    rays = rays_SR[..., None, :]
+    starts, along = starts[..., None, None, :, :], (ends - starts)[..., None, None, :, :]
+    start_offset, along_offset = _perpendicular(starts, rays), _perpendicular(along, rays)
+    share = -(start_offset * along_offset).sum(-1, keepdim=True) / _squared(along_offset)
+    share = share.clamp(0, 1)
+    offset = start_offset + share * along_offset
+    depth = ((starts + share * along) * rays).sum(-1)
+    squared_distance = offset.square().sum(-1)
+    near = [(depth > _NEAREST_M) * torch.exp(-squared_distance / width**2) for width in _WIDTHS_M]
+    depth = depth.clamp(min=_NEAREST_M)
+    direction = along / _squared(along).sqrt()
+    where = [offset[..., 1] / depth, offset[..., 2] / depth, depth, direction[..., 1], direction[..., 2]]
+    return torch.stack([*near, *(near[-1] * value for value in where)], dim=-1).flatten(-2)
+
+
+def _perpendicular(vectors: Tensor, rays: Tensor) -> Tensor:
+    """Returns the part of vectors [..., 3] that is at right angles to unit vectors."""
+    return vectors - (vectors * rays).sum(-1, keepdim=True) * rays
+
+
+def _squared(vectors: Tensor) -> Tensor:
+    """Returns squared lengths [..., 1] of vectors, never 0."""
+    return vectors.square().sum(-1, keepdim=True).clamp(min=1e-6)
