@@ -92,20 +92,27 @@ class Clip:
     entropy: Tensor
     """float32 [B, 3, H, W]: entropy, in nats, of what each token was chosen from."""
     tokenizer: VideoTokenizer
+    path: Tensor | None = None
+    """float32 [B, 17, 3]: where each world carried its base at the clip's frames, x and y (m) and yaw (rad), NaN where
+    unknown; `None` without a scene, or for a recorded clip."""
 
     def select(self, worlds: Sequence[int]) -> "Clip":
         """The clips of these worlds, in this order."""
         index = torch.as_tensor(worlds, device=self.tokens.device)
-        return Clip(self.tokens[index], self.log_prob[index], self.entropy[index], self.tokenizer)
+        path = None if self.path is None else self.path[index]
+        return Clip(self.tokens[index], self.log_prob[index], self.entropy[index], self.tokenizer, path)
 
     @classmethod
     def join(cls, clips: Sequence["Clip"]) -> "Clip":
         """The clips of several batches, in this order."""
+        paths = [clip.path for clip in clips if clip.path is not None]
+        assert len(paths) in (0, len(clips)), f"{len(paths)} of {len(clips)} clips have a path"
         return cls(
             torch.cat([clip.tokens for clip in clips]),
             torch.cat([clip.log_prob for clip in clips]),
             torch.cat([clip.entropy for clip in clips]),
             clips[0].tokenizer,
+            torch.cat(paths) if paths else None,
         )
 
     @cached_property
@@ -370,7 +377,24 @@ class WorldSimulator:
             belief,
             None if state.paths is None or path is None else self._shifted(state.paths, path),
         )
-        return after, Clip(*decoded, self.tokenizer)
+        return after, Clip(*decoded, self.tokenizer, path)
+
+    def painted_offset(self, state: WorldState, clip: Clip) -> Tensor:
+        """Returns how far the newest clip of each world seems to be painted from another pose than the carried one.
+
+        Args:
+            state: after the clip.
+            clip: as `step` returned it with the state.
+
+        Returns:
+            float32 [B], in m, see `hwm_env.scene.scene.Scene.painted_offset`; 0 without a scene.
+        """
+        if self.scene is None or clip.path is None:
+            return torch.zeros(len(state), device=clip.tokens.device)
+        # A strict simulator asks one by one, so that no number depends on the batch.
+        rows = 1 if self.strict else len(state)
+        parts = zip(*(part.split(rows) for part in (clip.path, state.actions[:, -1], clip.tokens)), strict=True)
+        return torch.cat([self.scene.painted_offset(*part) for part in parts])
 
     def _shifted(self, history: Tensor, newest: Tensor) -> Tensor:
         """A history [B, T, ...] after one more clip [B, ...], without the oldest one if it was full."""

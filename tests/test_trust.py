@@ -252,6 +252,7 @@ def random_features(count: int, seed: int = 0) -> dict[str, np.ndarray]:
         "path_entropy": rng.gamma(4.0, 0.7, count),
         "action_ood": rng.beta(0.3, 3.0, count),
         "drift": rng.normal(0.5, 1.5, count),
+        "painted_offset": np.random.default_rng(seed + 1).exponential(0.1, count),
         "steps": rng.integers(1, 21, count),
     }
 
@@ -259,7 +260,14 @@ def random_features(count: int, seed: int = 0) -> dict[str, np.ndarray]:
 TRUTH = Calibration(
     bound_psnr_db=14.0,
     intercept=-6.0,
-    weights={"confidence": -0.8, "path_entropy": 0.6, "action_ood": 3.0, "drift": 0.4, "steps": 0.9},
+    weights={
+        "confidence": -0.8,
+        "path_entropy": 0.6,
+        "action_ood": 3.0,
+        "drift": 0.4,
+        "painted_offset": 2.0,
+        "steps": 0.9,
+    },
 )
 
 

@@ -204,6 +204,7 @@ class Rules(Generic[M]):
             confidence=np.array([moment.confidence for moment in moments]),
             path_entropy=np.array([moment.path_entropy for moment in moments]),
             action_ood=np.array([command.ood for command in commands]),
+            painted_offset=np.array([moment.painted_offset for moment in moments]),
             steps=np.array([moment.predicted_steps for moment in moments]),
         )
         pairs = zip(assessment.drift.tolist(), assessment.error_probability.tolist(), strict=True)
@@ -234,4 +235,5 @@ class Rules(Generic[M]):
             info["readout_source"] = moment.readout_source
         if moment.readout is not None and moment.pose_std is not None:
             info |= {"pose": moment.readout.base_pose, "pose_std": moment.pose_std}
+            info["painted_offset"] = moment.painted_offset
         return info

@@ -88,6 +88,11 @@ class GroundTruthMoment:
         return 0.0
 
     @property
+    def painted_offset(self) -> float:
+        """0: the picture is drawn from where the robot is."""
+        return 0.0
+
+    @property
     def readout_source(self) -> ReadoutSource:
         """The truth itself."""
         return "truth"

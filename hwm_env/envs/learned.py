@@ -37,6 +37,8 @@ class LearnedMoment:
     network reads in the clip's tokens, `recording` what was recorded with a start; `None` without a readout."""
     path_entropy: float
     """Mean entropy of the tokens of all clips since the last recorded one, in nats; 0 for a recorded clip."""
+    painted_offset: float
+    """How far the clip seems to be painted from another pose than the carried one (m); 0 for a recorded clip."""
 
     @property
     def state(self) -> WorldState:
@@ -170,8 +172,8 @@ class LearnedWorld:
         clip = Clip(tokens, certain, certain, self.simulator.tokenizer)
         if history.pose is not None and self.has_readout:
             recorded = WorldReadout.from_vector(quantities(history.pose[None], history.actions[-1, -1:])[0])
-            return LearnedMoment(state, clip, 0, recorded, "recording", 0.0)
-        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0)
+            return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
+        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0, 0.0)
 
     def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
         """The same moment with another future noise."""
@@ -192,11 +194,11 @@ class LearnedWorld:
                 )
             except ModelOutputError as error:
                 raise error.among(worlds) from error
-            entropies = clip.mean_entropy.tolist()
+            entropies, offsets = clip.mean_entropy.tolist(), self.simulator.painted_offset(states, clip).tolist()
             for row, (world, read) in enumerate(zip(worlds, self._read_out(states, clip), strict=True)):
                 steps = states.step_indices[row]
                 path_entropy = (moments[world].path_entropy * (steps - 1) + entropies[row]) / steps
-                after[world] = LearnedMoment(states, clip, row, *read, path_entropy)
+                after[world] = LearnedMoment(states, clip, row, *read, path_entropy, offsets[row])
         return [after[world] for world in range(len(moments))]
 
     def close(self) -> None:

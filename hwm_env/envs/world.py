@@ -30,6 +30,11 @@ class Moment(base.Moment, Protocol):
         ...
 
     @property
+    def painted_offset(self) -> float:
+        """How far the clip seems to be painted from another pose than the carried one (m); 0 without a scene."""
+        ...
+
+    @property
     def readout_source(self) -> ReadoutSource | None:
         """Who says what the readout says; `None` without one."""
         ...

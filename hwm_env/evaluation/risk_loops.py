@@ -80,7 +80,7 @@ def run_risk_loops(
     )
     start_poses = held_out.poses()[:, HISTORY_CLIPS - 1].double().numpy()
     shape = (len(SOURCES), num_episodes, num_steps)
-    psnr, confidence, entropy, action_ood, drift = (np.empty(shape) for _ in range(5))
+    psnr, confidence, entropy, action_ood, drift, painted_offset = (np.empty(shape) for _ in range(6))
     action_statistics = simulator.checkpoint.statistics
     with (
         ReferenceWorld(simulator.checkpoint.image_size) as world,
@@ -113,6 +113,7 @@ def run_risk_loops(
                     confidence[at], entropy[at] = clip.confidence.cpu().numpy(), clip.mean_entropy.cpu().numpy()
                     action_ood[at] = (excess > 0).mean(axis=(1, 2))
                     drift[at] = statistics.drift(clip.tokens)
+                    painted_offset[at] = simulator.painted_offset(state, clip).cpu().numpy()
                     last = chunk[:, -1]
                     progress.update(len(part))
     steps = np.broadcast_to(np.arange(1.0, num_steps + 1), shape)
@@ -121,6 +122,7 @@ def run_risk_loops(
         "path_entropy": entropy.cumsum(axis=2) / steps,
         "action_ood": action_ood,
         "drift": drift,
+        "painted_offset": painted_offset,
         "steps": steps,
     }
     return RiskLoops(psnr_db=psnr, features=features)

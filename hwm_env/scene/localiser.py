@@ -129,6 +129,25 @@ def paths_ending_at(ends: Tensor, motion: MotionModel, actions_BTFA: Tensor) -> 
 
 
 @torch.no_grad()
+def first_step(scene: SceneModel, path_BF: Tensor, actions_BFA: Tensor, tokens_BLHW: Tensor) -> Tensor:
+    """Returns where one step of Fisher scoring leads from the path along which a clip was taken.
+
+    Args:
+        scene: draws tokens from poses.
+        path_BF: poses of the clip's frames, float [B, 17, 3].
+        actions_BFA: its actions, float [B, 17, 25].
+        tokens_BLHW: its tokens, int [B, 3, H, W].
+
+    Returns:
+        float [B, 3]: ahead (m), to the left (m), turned (rad), at most 0.3, 0.3 and 0.2.
+    """
+    paths, seen = _Paths(actions_BFA[:, None], path_BF[:, 0], path_BF), tokens_BLHW[:, None]
+    logits = _logits(scene, paths, [0])
+    gradient, information = _derivatives(scene, paths, logits, seen, [0])
+    return _step(gradient, information, torch.full((len(seen), 1, 1), _FIRST_DAMPING, device=seen.device))
+
+
+@torch.no_grad()
 def score_ends(
     scene: SceneModel,
     motion: MotionModel,
@@ -231,16 +250,13 @@ def _refined(
 ) -> _Refined:
     """Takes steps of Fisher scoring; one that makes the clips less likely is not taken, and the next one is smaller."""
     damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
-    largest, smallest = paths.starts.new_tensor(_LARGEST_STEP), paths.starts.new_tensor(_SMALLEST_STEP)
-    identity, seen = torch.eye(POSE_DIM, device=tokens.device), tokens[:, list(clips)]
+    smallest, seen = paths.starts.new_tensor(_SMALLEST_STEP), tokens[:, list(clips)]
     logits = _logits(scene, paths, clips)
     losses = _loss(scene, logits, seen)
     information = paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
     for step in range(steps):
         gradient, information = _derivatives(scene, paths, logits, seen, clips)
-        scale = information.diagonal(dim1=1, dim2=2).diag_embed()
-        change = torch.linalg.solve(information + damping * scale + 1e-6 * identity, gradient)
-        change = change / (change.abs() / largest).amax(dim=1, keepdim=True).clamp(min=1.0)
+        change = _step(gradient, information, damping)
         if step > 0 and (change.abs() < smallest).all():
             break
         tried = paths.moved(change).replayed(motion)
@@ -251,6 +267,16 @@ def _refined(
         logits = torch.where(better.view(-1, *[1] * (logits.ndim - 1)), logits_tried, logits)
         damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
     return _Refined(paths, losses, information)
+
+
+def _step(gradient: Tensor, information: Tensor, damping: Tensor) -> Tensor:
+    """Returns the damped step of Fisher scoring [B, 3], shortened where it is long."""
+    scale = information.diagonal(dim1=1, dim2=2).diag_embed()
+    identity = torch.eye(POSE_DIM, device=gradient.device)
+    change = torch.linalg.solve(information + damping * scale + 1e-6 * identity, gradient)
+    excess = (change.abs() / change.new_tensor(_LARGEST_STEP)).amax(dim=1, keepdim=True)
+    limited: Tensor = change / excess.clamp(min=1.0)
+    return limited
 
 
 def _derivatives(

@@ -14,6 +14,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.camera import CameraLink
+from hwm_env.scene.localiser import first_step
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
@@ -21,6 +22,8 @@ from hwm_env.scene.pose import wrap_angle
 from hwm_env.types import LATENTS_PER_CLIP
 
 VERSION: Final = 1
+TURN_M_RAD: Final = 2.0
+"""A turn counts like the way of a point at this distance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +141,28 @@ class Scene(nn.Module):
         logits = torch.cat([self.model(*part).float() for part in self._at_keyframes(path_BF, chunk_BFA)])
         own = logits.new_tensor(self._own_weights(step_indices))
         return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own, 1.0))
+
+    @torch.no_grad()
+    def painted_offset(self, path_BF: Tensor, chunk_BFA: Tensor, tokens_BLHW: Tensor) -> Tensor:
+        """Returns how far a predicted clip seems to be painted from another pose than the carried one.
+
+        One step of the localiser, on this clip alone: exact where the two are near, too small where they are far apart.
+
+        Args:
+            path_BF: the carried poses of its frames, float [B, 17, 3]; NaN where unknown.
+            chunk_BFA: its actions, float [B, 17, 25].
+            tokens_BLHW: its tokens, int [B, 3, H, W].
+
+        Returns:
+            float [B], in m: the length of the step, where a turn counts as the way of a point 2 m away; at most 0.6.
+            0 where the place is not known.
+        """
+        known = _known(path_BF)
+        offsets = torch.zeros(len(path_BF), device=path_BF.device)
+        if known.any():
+            step = first_step(self.model, path_BF[known], chunk_BFA[known], tokens_BLHW[known])
+            offsets[known] = (step * step.new_tensor((1.0, 1.0, TURN_M_RAD))).norm(dim=1)
+        return offsets
 
     @torch.no_grad()
     def carried(self, belief: PoseBelief, path_BF: Tensor) -> PoseBelief:

@@ -37,6 +37,7 @@ class Trust:
         confidence: Numbers,
         path_entropy: Numbers,
         action_ood: Numbers,
+        painted_offset: Numbers,
         steps: Numbers,
     ) -> Assessment:
         """Judges the newest clip of each world.
@@ -47,6 +48,8 @@ class Trust:
             path_entropy: mean entropy of the tokens of all clips predicted since the last recorded one, this clip
                 included, nats, [B]: errors add up on the way, so it says more than the newest clip's own.
             action_ood: share of the chunk's 17 x 25 numbers that leave the training data, [B], see `action_excess`.
+            painted_offset: how far the clip seems to be painted from another pose than the carried one, m, [B], see
+                `WorldSimulator.painted_offset`.
             steps: clips predicted since the last recorded one, this clip included, [B].
 
         Raises:
@@ -58,6 +61,7 @@ class Trust:
             "path_entropy": path_entropy,
             "action_ood": action_ood,
             "drift": drift,
+            "painted_offset": painted_offset,
             "steps": steps,
         }
         return Assessment(drift, self.calibration.error_probability(features))
@@ -101,7 +105,8 @@ class Trust:
             calibration = Calibration(
                 bound_psnr_db=config["bound_psnr_db"],
                 intercept=config["intercept"],
-                weights=dict(config["weights"]),
+                # Calibrations of before there were painted poses do not know this feature.
+                weights={"painted_offset": 0.0, **config["weights"]},
                 quality=dict(config["quality"]),
             )
         except (TypeError, ValueError) as error:

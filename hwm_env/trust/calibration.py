@@ -11,7 +11,7 @@ from hwm_env.types import BoolArray, Float32Array, Float64Array, Int64Array
 
 Numbers = Float32Array | Float64Array | Int64Array
 
-FEATURES: Final = ("confidence", "path_entropy", "action_ood", "drift", "steps")
+FEATURES: Final = ("confidence", "path_entropy", "action_ood", "drift", "painted_offset", "steps")
 """What the risk is read from, see `Trust.assess`."""
 _MOST_NEWTON_STEPS: Final = 100
 

@@ -26,7 +26,7 @@ def test_starts_are_drawn_from_all(make_env: MakeEnv) -> None:
 def test_info_of_a_reset(make_env: MakeEnv, env_id: str) -> None:
     info = make_env(env_id).reset(seed=0)[1]
     of_world = {"start", "confidence", "entropy", "base_pose", "readout", "readout_source"}
-    assert set(info) - {"pose", "pose_std"} == of_world | {"target", "target_xy"}
+    assert set(info) - {"painted_offset", "pose", "pose_std"} == of_world | {"target", "target_xy"}
     assert info["confidence"] == info["entropy"] == 0.0
     assert info["base_pose"].dtype == np.float32
     assert set(info["readout"]) == {"base_pose", "head_m", "gaze", "left_hand_m", "right_hand_m"}

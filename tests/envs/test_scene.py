@@ -59,6 +59,7 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
     starts = env.unwrapped.simulator.checkpoint.starts
     np.testing.assert_array_equal(info["pose"], starts.poses[info["start"]])
     assert info["readout_source"] == "recording"
+    assert info["painted_offset"] == 0.0
     for _ in range(2):
         info = env.step(env.action_space.sample())[-1]
         state = env.unwrapped.moment.state
@@ -68,6 +69,7 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
         np.testing.assert_array_equal(info["pose"], state.belief.poses[0])
         np.testing.assert_array_equal(info["base_pose"], info["pose"])
         np.testing.assert_array_equal(info["pose_std"], np.zeros(3))
+        assert 0.0 < info["painted_offset"] < 0.6
         # Head, gaze and hands are those of the robot's kinematics.
         whole = quantities(info["pose"][None], state.actions[0, -1:, :][:, -1].numpy())[0]
         np.testing.assert_allclose(info["readout"]["head_m"], whole[3:6], atol=1e-5)
@@ -103,7 +105,7 @@ def test_a_task_that_needs_the_place_refuses_an_unknown_one(make_env: MakeEnv, l
     free = make_env(checkpoint=str(tmp_path), task=None)
     for begin in (True, False):
         info = free.reset(seed=0)[1] if begin else free.step(free.action_space.sample())[-1]
-        assert not {"pose", "pose_std", "base_pose", "readout", "readout_source"} & set(info)
+        assert not {"pose", "pose_std", "painted_offset", "base_pose", "readout", "readout_source"} & set(info)
 
 
 def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpoint: str) -> None:

@@ -15,7 +15,7 @@ def test_types_and_info_of_a_step(make_env: MakeEnv, env_id: str) -> None:
     env = make_env(env_id)
     for _, reward, terminated, truncated, info in rollout(env, seed=0, steps=3)[1:]:
         assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
-        assert set(info) - {"drift", "error_probability", "pose", "pose_std"} == {
+        assert set(info) - {"drift", "error_probability", "painted_offset", "pose", "pose_std"} == {
             "confidence",
             "entropy",
             "base_pose",

@@ -33,7 +33,14 @@ BOUND = 14.0
 TRUTH = Calibration(
     bound_psnr_db=BOUND,
     intercept=-4.0,
-    weights={"confidence": 0.0, "path_entropy": 1.5, "action_ood": 2.0, "drift": 0.5, "steps": 0.7},
+    weights={
+        "confidence": 0.0,
+        "path_entropy": 1.5,
+        "action_ood": 2.0,
+        "drift": 0.5,
+        "painted_offset": 0.5,
+        "steps": 0.7,
+    },
 )
 
 
@@ -46,6 +53,7 @@ def made_up_loops(episodes: int = 120, steps: int = 20, seed: int = 0) -> RiskLo
         "path_entropy": np.broadcast_to(rng.gamma(4.0, 0.25, shape[:2])[..., None], shape),
         "action_ood": np.where(np.arange(len(SOURCES))[:, None, None] < 3, 0.0, rng.beta(0.4, 2.0, shape)),
         "drift": rng.normal(0.0, 1.0, shape),
+        "painted_offset": np.random.default_rng(seed + 1).exponential(0.5, shape),
         "steps": np.broadcast_to(np.arange(1.0, steps + 1), shape),
     }
     wrong = rng.random(shape) < TRUTH.error_probability(features)
@@ -74,7 +82,7 @@ def test_nothing_is_known_from_shuffled_labels_or_another_worlds_risk() -> None:
     _, report = calibrate(made_up_loops(), bound_psnr_db=BOUND, seed=0)
     assert report["auroc_of_shuffled_labels"] == pytest.approx(0.5, abs=0.02)
     assert report["auroc_of_another_worlds_risk"]["within_a_step"] == pytest.approx(0.5, abs=0.08)
-    assert report["auroc_of_another_worlds_risk"]["all"] > 0.55, "it still knows the step"
+    assert report["auroc_of_another_worlds_risk"]["all"] > 0.53, "it still knows the step"
     assert report["auroc_of_one_feature"]["steps"]["within_a_step"] == 0.5
     assert report["auroc_without_a_feature"]["path_entropy"]["all"] < report["auroc"]["value"] - 0.02
 

@@ -16,7 +16,7 @@ from hwm_env.scene.beginnings import coarse_search, from_clip_poses
 from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise, score_ends, spread_out
 from hwm_env.scene.model import KEYFRAMES, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
-from hwm_env.scene.pose import integrate_wheels
+from hwm_env.scene.pose import compose, integrate_wheels, relative
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 
@@ -233,6 +233,18 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
         torch.testing.assert_close(gradient[row].double(), expected, rtol=1e-3, atol=1e-2)
         torch.testing.assert_close(information[row].double(), expected_information, rtol=1e-3, atol=1e-2)
         assert losses[row].item() == pytest.approx(-log_likelihood / (3 * 3 * math.prod(GRID)), rel=1e-4)
+
+
+def test_a_first_step_leads_towards_where_a_clip_was_taken() -> None:
+    waves, apart = Waves(), torch.tensor([0.06, -0.04, 0.03])
+    history = drive(waves, 1000, clips=1)
+    truth = localiser.paths_ending_at(history.ends, integrate_wheels, history.actions)[:, 0]
+    # The same path as seen from a little further back, to the left and turned.
+    back = relative(apart.expand(1000, 3), torch.zeros(1000, 3))
+    believed = localiser.paths_ending_at(compose(history.ends, back), integrate_wheels, history.actions)[:, 0]
+    for path, expected in ((truth, torch.zeros(3)), (believed, apart)):
+        step = localiser.first_step(as_scene(waves), path, history.actions[:, 0], history.tokens[:, 0])
+        torch.testing.assert_close(step.mean(dim=0), expected, atol=0.012, rtol=0.15)
 
 
 def relative_end(end: Tensor, shape_end: Tensor) -> Tensor:
