@@ -10,7 +10,8 @@ import numpy as np
 
 from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.data.state_tables import POSE_NAMES, TABLE_SUFFIXES, StateMapping, read_states
+from hwm_env.data.state_tables import POSE_NAMES, StateMapping, read_states
+from hwm_env.data.tables import TABLE_SUFFIXES
 from hwm_env.data.videos import VIDEO_SUFFIXES, frame_size, frame_times, read_frames, resampled
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array

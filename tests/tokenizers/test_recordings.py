@@ -117,14 +117,14 @@ OPTIONS = {"offsets": (0, 5), "image_size": 16}
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    """Three videos of noise with an axis of time, and states that count frames: hip_yaw is the frame's number."""
+    """Three videos of noise with an axis of time, and states that count frames: hip_yaw is the frame's number / 10."""
     pytest.importorskip("av")
     pytest.importorskip("PIL")
     directory, rng = tmp_path / "videos", np.random.default_rng(0)
     directory.mkdir()
     for number, count in enumerate(VIDEO_FRAMES):
         write_video(directory / f"{number}.mp4", rng.integers(0, 256, (count, 16, 24, 3), dtype=np.uint8))
-        rows = "".join(f"{frame},{number}\n" for frame in range(count))
+        rows = "".join(f"{frame / 10},{number}\n" for frame in range(count))
         (directory / f"{number}.csv").write_text("hip_yaw,hip_roll\n" + rows)
     return directory
 
@@ -157,7 +157,7 @@ def test_every_video_is_a_segment_and_every_offset_a_shard(
         assert shard.num_frames == VIDEO_FRAMES[number] - offset
         assert set(shard.segments) == {number}
         # A row is a frame, whose time the container rounds.
-        np.testing.assert_allclose(shard.states[:, 0], np.arange(offset, VIDEO_FRAMES[number]), atol=1e-4)
+        np.testing.assert_allclose(shard.states[:, 0], np.arange(offset, VIDEO_FRAMES[number]) / 10, atol=1e-5)
         assert set(shard.states[:, 1]) == {number}
         assert not shard.states[:, 2:].any()
 
@@ -165,7 +165,7 @@ def test_every_video_is_a_segment_and_every_offset_a_shard(
 def test_frames_and_states_stay_together_at_other_rates(
     tokenizer: TinyTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frame i at 60 fps is grey of level 2 i; so are the states, logged at 100 Hz: both are 4 k at moment k / 30 s."""
+    """Frame i at 60 fps is grey of level 2 i; so are 20 times the states, at 100 Hz: both are 4 k at k / 30 s."""
     pytest.importorskip("av")
     seen: list[np.ndarray] = []
     encode = TinyTokenizer.encode
@@ -176,12 +176,12 @@ def test_frames_and_states_stay_together_at_other_rates(
     levels = (2 * np.arange(101)).astype(np.uint8)
     frames = np.ascontiguousarray(np.broadcast_to(levels[:, None, None, None], (101, 16, 16, 3)))
     write_video(tmp_path / "videos/a.mp4", frames, fps=60)
-    np.save(tmp_path / "videos/a.npy", np.repeat(2 * 60 * np.arange(168)[:, None] / 100, 25, axis=1))
+    np.save(tmp_path / "videos/a.npy", np.repeat(6 * np.arange(168)[:, None] / 100, 25, axis=1))
     out = tmp_path / "tokens"
     tokenize_recordings(tmp_path / "videos", out, lambda: tokenizer, (0, 3), mapping=StateMapping(hz=100))
     for shard, clips, offset in zip(Dataset(out).shards, seen, (0, 3), strict=True):
         expected = 4.0 * np.arange(offset, 51)
-        np.testing.assert_allclose(shard.states[:, 7], expected, rtol=1e-6)
+        np.testing.assert_allclose(20 * shard.states[:, 7], expected, rtol=1e-6)
         np.testing.assert_allclose(clips.mean((2, 3, 4)).ravel()[: len(expected)], expected, atol=2)
 
 
