@@ -140,11 +140,12 @@ def tokenize(
         offsets: frames to leave out at the beginning of each shard, one pass over the source for each; more offsets
             show the model more ways to cut the same motion into clips.
         mapping: JSON file that says what the states' columns mean: "columns" (our names to theirs, or to column numbers
-            of .npy; base_x, base_y and base_yaw are the pose), "time" (column of seconds) or "hz" (rows a second),
-            "fill" (values of what is missing, else 0). By default columns have our names, and "time" gives the seconds
-            if it is there, else a row is a frame.
-        image_size: cut the middle square out of videos and scale it to this many pixels (Cosmos: 256); by default they
-            keep their size, whose sides must be multiples of 8.
+            of .npy; base_x, base_y and base_yaw are the pose; "observation.state[3]" is one number of a column of
+            lists), "time" (column of dates with times, durations, or numbers of s, ms, us or ns) or "hz" (rows a
+            second), "fill" (values of what is missing, else 0), "angle_unit" ("rad" or "deg"). By default columns have
+            our names, and "time" gives the times if it is there, else a row is a frame.
+        image_size: cut the middle square out of what a player shows of videos, and scale it to this many pixels
+            (Cosmos: 256); by default they keep their size, whose sides must be multiples of 8.
         workers: number of processes, each with a tokenizer of its own.
         device: where to encode.
     """

@@ -222,9 +222,16 @@ def read_shard_metadata(path: Path) -> int:
     return num_frames
 
 
-def write_shard_metadata(path: Path, *, index: int, num_frames: int) -> None:
-    """Writes a shard's `metadata_{i}.json` atomically."""
-    write_json(path, {"shard_num_frames": num_frames, "shard_ind": index})
+def read_damaged_frames(path: Path) -> int:
+    """How many frames of a shard have a damaged picture or another's, by its `metadata_{i}.json`."""
+    damaged = read_json(path).get("damaged_frames", 0)
+    return damaged if isinstance(damaged, int) else 0
+
+
+def write_shard_metadata(path: Path, *, index: int, num_frames: int, damaged_frames: int = 0) -> None:
+    """Writes a shard's `metadata_{i}.json` atomically; our own key only where there is damage."""
+    ours = {"damaged_frames": damaged_frames} if damaged_frames else {}
+    write_json(path, {"shard_num_frames": num_frames, "shard_ind": index, **ours})
 
 
 def read_num_frames(directory: Path, layout: Layout, index: int) -> int:

@@ -1,24 +1,76 @@
 """Video files, through PyAV (the extra "data")."""
 
 import io
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from hwm_env.data.containers import is_cut_off
 from hwm_env.data.files import write_bytes
+from hwm_env.data.pictures import middle_square, shown
+from hwm_env.data.video_stream import (
+    REMEDY,
+    Decoder,
+    has_no_times,
+    header_duration_s,
+    opened,
+    packets,
+    stamp,
+    without_holes,
+)
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.types import FRAME_RATE_HZ, Float64Array, Int64Array, UInt8Array
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+MAX_DURATION_S: Final = 24 * 3600.0
+"""Longer ones are errors of time stamps; their states alone would take gigabytes."""
 _CRF: Final = "12"
 """x264's constant rate factor: visually lossless, since what is written is learned from and measured."""
 _TIMESTAMP_ERROR_S: Final = 1e-3
 """Matroska and WebM round the times of frames to milliseconds."""
-_REMEDY: Final = "copy it again, or repair it with: ffmpeg -i VIDEO -c:v libx264 -crf 12 repaired.mp4"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Timeline:
+    """When the frames of a video are shown, by their own time stamps."""
+
+    times_s: Float64Array
+    """float64 [M], seconds since the first frame, ascending."""
+    duration_s: float
+    """As long as the file says that it is; at least the time of the last frame."""
+    breaks_off: bool
+    """Whether the file ends before its own end: it cannot be read on, or lasts for less than it says."""
+
+    @property
+    def chosen(self) -> Int64Array:
+        """The frames at 30 Hz, as `resampled` returns them."""
+        return resampled(self.times_s)
+
+    @property
+    def num_held(self) -> int:
+        """How many of the frames at 30 Hz show a picture longer than the camera's rate accounts for."""
+        if len(self.times_s) < 2:
+            return 0
+        chosen = self.chosen
+        usual_s = max(float(np.median(np.diff(self.times_s))), 1 / FRAME_RATE_HZ) / 2
+        away_s = np.abs(self.times_s[chosen] - np.arange(len(chosen)) / FRAME_RATE_HZ)
+        return int((away_s > usual_s + 2 * _TIMESTAMP_ERROR_S).sum())
+
+
+@dataclass(slots=True)
+class Damage:
+    """Counts, while a video is read, what its decoder could not."""
+
+    num_frames: int = 0
+    """Frames at 30 Hz that show an earlier picture instead of their own, or a damaged one."""
 
 
 def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> None:
@@ -58,42 +110,62 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of a video in pixels.
+    """Height and width of a video as players show it, in pixels.
 
     Raises:
-        DatasetError: the file is no video.
+        DatasetError: the file is no video, its first frame cannot be decoded, or its size is absurd.
         MissingExtraError: PyAV is not installed.
     """
-    with _opened(path) as stream:
-        return stream.height, stream.width
+    for image in read_frames(path, np.zeros(1, np.int64), None):
+        return image.shape[0], image.shape[1]
+    raise AssertionError(f"no frame of {path}, and no error")
+
+
+def timeline(path: Path) -> Timeline:
+    """Reads when each frame of a video is shown; nothing is decoded.
+
+    Raises:
+        DatasetError: the file is no video, has no frames, or frames whose times do not increase or span more than a
+            day.
+        MissingExtraError: PyAV is not installed.
+    """
+    av = require_extra("av", "data")
+    stamps: list[int | None] = []
+    with opened(path) as stream:
+        breaks_off = is_cut_off(path)
+        try:
+            stamps += (stamp(packet) for packet in packets(stream) if not packet.is_discard)
+        except av.error.FFmpegError:
+            breaks_off = True
+        if not stamps or None in stamps:
+            raise DatasetError(f"expected frames with times, found {len(stamps)} frames; {REMEDY}")
+        # Packets come in the order of decoding, frames in that of showing.
+        times_s = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        times_s -= times_s[0]
+        steps_s = np.diff(times_s)
+        if (steps_s <= 0).any():
+            frame = int(np.argmax(steps_s <= 0)) + 1
+            raise DatasetError(f"expected times that increase, but that of frame {frame} does not; {REMEDY}")
+        duration_s = max(header_duration_s(stream), float(times_s[-1]))
+        if duration_s > MAX_DURATION_S:
+            raise DatasetError(
+                f"expected at most {MAX_DURATION_S:.0f} s, got {len(stamps)} frames in {duration_s:.0f} s; cut it, or "
+                "repair its time stamps"
+            )
+        step_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+        missing_s = duration_s - float(times_s[-1]) - step_s
+        is_short = missing_s > step_s / 2 + _TIMESTAMP_ERROR_S
+        if is_short and has_no_times(stream) and not breaks_off:
+            raise DatasetError(
+                f"{missing_s / step_s:.0f} of its frames are lost in the middle, and AVI files do not say when the "
+                f"others are shown; {REMEDY}"
+            )
+    return Timeline(times_s=times_s, duration_s=duration_s, breaks_off=breaks_off or is_short)
 
 
 def frame_times(path: Path) -> Float64Array:
-    """When each frame of a video is shown, by its own time stamp; nothing is decoded.
-
-    Returns:
-        float64 [M], seconds since the first frame, ascending.
-
-    Raises:
-        DatasetError: the file is no video, is damaged, or has no frames, or frames whose times do not increase.
-        MissingExtraError: PyAV is not installed.
-    """
-    with _opened(path) as stream:
-        stamps = [
-            packet.dts if packet.pts is None else packet.pts
-            for packet in stream.container.demux(stream)
-            if packet.size and not packet.is_discard
-        ]
-        if not stamps or None in stamps:
-            raise DatasetError(f"{path}: expected frames with times, found {len(stamps)} frames; {_REMEDY}")
-        # Packets come in the order of decoding, frames in that of showing.
-        times_s = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
-    steps_s = np.diff(times_s)
-    if (steps_s <= 0).any():
-        frame = int(np.argmax(steps_s <= 0)) + 1
-        raise DatasetError(f"{path}: expected times that increase, but that of frame {frame} does not; {_REMEDY}")
-    relative: Float64Array = times_s - times_s[0]
-    return relative
+    """The times of a video's `timeline`: float64 [M], seconds since the first frame, ascending."""
+    return timeline(path).times_s
 
 
 def resampled(times_s: Float64Array) -> Int64Array:
@@ -110,56 +182,52 @@ def resampled(times_s: Float64Array) -> Int64Array:
     return np.searchsorted(turns_s, moments_s).astype(np.int64, copy=False)
 
 
-def read_frames(path: Path, chosen: Int64Array, image_size: int | None) -> Iterator[UInt8Array]:
-    """Decodes a video, a frame at a time.
+def read_frames(
+    path: Path, chosen: Int64Array, image_size: int | None, damage: Damage | None = None
+) -> Iterator[UInt8Array]:
+    """Decodes a video, a frame at a time, as players show it.
+
+    The picture before stands for one that cannot be decoded (at the beginning, the first one), and a warning says how
+    many.
 
     Args:
         path: the file.
         chosen: int64 [N], the frames that are wanted, ascending; some may be wanted several times.
         image_size: cut the largest square out of the middle and scale it by area to this many pixels; None: leave the
             frames as they are.
+        damage: where to count damaged frames.
 
     Yields:
         uint8 [H, W, 3] for each of `chosen`.
 
     Raises:
-        DatasetError: the file is damaged.
+        DatasetError: fewer than half of the frames can be decoded, there are fewer than `chosen` says, their size is
+            absurd, changes, or they are to be shown at an angle.
         MissingExtraError: PyAV or Pillow is not installed.
     """
+    damage = Damage() if damage is None else damage
     repeats = np.bincount(chosen).tolist()
-    decoded = 0
-    with _opened(path) as stream:
-        for frame, count in zip(stream.container.decode(stream), repeats, strict=False):
-            decoded += 1
-            if count:
-                image = _resized(frame.to_ndarray(format="rgb24"), image_size)
-                yield from repeat(image, count)
-    if decoded < len(repeats):
-        raise DatasetError(
-            f"{path}: expected at least {len(repeats)} frames, as its packets say, decoded {decoded}; {_REMEDY}"
-        )
+    converted, image = None, np.empty(0, np.uint8)
+    with opened(path) as stream:
+        for index, frame, is_damaged in without_holes(Decoder(stream), len(repeats)):
+            if repeats[index]:
+                if frame is not converted:
+                    converted, image = frame, _converted(frame, stream.sample_aspect_ratio, image_size, image)
+                damage.num_frames += repeats[index] if is_damaged else 0
+                yield from repeat(image, repeats[index])
+        if 2 * damage.num_frames > len(chosen):
+            raise DatasetError(f"{damage.num_frames} of {len(chosen)} frames cannot be decoded; {REMEDY}")
+    if damage.num_frames:
+        text = "%s is damaged: %d of %d frames cannot be decoded; the picture before stands for them"
+        logger.warning(text, path, damage.num_frames, len(chosen))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The video stream of a file; what is wrong with the file becomes an error with its name."""
-    av = require_extra("av", "data")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DatasetError(f"{path}: expected a video, found a file without one")
-            yield container.streams.video[0]
-    except av.error.FFmpegError as error:
-        raise DatasetError(f"{path} cannot be read as a video ({error}); {_REMEDY}") from error
-
-
-def _resized(image: UInt8Array, size: int | None) -> UInt8Array:
-    """The middle square of an image [H, W, 3] as [size, size, 3]."""
-    height, width = image.shape[:2]
-    if size is None or height == width == size:
-        return image
-    pillow = require_extra("PIL.Image", "data")
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    return np.asarray(pillow.fromarray(square).resize((size, size), pillow.Resampling.BOX))
+def _converted(frame: Any, pixel_aspect: Fraction | None, image_size: int | None, before: UInt8Array) -> UInt8Array:
+    """The picture of a frame in its final size, which must be that of the picture before, if there is one."""
+    image = shown(frame, pixel_aspect)
+    if image_size is not None:
+        return middle_square(image, image_size)
+    if before.size and image.shape != before.shape:
+        sizes = " to ".join(f"{height} x {width}" for height, width, _ in (before.shape, image.shape))
+        raise DatasetError(f"its size changes from {sizes}; give an image size to bring all pictures to")
+    return image

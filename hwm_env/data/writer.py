@@ -15,6 +15,7 @@ from hwm_env.data.format import (
     DatasetMetadata,
     Layout,
     ShardFile,
+    read_damaged_frames,
     read_shard_metadata,
     write_metadata,
     write_shard_metadata,
@@ -82,6 +83,7 @@ class DatasetWriter:
         tokens: Int32Array | None = None,
         frames: UInt8Array | None = None,
         poses: Float32Array | None = None,
+        damaged_frames: int = 0,
     ) -> None:
         """Writes one shard; an earlier, unfinished version of it is replaced.
 
@@ -92,6 +94,7 @@ class DatasetWriter:
             tokens: int32 [ceil(N / 17), 3, h, w], exactly when the writer has a token grid.
             frames: uint8 [N, H, W, 3], exactly when the writer has an image size.
             poses: float32 [N, 3], true base pose a frame: x (m), y (m), yaw (rad).
+            damaged_frames: how many frames could not be decoded, for the metadata.
 
         Raises:
             InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
@@ -123,14 +126,14 @@ class DatasetWriter:
                 write_bytes(path, arrays[file].data.cast("B"))
             else:
                 path.unlink(missing_ok=True)
-        write_shard_metadata(shard_metadata, index=index, num_frames=len(states))
+        write_shard_metadata(shard_metadata, index=index, num_frames=len(states), damaged_frames=damaged_frames)
 
     def has_shard(self, index: int) -> bool:
         """Whether this shard has been written, by this writer or by an earlier one that was interrupted."""
         return ShardFile.METADATA.path(self.directory, self._layout, index).exists()
 
     def finish(self, num_shards: int | None = None) -> DatasetMetadata:
-        """Writes `metadata.json`, which makes the directory a data set.
+        """Writes `metadata.json`, which makes the directory a data set; it counts the damaged frames of each shard.
 
         Args:
             num_shards: how many shards the caller wrote, to notice the remains of an earlier, interrupted write.
@@ -145,10 +148,11 @@ class DatasetWriter:
                 f"{self.directory}: expected {num_shards or 'at least 1'} shards, found {found}; write the missing "
                 "ones, or remove the directory if it holds the remains of an interrupted write"
             )
-        num_frames = [
-            read_shard_metadata(ShardFile.METADATA.path(self.directory, self._layout, index)) for index in range(found)
-        ]
-        metadata = replace(self._metadata, num_shards=found, num_images=sum(num_frames))
+        shards = [ShardFile.METADATA.path(self.directory, self._layout, index) for index in range(found)]
+        num_frames = sum(read_shard_metadata(path) for path in shards)
+        damaged = {str(index): count for index, path in enumerate(shards) if (count := read_damaged_frames(path))}
+        extra = {**self._metadata.extra, **({"damaged_frames": damaged} if damaged else {})}
+        metadata = replace(self._metadata, num_shards=found, num_images=num_frames, extra=extra)
         write_metadata(self.directory, metadata)
         return metadata
 

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from hwm_env.data.files import what_is_at, write_bytes
-from hwm_env.data.state_tables import DEFAULT_TIME_COLUMN, POSE_NAMES
+from hwm_env.data.row_times import DEFAULT_TIME_COLUMN
+from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import write_video
 from hwm_env.errors import DatasetError, require_extra
 from hwm_env.reference.behaviour import Behaviour, check_behaviour, operator_of

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,8 @@ from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
 MANIFEST: Final = "tokenizing.json"
 """Says what an unfinished data set is made of; gone when it is finished."""
 CLIPS_AT_ONCE: Final = 16
+MAX_BYTES: Final = 2**28
+"""Of the pictures that are encoded at once, if they are more than a clip."""
 
 
 def tokenize_recordings(
@@ -138,19 +140,24 @@ def _make_shard(
     writer: DatasetWriter, index: int, job: Job, tokenizer: VideoTokenizer, device: str | torch.device
 ) -> None:
     recording = job.read()
+    tokens = _encode(recording.frames, tokenizer, device)
     writer.write_shard(
         index,
         states=recording.states,
         segments=recording.segments,
-        tokens=_encode(recording.frames, tokenizer, device),
+        tokens=tokens,
         poses=recording.poses,
+        damaged_frames=recording.damage.num_frames,
     )
 
 
 def _encode(frames: Iterator[UInt8Array], tokenizer: VideoTokenizer, device: str | torch.device) -> Int32Array:
     """Tokens int32 [ceil(N / 17), 3, h, w] of N frames."""
     batches = []
-    while part := list(islice(frames, CLIPS_AT_ONCE * FRAMES_PER_CLIP)):
+    first = next(frames)
+    clips_at_once = max(1, min(CLIPS_AT_ONCE, MAX_BYTES // (FRAMES_PER_CLIP * first.nbytes)))
+    frames = chain([first], frames)
+    while part := list(islice(frames, clips_at_once * FRAMES_PER_CLIP)):
         clips = torch.from_numpy(_whole_clips(np.stack(part))).to(device)
         batches.append(tokenizer.encode(clips).cpu().numpy())
     return np.concatenate(batches)

@@ -1,19 +1,23 @@
 """What can be tokenised: recordings with raw images, and directories of videos beside states."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.data.state_tables import POSE_NAMES, TABLE_SUFFIXES, StateMapping, read_states
-from hwm_env.data.videos import VIDEO_SUFFIXES, frame_size, frame_times, read_frames, resampled
+from hwm_env.data.state_tables import POSE_NAMES, StateMapping, read_states
+from hwm_env.data.tables import TABLE_SUFFIXES
+from hwm_env.data.videos import VIDEO_SUFFIXES, Damage, Timeline, frame_size, read_frames, timeline
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.types import FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array
+from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array
+
+NOTED_SHARE: Final = 0.01
+"""Of frames or states that are held or interpolated; a warning says if there are more."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ class Recording(NamedTuple):
     """int32 [N]."""
     poses: Float32Array | None
     """float32 [N, 3], where they are known."""
+    damage: Damage
+    """What is found while frames are read."""
 
 
 class Job(Protocol):
@@ -76,6 +82,7 @@ class _RecordedShard:
             shard.states[self.offset :],
             shard.segments[self.offset :],
             None if shard.poses is None else shard.poses[self.offset :],
+            Damage(),
         )
 
 
@@ -95,13 +102,13 @@ class _VideoFrom:
         return self.video.name
 
     def read(self) -> Recording:
-        times = frame_times(self.video)
-        chosen = resampled(times)
-        states = read_states(self.states, self.mapping, times, len(chosen))
-        frames = read_frames(self.video, chosen[self.offset :], self.image_size)
+        times = timeline(self.video)
+        chosen, damage = times.chosen, Damage()
+        states = read_states(self.states, self.mapping, times.times_s, len(chosen), times.duration_s)
+        frames = read_frames(self.video, chosen[self.offset :], self.image_size, damage)
         values, poses = states.values[self.offset :], states.poses
         segments = np.full(len(values), self.segment, np.int32)
-        return Recording(frames, values, segments, None if poses is None else poses[self.offset :])
+        return Recording(frames, values, segments, None if poses is None else poses[self.offset :], damage)
 
 
 def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
@@ -146,26 +153,26 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
     _check_offsets(offsets)
     if image_size is not None and image_size < 1:
         raise InvalidInputError(f"the image size must be at least 1 pixel, got {image_size}")
-    videos = sorted(path for path in directory.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise DatasetError(
-            f"{directory}: expected a metadata.json or videos ({', '.join(VIDEO_SUFFIXES)}), found neither"
-        )
+    videos = _videos(directory)
     size = _common_size(videos) if image_size is None else (image_size, image_size)
     jobs: list[_VideoFrom] = []
     filled: dict[str, float] = {}
     posed: dict[Path, bool] = {}
-    for segment, video in enumerate(videos):
-        states, times = _states_beside(video), frame_times(video)
-        num_frames = len(resampled(times))
+    notes: dict[str, dict[str, float | str]] = {}
+    for segment, (video, table) in enumerate(videos.items()):
+        times = timeline(video)
+        num_frames = len(times.chosen)
         # Whatever is wrong with a table shows before hours of work, not after.
-        read = read_states(states, mapping, times, num_frames)
-        filled |= read.filled
-        posed[states] = read.poses is not None
+        states = read_states(table, mapping, times.times_s, num_frames, times.duration_s)
+        filled |= states.filled
+        posed[table] = states.poses is not None
         if num_frames - max(offsets) < FRAMES_PER_CLIP:
             logger.warning("%s is left out: %d frames are less than a clip and the offset", video, num_frames)
             continue
-        jobs += [_VideoFrom(video, states, mapping, image_size, segment, offset) for offset in offsets]
+        if of_both := {**_notes_on_video(video, times), **states.notes}:
+            notes[video.name] = of_both
+        _warn(video, num_frames, of_both)
+        jobs += [_VideoFrom(video, table, mapping, image_size, segment, offset) for offset in offsets]
     if not jobs:
         raise DatasetError(f"{directory}: all {len(videos)} videos are shorter than a clip ({FRAMES_PER_CLIP} frames)")
     if len(set(posed.values())) > 1:
@@ -176,12 +183,12 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
         )
     for name, value in filled.items():
         logger.warning("nothing gives %s: %g stands for it", name, value)
-    files = [file for video in videos for file in (video, _states_beside(video))]
+    files = [file for pair in videos.items() for file in pair]
     by_offset = [job for offset in offsets for job in jobs if job.offset == offset]
     return Source(
         by_offset,
         size,
-        {"source": "videos", "mapping": mapping.to_json(), "filled_actions": filled},
+        {"source": "videos", "mapping": mapping.to_json(), "filled_actions": filled, "recording_notes": notes},
         {
             "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
             "mapping": mapping.to_json(),
@@ -190,17 +197,63 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
     )
 
 
-def _states_beside(video: Path) -> Path:
-    found = [path for suffix in TABLE_SUFFIXES if (path := video.with_suffix(suffix)).is_file()]
-    if len(found) != 1:
+def _videos(directory: Path) -> dict[Path, Path]:
+    """The videos of a directory, each with the table of its states, by name."""
+    # Hidden files are other programs', such as the "._walk.mp4" that macOS writes beside a "walk.mp4".
+    files = sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
         raise DatasetError(
-            f"{video}: expected its states beside it in one of "
-            f"{', '.join(video.with_suffix(suffix).name for suffix in TABLE_SUFFIXES)}, found {len(found)} of them"
+            f"{directory}: expected a metadata.json or videos ({', '.join(VIDEO_SUFFIXES)}), found neither"
         )
-    return found[0]
+    tables: dict[Path, Path] = {}
+    for video in videos:
+        found = [path for path in files if path.stem == video.stem and path.suffix.lower() in TABLE_SUFFIXES]
+        if len(found) != 1:
+            raise DatasetError(
+                f"{video}: expected its states beside it in one of "
+                f"{', '.join(video.with_suffix(suffix).name for suffix in TABLE_SUFFIXES)}, found {len(found)} of them"
+            )
+        if found[0] in tables.values():
+            raise DatasetError(f"{found[0]}: expected one video beside it, found several, such as {video.name}")
+        tables[video] = found[0]
+    return tables
 
 
-def _common_size(videos: Sequence[Path]) -> tuple[int, int]:
+def _notes_on_video(video: Path, times: Timeline) -> dict[str, float | str]:
+    """What was not simply read of a video.
+
+    Raises:
+        DatasetError: most of its frames are missing.
+    """
+    num_frames = len(times.chosen)
+    if 2 * times.num_held > num_frames:
+        raise DatasetError(
+            f"{video}: expected pictures throughout, but {times.num_held} of {num_frames} frames at {FRAME_RATE_HZ} Hz "
+            f"have none of their own ({len(times.times_s)} pictures in {times.times_s[-1]:.3f} s); cut or repair it"
+        )
+    notes: dict[str, float | str] = {"held_pictures": times.num_held} if times.num_held else {}
+    if times.breaks_off:
+        notes["missing_s"] = round(times.duration_s - float(times.times_s[-1]), 3)
+    return notes
+
+
+def _warn(video: Path, num_frames: int, notes: Mapping[str, float | str]) -> None:
+    """Says what may make a recording useless, where it is more than a little."""
+    for name in ("held_pictures", "interpolated_states", "held_states"):
+        count = notes.get(name, 0)
+        if isinstance(count, int) and count > max(1, NOTED_SHARE * num_frames):
+            what, kind = name.split("_")
+            logger.warning("%s: %d of %d %s are %s, where none are given", video, count, num_frames, kind, what)
+    if "missing_s" in notes:
+        logger.warning("%s breaks off: %s s at its end are missing", video, notes["missing_s"])
+    if "unused_s" in notes:
+        logger.warning("%s: its states go on for %s s after it, which are not used", video, notes["unused_s"])
+    if "time_unit" in notes:
+        logger.info("%s: the times of its states are read as %s", video, notes["time_unit"])
+
+
+def _common_size(videos: Iterable[Path]) -> tuple[int, int]:
     sizes = {frame_size(video): video for video in videos}
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width} ({path.name})" for (height, width), path in sizes.items())

@@ -127,10 +127,10 @@ def test_an_empty_cell_is_a_broken_number_only_where_it_is_needed(tmp_path: Path
 
 @pytest.mark.parametrize("mapping", [StateMapping(), StateMapping(hz=30)])
 def test_states_may_end_a_frame_before_the_video_and_no_earlier(tmp_path: Path, mapping: StateMapping) -> None:
-    path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.arange(30.0)})
+    path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.arange(30) / 10})
     values = read_states(path, mapping, FRAMES_30, 31).values[:, 0]
-    np.testing.assert_allclose(values, [*range(30), 29], atol=1e-5)
-    path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.arange(29.0)})
+    np.testing.assert_allclose(values, np.array([*range(30), 29]) / 10, atol=1e-5)
+    path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.arange(29) / 10})
     with pytest.raises(DatasetError, match=r"a\.csv: expected states up to 1\.000 s.*got 29 rows"):
         read_states(path, mapping, FRAMES_30, 31)
 

@@ -1,0 +1,175 @@
+"""Tables of numbers in CSV, Parquet or NumPy files."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, Final
+
+import numpy as np
+
+from hwm_env.data.cells import Column, column_of_array, column_of_lists, column_of_text
+from hwm_env.errors import DatasetError, InvalidInputError, require_extra
+from hwm_env.types import Float64Array
+
+TABLE_SUFFIXES: Final = (".csv", ".parquet", ".npy")
+_SEPARATORS: Final = ",;\t"
+_MAX_VALUES: Final = 2**28
+"""In a Parquet file, which may be small and yet take terabytes of memory."""
+_UNREADABLE: Final = (
+    *(ValueError, TypeError, KeyError, OSError, EOFError, csv.Error, NotImplementedError, MemoryError, RecursionError),
+    # NumPy reads its headers as Python.
+    *(SyntaxError, TokenError, OverflowError),
+)
+"""What the libraries raise for files that are none of theirs, or damaged."""
+_ELEMENT: Final = re.compile(r"(.+)\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Columns of numbers by name; those of an array without names are called "0", "1" and so on."""
+
+    path: Path
+    num_rows: int
+    columns: dict[str, Column]
+    repeated: frozenset[str]
+    """Names that several columns have."""
+
+    @property
+    def names(self) -> str:
+        """What there is, for error messages."""
+        return ", ".join(
+            name if column.values.ndim == 1 else f"{name}[0] ... {name}[{column.values.shape[1] - 1}]"
+            for name, column in self.columns.items()
+        )
+
+    def __contains__(self, name: str) -> bool:
+        element = _ELEMENT.fullmatch(name)
+        return name in self.columns or (element is not None and element[1] in self.columns)
+
+    def column(self, name: str) -> Column:
+        """A column, or one number of a column of lists, such as "observation.state[3]".
+
+        Raises:
+            DatasetError: it is not there, there are several, it is a list, or the list is shorter.
+        """
+        element = None if name in self.columns else _ELEMENT.fullmatch(name)
+        base = name if element is None else element[1]
+        if base not in self.columns:
+            raise DatasetError(f"{self.path}: column {name!r} is not there; it has {self.names}")
+        if base in self.repeated:
+            raise DatasetError(f"{self.path}: expected one column {base!r}, got several; rename or remove the others")
+        values = self.columns[base].values
+        if element is None and values.ndim == 1:
+            return self.columns[base]
+        place = -1 if element is None else int(element[2])
+        if values.ndim == 1 or not 0 <= place < values.shape[1]:
+            raise DatasetError(f"{self.path}: expected the name of one number, got {name!r}; it has {self.names}")
+        return Column(values[:, place], is_time=False)
+
+    def numbers(self, name: str) -> Float64Array:
+        """The values of a column, all of which must be finite: float64 [rows].
+
+        Raises:
+            DatasetError: some are not, or there is no such column.
+        """
+        values = self.column(name).values
+        broken = np.flatnonzero(~np.isfinite(values))
+        if len(broken):
+            raise DatasetError(
+                f"{self.path}: row {broken[0]}, column {name!r} is {values[broken[0]]}, expected a finite number "
+                f"({len(broken)} rows are broken); repair the file"
+            )
+        return values
+
+
+def read_table(path: Path) -> Table:
+    """Reads a table.
+
+    Numbers, decimals and booleans become numbers; times of day, dates with times and durations become seconds since
+    the first row; a column of lists has a number a place, NaN where a list is shorter. All else is NaN.
+
+    Raises:
+        DatasetError: the file cannot be read.
+        InvalidInputError: its suffix is unknown.
+        MissingExtraError: pyarrow is needed and not installed.
+    """
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
+    if path.suffix.lower() not in readers:
+        raise InvalidInputError(f"{path}: expected one of {', '.join(TABLE_SUFFIXES)}")
+    try:
+        named = readers[path.suffix.lower()](path)
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path} cannot be read as a table of numbers: {error}") from error
+    columns = {name: column for name, column in named if name}
+    repeated = (name for name, count in Counter(name for name, _ in named).items() if count > 1)
+    return Table(path, len(named[0][1].values) if named else 0, columns, frozenset(repeated))
+
+
+def _read_csv(path: Path) -> list[tuple[str, Column]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header = file.readline()
+        separator = max(_SEPARATORS, key=header.count)
+        file.seek(0)
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        names = [name.strip() for name in next(rows, [])]
+        content = [row for row in rows if row]
+    for number, row in enumerate(content):
+        if len(row) != len(names):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(names)}")
+    columns: Iterable[Sequence[str]] = zip(*content, strict=True) if content else [()] * len(names)
+    return [(name, column_of_text(cells)) for name, cells in zip(names, columns, strict=True)]
+
+
+def _read_parquet(path: Path) -> list[tuple[str, Column]]:
+    parquet = require_extra("pyarrow.parquet", "data")
+    with parquet.ParquetFile(str(path)) as file:
+        values = file.metadata.num_rows * file.metadata.num_columns
+        if values > _MAX_VALUES:
+            raise ValueError(f"expected at most {_MAX_VALUES} values, got {values}; split it")
+        # Pictures and other structures would only cost memory.
+        is_readable = {field.name: _is_readable(field.type) for field in file.schema_arrow}
+        table = file.read(columns=[name for name, can in is_readable.items() if can])
+        nothing = Column(np.full(file.metadata.num_rows, np.nan), is_time=False)
+    named = [(name, _arrow_column(column)) for name, column in zip(table.column_names, table.columns, strict=True)]
+    return named + [(name, nothing) for name, can in is_readable.items() if not can]
+
+
+def _is_readable(kind: Any) -> bool:
+    types = require_extra("pyarrow.types", "data")
+    if types.is_dictionary(kind) or _is_list(kind):
+        return _is_readable(kind.value_type) and not _is_list(kind.value_type)
+    return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    types = require_extra("pyarrow.types", "data")
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _arrow_column(column: Any) -> Column:
+    arrow, types = require_extra("pyarrow", "data"), require_extra("pyarrow.types", "data")
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if _is_list(kind):
+        return column_of_lists(column.to_pylist())
+    if types.is_string(kind) or types.is_large_string(kind):
+        return column_of_text([cell or "" for cell in column.to_pylist()])
+    if types.is_time(kind):
+        column = column.cast(arrow.int32() if kind.bit_width == 32 else arrow.int64()).cast(arrow.int64())
+        column = column.cast(arrow.duration(kind.unit))
+    return column_of_array(column.to_numpy())
+
+
+def _read_npy(path: Path) -> list[tuple[str, Column]]:
+    # Mapped, so that nothing is allocated for a header that promises more than the file holds.
+    array = np.lib.format.open_memmap(path, mode="r")
+    if array.dtype.names:
+        return [(name, column_of_array(array[name])) for name in array.dtype.names]
+    if array.ndim != 2:
+        raise ValueError(f"expected an array [rows, columns], got shape {list(array.shape)}")
+    return [(str(index), column_of_array(column)) for index, column in enumerate(array.T)]
