@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
@@ -18,7 +20,13 @@ from hwm_env.envs.rendering import enlarged
 from hwm_env.envs.vector_input import checked_mask, checked_mode, checked_seeds
 from hwm_env.envs.world import M, World
 from hwm_env.errors import InvalidInputError, ModelOutputError
-from hwm_env.types import BoolArray, Float64Array, UInt8Array
+from hwm_env.types import MAX_EPISODE_STEPS, BoolArray, Float64Array, UInt8Array
+
+
+def vector_config(max_episode_steps: int | None, arguments: Mapping[str, Any]) -> EnvConfig:
+    """The arguments of many worlds, with Gymnasium's limit: None is the registered one, as in `gymnasium.make`."""
+    limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
+    return EnvConfig(max_episode_steps=limit, **arguments)
 
 
 class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
@@ -56,8 +64,21 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [seeding.np_random()[0] for _ in range(num_envs)]
         self._episodes: list[Episode[M]] = []
+        self._max_episode_steps = config.max_episode_steps
+        self._spec: EnvSpec | None = None
         self._ended = np.zeros(num_envs, np.bool_)
         """Worlds whose episode has ended and which have not begun another one."""
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """What it was made from, with the step limit that holds; `None` if not by `gymnasium.make_vec`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        # Gymnasium leaves the registered limit there, whatever it was asked for.
+        limit = None if self._max_episode_steps == -1 else self._max_episode_steps
+        self._spec = spec if spec is None else replace(spec, max_episode_steps=limit)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
@@ -191,7 +212,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             with naming(world):
                 self._rules.check_state(state)
         self._episodes = [state.episode for state in states]
-        self._rngs = [copy.deepcopy(state.np_random) for state in states]
+        self._rngs = [state.np_random for state in states]
         self._ended = np.zeros(self.num_envs, np.bool_)
 
     def close_extras(self, **kwargs: Any) -> None:
