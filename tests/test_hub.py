@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hwm_env import WorldSimulator, checkpoint
-from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.errors import CheckpointError
 from tests.conftest import make_tiny_checkpoint
 
 EXECUTABLE = "model.py"

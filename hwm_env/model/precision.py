@@ -47,9 +47,9 @@ def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
 def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
     """Changes a model, in place, for inference in another number type.
 
-    `float32` and `bfloat16` turn all weights into them; rotations, action statistics and logits stay float32. `int8` replaces the
-    linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device has it in
-    hardware, else `float32`.
+    `float32` and `bfloat16` turn all weights into them; rotations, action statistics and logits stay float32. `int8`
+    replaces the linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device
+    has it in hardware, else `float32`.
 
     Raises:
         InvalidInputError: there is no such precision.

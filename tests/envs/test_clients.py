@@ -209,7 +209,9 @@ def test_sb3_learns_in_many_worlds_at_once(
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
     from hwm_env.envs.sb3 import SB3VecEnv
 
-    envs = make_vec(4, task=speed, autoreset_mode="SAME_STEP", normalized_actions=True, max_episode_steps=5, **arguments)
+    envs = make_vec(
+        4, task=speed, autoreset_mode="SAME_STEP", normalized_actions=True, max_episode_steps=5, **arguments
+    )
     model = learned(sb3_model(algorithm, policy, vec_env.VecMonitor(SB3VecEnv(envs))), 32)
     # Eight steps of four worlds, and the reset after them.
     assert [episode["l"] for episode in model.ep_info_buffer] == [5] * 4

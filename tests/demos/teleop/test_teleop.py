@@ -300,6 +300,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--task", "juggle"], {}, "juggle"),
         (["--keys", "nowhere.json"], {}, "nowhere.json cannot be read"),
         ([], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no display to open a window on"),
+        pytest.param(
+            [],
+            {"SDL_VIDEODRIVER": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""},
+            "no display to open a window on (SDL would draw offscreen); `python -m demos.serve` drives in a browser",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display"),
+        ),
     ],
 )
 def test_bad_input_ends_with_two(arguments: list[str], environment: dict[str, str], message: str) -> None:
