@@ -70,7 +70,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         """Worlds whose episode has ended and which have not begun another one."""
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """What it was made from, with the step limit that holds; `None` if not by `gymnasium.make_vec`."""
         return self._spec
 
@@ -147,22 +147,24 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         begins = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
         steps = self._advance(np.flatnonzero(~begins).tolist(), self._per_world(actions))
         episodes, infos = [], []
+        # Those of worlds that begin anew are replaced by ones that have gone on, once nothing can fail any more.
+        rngs = list(self._rngs)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         for world in range(self.num_envs):
             if begins[world]:
-                episode, info = self._begin_anew(world)
+                episode, info = self._begin_anew(world, rngs)
             else:
                 step = steps[world]
                 episode, info = step.episode, step.info
                 rewards[world], terminated[world], truncated[world] = step.reward, step.terminated, step.truncated
                 if self.autoreset_mode == AutoresetMode.SAME_STEP and (step.terminated or step.truncated):
                     final = {"final_obs": self._rules.observe(episode), "final_info": info}
-                    episode, info = self._begin_anew(world)
+                    episode, info = self._begin_anew(world, rngs)
                     info |= final
             episodes.append(episode)
             infos.append(info)
-        self._episodes = episodes
+        self._rngs, self._episodes = rngs, episodes
         has_ended = terminated | truncated
         self._ended = has_ended if self.autoreset_mode != AutoresetMode.SAME_STEP else np.zeros_like(has_ended)
         return self._observe(), rewards, terminated, truncated, infos
@@ -224,8 +226,9 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             raise gymnasium.error.ResetNeeded("there are no episodes yet; call reset() first")
         return self._episodes
 
-    def _begin_anew(self, world: int) -> tuple[Episode[M], dict[str, Any]]:
-        return self._rules.begin(self._rngs[world], self._rules.parse(None))
+    def _begin_anew(self, world: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
+        rngs[world] = copy.deepcopy(rngs[world])
+        return self._rules.begin(rngs[world], self._rules.parse(None))
 
     def _advance(self, worlds: list[int], actions: Sequence[Any]) -> dict[int, Step[M]]:
         if not worlds:

@@ -327,3 +327,26 @@ def test_stepping_needs_a_reset(make_vec: Any) -> None:
     ):
         with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
             call()
+
+
+def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"max_episode_steps": 1, "autoreset_mode": "SAME_STEP", "decoding_steps": 1}
+    envs, twin = make_vec(2, **arguments), make_vec(2, **arguments)
+    for each in (envs, twin):
+        each.reset(seed=0)
+    actions = np.stack([envs.single_action_space.high] * 2)
+    rules, begun = envs.unwrapped._rules, []
+    begin = rules.begin
+
+    def fail_at_the_second(*arguments: Any) -> Any:
+        begun.append(begin(*arguments))
+        if len(begun) == 2:
+            raise InvalidInputError("no")
+        return begun[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rules, "begin", fail_at_the_second)
+        with pytest.raises(InvalidInputError, match="no"):
+            envs.step(actions)
+    for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):
+        np.testing.assert_array_equal(one, other)
