@@ -282,13 +282,14 @@ def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | Non
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a user starts it."""
+    """The command, as a user starts it; an empty variable is one that is not set."""
+    variables = {**os.environ, "SDL_VIDEODRIVER": "dummy", **environment}
     return subprocess.run(
         [sys.executable, "-m", "demos.teleop", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "SDL_VIDEODRIVER": "dummy", **environment},
+        env={name: value for name, value in variables.items() if value},
     )
 
 
