@@ -89,7 +89,7 @@ def compare(policy_name: str, task: str | None, start: int, seed: int, steps: in
     if steps < 1:
         raise InvalidInputError(f"steps must be at least 1, got {steps}")
     policy, *_ = load_policies(policy_name, task or "none")
-    common = {"checkpoint": checkpoint, "task": task, "max_steps": steps + 1}
+    common = {"checkpoint": checkpoint, "task": task, "max_episode_steps": -1}
     try:
         true_env: Any = gymnasium.make("HWMReference-v0", **common, **asdict(policy.interface)).unwrapped
     except gymnasium.error.UnregisteredEnv as error:

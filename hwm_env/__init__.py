@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from hwm_env.types import MAX_EPISODE_STEPS
+
 if TYPE_CHECKING:
     from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldModelVectorEnv
     from hwm_env.model.config import MaskedHWMConfig
@@ -30,12 +32,14 @@ gymnasium.register(
     "HWM-v0",
     entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelEnv",
     vector_entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelVectorEnv",
+    max_episode_steps=MAX_EPISODE_STEPS,
 )
 if find_spec("mujoco") is not None:
     gymnasium.register(
         "HWMReference-v0",
         entry_point="hwm_env.envs.reference_env:HumanoidReferenceEnv",
         vector_entry_point="hwm_env.envs.reference_env:HumanoidReferenceVectorEnv",
+        max_episode_steps=MAX_EPISODE_STEPS,
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
@@ -40,6 +40,7 @@ from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.cosmos import DECODER_FILE, ENCODER_FILE, CosmosTokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.torch_state import loading
 from hwm_env.trust import Trust
 from hwm_env.types import LATENTS_PER_CLIP
 
@@ -184,6 +185,7 @@ def resolve(name_or_directory: str | Path) -> Path:
     )
 
 
+@loading()
 def load(
     name_or_directory: str | Path, *, device: str | torch.device = "cpu", tokenizer: str | Path | None = None
 ) -> Checkpoint:
@@ -236,6 +238,7 @@ def load(
     )
 
 
+@loading()
 def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") -> VideoTokenizer:
     """Loads a tokenizer.
 
@@ -350,7 +353,8 @@ def _save_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        # Read, not mapped: what somebody writes into the file later must not reach what was loaded.
+        return deserialise(path.read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; copy the whole checkpoint directory again") from error
     except SafetensorError as error:

@@ -1,10 +1,11 @@
 """WorldSimulator: the trained model as batched dynamics, `step(state, actions) -> state, clip`."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -16,12 +17,14 @@ from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.model.history import History
+from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision, convert
 from hwm_env.precision import resolve_precision
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.localiser import paths_ending_at
 from hwm_env.scene.locate import locate
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.torch_state import plain_torch
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
 
 
@@ -145,11 +148,12 @@ class WorldSimulator:
     Args:
         checkpoint: what to simulate.
         decoding: how clips are decoded; None: as the checkpoint says.
-        precision: number type of the model's matrix products (see model/precision.py); changes the checkpoint's model.
+        precision: number type of the model's matrix products (see model/precision.py); the checkpoint keeps its own.
         strict: whether a row of a batch equals the same world alone to the bit, on one machine. Costs a single world
             the time of a slice.
     """
 
+    @plain_torch()
     def __init__(
         self,
         checkpoint: Checkpoint,
@@ -159,17 +163,14 @@ class WorldSimulator:
         strict: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
-        self.identity = checkpoint.identity
-        """Hash of the weights as they were before a change of precision, 16 hexadecimal digits."""
-        self.precision = resolve_precision(precision, next(checkpoint.model.parameters()).device)
-        """Without "auto"."""
-        convert(checkpoint.model, self.precision)
+        self._identity = checkpoint.identity
+        self._precision = resolve_precision(precision, next(checkpoint.model.parameters()).device)
         self.strict = strict
-        self.model = checkpoint.model.eval()
+        self.model = _in_precision(checkpoint.model, self._precision)
+        """The checkpoint's own model where that has this precision, else a converted copy."""
         self.scene = checkpoint.scene
         self.tokenizer = checkpoint.tokenizer
         self.decoding = decoding or checkpoint.decoding
-        self.decoding.check_model(self.model.config)
 
     @classmethod
     def from_pretrained(
@@ -217,22 +218,36 @@ class WorldSimulator:
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Writes the checkpoint to the Hugging Face Hub, see `hwm_env.checkpoint.push_to_hub`.
 
-        Raises:
-            InvalidInputError: the weights are not those of the checkpoint, but converted to another precision.
+        The weights are the checkpoint's, whatever precision they are simulated in.
         """
-        types = {tensor.dtype for tensor in self.model.state_dict().values()}
-        if types != {torch.float32}:
-            raise InvalidInputError(
-                f"the weights were converted to {', '.join(sorted(map(str, types)))}; load the checkpoint with "
-                "precision='float32' to push it"
-            )
         return push_to_hub(self.checkpoint, repo_id, private=private)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the checkpoint's weights, 16 hexadecimal digits."""
+        return self._identity
+
+    @property
+    def precision(self) -> Literal["float32", "bfloat16", "int8"]:
+        """Number type of the model's matrix products."""
+        return self._precision
+
+    @property
+    def decoding(self) -> DecodingConfig:
+        """How clips are decoded. Setting it raises InvalidInputError where the model cannot be decoded so."""
+        return self._decoding
+
+    @decoding.setter
+    def decoding(self, decoding: DecodingConfig) -> None:
+        decoding.check_model(self.model.config)
+        self._decoding = decoding
 
     @property
     def device(self) -> torch.device:
         """Where the weights are, and so the worlds."""
         return next(self.model.parameters()).device
 
+    @plain_torch()
     def reset(self, starts: Sequence[int], seeds: Sequence[int]) -> WorldState:
         """Begins worlds from recorded histories.
 
@@ -254,7 +269,7 @@ class WorldSimulator:
         poses = None if recorded.poses is None else recorded.poses[index]
         return self.begin(recorded.tokens[index], recorded.actions[index], seeds, poses=poses)
 
-    @torch.no_grad()
+    @plain_torch()
     def begin(
         self, tokens: Tensor, actions: Tensor, seeds: Sequence[int], *, poses: Tensor | None = None
     ) -> WorldState:
@@ -289,8 +304,9 @@ class WorldSimulator:
             )
         checked_seeds = _checked_seeds(seeds, len(tokens))
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
-        checked = check_actions(actions, expected).to(self.device)
-        tokens = tokens.int().to(self.device)
+        # Copies, so that the caller may go on writing to what it gave.
+        checked = check_actions(actions, expected).to(self.device, copy=True)
+        tokens = tokens.to(self.device, torch.int32, copy=True)
         belief, paths = self._located(tokens, checked, poses)
         state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
         # A strict simulator encodes when it steps, in its slices.
@@ -329,7 +345,7 @@ class WorldSimulator:
             forks = state.select([world for world in range(len(state)) for _ in range(n)])
         return forks if seeds is None else replace(forks, seeds=_checked_seeds(seeds, len(forks)))
 
-    @torch.no_grad()
+    @plain_torch()
     def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
         """Takes one env step (17 frames, 0.567 s of robot time) in every world.
 
@@ -472,6 +488,13 @@ class WorldSimulator:
             num_codes=self.tokenizer.codebook_size,
             prior=prior,
         )
+
+
+def _in_precision(model: MaskedHWM, precision: Precision) -> MaskedHWM:
+    """A model whose weights have a precision: this one if they do, else a copy."""
+    if precision == "float32" and all(parameter.dtype == torch.float32 for parameter in model.parameters()):
+        return model
+    return convert(copy.deepcopy(model), precision)
 
 
 def _checked_seeds(seeds: Sequence[int], count: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ Axis letters, used as suffixes of tensor names: B batch, T clips, L latents (3),
 S = H * W, D model width, A = 25 action numbers, F frames (17 a clip), K decoding steps, V codebook size.
 """
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ LATENTS_PER_CLIP: Final = 3
 """Latent frames a clip: frame 0; frames 1-8; frames 9-16."""
 FRAMES_PER_LATENT: Final = (1, 8, 8)
 HISTORY_CLIPS: Final = 9
+MAX_EPISODE_STEPS: Final = 40
+"""Env steps until truncation, unless Gymnasium's argument `max_episode_steps` says otherwise."""
 CLIP_DURATION_S: Final = FRAMES_PER_CLIP / FRAME_RATE_HZ
 SPATIAL_COMPRESSION: Final = 8
 
@@ -62,3 +64,12 @@ Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+def frozen(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """A copy that cannot be written to: what several owners may keep."""
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy

@@ -83,7 +83,7 @@ def train(run: TrainingRun) -> LearningCurve:
         autoreset_mode="SAME_STEP",
         task=run.task,
         checkpoint=run.checkpoint,
-        max_steps=run.max_steps,
+        max_episode_steps=run.max_steps,
         decoding_steps=run.decoding_steps,
         **asdict(interface),
     )

@@ -18,6 +18,7 @@ ORDER = [
     "types",
     "errors",
     "precision",
+    "torch_state",
     "data",
     "reference",
     "tokenizers",

@@ -9,9 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from hwm_env.checkpoint import load
 from hwm_env.decoding.config import DecodingConfig, HistoryMode
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.model.precision import Precision
 from hwm_env.model.presets import TINY
 from hwm_env.simulator import SLICE, WorldSimulator, WorldState
 from tests.naive import naive_decode
@@ -256,3 +258,46 @@ def test_decoding_that_the_model_cannot_do_is_refused(
     model = MaskedHWM(replace(TINY, **change))
     with pytest.raises(InvalidInputError, match=message):
         simulator_of(model, DecodingConfig(**decoding))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_simulator_leaves_its_checkpoint_as_it_is(tiny_checkpoint: Path, precision: Precision) -> None:
+    checkpoint = load(tiny_checkpoint)
+    checkpoint.model.train()
+    weights = {name: weight.clone() for name, weight in checkpoint.model.state_dict().items()}
+    expected = stepped(WorldSimulator(load(tiny_checkpoint)))
+    rough = WorldSimulator(checkpoint, precision=precision)
+    exact = WorldSimulator(checkpoint)
+    assert checkpoint.model.training
+    assert checkpoint.model.state_dict().keys() == weights.keys()
+    for name, weight in checkpoint.model.state_dict().items():
+        assert weight.dtype == weights[name].dtype
+        assert torch.equal(weight, weights[name])
+    assert (rough.precision, exact.precision) == (precision, "float32")
+    assert rough.identity == exact.identity == checkpoint.identity
+    assert torch.equal(stepped(exact), expected)
+    assert not torch.equal(stepped(rough), expected)
+
+
+def test_float32_is_what_it_says_whatever_the_weights_are(tiny_checkpoint: Path) -> None:
+    checkpoint = load(tiny_checkpoint)
+    checkpoint.model.bfloat16()
+    simulator = WorldSimulator(checkpoint)
+    assert {weight.dtype for weight in simulator.model.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in checkpoint.model.parameters()} == {torch.bfloat16}
+
+
+def test_settings_cannot_be_set_around_their_check(tiny_checkpoint: Path) -> None:
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint)
+    before = simulator.decoding
+    with pytest.raises(InvalidInputError, match="decoding steps 1000 are more than the 192 tokens"):
+        simulator.decoding = DecodingConfig(steps=1000)
+    assert simulator.decoding == before
+    for name in ("precision", "identity"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(simulator, name, "int8")
+
+
+def stepped(simulator: WorldSimulator) -> torch.Tensor:
+    """Entropies of the first clip, which differ with the least change of a weight."""
+    return simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))[1].entropy

@@ -223,7 +223,6 @@ class Session:
         """
         wanted = {"steps": steps, "temperature": temperature}
         decoding = replace(self.decoding, **{name: value for name, value in wanted.items() if value is not None})
-        decoding.check_model(self._simulator.model.config)
         self._simulator.decoding = decoding
         # A replay is of one way to decode.
         self._replayable = len(self._chunks)

@@ -8,7 +8,8 @@ from pathlib import Path
 from demos.driving.arguments import add_arguments, session_config
 from demos.driving.drive import Drive
 from demos.driving.session import Session
-from hwm_env.errors import HWMError, InvalidInputError, require_extra
+from hwm_env.envs.rendering import init_display
+from hwm_env.errors import HWMError, require_extra
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,12 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         from demos.teleop.keys import load_bindings
 
         # Pictures and keys only: sound may not be there, and is not needed.
-        try:
-            pygame.display.init()
-        except pygame.error as error:
-            raise InvalidInputError(
-                f"there is no display to open a window on ({error}); `python -m demos.serve` drives in a browser"
-            ) from error
+        init_display(pygame, "`python -m demos.serve` drives in a browser; or run under xvfb-run")
         pygame.font.init()
         pygame.joystick.init()
         try:

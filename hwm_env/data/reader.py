@@ -22,7 +22,7 @@ from hwm_env.data.format import (
     read_num_frames,
 )
 from hwm_env.errors import DatasetError
-from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array
+from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array, frozen
 
 _ARRAYS = (ShardFile.STATES, ShardFile.SEGMENTS, ShardFile.TOKENS, ShardFile.FRAMES, ShardFile.POSES)
 
@@ -96,7 +96,7 @@ class Shard:
     def segments(self) -> Int32Array:
         """The segment of each frame, int32 [N]."""
         if not self.has(ShardFile.SEGMENTS):
-            return np.zeros(self.num_frames, np.int32)
+            return frozen(np.zeros(self.num_frames, np.int32))
         return self._array(ShardFile.SEGMENTS)
 
     @cached_property
@@ -117,10 +117,10 @@ class Shard:
         return self._array(ShardFile.POSES) if self.has(ShardFile.POSES) else None
 
     def with_poses(self, poses: Float32Array) -> "Shard":
-        """The shard with other base poses, float32 [N, 3], in place of those in its file."""
+        """The shard with other base poses, float32 [N, 3], copied, in place of those in its file."""
         assert poses.shape == (self.num_frames, 3), f"poses {poses.shape} of {self.num_frames} frames"
         other = copy(self)
-        other._poses = poses
+        other._poses = frozen(poses)
         return other
 
     def _array(self, file: ShardFile) -> npt.NDArray[Any]:

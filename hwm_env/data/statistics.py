@@ -9,7 +9,7 @@ import numpy as np
 
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.errors import DatasetError
-from hwm_env.types import ACTION_DIM, Float32Array
+from hwm_env.types import ACTION_DIM, Float32Array, frozen
 
 COLUMNS_A_PASS: Final = 5
 """A divisor of 25. All states of the full-size data set at once would be a gigabyte, and one at a time 25 passes."""
@@ -17,7 +17,10 @@ COLUMNS_A_PASS: Final = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ActionStatistics:
-    """Statistics of each of the 25 action numbers, in their own units; every field is float32 [25]."""
+    """Statistics of each of the 25 action numbers, in their own units; every field is float32 [25].
+
+    Immutable, its arrays too, which are copies.
+    """
 
     mean: Float32Array
     """Mean over all frames."""
@@ -42,6 +45,7 @@ class ActionStatistics:
                     f"action statistics: expected {field.name} as {ACTION_DIM} finite float32 numbers, "
                     f"got {values.dtype} {list(values.shape)}: {values}"
                 )
+            object.__setattr__(self, field.name, frozen(values))
 
     def to_dict(self) -> dict[str, list[float]]:
         """As plain lists, for JSON; `from_dict` gives back the same bits."""

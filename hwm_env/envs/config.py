@@ -73,8 +73,9 @@ class EnvConfig:
     """Whether a world's results do not depend, to the bit, on how many others are computed with it."""
     tokens_only: bool = False
     """Whether nothing may decode frames: the fastest way to run, and an error where something would look at some."""
-    max_steps: int = 40
-    """Env steps until truncation."""
+    max_episode_steps: int | None = None
+    """Env steps until truncation; None or -1: no limit. `gymnasium.make` keeps its argument of this name for itself and
+    puts Gymnasium's TimeLimit around the environment; many worlds, and environments made without it, keep it here."""
     untrusted_above: float | None = None
     """Truncates an episode when `info["error_probability"]` is above this, with `info["untrusted"]`; None: never."""
     render_mode: RenderMode | None = None
@@ -93,8 +94,10 @@ class EnvConfig:
         ):
             if getattr(self, name) not in options:
                 raise InvalidInputError(f"{name} must be one of {list(options)}, got {getattr(self, name)!r}")
-        if self.max_steps < 1:
-            raise InvalidInputError(f"max_steps must be at least 1, got {self.max_steps}")
+        if self.max_episode_steps is not None and self.max_episode_steps != -1 and self.max_episode_steps < 1:
+            raise InvalidInputError(
+                f"max_episode_steps must be at least 1, or None or -1 for no limit, got {self.max_episode_steps}"
+            )
         if self.image_size is not None and not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
             raise InvalidInputError(
                 f"image_size must be None or {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels, got {self.image_size}"
@@ -117,6 +120,11 @@ class EnvConfig:
                 "tokens_only decodes no frames: expected obs_mode 'tokens', 'latents' or 'state', and render_mode "
                 f"None, got {self.obs_mode!r} and {self.render_mode!r}"
             )
+
+    @property
+    def step_limit(self) -> float:
+        """Env steps until truncation; infinite without a limit."""
+        return float("inf") if self.max_episode_steps in (None, -1) else self.max_episode_steps
 
     def make_simulator(self) -> WorldSimulator:
         """The simulator that these arguments describe.

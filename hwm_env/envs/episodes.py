@@ -3,6 +3,7 @@
 The environment of one world and the vector environment differ only in how many episodes they keep.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ class EnvState(Generic[M]):
     origin: str
     """World and task that it belongs to."""
     episode: Episode[M]
-    np_random: np.random.Generator
-    """A copy of the world's own generator."""
+    _np_random: np.random.Generator
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The world's own generator as it was; a new copy."""
+        return copy.deepcopy(self._np_random)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +149,8 @@ class Rules(Generic[M]):
                 rng, moment, history, parsed.of_task, self.world.num_starts, self._recorded, self.world.tokenizer
             )
             goal = self.task.reset(start)
-        info |= {**self._of_moment(moment), **(goal.describe() if goal else {})}
+        # A task of somebody else's may describe its goal by arrays that it goes on using.
+        info |= {**self._of_moment(moment), **copy.deepcopy(goal.describe() if goal else {})}
         return Episode(moment, goal, 0), info
 
     def command(self, episode: Episode[M], action: Any) -> Command:
@@ -225,7 +231,7 @@ class Rules(Generic[M]):
             "action_ood": command.ood,
             "action_ood_joints": command.ood_joints,
         }
-        truncated = untrusted or elapsed >= self.config.max_steps
+        truncated = untrusted or elapsed >= self.config.step_limit
         return Step(Episode(moment, episode.goal, elapsed), outcome.reward, outcome.terminated, truncated, info)
 
     def _of_moment(self, moment: M) -> dict[str, Any]:

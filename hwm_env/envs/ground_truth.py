@@ -118,7 +118,6 @@ class ReferenceGroundTruth:
 
     Raises:
         CheckpointError: the starts come without poses, so that nobody knows where they are.
-        RenderingUnavailableError: there is no OpenGL here.
     """
 
     identity: Final = "reference world"
@@ -133,7 +132,7 @@ class ReferenceGroundTruth:
                 "recordings of the reference world"
             )
         self._checkpoint = checkpoint
-        self._opened: ReferenceWorld | None = ReferenceWorld(checkpoint.image_size)
+        self._seen = ReferenceWorld(checkpoint.image_size)
 
     @property
     def statistics(self) -> ActionStatistics:
@@ -180,7 +179,7 @@ class ReferenceGroundTruth:
         for numbers in measured[:0:-1]:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
         path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
-        return GroundTruthMoment(path, measured, self._draw, self._checkpoint.tokenizer)
+        return GroundTruthMoment(path, measured, self._seen.draw, self._checkpoint.tokenizer)
 
     def reseeded(self, moment: GroundTruthMoment, seed: int) -> GroundTruthMoment:
         """The same moment: there is no noise."""
@@ -195,17 +194,9 @@ class ReferenceGroundTruth:
                 state = advance(state, action)
                 path.append(state)
             measured = np.stack([state.action for state in path])
-            after.append(GroundTruthMoment(tuple(path), measured, self._draw, self._checkpoint.tokenizer))
+            after.append(GroundTruthMoment(tuple(path), measured, self._seen.draw, self._checkpoint.tokenizer))
         return after
 
     def close(self) -> None:
         """Frees the OpenGL context; the world opens another one when it is used again."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    def _draw(self, state: RobotState) -> UInt8Array:
-        if self._opened is None:
-            self._opened = ReferenceWorld(self._checkpoint.image_size)
-        self._opened.set_state(state)
-        return self._opened.render()
+        self._seen.close()

@@ -33,6 +33,8 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
     def __init__(self, world: World[M], config: EnvConfig) -> None:
         self._rules = Rules(world, config)
+        # Of its own, so that whoever writes to it changes no other environment.
+        self.metadata = copy.deepcopy(type(self).metadata)
         self.action_space = self._rules.actions.space
         self.observation_space = self._rules.observations.space
         self.render_mode = config.render_mode
@@ -40,6 +42,10 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         self._unseen: list[Episode[M]] = []
         """What has happened since the last `render`, where all frames are wanted."""
         self._episode: Episode[M] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, maybe in another process, opens a window of its own."""
+        return {**self.__dict__, "_window": None}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -52,9 +58,12 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
                 and a new goal; other entries belong to the task.
 
         Raises:
-            InvalidInputError: an option is unknown or has a value that is not allowed; the episode goes on.
+            InvalidInputError: an option is unknown or has a value that is not allowed, or there is no display for
+                `render_mode="human"`; the episode goes on.
         """
         parsed = self._rules.parse(options)
+        if self.render_mode == "human":
+            self._open_window()
         before = copy.deepcopy(self._np_random), self._np_random_seed
         try:
             super().reset(seed=seed)
@@ -140,6 +149,9 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
     def set_state(self, state: EnvState[M]) -> None:
         """Goes back to a saved state; from there on equal actions have bit-equal results.
 
+        Gymnasium's wrappers, such as the TimeLimit of `gymnasium.make`, know nothing of it: they count on from the last
+        reset. (`reset` with the option `state` begins an episode, and their counts, at a saved state.)
+
         Args:
             state: what `get_state` gave, of this environment or of one with the same checkpoint and task.
 
@@ -148,7 +160,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         """
         self._rules.check_state(state)
         self._episode = state.episode
-        self.np_random = copy.deepcopy(state.np_random)
+        self.np_random = state.np_random
 
     def _current(self) -> Episode[M]:
         if self._episode is None:
@@ -164,9 +176,12 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             self._unseen.append(episode)
 
     def _show(self, frames: UInt8Array) -> None:
+        self._open_window().play(frames)
+
+    def _open_window(self) -> Window:
         if self._window is None:
             self._window = Window(self._rules.origin)
-        self._window.play(frames)
+        return self._window
 
 
 def _new_frames(episode: Episode[M]) -> UInt8Array:

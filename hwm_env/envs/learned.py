@@ -17,6 +17,7 @@ from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
+from hwm_env.torch_state import plain_torch
 from hwm_env.trust import Trust
 from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
@@ -159,6 +160,7 @@ class LearnedWorld:
         """A start of the checkpoint."""
         return recorded_start(self._checkpoint, index)
 
+    @plain_torch()
     def begin(self, history: History, seed: int) -> LearnedMoment:
         """Begins at the end of a recorded history; see World."""
         state = self.simulator.begin(
@@ -167,9 +169,9 @@ class LearnedWorld:
             [seed],
             poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
         )
-        tokens = state.tokens[:, -1]
-        certain = torch.zeros(tokens.shape, device=tokens.device)
-        clip = Clip(tokens, certain, certain, self.simulator.tokenizer)
+        tokens = state.tokens[:, -1].clone()
+        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
+        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer)
         if history.pose is not None and self.has_readout:
             recorded = WorldReadout.from_vector(quantities(history.pose[None], history.actions[-1, -1:])[0])
             return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
@@ -181,6 +183,7 @@ class LearnedWorld:
         state = replace(moment.state, seeds=(seed,), encoded=None)
         return replace(moment, states=state, clip=moment.clip.select([moment.row]), row=0)
 
+    @plain_torch()
     def step(self, moments: Sequence[LearnedMoment], chunks: Float32Array) -> list[LearnedMoment]:
         """Dreams one clip in each world; see World."""
         after: dict[int, LearnedMoment] = {}

@@ -56,7 +56,7 @@ class ObservationAdapter:
         if self._mode == "pixels_state":
             observation["pixels"] = self._last_frame(moment)
         if goal is not None and self._shows_goal:
-            observation["goal"] = goal.observe(moment)
+            observation["goal"] = np.array(goal.observe(moment))
         return observation
 
     def _last_frame(self, moment: Moment) -> UInt8Array:

@@ -8,7 +8,7 @@ from hwm_env.checkpoint import load
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.ground_truth import GroundTruthMoment, ReferenceGroundTruth
 from hwm_env.envs.humanoid import HumanoidEnv
-from hwm_env.envs.vector import HumanoidVectorEnv
+from hwm_env.envs.vector import HumanoidVectorEnv, vector_config
 
 
 class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
@@ -21,7 +21,8 @@ class HumanoidReferenceEnv(HumanoidEnv[GroundTruthMoment]):
     Raises:
         InvalidInputError: an argument has a value that is not allowed.
         CheckpointError: the checkpoint is unknown or damaged, or its starts have no poses.
-        RenderingUnavailableError: there is no OpenGL here.
+
+    Drawing the first frame raises RenderingUnavailableError where there is no OpenGL.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -33,8 +34,13 @@ class HumanoidReferenceVectorEnv(HumanoidVectorEnv[GroundTruthMoment]):
     """Many reference worlds, one after the other, with the interface of HumanoidWorldModelVectorEnv."""
 
     def __init__(
-        self, num_envs: int = 1, *, autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP, **arguments: Any
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        **arguments: Any,
     ) -> None:
-        config = EnvConfig(**arguments)
+        config = vector_config(max_episode_steps, arguments)
         world = ReferenceGroundTruth(load(config.checkpoint, tokenizer=config.tokenizer))
         super().__init__(world, config, num_envs, autoreset_mode)

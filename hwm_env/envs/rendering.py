@@ -1,17 +1,21 @@
 """Pictures for people: enlarged frames, and a window that plays them."""
 
 import os
+from types import ModuleType
 from typing import Final
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from hwm_env.errors import require_extra
+from hwm_env.errors import InvalidInputError, require_extra
+from hwm_env.torch_state import plain_torch
 from hwm_env.types import FRAME_RATE_HZ, UInt8Array
 
 RENDER_SIZE: Final = 256
 """Height and width of a rendered picture in pixels."""
+_UNSEEN: Final = ("offscreen", "dummy")
+"""Drivers of SDL that draw into nothing; it takes one of them by itself where there is no display."""
 
 
 def enlarged(frame: UInt8Array, size: int = RENDER_SIZE) -> UInt8Array:
@@ -20,6 +24,7 @@ def enlarged(frame: UInt8Array, size: int = RENDER_SIZE) -> UInt8Array:
     return frame[nearest[:, None], nearest]
 
 
+@plain_torch()
 def resized(frames: UInt8Array, size: int) -> UInt8Array:
     """Square frames [N, S, S, 3] at another size [N, size, size, 3], smoothly."""
     channels_first = torch.tensor(frames).permute(0, 3, 1, 2).float()
@@ -28,18 +33,42 @@ def resized(frames: UInt8Array, size: int) -> UInt8Array:
     return resized
 
 
+def init_display(pygame: ModuleType, remedy: str) -> None:
+    """Initialises pygame's display, and makes sure that somebody can see it.
+
+    Args:
+        pygame: the module.
+        remedy: what to do where there is no display, for the error.
+
+    Raises:
+        InvalidInputError: there is none, and SDL_VIDEODRIVER does not choose a driver that needs none.
+    """
+    try:
+        pygame.display.init()
+    except pygame.error as error:
+        raise InvalidInputError(f"there is no display to open a window on ({error}); {remedy}") from error
+    driver = pygame.display.get_driver()
+    chosen = os.environ.get("SDL_VIDEODRIVER") or os.environ.get("SDL_VIDEO_DRIVER") or ""
+    if driver in _UNSEEN and driver not in chosen.split(","):
+        pygame.display.quit()
+        raise InvalidInputError(f"there is no display to open a window on (SDL would draw {driver}); {remedy}")
+
+
 class Window:
     """A window on the screen. Needs pygame.
 
     Raises:
         MissingExtraError: pygame is not installed.
+        InvalidInputError: there is no display.
     """
 
     def __init__(self, title: str) -> None:
         # A library does not greet; pygame does unless told.
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        # Nor does it take signals: with SDL's handlers, SIGTERM would end no process that has a window.
+        os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
         self._pygame = require_extra("pygame", "demo")
-        self._pygame.display.init()
+        init_display(self._pygame, "use render_mode='rgb_array', or run under xvfb-run")
         self._pygame.display.set_caption(title)
         self._screen = self._pygame.display.set_mode((RENDER_SIZE, RENDER_SIZE))
         self._clock = self._pygame.time.Clock()

@@ -1,5 +1,6 @@
 """The vector environment as a VecEnv of Stable-Baselines3 (the extra "rl")."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class SB3VecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
         """Keeps the actions for `step_wait`."""
-        self._actions = actions
+        self._actions = copy.deepcopy(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Lives one clip in every world."""

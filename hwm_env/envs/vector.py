@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
@@ -18,7 +20,13 @@ from hwm_env.envs.rendering import enlarged
 from hwm_env.envs.vector_input import checked_mask, checked_mode, checked_seeds
 from hwm_env.envs.world import M, World
 from hwm_env.errors import InvalidInputError, ModelOutputError
-from hwm_env.types import BoolArray, Float64Array, UInt8Array
+from hwm_env.types import MAX_EPISODE_STEPS, BoolArray, Float64Array, UInt8Array
+
+
+def vector_config(max_episode_steps: int | None, arguments: Mapping[str, Any]) -> EnvConfig:
+    """The arguments of many worlds, with Gymnasium's limit: None is the registered one, as in `gymnasium.make`."""
+    limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
+    return EnvConfig(max_episode_steps=limit, **arguments)
 
 
 class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
@@ -56,8 +64,21 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [seeding.np_random()[0] for _ in range(num_envs)]
         self._episodes: list[Episode[M]] = []
+        self._max_episode_steps = config.max_episode_steps
+        self._spec: EnvSpec | None = None
         self._ended = np.zeros(num_envs, np.bool_)
         """Worlds whose episode has ended and which have not begun another one."""
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What it was made from, with the step limit that holds; `None` if not by `gymnasium.make_vec`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        # Gymnasium leaves the registered limit there, whatever it was asked for.
+        limit = None if self._max_episode_steps == -1 else self._max_episode_steps
+        self._spec = spec if spec is None else replace(spec, max_episode_steps=limit)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
@@ -126,22 +147,24 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         begins = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
         steps = self._advance(np.flatnonzero(~begins).tolist(), self._per_world(actions))
         episodes, infos = [], []
+        # Those of worlds that begin anew are replaced by ones that have gone on, once nothing can fail any more.
+        rngs = list(self._rngs)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         for world in range(self.num_envs):
             if begins[world]:
-                episode, info = self._begin_anew(world)
+                episode, info = self._begin_anew(world, rngs)
             else:
                 step = steps[world]
                 episode, info = step.episode, step.info
                 rewards[world], terminated[world], truncated[world] = step.reward, step.terminated, step.truncated
                 if self.autoreset_mode == AutoresetMode.SAME_STEP and (step.terminated or step.truncated):
                     final = {"final_obs": self._rules.observe(episode), "final_info": info}
-                    episode, info = self._begin_anew(world)
+                    episode, info = self._begin_anew(world, rngs)
                     info |= final
             episodes.append(episode)
             infos.append(info)
-        self._episodes = episodes
+        self._rngs, self._episodes = rngs, episodes
         has_ended = terminated | truncated
         self._ended = has_ended if self.autoreset_mode != AutoresetMode.SAME_STEP else np.zeros_like(has_ended)
         return self._observe(), rewards, terminated, truncated, infos
@@ -191,7 +214,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             with naming(world):
                 self._rules.check_state(state)
         self._episodes = [state.episode for state in states]
-        self._rngs = [copy.deepcopy(state.np_random) for state in states]
+        self._rngs = [state.np_random for state in states]
         self._ended = np.zeros(self.num_envs, np.bool_)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -203,8 +226,9 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             raise gymnasium.error.ResetNeeded("there are no episodes yet; call reset() first")
         return self._episodes
 
-    def _begin_anew(self, world: int) -> tuple[Episode[M], dict[str, Any]]:
-        return self._rules.begin(self._rngs[world], self._rules.parse(None))
+    def _begin_anew(self, world: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
+        rngs[world] = copy.deepcopy(rngs[world])
+        return self._rules.begin(rngs[world], self._rules.parse(None))
 
     def _advance(self, worlds: list[int], actions: Sequence[Any]) -> dict[int, Step[M]]:
         if not worlds:

@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.humanoid import HumanoidEnv
 from hwm_env.envs.learned import LearnedMoment, LearnedWorld
-from hwm_env.envs.vector import HumanoidVectorEnv
+from hwm_env.envs.vector import HumanoidVectorEnv, vector_config
 from hwm_env.simulator import WorldSimulator
 
 
@@ -58,8 +58,9 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     in the reference world.
 
     ## Episode End
-    Terminates where the task says so, truncates after `max_steps`, and where `info["error_probability"]` is above
-    `untrusted_above`. The world can be stepped on after any.
+    Terminates where the task says so, truncates after `max_episode_steps` (an argument of `gymnasium.make` and
+    `make_vec`: 40 unless given, -1 for no limit), and where `info["error_probability"]` is above `untrusted_above`. The
+    world can be stepped on after any.
 
     ## Info
     Infos of equal seeds and actions are equal: no clock times.
@@ -115,6 +116,7 @@ class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[LearnedMoment]):
     Args:
         num_envs: how many worlds.
         autoreset_mode: "NEXT_STEP", "SAME_STEP" or "DISABLED", or Gymnasium's AutoresetMode.
+        max_episode_steps: env steps until truncation; None: 40, as registered; -1: no limit.
         arguments: fields of `hwm_env.envs.config.EnvConfig`; of the render modes, only "rgb_array".
 
     Raises:
@@ -123,9 +125,14 @@ class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[LearnedMoment]):
     """
 
     def __init__(
-        self, num_envs: int = 1, *, autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP, **arguments: Any
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        **arguments: Any,
     ) -> None:
-        config = EnvConfig(**arguments)
+        config = vector_config(max_episode_steps, arguments)
         self.simulator: WorldSimulator = config.make_simulator()
         """The model behind the worlds."""
         super().__init__(LearnedWorld(self.simulator), config, num_envs, autoreset_mode)

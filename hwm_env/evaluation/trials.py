@@ -92,7 +92,7 @@ def play(world: World[M], policy: Policy, task: str | Task, cases: Sequence[Case
 
 def make_rules(world: World[M], policy: Policy, task: str | Task, max_steps: int) -> Rules[M]:
     """The environment's rules, as a policy wants its observations and actions."""
-    return Rules(world, EnvConfig(task=task, max_steps=max_steps, **asdict(policy.interface)))
+    return Rules(world, EnvConfig(task=task, max_episode_steps=max_steps, **asdict(policy.interface)))
 
 
 def live(rules: Rules[M], policy: Policy, cases: Sequence[Case]) -> Iterator[tuple[int, Step[M]]]:

@@ -47,9 +47,9 @@ def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
 def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
     """Changes a model, in place, for inference in another number type.
 
-    `bfloat16` turns all weights into it; rotations, action statistics and logits stay float32. `int8` replaces the
-    linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device has it in
-    hardware, else `float32`.
+    `float32` and `bfloat16` turn all weights into them; rotations, action statistics and logits stay float32. `int8`
+    replaces the linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device
+    has it in hardware, else `float32`.
 
     Raises:
         InvalidInputError: there is no such precision.
@@ -57,9 +57,9 @@ def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
     if precision not in get_args(Precision):
         raise InvalidInputError(f"precision must be 'auto', 'float32', 'bfloat16' or 'int8', got {precision!r}")
     precision = resolve_precision(precision, next(model.parameters()).device)
-    if precision == "bfloat16":
+    if precision in ("float32", "bfloat16"):
         for parameter in model.parameters():
-            parameter.data = parameter.data.bfloat16()
+            parameter.data = parameter.data.to(getattr(torch, precision))
     if precision == "int8":
         _replace_linear(model.blocks)
     return model

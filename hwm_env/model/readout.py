@@ -10,6 +10,7 @@ from torch.nn.functional import gelu, normalize, pad
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.fsq import FSQ
+from hwm_env.torch_state import plain_torch
 from hwm_env.types import LATENTS_PER_CLIP
 
 READ_DIM: Final = 15
@@ -115,7 +116,7 @@ class Readout(nn.Module):
         outputs: Tensor = self.dense(self.convolutions(rearrange(values, "b l h w c -> b (l c) h w")))
         return outputs
 
-    @torch.no_grad()
+    @plain_torch()
     def read(self, tokens_BLHW: Tensor) -> Tensor:
         """Where the robot is.
 

@@ -14,6 +14,7 @@ from hwm_env.types import (
     LINEAR_VELOCITY,
     Float32Array,
     Float64Array,
+    frozen,
 )
 
 LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
@@ -22,12 +23,16 @@ LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobotState:
-    """All that the next frame depends on, besides the action."""
+    """All that the next frame depends on, besides the action. Immutable, its arrays too, which are copies."""
 
     base_pose: Float64Array
     """x (m), y (m), yaw (rad, in [-pi, pi)), [3]."""
     action: Float32Array
     """The measured numbers of the last frame, [25]."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base_pose", frozen(self.base_pose))
+        object.__setattr__(self, "action", frozen(self.action))
 
 
 def advance(state: RobotState, action: Float32Array) -> RobotState:

@@ -1,25 +1,32 @@
 """Offscreen rendering of a MuJoCo camera: the choice of a GL back end and anti-aliased small pictures."""
 
 import functools
+import weakref
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
-from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.errors import InvalidInputError
 from hwm_env.reference.backend import GL_BACKEND, mujoco
+from hwm_env.reference.opengl import RenderingUnavailableError, free_later, in_gl_thread
 from hwm_env.types import UInt8Array
+
+__all__ = ["MAX_IMAGE_SIZE", "MIN_IMAGE_SIZE", "CameraRenderer", "RenderingUnavailableError", "can_render"]
 
 MIN_IMAGE_SIZE: Final = 16
 MAX_IMAGE_SIZE: Final = 512
 
 
-class RenderingUnavailableError(HWMError, RuntimeError):
-    """MuJoCo cannot make an OpenGL context on this machine."""
+_open: Final[set[mujoco.Renderer]] = set()
+"""All that are not freed yet. A forked child keeps those of its parent here, because freeing them would hang it."""
 
 
 class CameraRenderer:
     """Draws one camera of a model, at twice the size and averaged down: smooth edges cost fewer tokens.
+
+    Opens an OpenGL context when something is drawn for the first time. May be used from any thread, copied and pickled;
+    copies open a context of their own.
 
     Args:
         model: the MuJoCo model; its offscreen buffer is resized.
@@ -28,7 +35,6 @@ class CameraRenderer:
 
     Raises:
         InvalidInputError: the size is out of range.
-        RenderingUnavailableError: there is no OpenGL here.
     """
 
     def __init__(self, model: mujoco.MjModel, camera: str, image_size: int) -> None:
@@ -36,33 +42,42 @@ class CameraRenderer:
             raise InvalidInputError(f"image_size must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels; got {image_size}")
         drawn = 2 * image_size
         model.vis.global_.offwidth = model.vis.global_.offheight = drawn
+        self._model = model
         self._camera = camera
         self._drawn = np.empty((drawn, drawn, 3), np.uint8)
-        # A missing or broken driver surfaces as anything from AttributeError (no library) to mujoco.FatalError.
-        try:
-            self._renderer = mujoco.Renderer(model, drawn, drawn)
-        except Exception as error:
-            raise RenderingUnavailableError(
-                f"MuJoCo cannot render with MUJOCO_GL={GL_BACKEND!r} ({error!r}); set MUJOCO_GL=egl before mujoco is "
-                "first imported and install the Debian packages libegl1 libegl-mesa0 libgl1-mesa-dri; "
-                "or MUJOCO_GL=osmesa with libosmesa6"
-            ) from error
-        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self._renderer.scene.flags[effect] = False
+        self._renderer: mujoco.Renderer | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the context behind."""
+        return {**self.__dict__, "_renderer": None, "_finalizer": None}
 
     def render(self, data: mujoco.MjData) -> UInt8Array:
         """Draws the scene as it stands in `data`.
 
         Returns:
             RGB picture, uint8 [S, S, 3].
+
+        Raises:
+            RenderingUnavailableError: there is no OpenGL here.
         """
+        return in_gl_thread(self._render, data)
+
+    def close(self) -> None:
+        """Frees the OpenGL context; drawing opens another one."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._renderer = self._finalizer = None
+
+    def _render(self, data: mujoco.MjData) -> UInt8Array:
+        if self._renderer is None:
+            self._renderer = _opened(self._model, len(self._drawn))
+            self._finalizer = weakref.finalize(self, free_later, functools.partial(_freed, self._renderer))
+            # The thread of OpenGL ends before finalizers run at the end of the process.
+            self._finalizer.atexit = False
         self._renderer.update_scene(data, self._camera)
         self._renderer.render(out=self._drawn)
         return _halved(self._drawn)
-
-    def close(self) -> None:
-        """Frees the OpenGL context."""
-        self._renderer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +86,27 @@ class CameraRenderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
+    # A missing or broken driver surfaces as anything from AttributeError (no library) to mujoco.FatalError.
+    try:
+        renderer = mujoco.Renderer(model, size, size)
+    except Exception as error:
+        raise RenderingUnavailableError(
+            f"MuJoCo cannot render with MUJOCO_GL={GL_BACKEND!r} ({error!r}); set MUJOCO_GL=egl before mujoco is "
+            "first imported and install the Debian packages libegl1 libegl-mesa0 libgl1-mesa-dri; "
+            "or MUJOCO_GL=osmesa with libosmesa6"
+        ) from error
+    for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+        renderer.scene.flags[effect] = False
+    _open.add(renderer)
+    return renderer
+
+
+def _freed(renderer: mujoco.Renderer) -> None:
+    _open.discard(renderer)
+    renderer.close()
 
 
 def _halved(image: UInt8Array) -> UInt8Array:
@@ -82,7 +118,7 @@ def _halved(image: UInt8Array) -> UInt8Array:
 
 @functools.cache
 def can_render() -> bool:
-    """Whether MuJoCo can make an OpenGL context here; tried once a process."""
+    """Whether MuJoCo can make an OpenGL context here; tried once."""
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><geom size='1'/><camera name='eye' pos='3 0 0'/></worldbody></mujoco>"
     )

@@ -9,6 +9,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot, room
 from hwm_env.reference.backend import mujoco
 from hwm_env.reference.kinematics import RobotState, advance
+from hwm_env.reference.opengl import in_gl_thread
 from hwm_env.reference.rendering import CameraRenderer
 from hwm_env.reference.scene import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, scene_xml
 from hwm_env.types import (
@@ -27,7 +28,9 @@ _RESET_MARGIN_M: Final = 0.25
 
 
 class ReferenceWorld:
-    """A robot in a room, one action a frame at 30 Hz. Holds an OpenGL context: close it, or use it in a `with` block.
+    """A robot in a room, one action a frame at 30 Hz.
+
+    Opens an OpenGL context when it is first seen: close it, or use it in a `with` block. May be copied and pickled.
 
     The measured numbers that a step returns are the action after joint and rate limits. The velocities among them are
     those of the wheels: at an obstacle the base stops and the wheels slip.
@@ -37,7 +40,6 @@ class ReferenceWorld:
 
     Raises:
         InvalidInputError: the image size is out of range.
-        RenderingUnavailableError: there is no OpenGL here.
     """
 
     def __init__(self, image_size: int = 64) -> None:
@@ -116,6 +118,7 @@ class ReferenceWorld:
 
         Raises:
             InvalidInputError: the actions have another shape or are not finite; the world is unchanged.
+            RenderingUnavailableError: there is no OpenGL here.
         """
         array = np.asarray(actions, np.float32)
         if array.shape != (FRAMES_PER_CLIP, ACTION_DIM):
@@ -137,19 +140,33 @@ class ReferenceWorld:
 
         Returns:
             RGB picture, uint8 [S, S, 3].
+
+        Raises:
+            RenderingUnavailableError: there is no OpenGL here.
         """
-        numbers = self._state.action
+        return self.draw(self._state)
+
+    def draw(self, state: RobotState) -> UInt8Array:
+        """Draws what the head camera would see in another state, RGB uint8 [S, S, 3]; from any thread.
+
+        Raises:
+            RenderingUnavailableError: there is no OpenGL here.
+        """
+        return in_gl_thread(self._draw, state)
+
+    def close(self) -> None:
+        """Frees the OpenGL context; drawing opens another one."""
+        self._renderer.close()
+
+    def _draw(self, state: RobotState) -> UInt8Array:
+        numbers = state.action
         closures = numbers[[LEFT_HAND_CLOSURE, LEFT_HAND_CLOSURE, RIGHT_HAND_CLOSURE, RIGHT_HAND_CLOSURE]]
-        self._data.qpos[self._base_qpos] = self._state.base_pose
+        self._data.qpos[self._base_qpos] = state.base_pose
         self._data.qpos[self._joint_qpos] = numbers[:NUM_JOINTS]
         self._data.qpos[self._finger_qpos] = FINGER_TRAVEL_M * (1.0 - closures)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         return self._renderer.render(self._data)
-
-    def close(self) -> None:
-        """Frees the OpenGL context."""
-        self._renderer.close()
 
     def __enter__(self) -> Self:
         return self

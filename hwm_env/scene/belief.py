@@ -48,5 +48,5 @@ class PoseBelief(NamedTuple):
                 f"poses must be x (m), y (m), yaw (rad) of each world, float [B, 3], got {list(poses.shape)}: "
                 f"{poses.tolist()}"
             )
-        poses = poses.float()
+        poses = poses.to(torch.float32, copy=True)
         return cls(poses, torch.zeros(len(poses), POSE_DIM, POSE_DIM, device=poses.device))

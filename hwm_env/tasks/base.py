@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.types import Float32Array, Int32Array, UInt8Array
+from hwm_env.types import Float32Array, Int32Array, UInt8Array, frozen
 
 ReadoutSource = Literal["truth", "recording", "scene", "network"]
 """Who says where the robot is: the reference world; a recorded start; the carried pose; a network that reads tokens."""
@@ -20,6 +20,8 @@ READOUT_DIM = 15
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldReadout:
     """Named quantities of the world at the end of a clip: exact in the reference world, estimated in a learned one.
+
+    Immutable, its arrays too.
 
     Positions are in metres in the frame of the room (z up from the floor).
     """
@@ -43,7 +45,7 @@ class WorldReadout:
     def from_vector(cls, vector: npt.ArrayLike) -> "WorldReadout":
         """From the quantities in the order of the fields, [15]."""
         numbers = np.asarray(vector, np.float32)
-        head, gaze, left, right = numbers[3:].reshape(4, 3)
+        head, gaze, left, right = (frozen(part) for part in numbers[3:].reshape(4, 3))
         x, y, yaw = numbers[:3].tolist()
         return cls(
             base_x_m=x, base_y_m=y, base_yaw_rad=yaw, head_m=head, gaze=gaze, left_hand_m=left, right_hand_m=right
@@ -55,9 +57,9 @@ class WorldReadout:
         return np.array([self.base_x_m, self.base_y_m, self.base_yaw_rad], np.float32)
 
     def to_dict(self) -> dict[str, Float32Array]:
-        """The quantities by name, float32 [3] each."""
+        """The quantities by name, float32 [3] each; new arrays."""
         names = ("base_pose", "head_m", "gaze", "left_hand_m", "right_hand_m")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name).copy() for name in names}
 
 
 class Moment(Protocol):

@@ -17,7 +17,7 @@ from hwm_env.tasks.base import EpisodeStart, History, Moment, Outcome
 from hwm_env.tasks.distance import distance
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.fsq import latents_of
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Array, Int32Array
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Array, Int32Array, frozen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,10 @@ class Following:
     """What differences of the numbers are measured in, [25]."""
     tolerance: float
     window: int
+
+    def __post_init__(self) -> None:
+        for name in ("latents", "actions", "scale"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def observe(self, moment: Moment) -> Float32Array:
         """The robot's numbers where the recording ends, float32 [25]."""

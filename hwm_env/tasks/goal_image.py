@@ -13,7 +13,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
 from hwm_env.tasks.distance import Space, check_space, distance, features
 from hwm_env.tokenizers.fsq import latents_of
-from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
+from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array, frozen
 
 SUCCESS_BONUS: Final = 5.0
 TOLERANCES: Final[Mapping[Space, float]] = {"latents": 0.5, "tokens": 0.9, "pixels": 0.11}
@@ -32,6 +32,9 @@ class SeenGoal:
     tolerance: float
     start: int | None
     """The recorded start that it ends, if it is one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", frozen(self.features))
 
     def observe(self, moment: Moment) -> UInt8Array:
         """The picture, uint8 [S, S, 3]."""
@@ -142,4 +145,4 @@ def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> Moment:
             f"{list(episode.moment.tokens.shape)}, in this world; got {goal.dtype} {list(goal.shape)}"
         )
     latents = latents_of(tokens[0], tokenizer.fsq_levels)
-    return cast(Moment, SimpleNamespace(last_frame=frame, latents=latents))
+    return cast(Moment, SimpleNamespace(last_frame=frozen(frame), latents=frozen(latents)))

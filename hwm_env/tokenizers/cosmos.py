@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hwm_env.errors import CheckpointError, InvalidInputError, MissingExtraError
 from hwm_env.tokenizers.checks import check_clips, check_tokens
+from hwm_env.torch_state import loading, plain_torch
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, SPATIAL_COMPRESSION
 
 ENCODER_FILE = "encoder.jit"
@@ -56,6 +57,7 @@ class CosmosTokenizer:
         self._dtype = dtype
 
     @classmethod
+    @loading()
     def load(
         cls,
         directory: str | Path,
@@ -128,7 +130,7 @@ class CosmosTokenizer:
         self._networks = self._networks.to(self._device)
         return self
 
-    @torch.no_grad()
+    @plain_torch()
     def encode(self, clips: Tensor) -> Tensor:
         """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8], on the device of the clips.
 
@@ -146,7 +148,7 @@ class CosmosTokenizer:
             tokens.append(indices.int().to(clips.device))
         return torch.cat(tokens)
 
-    @torch.no_grad()
+    @plain_torch()
     def decode(self, tokens: Tensor) -> Tensor:
         """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3], on the device of the tokens.
 

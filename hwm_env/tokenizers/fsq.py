@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.torch_state import plain_torch
 from hwm_env.types import Float32Array
 
 
@@ -74,6 +75,7 @@ class FSQ(nn.Module):
         return bounded + (self.digits_to_values(digits) - bounded).detach(), digits
 
 
+@plain_torch()
 def latents_of(tokens: Tensor, levels: Sequence[int]) -> Float32Array:
     """What tokens stand for.
 

@@ -17,6 +17,7 @@ from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
 from hwm_env.tokenizers.fsq import FSQ
+from hwm_env.torch_state import loading, plain_torch
 from hwm_env.types import SPATIAL_COMPRESSION
 
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -108,7 +109,7 @@ class TinyTokenizer(nn.Module):
             digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    @torch.no_grad()
+    @plain_torch()
     def encode(self, clips: Tensor) -> Tensor:
         """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8].
 
@@ -119,7 +120,7 @@ class TinyTokenizer(nn.Module):
         _, digits = self.fsq.quantise(self.encoder(normalised(clips)))
         return self.fsq.digits_to_codes(digits).int()
 
-    @torch.no_grad()
+    @plain_torch()
     def decode(self, tokens: Tensor) -> Tensor:
         """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3].
 
@@ -128,7 +129,7 @@ class TinyTokenizer(nn.Module):
         """
         return self._decoded(tokens, self.decoder.frames_ending_alike)
 
-    @torch.no_grad()
+    @plain_torch()
     def decode_last(self, tokens: Tensor) -> Tensor:
         """Decodes the last frame only: uint8 [B, 8 * h, 8 * w, 3].
 
@@ -165,6 +166,7 @@ class TinyTokenizer(nn.Module):
         write_bytes(_file(path), serialise(weights, metadata={"config": _config_json(self.config)}))
 
     @classmethod
+    @loading()
     def load(cls, path: Path) -> Self:
         """Reads a tokenizer that `save` wrote; on the CPU, in evaluation mode.
 

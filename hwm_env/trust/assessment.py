@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from hwm_env.errors import CheckpointError
+from hwm_env.torch_state import plain_torch
 from hwm_env.trust.calibration import Calibration, Numbers
 from hwm_env.trust.token_statistics import TokenStatistics
 from hwm_env.types import Float32Array, Int32Array
@@ -31,6 +32,7 @@ class Trust:
     statistics: TokenStatistics
     calibration: Calibration
 
+    @plain_torch()
     def assess(
         self,
         tokens: Tensor | Int32Array,

@@ -20,7 +20,7 @@ REPEATS = 15
 @pytest.mark.parametrize("decoding_steps", [1, 2, 4, 8, 12])
 def test_env_step_against_real_time(decoding_steps: int) -> None:
     """One env step, its frames included: a clip shows 0.567 s of robot time."""
-    env = gymnasium.make("HWM-v0", decoding_steps=decoding_steps, obs_mode="pixels", max_steps=1000)
+    env = gymnasium.make("HWM-v0", decoding_steps=decoding_steps, obs_mode="pixels", max_episode_steps=1000)
     env.reset(seed=0)
     action = np.zeros(env.action_space.shape, np.float32)
     step_s = median_s(lambda: env.step(action), REPEATS)

@@ -29,8 +29,8 @@ LONG_LIFE = 10_000
 )
 def test_many_worlds_against_one(arguments: dict) -> None:
     """Worlds stepped a second by make_vec with 64 of them, and by an environment of one, in turns."""
-    env = gymnasium.make("HWM-v0", action_mode="hold", max_steps=1000, **arguments)
-    envs = gymnasium.make_vec("HWM-v0", num_envs=WORLDS, action_mode="hold", max_steps=1000, **arguments)
+    env = gymnasium.make("HWM-v0", action_mode="hold", max_episode_steps=1000, **arguments)
+    envs = gymnasium.make_vec("HWM-v0", num_envs=WORLDS, action_mode="hold", max_episode_steps=1000, **arguments)
     for each in (env, envs):
         each.reset(seed=0)
     one, many = [], []

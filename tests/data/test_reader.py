@@ -134,3 +134,23 @@ def test_a_copy_in_another_process_maps_the_files_itself(write_dataset, layout: 
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 3000
     np.testing.assert_array_equal(pickle.loads(pickled).shards[0].states, shards[0]["states"])
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_arrays_cannot_be_written_to(write_dataset, monkeypatch: pytest.MonkeyPatch, mapped: bool) -> None:
+    monkeypatch.setattr("hwm_env.data.reader.MAX_READ_BYTES", 0 if mapped else 2**19)
+    shard = write_dataset([0] * 40)[0].shards[0]
+    poses = np.zeros((40, 3), np.float32)
+    corrected = shard.with_poses(poses)
+    poses += 1
+    assert not corrected.poses.any(), "the caller's array is copied"
+    for array in (shard.states, shard.segments, shard.tokens, shard.frames, shard.poses, corrected.poses):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_the_segments_of_a_test_sample_cannot_be_written_to(write_dataset) -> None:
+    dataset = write_dataset([0] * 40, layout=Layout.FLAT)[0]
+    (dataset.directory / "segment_idx_0.bin").unlink()
+    with pytest.raises(ValueError, match="read-only"):
+        Dataset(dataset.directory).shards[0].segments[0] = 1

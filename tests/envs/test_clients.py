@@ -53,7 +53,7 @@ def test_record_video_keeps_a_picture_a_step(make_env: MakeEnv, tmp_path: Path) 
     from hwm_env.data.videos import frame_times, read_frames
 
     env = gymnasium.wrappers.RecordVideo(
-        make_env(task=speed, render_mode="rgb_array", max_steps=3, **FAST),
+        make_env(task=speed, render_mode="rgb_array", max_episode_steps=3, **FAST),
         str(tmp_path / "videos"),
         episode_trigger=lambda episode: True,
     )
@@ -76,7 +76,7 @@ def test_record_video_keeps_a_picture_a_step(make_env: MakeEnv, tmp_path: Path) 
 
 
 def test_record_episode_statistics_adds_up_rewards(make_env: MakeEnv) -> None:
-    env = gymnasium.wrappers.RecordEpisodeStatistics(make_env(task=speed, max_steps=3, **FAST))
+    env = gymnasium.wrappers.RecordEpisodeStatistics(make_env(task=speed, max_episode_steps=3, **FAST))
     steps = rollout(env, seed=0, steps=3)[1:]
     assert [("episode" in step[-1]) for step in steps] == [False, False, True]
     episode = steps[-1][-1]["episode"]
@@ -128,7 +128,7 @@ def test_flatten_observation_makes_a_vector(make_env: MakeEnv, obs_mode: str) ->
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_vec: MakeVec, mode: str) -> None:
-    envs = vector_wrappers.RecordEpisodeStatistics(make_vec(task=speed, max_steps=3, autoreset_mode=mode))
+    envs = vector_wrappers.RecordEpisodeStatistics(make_vec(task=speed, max_episode_steps=3, autoreset_mode=mode))
     envs.reset(seed=5)
     chunk = envs.single_action_space.high
     told: list[list[float]] = [[], []]
@@ -139,7 +139,7 @@ def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_ve
             told[world].append(info["episode"]["r"][world])
     assert (envs.episode_count, [len(each) for each in told]) == (4, [2, 2])
     for world in range(2):
-        single = make_env(task=speed, max_steps=3, **FAST)
+        single = make_env(task=speed, max_episode_steps=3, **FAST)
         for episode, total in enumerate(told[world]):
             single.reset(seed=5 + world if episode == 0 else None)
             assert total == pytest.approx(sum(single.step(chunk)[1] for _ in range(3)), abs=1e-6)
@@ -147,7 +147,7 @@ def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_ve
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_vector_rewards_are_normalised(make_vec: MakeVec, mode: str) -> None:
-    arguments = {"task": speed, "max_steps": 2, "autoreset_mode": mode}
+    arguments = {"task": speed, "max_episode_steps": 2, "autoreset_mode": mode}
     plain, envs = make_vec(**arguments), vector_wrappers.NormalizeReward(make_vec(**arguments))
     plain.reset(seed=0)
     envs.reset(seed=0)
@@ -196,7 +196,7 @@ def test_sb3_learns_in_single_worlds(make_env: MakeEnv, algorithm: str, policy: 
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
 
     def make() -> gymnasium.Env:
-        env = make_env(normalized_actions=True, max_steps=5, **arguments, **FAST)
+        env = make_env(normalized_actions=True, max_episode_steps=5, **arguments, **FAST)
         return gymnasium.wrappers.FlattenObservation(env) if policy == "MlpPolicy" else env
 
     learned(sb3_model(algorithm, policy, vec_env.DummyVecEnv([make, make])), 16)
@@ -209,7 +209,9 @@ def test_sb3_learns_in_many_worlds_at_once(
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
     from hwm_env.envs.sb3 import SB3VecEnv
 
-    envs = make_vec(4, task=speed, autoreset_mode="SAME_STEP", normalized_actions=True, max_steps=5, **arguments)
+    envs = make_vec(
+        4, task=speed, autoreset_mode="SAME_STEP", normalized_actions=True, max_episode_steps=5, **arguments
+    )
     model = learned(sb3_model(algorithm, policy, vec_env.VecMonitor(SB3VecEnv(envs))), 32)
     # Eight steps of four worlds, and the reset after them.
     assert [episode["l"] for episode in model.ep_info_buffer] == [5] * 4
@@ -219,7 +221,7 @@ def test_sb3_sees_the_same_in_many_worlds_as_in_single_ones(make_env: MakeEnv, m
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
     from hwm_env.envs.sb3 import SB3VecEnv
 
-    arguments = {"obs_mode": "pixels_state", "action_mode": "delta", "max_steps": 2, "strict": True}
+    arguments = {"obs_mode": "pixels_state", "action_mode": "delta", "max_episode_steps": 2, "strict": True}
     many = SB3VecEnv(make_vec(autoreset_mode="SAME_STEP", **arguments))
     single = vec_env.DummyVecEnv([lambda: make_env(**arguments, **FAST)] * 2)
     assert (many.num_envs, many.observation_space, many.action_space) == (
@@ -259,7 +261,7 @@ def test_sb3_is_told_why_an_episode_ended(make_vec: MakeVec, ends: bool) -> None
     def task(previous: Any, now: Any) -> Outcome:
         return Outcome({"reward": 1.0}, success=ends, terminated=ends and now.predicted_steps == 2)
 
-    envs = SB3VecEnv(make_vec(task=task, autoreset_mode="SAME_STEP", max_steps=2))
+    envs = SB3VecEnv(make_vec(task=task, autoreset_mode="SAME_STEP", max_episode_steps=2))
     first = envs.reset()
     actions = np.stack([envs.action_space.low] * 2)
     for step in range(4):
@@ -285,7 +287,7 @@ def test_sb3_evaluates_policies(make_vec: MakeVec) -> None:
     def count(previous: Any, now: Any) -> float:
         return 1.5
 
-    envs = SB3VecEnv(make_vec(task=count, autoreset_mode="SAME_STEP", max_steps=3, **NORMALIZED))
+    envs = SB3VecEnv(make_vec(task=count, autoreset_mode="SAME_STEP", max_episode_steps=3, **NORMALIZED))
     model = sb3_model("PPO", "CnnPolicy", envs)
     with pytest.warns(UserWarning, match="Evaluation environment is not wrapped with a ``Monitor``"):
         rewards, lengths = evaluation.evaluate_policy(model, envs, n_eval_episodes=3, return_episode_rewards=True)
@@ -341,7 +343,7 @@ def test_sb3_learns_for_two_hundred_steps(
 @pytest.mark.parametrize("obs_mode", ["pixels", "latents"])
 def test_a_cleanrl_loop_learns(make_vec: MakeVec, obs_mode: str) -> None:
     torch.manual_seed(0)
-    envs = make_vec(4, task=speed, obs_mode=obs_mode, max_steps=3, **NORMALIZED)
+    envs = make_vec(4, task=speed, obs_mode=obs_mode, max_episode_steps=3, **NORMALIZED)
     envs = vector_wrappers.RecordEpisodeStatistics(envs)
     agent = cleanrl_ppo.Agent(envs)
     before = [weight.clone() for weight in agent.parameters()]
@@ -371,7 +373,7 @@ def test_torchrl_accepts_the_specs(make_env: MakeEnv, obs_mode: str) -> None:
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "tokens"])
 def test_torchrl_lives_what_gymnasium_lives(make_env: MakeEnv, obs_mode: str) -> None:
     torchrl = pytest.importorskip("torchrl.envs")
-    arguments = {"task": speed, "obs_mode": obs_mode, "max_steps": 3, **NORMALIZED, **FAST}
+    arguments = {"task": speed, "obs_mode": obs_mode, "max_episode_steps": 3, **NORMALIZED, **FAST}
     plain, env = make_env(**arguments), torchrl.GymWrapper(make_env(**arguments))
     # TorchRL resets to seed, and again to begin.
     env.set_seed(3)

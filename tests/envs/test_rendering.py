@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -72,3 +75,43 @@ def test_record_video(make_env: MakeEnv, tmp_path: Path) -> None:
         frames = list(video.decode(video=0))
     assert len(frames) == 5
     assert (frames[0].width, frames[0].height) == (256, 256)
+
+
+WITHOUT_DISPLAY = """
+import sys, warnings
+import gymnasium, hwm_env.errors
+
+env = gymnasium.make("HWM-v0", checkpoint=sys.argv[1], task=None, render_mode="human", decoding_steps=1)
+try:
+    env.reset(seed=0)
+    print("shown")
+except hwm_env.errors.InvalidInputError as error:
+    print(error)
+env.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (None, "there is no display to open a window on (SDL would draw offscreen); use render_mode='rgb_array', or"),
+        ("x11", "there is no display to open a window on (x11 not available); use render_mode='rgb_array', or"),
+        ("dummy", "shown"),
+        ("offscreen", "shown"),
+    ],
+)
+def test_a_window_that_nobody_sees_is_refused(tiny_checkpoint: Path, chosen: str | None, expected: str) -> None:
+    pytest.importorskip("pygame")
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DISPLAY, str(tiny_checkpoint)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | ({} if chosen is None else {"SDL_VIDEODRIVER": chosen}),
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(expected)

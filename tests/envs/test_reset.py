@@ -41,7 +41,7 @@ def test_both_worlds_know_the_start_exactly(make_env: MakeEnv) -> None:
 
 
 def test_an_episode_can_begin_at_a_saved_state(make_env: MakeEnv, env_id: str) -> None:
-    env = make_env(env_id, max_steps=3)
+    env = make_env(env_id, max_episode_steps=3)
     env.reset(seed=0)
     for _ in range(2):
         observation, *_, step_info = env.step(env.action_space.sample())

@@ -72,7 +72,7 @@ def test_actions_outside_the_space_are_clipped_to_it(make_env: MakeEnv, env_id: 
     ],
 )
 def test_bad_actions_change_nothing(make_env: MakeEnv, env_id: str, spoil: Any) -> None:
-    env, twin = make_env(env_id, max_steps=2), make_env(env_id, max_steps=2)
+    env, twin = make_env(env_id, max_episode_steps=2), make_env(env_id, max_episode_steps=2)
     for each in (env, twin):
         each.reset(seed=0)
     action = env.action_space.sample()
@@ -90,7 +90,7 @@ def test_stepping_needs_a_reset(make_env: MakeEnv, env_id: str) -> None:
 
 
 def test_episodes_are_truncated_at_the_horizon(make_env: MakeEnv, env_id: str) -> None:
-    env = make_env(env_id, max_steps=3, task=None)
+    env = make_env(env_id, max_episode_steps=3, task=None)
     for _ in range(2):
         assert [truncated for *_, truncated, _ in rollout(env, seed=0, steps=3)] == [False, False, False, True]
 
@@ -109,7 +109,7 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
         ({"obs_mode": "sound"}, r"obs_mode must be one of \['pixels', .*'latents'\], got 'sound'"),
         ({"action_mode": "joystick"}, r"action_mode must be one of \['chunk', 'hold', 'delta'\], got 'joystick'"),
         ({"render_mode": "ansi"}, r"render_mode must be one of .*'human'\], got 'ansi'"),
-        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, or None or -1 for no limit, got 0"),
         ({"decoding_steps": 0}, "steps must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be .* got -1.0"),
         ({"history": "long"}, "history must be .window. or .streaming., got .long."),

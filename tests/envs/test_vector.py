@@ -61,7 +61,7 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("obs_mode", ["pixels_state", "tokens"])
 def test_many_worlds_live_what_single_ones_live(make_vec: Any, make_env: MakeEnv, obs_mode: str, history: str) -> None:
-    arguments = {"obs_mode": obs_mode, "history": history, "max_steps": 3, "strict": True}
+    arguments = {"obs_mode": obs_mode, "history": history, "max_episode_steps": 3, "strict": True}
     envs, singles = make_vec(5, **arguments), [make_env(**arguments) for _ in range(5)]
     observations, infos = envs.reset(seed=10)
     for world, env in enumerate(singles):
@@ -115,7 +115,7 @@ def test_spaces_are_those_of_one_world_batched(make_vec: Any, make_env: MakeEnv)
 
 
 def test_same_step_resets_keep_what_the_episode_ended_with(make_vec: Any, make_env: MakeEnv) -> None:
-    envs, env = make_vec(2, max_steps=2, autoreset_mode="SAME_STEP"), make_env(max_steps=2)
+    envs, env = make_vec(2, max_episode_steps=2, autoreset_mode="SAME_STEP"), make_env(max_episode_steps=2)
     envs.reset(seed=0)
     env.reset(seed=1)
     for _ in range(2):
@@ -131,7 +131,7 @@ def test_same_step_resets_keep_what_the_episode_ended_with(make_vec: Any, make_e
 
 
 def test_without_autoreset_somebody_must_reset(make_vec: Any) -> None:
-    envs = make_vec(3, max_steps=1, autoreset_mode=AutoresetMode.DISABLED)
+    envs = make_vec(3, max_episode_steps=1, autoreset_mode=AutoresetMode.DISABLED)
     envs.reset(seed=0)
     envs.step(envs.action_space.sample())
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"worlds \[0, 1, 2\] have ended"):
@@ -327,3 +327,26 @@ def test_stepping_needs_a_reset(make_vec: Any) -> None:
     ):
         with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
             call()
+
+
+def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"max_episode_steps": 1, "autoreset_mode": "SAME_STEP", "decoding_steps": 1}
+    envs, twin = make_vec(2, **arguments), make_vec(2, **arguments)
+    for each in (envs, twin):
+        each.reset(seed=0)
+    actions = np.stack([envs.single_action_space.high] * 2)
+    rules, begun = envs.unwrapped._rules, []
+    begin = rules.begin
+
+    def fail_at_the_second(*arguments: Any) -> Any:
+        begun.append(begin(*arguments))
+        if len(begun) == 2:
+            raise InvalidInputError("no")
+        return begun[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rules, "begin", fail_at_the_second)
+        with pytest.raises(InvalidInputError, match="no"):
+            envs.step(actions)
+    for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):
+        np.testing.assert_array_equal(one, other)

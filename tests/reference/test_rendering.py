@@ -22,8 +22,9 @@ def test_without_opengl_the_error_says_what_to_install(monkeypatch: pytest.Monke
         raise mujoco.FatalError("an OpenGL platform library has not been loaded")
 
     monkeypatch.setattr(mujoco, "Renderer", fails)
+    model = mujoco.MjModel.from_xml_string(MODEL)
     with pytest.raises(HWMError, match=r"libegl1 libegl-mesa0 libgl1-mesa-dri.*MUJOCO_GL=osmesa"):
-        rendering.CameraRenderer(mujoco.MjModel.from_xml_string(MODEL), "eye", 64)
+        rendering.CameraRenderer(model, "eye", 64).render(mujoco.MjData(model))
     rendering.can_render.cache_clear()
     try:
         assert not rendering.can_render()
@@ -44,7 +45,7 @@ from hwm_env.reference.world import ReferenceWorld
 
 assert not rendering.can_render()
 try:
-    ReferenceWorld()
+    ReferenceWorld().render()
 except rendering.RenderingUnavailableError as error:
     print(error)
 """

@@ -134,7 +134,7 @@ def test_what_was_done_then_keeps_the_state(make_env: MakeEnv, env_id: str, writ
 def test_other_numbers_cost_their_distance_in_standard_deviations(
     make_env: MakeEnv, written: Written, task: Any
 ) -> None:
-    env = make_env(task=task, max_steps=50)
+    env = make_env(task=task, max_episode_steps=50)
     env.reset(seed=0, options={"recording": 1})
     chunk = written.chunk(1, 9).copy()
     joint = int(np.argmax(robot.ACTION_HIGH - chunk.max(axis=0)))

@@ -282,13 +282,14 @@ def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | Non
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a user starts it."""
+    """The command, as a user starts it; an empty variable is one that is not set."""
+    variables = {**os.environ, "SDL_VIDEODRIVER": "dummy", **environment}
     return subprocess.run(
         [sys.executable, "-m", "demos.teleop", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "SDL_VIDEODRIVER": "dummy", **environment},
+        env={name: value for name, value in variables.items() if value},
     )
 
 
@@ -300,6 +301,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--task", "juggle"], {}, "juggle"),
         (["--keys", "nowhere.json"], {}, "nowhere.json cannot be read"),
         ([], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no display to open a window on"),
+        pytest.param(
+            [],
+            {"SDL_VIDEODRIVER": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""},
+            "no display to open a window on (SDL would draw offscreen); `python -m demos.serve` drives in a browser",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display"),
+        ),
     ],
 )
 def test_bad_input_ends_with_two(arguments: list[str], environment: dict[str, str], message: str) -> None:

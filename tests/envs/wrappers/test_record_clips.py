@@ -67,7 +67,7 @@ def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, 
 
 
 def test_only_wanted_episodes_are_recorded_and_only_those_with_steps(make_env: MakeEnv, tmp_path: Path) -> None:
-    env = RecordClips(make_env(max_steps=2), tmp_path / "new", episode_trigger=lambda episode: episode % 2 == 1)
+    env = RecordClips(make_env(max_episode_steps=2), tmp_path / "new", episode_trigger=lambda episode: episode % 2 == 1)
     for episode in range(5):
         env.reset(seed=episode)
         for _ in range(0 if episode == 3 else 1):

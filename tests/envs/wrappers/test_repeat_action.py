@@ -38,7 +38,7 @@ def test_it_is_a_loop_that_adds_up_rewards(make_env: MakeEnv, env_id: str, repea
 
 
 def test_it_stops_where_the_time_is_over(make_env: MakeEnv) -> None:
-    env = RepeatAction(make_env(task=count, max_steps=5), 3)
+    env = RepeatAction(make_env(task=count, max_episode_steps=5), 3)
     for _ in range(2):
         env.reset(seed=0)
         steps = [env.step(env.action_space.low) for _ in range(2)]
@@ -61,7 +61,7 @@ def test_it_stops_where_the_task_ends(make_env: MakeEnv) -> None:
 
 
 def test_inside_gymnasiums_wrappers_steps_are_decisions(make_env: MakeEnv) -> None:
-    env = gymnasium.wrappers.RecordEpisodeStatistics(RepeatAction(make_env(task=count, max_steps=4), 2))
+    env = gymnasium.wrappers.RecordEpisodeStatistics(RepeatAction(make_env(task=count, max_episode_steps=4), 2))
     env.reset(seed=0)
     env.step(env.action_space.low)
     assert env.step(env.action_space.low)[-1]["episode"]["l"] == 2
