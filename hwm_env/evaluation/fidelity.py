@@ -26,6 +26,7 @@ from hwm_env.evaluation.long_loop import LongLoop, measure_long_loop
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.painted_pose import PaintedPose, measure_painted_pose
 from hwm_env.evaluation.pose_error import PoseError, compare_poses
+from hwm_env.evaluation.pose_sources import compare_sources
 from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, Summary, judge_loops
 from hwm_env.evaluation.sabotage import STEPS as SABOTAGE_STEPS
 from hwm_env.evaluation.sabotage import Sabotaged, measure_sabotage
@@ -105,6 +106,9 @@ class FidelityReport:
     localisation: LocalisationReport | None = None
     carried_pose: dict[str, PoseError] | None = None
     """Where the worlds of the closed loops believe to be, against the truth, by env step."""
+    pose_sources: dict[str, dict[str, PoseError]] | None = None
+    """The carried pose beside what a read-out sees in the predicted clips and a filter of both, by env step; also None
+    without a read-out."""
     painted_pose: dict[str, PaintedPose] | None = None
     """Where their newest predicted clips are seen from, by env step."""
     away_and_back: "AwayAndBack | None" = None
@@ -187,6 +191,7 @@ def _with_scene(
     """The report, with what only worlds with a scene show."""
     if held_out.has_poses:
         assert loops.poses is not None, "worlds with a scene carry a pose"
+        readout = simulator.checkpoint.readout
         steps = [step for step in CLOSED_LOOP_STEPS if step < loops.poses.shape[1]]
         truth, actions = held_out.poses()[:, HISTORY_CLIPS:], held_out.actions[:, HISTORY_CLIPS:]
         few = np.linspace(0, len(held_out) - 1, min(PAINTED_STARTS, len(held_out))).astype(int).tolist()
@@ -197,6 +202,9 @@ def _with_scene(
             scene=measure_scene(scene.model, simulator.tokenizer, held_out, _windows(held_out), seed=seed),
             localisation=located.judge(held_out),
             carried_pose={str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps},
+            pose_sources=None
+            if readout is None
+            else compare_sources(readout, loops.tokens, loops.poses[:, 1:], truth[:, : loops.tokens.shape[1]], steps),
             painted_pose=measure_painted_pose(simulator, some_loops, actions[few], truth[few]),
             sabotage=measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed) if long_enough else None,
         )
