@@ -18,6 +18,8 @@ ORDER = [
     "types",
     "errors",
     "precision",
+    "devices",
+    "workers",
     "data",
     "reference",
     "tokenizers",

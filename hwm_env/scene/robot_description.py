@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hwm_env.data.files import check_file
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.camera import CameraDescription, CameraLink
 from hwm_env.scene.mjcf import camera_of_mjcf
@@ -26,6 +27,7 @@ def read_camera(
     Raises:
         InvalidInputError: the file cannot be read, is neither, or has no such camera below the base.
     """
+    check_file(Path(path), InvalidInputError, "give the path of an MJCF or URDF file")
     try:
         with Path(path).open("rb") as file:
             text = file.read(MAX_BYTES + 1)
