@@ -80,7 +80,6 @@ def test_each_episode_with_steps_has_a_file(make_env: MakeEnv, tiny_checkpoint: 
         np.testing.assert_array_equal(frames, np.concatenate(seen))
 
 
-@pytest.mark.parametrize("history", ["window", "streaming"])
 def test_a_new_run_takes_the_next_numbers(make_env: MakeEnv, tmp_path: Path) -> None:
     """Also where two runs write side by side."""
     runs = [RecordReplay(make_env(), tmp_path) for _ in range(2)]
@@ -98,6 +97,7 @@ def test_a_new_run_takes_the_next_numbers(make_env: MakeEnv, tmp_path: Path) -> 
     assert len(set(seeds.values())) == 3
 
 
+@pytest.mark.parametrize("history", ["window", "streaming"])
 def test_episodes_that_begin_at_a_state_are_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, history: str
 ) -> None:
