@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import gymnasium
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -25,6 +24,7 @@ from demos.driving.plan import COLOURS, Plan, captions
 from demos.driving.session import WorldName
 from demos.driving.track import Track
 from demos.panels import LABEL_PIXELS, panel, side_by_side
+from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.metrics import psnr_db
@@ -150,7 +150,7 @@ def write_sheet(comparison: Comparison, file: Path) -> None:
         sheet = side_by_side([sheet, _plan_panel(plan, comparison.tracks(len(comparison.truth) - 1), pixels)])
     curve = _curve(comparison.psnr, comparison.psnr_of_first, len(comparison.truth), max(sheet.shape[1], 480))
     sheet = np.pad(sheet, ((0, 0), (0, curve.shape[1] - sheet.shape[1]), (0, 0)), constant_values=255)
-    imageio.imwrite(file, np.concatenate([sheet, curve]))
+    write_png(file, np.concatenate([sheet, curve]))
 
 
 def _executed(env: Any) -> Float32Array:
@@ -228,13 +228,12 @@ def main(argv: list[str] | None = None) -> int:
             arguments.steps,
             arguments.checkpoint,
         )
+        film, sheet = arguments.out / "compare_worlds.mp4", arguments.out / "compare_worlds.png"
+        write_film(comparison, film)
+        write_sheet(comparison, sheet)
     except HWMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    film, sheet = arguments.out / "compare_worlds.mp4", arguments.out / "compare_worlds.png"
-    write_film(comparison, film)
-    write_sheet(comparison, sheet)
     print(
         f"PSNR against the reference world: {np.mean(comparison.psnr):.1f} dB, first frame repeated "
         f"{np.mean(comparison.psnr_of_first):.1f} dB\nWritten: {film}, {sheet}"

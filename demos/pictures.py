@@ -21,6 +21,9 @@ import imageio.v3 as imageio
 import numpy as np
 from PIL import Image
 
+from hwm_env.data.files import write_bytes
+from hwm_env.data.png import write_png
+
 START: Final = 55
 SECONDS: Final = 9.0
 FRAMES_A_SECOND: Final = 5
@@ -75,7 +78,8 @@ def browser(out: Path) -> None:
     """The page, in Chromium without a screen."""
     from playwright.sync_api import sync_playwright
 
-    command = [sys.executable, "-m", "demos.serve", "--port", "0", "--start", str(START)]
+    command = [sys.executable, "-m", "hwm_env.workers", str(os.getpid()), "demos.serve"]
+    command += ["--port", "0", "--start", str(START)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as running:
         assert server.stdout is not None
         opened = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -104,7 +108,7 @@ def comparison(out: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         with contextlib.redirect_stdout(io.StringIO()):
             assert compare_worlds.main(["--out", directory, "--start", str(START)]) == 0
-        shutil.copy(Path(directory) / "compare_worlds.png", out / "compare_worlds.png")
+        write_bytes(out / "compare_worlds.png", (Path(directory) / "compare_worlds.png").read_bytes())
         film = list(imageio.imiter(Path(directory) / "compare_worlds.mp4"))
     _write_gif(film[:: 30 // FRAMES_A_SECOND], out / "compare_worlds.gif")
 
@@ -125,7 +129,7 @@ def _story() -> Iterator[tuple[str | None, bool]]:
 
 
 def _write(shots: Sequence[Any], file: Path) -> None:
-    imageio.imwrite(file.with_suffix(".png"), shots[len(shots) // 2])
+    write_png(file.with_suffix(".png"), shots[len(shots) // 2])
     _write_gif(shots, file.with_suffix(".gif"))
 
 
@@ -133,7 +137,9 @@ def _write_gif(shots: Sequence[Any], file: Path) -> None:
     pictures = [Image.fromarray(shot) for shot in shots]
     size = GIF_WIDTH, round(GIF_WIDTH * pictures[0].height / pictures[0].width)
     small = [picture.resize(size, Image.Resampling.LANCZOS).quantize(64) for picture in pictures]
-    small[0].save(file, save_all=True, append_images=small[1:], duration=1000 // FRAMES_A_SECOND, loop=0, optimize=True)
+    content, options = io.BytesIO(), {"duration": 1000 // FRAMES_A_SECOND, "loop": 0, "optimize": True}
+    small[0].save(content, "GIF", save_all=True, append_images=small[1:], **options)
+    write_bytes(file, content.getvalue())
 
 
 def main() -> None:

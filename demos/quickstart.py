@@ -5,19 +5,21 @@ cannot render, the recorded ground truth of the same tour takes the reference wo
 """
 
 import argparse
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
-import imageio.v3 as imageio
 import numpy as np
 import torch
 
 import hwm_env  # noqa: F401 (registers the environments)
 from demos.panels import panel, side_by_side
+from hwm_env.data.files import write_bytes
+from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
-from hwm_env.errors import HWMError
+from hwm_env.errors import HWMError, exit_with_one_line
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
@@ -111,7 +113,7 @@ def write_contact_sheet(truth: Episode, truth_label: str, learned: Episode, file
         )
         for episode, world in ((truth, truth_label), (learned, "learned world"))
     ]
-    imageio.imwrite(file, np.concatenate(rows))
+    write_png(file, np.concatenate(rows))
 
 
 def main() -> None:
@@ -124,12 +126,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.record_truth:
         truth = play("HWMReference-v0")
-        np.savez_compressed(RECORDED_TRUTH, first_frame=truth.first_frame, clips=truth.clips)
+        content = io.BytesIO()
+        np.savez_compressed(content, first_frame=truth.first_frame, clips=truth.clips)
+        write_bytes(RECORDED_TRUTH, content.getvalue())
         return
     truth, truth_label = play_truth()
     learned = play("HWM-v0")
     print_table(truth, learned)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     video, sheet = arguments.out / "quickstart.mp4", arguments.out / "quickstart.png"
     write_comparison(truth, truth_label, learned, video)
     write_contact_sheet(truth, truth_label, learned, sheet)
@@ -137,4 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_one_line():
+        main()

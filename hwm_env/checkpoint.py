@@ -14,7 +14,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from hwm_env import hub
-from hwm_env.data.files import write_bytes, write_json
+from hwm_env.data.files import check_file, json_bytes, shown, write_bytes, write_files
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.identity import identity_of, joint_identity
@@ -39,7 +40,7 @@ from hwm_env.scene.scene import Scene
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.cosmos import DECODER_FILE, ENCODER_FILE, CosmosTokenizer
-from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer
 from hwm_env.torch_state import loading
 from hwm_env.trust import Trust
 from hwm_env.types import LATENTS_PER_CLIP
@@ -127,28 +128,34 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torch.float16) -> None:
-    """Writes a checkpoint directory; `config.json` last, so that an interrupted write is not taken for a checkpoint.
+    """Writes a checkpoint directory: all of its files appear, or none; `config.json` last.
 
     Args:
         checkpoint: what to write.
         directory: where; created when needed.
         weights: type of the weights of model and read-out in their files.
+
+    Raises:
+        SavingError: it could not be written; the checkpoint that was there is unharmed.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").unlink(missing_ok=True)
-    _save_weights(checkpoint.model, directory / "model.safetensors", weights)
+    write_files((directory / name, content) for name, content in _contents(checkpoint, weights))
+
+
+def _contents(checkpoint: Checkpoint, weights: torch.dtype) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a checkpoint's files, `config.json` last."""
+    yield "model.safetensors", _weights(checkpoint.model, weights)
     if isinstance(checkpoint.tokenizer, TinyTokenizer):
-        checkpoint.tokenizer.save(directory)
+        yield TOKENIZER_FILE, checkpoint.tokenizer.to_bytes()
     starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
     if checkpoint.starts.poses is not None:
         starts["poses"] = checkpoint.starts.poses
-    _save_tensors(starts, directory / "starts.safetensors")
+    yield "starts.safetensors", _tensors(starts)
     if checkpoint.readout is not None:
-        _save_weights(checkpoint.readout, directory / "readout.safetensors", weights)
+        yield "readout.safetensors", _weights(checkpoint.readout, weights)
     if checkpoint.scene is not None:
-        _save_weights(checkpoint.scene, directory / "scene.safetensors", weights)
+        yield "scene.safetensors", _weights(checkpoint.scene, weights)
     if checkpoint.trust is not None:
-        _save_tensors(checkpoint.trust.tensors(), directory / "trust.safetensors")
+        yield "trust.safetensors", _tensors(checkpoint.trust.tensors())
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
@@ -160,7 +167,7 @@ def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torc
         "action_statistics": checkpoint.statistics.to_dict(),
         "provenance": dict(checkpoint.provenance),
     }
-    write_json(directory / "config.json", content)
+    yield "config.json", json_bytes(content)
 
 
 def resolve(name_or_directory: str | Path) -> Path:
@@ -173,15 +180,15 @@ def resolve(name_or_directory: str | Path) -> Path:
         MissingExtraError: it must come from the Hub, and huggingface_hub is not installed.
     """
     for candidate in (ASSETS / str(name_or_directory), Path(name_or_directory)):
-        if (candidate / "config.json").is_file():
+        if os.path.isfile(candidate / "config.json"):
             return candidate
-    if not Path(name_or_directory).exists() and hub.is_id(str(name_or_directory)):
+    if not os.path.exists(name_or_directory) and hub.is_id(str(name_or_directory)):
         return hub.download(str(name_or_directory))
     shipped = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
     renamed = "; the world that ships, 'reference' once, is called 'room-64' now"
     raise CheckpointError(
-        f"unknown checkpoint {str(name_or_directory)!r}: expected one of {shipped}, a directory with a config.json, "
-        f"or a Hugging Face id owner/name{renamed if str(name_or_directory) == 'reference' else ''}"
+        f"unknown checkpoint {shown(Path(name_or_directory))!r}: expected one of {shipped}, a directory with a "
+        f"config.json, or a Hugging Face id owner/name{renamed if str(name_or_directory) == 'reference' else ''}"
     )
 
 
@@ -199,7 +206,9 @@ def load(
 
     Raises:
         CheckpointError: it is unknown, incomplete, or its parts do not fit each other.
+        InvalidInputError: there is no such device.
     """
+    device = check_device(device)
     directory = resolve(name_or_directory)
     content = _read_config(directory)
     try:
@@ -249,11 +258,12 @@ def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") ->
 
     Raises:
         CheckpointError: there is none, or it is damaged.
+        InvalidInputError: there is no such device.
     """
-    path = Path(source)
-    if any((path / name).is_file() for name in (ENCODER_FILE, DECODER_FILE)):
+    device, path = check_device(device), Path(source)
+    if any(os.path.isfile(path / name) for name in (ENCODER_FILE, DECODER_FILE)):
         return CosmosTokenizer.load(path, device=device)
-    if path.exists() and not (path / "config.json").is_file():
+    if os.path.exists(path) and not os.path.isfile(path / "config.json"):
         return TinyTokenizer.load(path).to(device)
     directory = resolve(source)
     content = _read_config(directory)
@@ -287,7 +297,7 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) 
             tokenizer=checkpoint.tokenizer.identity,
             provenance=checkpoint.provenance,
         )
-        (directory / "README.md").write_text(card, encoding="utf-8")
+        write_bytes(directory / "README.md", card.encode())
         return hub.push(directory, repo_id, private=private)
 
 
@@ -342,22 +352,21 @@ def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
 
 
-def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    write_bytes(path, serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def _save_weights(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
+def _weights(module: nn.Module, dtype: torch.dtype) -> bytes:
     """Half precision halves the file; `_load_weights` gives back the module's own type."""
-    _save_tensors({name: weight.to(dtype) for name, weight in module.state_dict().items()}, path)
+    return _tensors({name: weight.to(dtype) for name, weight in module.state_dict().items()})
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
+    check_file(path, CheckpointError, "copy the whole checkpoint directory again")
     try:
         # Read, not mapped: what somebody writes into the file later must not reach what was loaded.
         return deserialise(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing; copy the whole checkpoint directory again") from error
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
 
 

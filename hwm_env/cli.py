@@ -4,25 +4,40 @@ import argparse
 import dataclasses
 import functools
 import inspect
+import io
 import json as json_module
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+from hwm_env.data.files import check_writable, shown, write_json, writing
+from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.training.recipe import PRESETS, TrainingConfig, TrainingPreset
 from hwm_env.training.stopping import TrainingStopped
+from hwm_env.workers import end_with_parent
 
 EXIT_BAD_INPUT = 2
 EXIT_BY_SIGNAL = 128
+OUTPUTS = {
+    "json": ".json",
+    "page": ".html",
+    "plot": ".png",
+    "film_strip": ".png",
+    "contact_sheet": ".png",
+    "video": ".mp4",
+}
+"""Options that name a file to write, and how existing ones must end to be replaced."""
+PARTS = ("config.json", "metadata.json")
+"""Files of checkpoints and data sets, which no report replaces."""
 
 DEFAULT_PRESET = "masked_hwm_full"
 
@@ -183,7 +198,6 @@ def inspect_data(
         json: file for what is printed.
     """
     from hwm_env.checkpoint import load_tokenizer
-    from hwm_env.data.files import write_json
     from hwm_env.data.reader import Dataset
     from hwm_env.evaluation.contact_sheet import draw_contact_sheet
     from hwm_env.evaluation.inspection import describe
@@ -237,6 +251,9 @@ def train(
         workers: threads that read data ahead.
         device: where to train; "auto" takes a GPU where there is one.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Nothing may go on writing when the launcher was killed and the training is started again.
+        end_with_parent(os.getppid())
     from hwm_env.checkpoint import load, load_tokenizer
     from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
@@ -428,7 +445,8 @@ def import_checkpoint(
 
     Args:
         directory: holds its pytorch_model.bin (or model.safetensors) and, if there is one, its config.json.
-        out: directory for the checkpoint; by default out/imported/ and the name of DIR.
+        out: directory for the checkpoint, new or empty, or with an earlier import of DIR; by default out/imported/ and
+            the name of DIR.
         tokenizer: directory, file or checkpoint of the tokenizer; by default an untrained one stands in, whose frames
             mean nothing.
         data: data set with tokens that gives the starts and the bounds of actions; by default the starts are random and
@@ -462,7 +480,8 @@ def generate(
         checkpoint: name or directory of the checkpoint.
         data: data set, of any split, that the checkpoint's tokenizer made; its raw images are the ground truth, or its
             tokens decoded where it has none.
-        out: directory for the videos `sample_000_comparison.mp4` and so on, and for `metrics.json`.
+        out: directory for the videos `sample_000_comparison.mp4` and so on, and for `metrics.json`, which appear
+            together; new, empty, or with what this command wrote before.
         samples: videos, each of another stretch of the data set; fewer if there are not as many.
         steps: env steps (17 frames each) that are predicted, with the recorded actions.
         decoding_steps: decoding steps; by default those of the checkpoint.
@@ -472,7 +491,6 @@ def generate(
         json: another file for what `metrics.json` holds.
         device: where to run.
     """
-    from hwm_env.data.files import write_json
     from hwm_env.data.reader import Dataset
     from hwm_env.evaluation.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
@@ -528,7 +546,7 @@ def fidelity(
         long_starts: long loops; their episodes are recorded in the reference world to out/long first. 0: none.
         json: file for the measurements.
         film_strip: PNG file for a picture of closed loops, from the best to the worst: truth above prediction (needs
-            the demo extra).
+            the evaluation extra).
         plot: PNG file for a plot of the closed loops' PSNR by env step (needs the evaluation extra).
         device: where to run.
     """
@@ -567,6 +585,7 @@ def fidelity(
     report = measured.to_dict()
     report["checkpoint"] = {"name": checkpoint, "identity": simulator.checkpoint.identity}
     report["decoding"] = dataclasses.asdict(simulator.decoding) | {"precision": simulator.precision}
+    _report(report, json)
     if film_strip is not None:
         closed_loop_strips(simulator, held_out, steps, film_strip, scores=measured.closed_loop.gain_by_start, seed=seed)
     if plot is not None:
@@ -574,7 +593,6 @@ def fidelity(
         write_loops(
             dataclasses.asdict(measured.closed_loop), None if long_loop is None else dataclasses.asdict(long_loop), plot
         )
-    _report(report, json)
 
 
 def calibrate(
@@ -641,10 +659,10 @@ def calibrate(
     report["checkpoint"] = {"name": checkpoint.name, "identity": loaded.identity}
     report["decoding"] = dataclasses.asdict(simulator.decoding)
     report["token_statistics"] = tokens.metadata.extra.get("split")
-    if plot is not None:
-        draw_reliability(report, plot)
     checkpoints.save(dataclasses.replace(loaded, trust=Trust(statistics, risk)), checkpoints.resolve(checkpoint))
     _report(report, json)
+    if plot is not None:
+        draw_reliability(report, plot)
 
 
 def certify(
@@ -694,9 +712,9 @@ def certify(
         "episodes": starts,
         "command": shlex.join(["hwm-env", *sys.argv[1:]]),
     }
+    _report(report, json)
     if page is not None:
         write_certificate(report, page)
-    _report(report, json)
 
 
 def evaluate(
@@ -820,11 +838,34 @@ def presets() -> None:
 
 def _report(content: dict[str, Any], file: Path | None) -> None:
     """Prints measurements, and writes them to a file if one is wanted."""
-    text = json_module.dumps(content, indent=2)
-    print(text)
+    print(json_module.dumps(content, indent=2))
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_json(file, content)
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Looks at a command's device and at the files that it will write before hours of work, not after.
+
+    Raises:
+        InvalidInputError: the device is not here, or a file would replace an input, another one, or a file of another
+            kind.
+        SavingError: a file cannot be written.
+    """
+    if arguments.get("device", "auto") != "auto":
+        check_device(arguments["device"])
+    given = {name: value for name, value in arguments.items() if isinstance(value, Path)}
+    for name, suffix in OUTPUTS.items():
+        if name not in given:
+            continue
+        file, option = given.pop(name), f"--{name.replace('_', '-')}"
+        check_writable(file)
+        same = [other for other, path in given.items() if os.path.realpath(path) == os.path.realpath(file)]
+        if same:
+            raise InvalidInputError(f"{option} and {same[0]} are the same file {shown(file)}; give two")
+        if os.path.isfile(file) and (file.suffix.lower() != suffix or file.name in PARTS):
+            raise InvalidInputError(
+                f"{option}: {shown(file)} is there already and no report; give a name that is new or ends in {suffix}"
+            )
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -857,6 +898,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         bad options and `--help` exit at once instead.
     """
     logging.basicConfig(format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("hwm_env").setLevel(logging.INFO)
     try:
         chosen = _preset_of(sys.argv[1:] if argv is None else argv)
@@ -868,13 +912,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=argv,
         )
         run()
+        with writing(Path("/dev/stdout")):
+            sys.stdout.flush()
     except TrainingStopped as stopped:
         print(f"hwm-env: {stopped}", file=sys.stderr)
         return EXIT_BY_SIGNAL + stopped.signal
     except (HWMError, OSError) as error:
-        print(f"hwm-env: {error}", file=sys.stderr)
+        print(f"hwm-env: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        _drop_unwritten()
         return EXIT_BAD_INPUT
     return 0
+
+
+def _drop_unwritten() -> None:
+    """Forgets what cannot be printed: at the end of the process, Python would complain of it once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _preset_of(argv: Sequence[str]) -> TrainingPreset:
@@ -912,6 +967,10 @@ def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]
 
     @functools.wraps(command)
     def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return functools.partial(command, *args, **kwargs)
+        def run() -> None:
+            _check_arguments(inspect.signature(command).bind(*args, **kwargs).arguments)
+            command(*args, **kwargs)
+
+        return run
 
     return bind

@@ -1,7 +1,9 @@
 """Errors that a user can cause; each says what was expected, what came and what to do."""
 
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -68,3 +70,13 @@ def require_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f"{module} is needed here but cannot be imported ({error}); install it with: pip install 'hwm-env[{extra}]'"
         ) from error
+
+
+@contextmanager
+def exit_with_one_line() -> Iterator[None]:
+    """For the body of a script: ends it with exit code 2 and one line on an error that a user can mend."""
+    try:
+        yield
+    except (HWMError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        raise SystemExit(2) from error

@@ -1,5 +1,6 @@
 """Checkpoints on the Hugging Face Hub (the extra "hub"): nothing that could execute code goes up or comes down."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ def download(name: str) -> Path:
             f"unknown checkpoint {name!r}: there is no such directory, and the Hugging Face Hub gave none ({error}); "
             "correct the name, log in, or download the checkpoint and give its directory"
         ) from error
-    if not (directory / "config.json").is_file():
+    if not os.path.isfile(directory / "config.json"):
         raise CheckpointError(f"the Hugging Face repository {name!r} holds no config.json: it is no checkpoint of ours")
     return directory
 

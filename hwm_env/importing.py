@@ -1,12 +1,14 @@
 """From a foreign checkpoint to one that plays in HWM-v0, with stand-ins for what it lacks."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hwm_env.checkpoint import Checkpoint, load_tokenizer, save
+from hwm_env.data.files import check_writable, read_json, shown
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import InvalidInputError
@@ -39,10 +41,13 @@ def import_checkpoint(
     Raises:
         CheckpointError: the foreign checkpoint or the tokenizer cannot be read, or they do not fit each other.
         DatasetError: the data set cannot be read.
-        InvalidInputError: the result would replace the foreign checkpoint.
+        InvalidInputError: the result would replace the foreign checkpoint, or anything but an earlier import of it.
+        SavingError: the result cannot be written.
     """
-    if out.resolve() == directory.resolve():
+    check_writable(out / "config.json")
+    if os.path.realpath(out) == os.path.realpath(directory):
         raise InvalidInputError(f"{out} is the foreign checkpoint and would be overwritten; choose another directory")
+    _check_free(out, directory)
     dataset = None if data is None else Dataset(data)
     loaded_tokenizer = None if tokenizer is None else load_tokenizer(tokenizer)
     if dataset is not None and loaded_tokenizer is not None:
@@ -64,6 +69,22 @@ def import_checkpoint(
     provenance = {"imported_from": directory.resolve().name, "stand_ins": stand_ins}
     imported = Checkpoint(model, loaded_tokenizer, statistics, starts, provenance=provenance)
     save(imported, out, weights=torch.float32)
+
+
+def _check_free(out: Path, directory: Path) -> None:
+    """Makes sure that a directory holds nothing, or an earlier import of the same checkpoint.
+
+    Raises:
+        InvalidInputError: it holds something else.
+    """
+    if not os.path.isdir(out) or not os.listdir(out):
+        return
+    config = read_json(out / "config.json") if os.path.isfile(out / "config.json") else {}
+    provenance = config.get("provenance")
+    if not isinstance(provenance, dict) or provenance.get("imported_from") != directory.resolve().name:
+        raise InvalidInputError(
+            f"{shown(out)} holds something else than an earlier import of {directory.name}; choose another directory"
+        )
 
 
 def stand_in_tokenizer(codebook_size: int) -> TinyTokenizer:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from hwm_env.checkpoint import load
+from hwm_env.data.files import read_bytes, write_bytes
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.belief import PoseBelief
@@ -93,11 +94,19 @@ class Replay:
         )
 
     def save(self, path: Path) -> None:
-        """Writes the file, making directories where needed."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Writes the file atomically, making directories where needed.
+
+        Raises:
+            SavingError: it could not be written.
+        """
+        write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Returns the content of the file."""
+        file = io.BytesIO()
         content = {each.name: getattr(self, each.name) for each in fields(self)}
-        with path.open("wb") as file:
-            np.savez_compressed(file, format=FORMAT_VERSION, **content)
+        np.savez_compressed(file, format=FORMAT_VERSION, **content)
+        return file.getvalue()
 
     @classmethod
     def load(cls, path: Path) -> "Replay":
@@ -106,9 +115,10 @@ class Replay:
         Raises:
             InvalidInputError: it is missing, damaged, or something else.
         """
+        # Read as a whole: NumPy leaves a damaged file open.
+        whole = read_bytes(path, InvalidInputError, "give a file that RecordReplay wrote")
         try:
-            # Read as a whole: NumPy leaves a damaged file open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+            with np.load(io.BytesIO(whole), allow_pickle=False) as content:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
                 # Files from before worlds carried a pose have none.

@@ -5,6 +5,7 @@
 What it writes is a model of Stable-Baselines3, which can be evaluated like any other, and trained further with PPO.
 """
 
+import io
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch import Tensor
 from tqdm import tqdm, trange
 
 from hwm_env.checkpoint import Checkpoint, load
+from hwm_env.data.files import check_writable, write_bytes
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.types import FRAMES_PER_CLIP
@@ -90,9 +92,11 @@ def clone(cloning: Cloning) -> CloningResult:
         InvalidInputError: out is no zip.
         DatasetError: the data are no such data set, or have no two clips in a row.
         CheckpointError: the checkpoint is unknown, or the data were tokenised otherwise.
+        SavingError: `out` cannot be written, which is looked at before the training too.
     """
     if cloning.out.suffix != ".zip":
         raise InvalidInputError(f"out must be a zip, got {cloning.out}")
+    check_writable(cloning.out)
     checkpoint, dataset = load(cloning.checkpoint), Dataset(cloning.data)
     check_tokenizer(checkpoint.tokenizer, dataset)
     pairs = gather(checkpoint, dataset, cloning)
@@ -101,8 +105,9 @@ def clone(cloning: Cloning) -> CloningResult:
     held_out = max(1, round(VALIDATION_SHARE * len(pairs.actions)))
     learn(model.policy, pairs, np.arange(held_out, len(pairs.actions)), cloning)
     setattr(model, INTERFACE_ATTRIBUTE, asdict(INTERFACE))
-    cloning.out.parent.mkdir(parents=True, exist_ok=True)
-    model.save(cloning.out)
+    content = io.BytesIO()
+    model.save(content)
+    write_bytes(cloning.out, content.getvalue())
     done, mean = pairs.actions[:held_out], pairs.actions[held_out:].mean(0)
     said = _mean_actions(model.policy, pairs, torch.arange(held_out))
     return CloningResult(error=float((said - done).square().mean()), error_of_mean=float((mean - done).square().mean()))
@@ -148,5 +153,6 @@ def _mean_actions(policy: ActorCriticPolicy, pairs: Pairs, rows: Tensor) -> Tens
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    result = clone(tyro.cli(Cloning))
+    with exit_with_one_line():
+        result = clone(tyro.cli(Cloning))
     logger.info("held-out pairs: mean squared error %.5f, of the mean action %.5f", result.error, result.error_of_mean)

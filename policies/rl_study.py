@@ -16,6 +16,7 @@ import tyro
 
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import read_json, write_json
+from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.policy_evaluation import EvaluationConfig, evaluate
 from policies.rl_study_plot import plot
 from policies.train import TrainingRun, train
@@ -115,4 +116,5 @@ def main(study: Study) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(tyro.cli(Study))
+    with exit_with_one_line():
+        main(tyro.cli(Study))

@@ -1,11 +1,14 @@
 """Draws learning curves in the learned and in the reference world, and what they came to."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from hwm_env.data.files import write_bytes
 
 COLOURS: Final = {"learned": "#d9781e", "true": "#1f6fb4"}
 LABELS: Final = {"learned": "trained in the learned world", "true": "trained in the reference world"}
@@ -17,6 +20,9 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     Args:
         tasks: what `rl_study.run` gives.
         path: PNG file.
+
+    Raises:
+        SavingError: it could not be written.
     """
     figure = Figure(figsize=(9, 3 * len(tasks)), layout="constrained", dpi=110)
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(2, 1))
@@ -36,5 +42,6 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         results.legend(frameon=False, loc="lower center")
         for each in (curves, results):
             each.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(path, content.getvalue())

@@ -3,6 +3,7 @@
 python -m policies.train --algo ppo --task face-target --env HWM-v0 --out runs/face-target.zip
 """
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,9 +14,9 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
-from hwm_env.data.files import write_json
+from hwm_env.data.files import check_writable, json_bytes, write_files
 from hwm_env.envs.sb3 import SB3VecEnv
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
 from policies.base import Interface
 from policies.learning_curve import LearningCurve
@@ -72,9 +73,11 @@ def train(run: TrainingRun) -> LearningCurve:
     Raises:
         InvalidInputError: an argument has a value that is not allowed.
         CheckpointError: the checkpoint is unknown, or lacks what the task needs.
+        SavingError: `out` cannot be written, which is looked at before the training too.
     """
     if run.out.suffix != ".zip":
         raise InvalidInputError(f"out must be a zip, got {run.out}")
+    check_writable(run.out)
     interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True, controls=controls_of(run.task))
     envs = gymnasium.make_vec(
         run.env,
@@ -97,11 +100,13 @@ def train(run: TrainingRun) -> LearningCurve:
     finally:
         worlds.close()
     setattr(model, INTERFACE_ATTRIBUTE, asdict(interface))
-    run.out.parent.mkdir(parents=True, exist_ok=True)
-    model.save(run.out)
-    write_json(run.out.with_suffix(".json"), {"run": {**asdict(run), "out": run.out.name}, "episodes": curve.episodes})
+    content = io.BytesIO()
+    model.save(content)
+    described = {"run": {**asdict(run), "out": run.out.name}, "episodes": curve.episodes}
+    write_files([(run.out, content.getvalue()), (run.out.with_suffix(".json"), json_bytes(described))])
     return curve
 
 
 if __name__ == "__main__":
-    train(tyro.cli(TrainingRun))
+    with exit_with_one_line():
+        train(tyro.cli(TrainingRun))

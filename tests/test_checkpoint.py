@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from hwm_env.checkpoint import Checkpoint, load, save
 from hwm_env.decoding.config import DecodingConfig
-from hwm_env.errors import CheckpointError
+from hwm_env.errors import CheckpointError, SavingError
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 from tests.conftest import make_tiny_checkpoint
+from tests.disks import content_of, full_disk
 
 
 @pytest.fixture
@@ -138,14 +139,26 @@ def test_an_unknown_field_is_named(directory: Path) -> None:
         load(directory)
 
 
-def test_an_interrupted_write_is_not_taken_for_a_checkpoint(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_the_checkpoint_that_was_there(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint: Checkpoint = load(directory)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TinyTokenizer, "save", interrupt)
+    before = content_of(directory)
+    monkeypatch.setattr(TinyTokenizer, "to_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(checkpoint, directory)
-    with pytest.raises(CheckpointError, match="unknown checkpoint"):
-        load(directory)
+    assert content_of(directory) == before
+
+
+@pytest.mark.parametrize("files_that_fit", range(4))
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, files_that_fit: int
+) -> None:
+    checkpoint, before = load(directory), content_of(directory)
+    with full_disk(monkeypatch, files_that_fit), pytest.raises(SavingError, match=r"No space left.*make room"):
+        save(replace(checkpoint, provenance={"note": "another one"}), directory)
+    assert content_of(directory) == before

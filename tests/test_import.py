@@ -19,6 +19,8 @@ ORDER = [
     "errors",
     "precision",
     "torch_state",
+    "devices",
+    "workers",
     "data",
     "reference",
     "tokenizers",

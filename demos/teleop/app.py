@@ -1,5 +1,6 @@
 """The window: reads keys, lets the drive go on, and draws it."""
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,8 @@ from demos.driving.drive import Drive
 from demos.driving.session import Session
 from demos.teleop.hud import SIZE, Hud, Picture
 from demos.teleop.recorder import Recorder
+from hwm_env.data.files import next_number, write_numbered
+from hwm_env.errors import SavingError
 
 LOOPS_A_SECOND: Final = 120
 """More than frames, so that none is shown late."""
@@ -19,6 +22,7 @@ STILL_S: Final = 0.1
 DEAD_ZONE: Final = 0.15
 """Sticks that are let go do not come to rest in the middle exactly."""
 KEPT_CONFIDENCES: Final = 60
+SCREENSHOT: Final = "drive_{:03d}.png"
 
 
 class App:
@@ -73,11 +77,15 @@ class App:
         return self._is_open
 
     def screenshot(self) -> Path:
-        """Saves the window as a PNG file."""
-        self._out.mkdir(parents=True, exist_ok=True)
-        file = self._out / f"drive_{len(list(self._out.glob('drive_*.png'))):03d}.png"
-        pygame.image.save(self._screen, file)
-        return file
+        """Saves the window as a PNG file.
+
+        Raises:
+            SavingError: there is no room.
+        """
+        content = io.BytesIO()
+        pygame.image.save(self._screen, content, SCREENSHOT)
+        number = next_number(self._out, SCREENSHOT)
+        return self._out / SCREENSHOT.format(write_numbered(self._out, SCREENSHOT, content.getvalue(), number))
 
     def _handle(self, event: pygame.event.Event) -> None:
         if event.type == pygame.QUIT:
@@ -105,7 +113,10 @@ class App:
         elif action == "help":
             self._shows_help = not self._shows_help
         elif action == "screenshot":
-            self.message = f"saved {self.screenshot()}"
+            try:
+                self.message = f"saved {self.screenshot()}"
+            except SavingError as error:
+                self.message = str(error)
         elif action == "record":
             self._record()
 
@@ -118,7 +129,10 @@ class App:
         self.message = "writing the recording ..."
 
         def save(session: Session) -> None:
-            self.message = recorder.save(session, self._out)
+            try:
+                self.message = recorder.save(session, self._out)
+            except SavingError as error:
+                self.message = str(error)
 
         self.drive.change(save)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pygame
 
 from demos.driving.controls import HELD, PRESSED
+from hwm_env.data.files import check_file
 from hwm_env.errors import InvalidInputError
 
 
@@ -38,6 +39,7 @@ def load_bindings(file: Path | None) -> dict[int, str]:
 
 
 def _read(file: Path) -> Mapping[str, str]:
+    check_file(file, InvalidInputError, "give a JSON file of key bindings")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -6,10 +6,13 @@ import numpy as np
 
 from demos.driving.drive import Shown
 from demos.driving.session import Session
-from hwm_env.data.videos import write_video
+from hwm_env.data.files import next_number, write_numbered
+from hwm_env.data.videos import encode_video
 from hwm_env.envs.rendering import enlarged
 from hwm_env.errors import InvalidInputError
 from hwm_env.types import UInt8Array
+
+FILM, REPLAY = "drive_{:03d}.mp4", "drive_{:03d}.npz"
 
 
 class Recorder:
@@ -28,15 +31,18 @@ class Recorder:
         self._frames.append(np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1))
 
     def save(self, session: Session, directory: Path) -> str:
-        """Writes an MP4 file, and a replay file where the learned world has taken steps; says what was written."""
-        directory.mkdir(parents=True, exist_ok=True)
-        number = len(list(directory.glob("drive_*.mp4")))
-        film = directory / f"drive_{number:03d}.mp4"
+        """Writes an MP4 file, and a replay file where the learned world has taken steps; says what was written.
+
+        Raises:
+            SavingError: there is no room; what was there before is unharmed.
+        """
         if not self._frames:
             return "nothing was recorded"
         # A film has one size; what was shown otherwise in between is left out.
         widest = max(frame.shape[1] for frame in self._frames)
-        write_video(film, np.stack([frame for frame in self._frames if frame.shape[1] == widest]))
+        content = encode_video(np.stack([frame for frame in self._frames if frame.shape[1] == widest]))
+        number = max(next_number(directory, name) for name in (FILM, REPLAY))
+        film = directory / FILM.format(write_numbered(directory, FILM, content, number))
         try:
             session.replay(self._first_step).save(film.with_suffix(".npz"))
         except InvalidInputError:

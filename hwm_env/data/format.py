@@ -16,6 +16,7 @@ test split, whose shards are single samples: no segment file says that each is o
 before its states do. It may come without metadata; then its files say how many and how long they are.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,7 +26,7 @@ from typing import Final
 
 import numpy as np
 
-from hwm_env.data.files import read_json, what_is_at, write_json
+from hwm_env.data.files import json_bytes, read_json, shown, what_is_at, write_json
 from hwm_env.errors import DatasetError
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
@@ -178,8 +179,8 @@ def read_metadata(directory: Path) -> DatasetMetadata:
     Raises:
         DatasetError: the directory does not exist, is not a finished data set, or its metadata cannot be read.
     """
-    if not directory.is_dir():
-        raise DatasetError(f"expected a data set directory at {directory}, found {what_is_at(directory)}")
+    if not os.path.isdir(directory):
+        raise DatasetError(f"expected a data set directory at {shown(directory)}, found {what_is_at(directory)}")
     path = directory / METADATA_FILE
     if not path.is_file():
         if detect_layout(directory) is Layout.TEST:
@@ -228,10 +229,10 @@ def read_damaged_frames(path: Path) -> int:
     return damaged if isinstance(damaged, int) else 0
 
 
-def write_shard_metadata(path: Path, *, index: int, num_frames: int, damaged_frames: int = 0) -> None:
-    """Writes a shard's `metadata_{i}.json` atomically; our own key only where there is damage."""
+def shard_metadata(*, index: int, num_frames: int, damaged_frames: int = 0) -> bytes:
+    """Returns the content of a shard's `metadata_{i}.json`; our own key only where there is damage."""
     ours = {"damaged_frames": damaged_frames} if damaged_frames else {}
-    write_json(path, {"shard_num_frames": num_frames, "shard_ind": index, **ours})
+    return json_bytes({"shard_num_frames": num_frames, "shard_ind": index, **ours})
 
 
 def read_num_frames(directory: Path, layout: Layout, index: int) -> int:

@@ -78,6 +78,21 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
 
     Args:
         path: the file.
+        frames: see `encode_video`.
+        fps: frames a second.
+
+    Raises:
+        InvalidInputError: the frames are of another shape or type.
+        MissingExtraError: PyAV is not installed.
+        SavingError: it could not be written.
+    """
+    write_bytes(path, encode_video(frames, fps))
+
+
+def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
+    """Returns the content of an MP4 file (see `write_video`).
+
+    Args:
         frames: uint8 [N, H, W, 3], N at least 1. H.264 wants even sides: of an odd one, the last row or column is
             repeated.
         fps: frames a second.
@@ -106,7 +121,7 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
             converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(converted))
         container.mux(stream.encode())
-    write_bytes(path, content.getbuffer())
+    return content.getbuffer()
 
 
 def frame_size(path: Path) -> tuple[int, int]:

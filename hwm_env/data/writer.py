@@ -1,5 +1,6 @@
 """Writes data sets in the 1X v2.0 format."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hwm_env.data.files import write_bytes
+from hwm_env.data.files import check_writable, shown, what_is_at, write_files, writing
 from hwm_env.data.format import (
     DEFAULT_TOKEN_GRID,
     METADATA_FILE,
@@ -17,8 +18,8 @@ from hwm_env.data.format import (
     ShardFile,
     read_damaged_frames,
     read_shard_metadata,
+    shard_metadata,
     write_metadata,
-    write_shard_metadata,
 )
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
@@ -27,9 +28,9 @@ from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
 class DatasetWriter:
     """Writes one data set, shard by shard.
 
-    Each file appears complete or not at all, a shard's metadata after its arrays, and the data set's `metadata.json`
-    last: an interrupted write is recognised. Several processes may write into one directory, each with a writer of
-    its own (or a pickled copy) and with different shard indices; one of them calls `finish` when all are done.
+    A shard's files appear together, its metadata after its arrays, and the data set's `metadata.json` last: an
+    interrupted write is recognised. Several processes may write into one directory, each with a writer of its own (or a
+    pickled copy) and with different shard indices; one of them calls `finish` when all are done.
     """
 
     def __init__(
@@ -54,10 +55,16 @@ class DatasetWriter:
 
         Raises:
             DatasetError: the directory already holds a finished data set, or the path is a file.
+            SavingError: nothing can be written there.
         """
         self.directory = Path(directory)
-        if self.directory.exists() and not self.directory.is_dir():
-            raise DatasetError(f"{self.directory} is a file; give a directory that is new or empty")
+        with writing(self.directory / METADATA_FILE):
+            if os.path.lexists(self.directory) and not self.directory.is_dir():
+                raise DatasetError(
+                    f"expected nothing or a directory at {shown(self.directory)}, found {what_is_at(self.directory)}; "
+                    "give a directory that is new or empty"
+                )
+        check_writable(self.directory / METADATA_FILE)
         if (self.directory / METADATA_FILE).exists():
             raise DatasetError(
                 f"{self.directory} already holds a data set; give another directory, or remove this one first"
@@ -85,7 +92,7 @@ class DatasetWriter:
         poses: Float32Array | None = None,
         damaged_frames: int = 0,
     ) -> None:
-        """Writes one shard; an earlier, unfinished version of it is replaced.
+        """Writes one shard, all of its files or none; an earlier version of it is replaced.
 
         Args:
             index: the shard's number, counted from 0.
@@ -98,6 +105,7 @@ class DatasetWriter:
 
         Raises:
             InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
+            SavingError: it could not be written.
         """
         if index < 0:
             raise InvalidInputError(f"the shard index must be at least 0, got {index}")
@@ -117,16 +125,16 @@ class DatasetWriter:
             for file, array in given.items()
             if array is not None
         }
-        # Until the new metadata is there, the shard counts as not written.
-        shard_metadata = ShardFile.METADATA.path(self.directory, self._layout, index)
-        shard_metadata.unlink(missing_ok=True)
-        for file in given:
-            path = file.path(self.directory, self._layout, index)
-            if file in arrays:
-                write_bytes(path, arrays[file].data.cast("B"))
-            else:
-                path.unlink(missing_ok=True)
-        write_shard_metadata(shard_metadata, index=index, num_frames=len(states), damaged_frames=damaged_frames)
+        paths = {file: file.path(self.directory, self._layout, index) for file in (*given, ShardFile.METADATA)}
+        metadata = paths[ShardFile.METADATA]
+        for file in given.keys() - arrays.keys():
+            if paths[file].exists():
+                # Until its new metadata is there, the shard counts as not written.
+                metadata.unlink(missing_ok=True)
+                paths[file].unlink()
+        contents = [(paths[file], array.data.cast("B")) for file, array in arrays.items()]
+        described = shard_metadata(index=index, num_frames=len(states), damaged_frames=damaged_frames)
+        write_files([*contents, (metadata, described)])
 
     def has_shard(self, index: int) -> bool:
         """Whether this shard has been written, by this writer or by an earlier one that was interrupted."""

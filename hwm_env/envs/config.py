@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from hwm_env.decoding.config import HistoryMode, Order
+from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.precision import Precision
 from hwm_env.simulator import WorldSimulator
@@ -82,7 +83,7 @@ class EnvConfig:
     """`rgb_array`: the last frame, 256 x 256; `rgb_array_list`: all frames since the last call; `human`: a window that
     plays all frames; None."""
     device: str = "cpu"
-    """Where the model runs, such as "cpu" or "cuda"."""
+    """Where the model runs, such as "cpu" or "cuda"; the reference world always runs on the CPU."""
 
     def __post_init__(self) -> None:
         """Raises InvalidInputError with the argument's name."""
@@ -115,6 +116,7 @@ class EnvConfig:
             )
         if self.untrusted_above is not None and not 0 <= self.untrusted_above <= 1:
             raise InvalidInputError(f"untrusted_above must be None or a probability, got {self.untrusted_above}")
+        check_device(self.device)
         if self.tokens_only and (self.obs_mode not in _WITHOUT_FRAMES or self.render_mode is not None):
             raise InvalidInputError(
                 "tokens_only decodes no frames: expected obs_mode 'tokens', 'latents' or 'state', and render_mode "

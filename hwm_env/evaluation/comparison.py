@@ -1,5 +1,6 @@
 """Ground truth beside prediction: videos and scores of closed loops with recorded actions."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hwm_env.data.files import write_json
+from hwm_env.data.files import Content, check_writable, json_bytes, read_json, shown, write_files
 from hwm_env.data.format import ShardFile
 from hwm_env.data.labels import labelled_pair
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import window_starts
-from hwm_env.data.videos import write_video
+from hwm_env.data.videos import encode_video
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.lpips import LPIPS
@@ -125,12 +126,12 @@ def write_comparisons(
     seed: int = 0,
     lpips: Path | None = None,
 ) -> dict[str, object]:
-    """Writes `sample_000_comparison.mp4` and so on, ground truth | predicted, and `metrics.json`.
+    """Writes `sample_000_comparison.mp4` and so on, ground truth | predicted, and `metrics.json`: all, or none of them.
 
     Args:
         simulator: the world to judge.
         data: see `compare`.
-        out: directory for the files.
+        out: directory for the files; new, empty, or with an earlier comparison, which is replaced.
         samples: videos.
         steps: env steps of each.
         seed: of the worlds.
@@ -140,22 +141,27 @@ def write_comparisons(
         What `metrics.json` holds: PSNR (dB), SSIM and LPIPS of each predicted frame, of each sample and in the mean.
 
     Raises:
-        InvalidInputError, DatasetError, CheckpointError, MissingExtraError: see `compare`, `LPIPS.load`, `write_video`.
+        InvalidInputError: there is something else in `out`; or see `compare`.
+        DatasetError, CheckpointError, MissingExtraError: see `compare`, `LPIPS.load`, `write_video`.
+        SavingError: the files cannot be written.
     """
     for module in ("av", "PIL", "torchmetrics"):
         require_extra(module, "evaluation")  # before hours of work, not after
+    _check_free(out)
     metric = None if lpips is None else LPIPS.load(lpips, simulator.device)
     described: list[dict[str, object]] = []
-    scores = []
-    for index, sample in enumerate(compare(simulator, data, samples=samples, steps=steps, seed=seed, lpips=metric)):
-        video = f"sample_{index:03d}_comparison.mp4"
-        write_video(out / video, np.stack(list(_pictures(sample))), fps=FRAME_RATE_HZ)
-        place = {"shard": sample.shard, "first_clip": sample.first_clip, "history_clips": sample.history_clips}
-        described.append({"video": video, **place, "seed": sample.seed, **sample.scores})
-        scores.append(sample.scores)
-    by_frame = {who: _mean([of_sample[who] for of_sample in scores]) for who in scores[0]}
-    metrics: dict[str, object] = {
-        "settings": {
+    scores: list[dict[str, Scores]] = []
+    metrics: dict[str, object] = {}
+
+    def files() -> Iterator[tuple[Path, Content]]:
+        for index, sample in enumerate(compare(simulator, data, samples=samples, steps=steps, seed=seed, lpips=metric)):
+            video = f"sample_{index:03d}_comparison.mp4"
+            place = {"shard": sample.shard, "first_clip": sample.first_clip, "history_clips": sample.history_clips}
+            described.append({"video": video, **place, "seed": sample.seed, **sample.scores})
+            scores.append(sample.scores)
+            yield out / video, encode_video(np.stack(list(_pictures(sample))), fps=FRAME_RATE_HZ)
+        by_frame = {who: _mean([of_sample[who] for of_sample in scores]) for who in scores[0]}
+        metrics["settings"] = {
             "checkpoint": simulator.checkpoint.identity,
             "data": str(data.directory),
             "tokenizer": {"checkpoint": simulator.tokenizer.identity, "data": data.metadata.tokenizer},
@@ -166,14 +172,30 @@ def write_comparisons(
             "fps": FRAME_RATE_HZ,
             "ssim_data_range": 1.0,
             "lpips": None if lpips is None else lpips.name,
-        },
-        "truth": "recorded" if data.has(ShardFile.FRAMES) else "decoded tokens",
-        "mean": {who: {name: float(np.mean(values)) for name, values in of.items()} for who, of in by_frame.items()},
-        "mean_by_frame": by_frame,
-        "samples": described,
-    }
-    write_json(out / METRICS_FILE, metrics)
+        }
+        metrics["truth"] = "recorded" if data.has(ShardFile.FRAMES) else "decoded tokens"
+        means = {who: {name: float(np.mean(values)) for name, values in of.items()} for who, of in by_frame.items()}
+        metrics.update(mean=means, mean_by_frame=by_frame, samples=described)
+        yield out / METRICS_FILE, json_bytes(metrics)
+
+    write_files(files())
     return metrics
+
+
+def _check_free(out: Path) -> None:
+    """Makes sure that a directory holds nothing, or an earlier comparison.
+
+    Raises:
+        InvalidInputError: it holds something else.
+        SavingError: it cannot be written.
+    """
+    check_writable(out / METRICS_FILE)
+    names = {name for name in os.listdir(out) if not name.startswith(".")} if os.path.isdir(out) else set()
+    is_ours = METRICS_FILE in names and {"settings", "mean_by_frame"} <= read_json(out / METRICS_FILE).keys()
+    if names and not is_ours:
+        raise InvalidInputError(
+            f"{shown(out)} holds {min(names)}, and no {METRICS_FILE} of an earlier comparison; choose another directory"
+        )
 
 
 def _check_images(tokenizer: VideoTokenizer, data: Dataset) -> None:

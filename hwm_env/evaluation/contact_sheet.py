@@ -1,15 +1,14 @@
 """Contact sheets: evenly spread clips of a data set in one picture."""
 
-import io
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 
-from hwm_env.data.files import write_bytes
 from hwm_env.data.format import ShardFile
 from hwm_env.data.labels import enlarged, text_strip
+from hwm_env.data.png import write_png
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.inspection import whole_clips
@@ -39,7 +38,7 @@ def draw_contact_sheet(dataset: Dataset, file: Path, tokenizer: VideoTokenizer |
         InvalidInputError: there is nothing to draw, or the tokens are of another tokenizer.
         MissingExtraError: Pillow is not installed.
     """
-    pillow = require_extra("PIL.Image", "evaluation")
+    require_extra("PIL.Image", "evaluation")
     decoder = tokenizer if dataset.has(ShardFile.TOKENS) else None
     if decoder is None and not dataset.has(ShardFile.FRAMES):
         raise InvalidInputError(f"{dataset.directory} has no raw images to draw; give the tokenizer of its tokens")
@@ -54,9 +53,7 @@ def draw_contact_sheet(dataset: Dataset, file: Path, tokenizer: VideoTokenizer |
         raise DatasetError(f"{dataset.directory} has no clip of {FRAMES_PER_CLIP} frames of one segment to draw")
     rows = np.unique(np.linspace(0, len(clips) - 1, ROWS).astype(np.int64))
     picture = np.concatenate([_row(dataset.shards[shard], clip, decoder) for shard, clip in clips[rows].tolist()])
-    content = io.BytesIO()
-    pillow.fromarray(picture).save(content, "PNG")
-    write_bytes(file, content.getbuffer())
+    write_png(file, picture)
 
 
 def _row(shard: Shard, clip: int, tokenizer: VideoTokenizer | None) -> UInt8Array:

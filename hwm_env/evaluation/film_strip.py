@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hwm_env.data.png import write_png
 from hwm_env.errors import require_extra
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.simulator import WorldSimulator
@@ -27,14 +28,15 @@ def closed_loop_strips(
         simulator: the world to draw.
         held_out: episodes of at least nine clips and `steps`.
         steps: columns after the first.
-        file: PNG to write.
+        file: PNG to write, atomically.
         scores: of all episodes' loops, the higher, the better.
         seed: of the worlds.
 
     Raises:
-        MissingExtraError: imageio is not installed.
+        MissingExtraError: Pillow is not installed.
+        SavingError: the file could not be written.
     """
-    imageio = require_extra("imageio.v3", "demo")
+    require_extra("PIL.Image", "evaluation")
     ranks = np.linspace(0, len(held_out) - 1, min(NUM_STRIPS, len(held_out))).round().astype(int)
     episodes = np.argsort(scores)[::-1][ranks].tolist()
     state = simulator.begin(
@@ -52,8 +54,7 @@ def closed_loop_strips(
         model = torch.cat([truth[:1], torch.stack([frames[row] for frames in predicted])])
         pair = np.concatenate([_row(truth.numpy()), _row(model.numpy())])
         rows += [pair, np.full((GAP_PIXELS, pair.shape[1], 3), 255, np.uint8)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(file, np.concatenate(rows[:-1]).repeat(2, 0).repeat(2, 1))
+    write_png(file, np.concatenate(rows[:-1]).repeat(2, 0).repeat(2, 1))
 
 
 def _row(frames: UInt8Array) -> UInt8Array:

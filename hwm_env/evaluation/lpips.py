@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from hwm_env.data.files import check_file
+from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError, InvalidInputError
 
 EPSILON = 1e-10
@@ -73,7 +75,9 @@ class LPIPS:
 
         Raises:
             CheckpointError: there is no such file, or it is damaged or holds something else.
+            InvalidInputError: there is no such device.
         """
+        device = check_device(device)
         # Newer versions of the package list the same layers a second time under `lins`.
         tensors = {name: tensor for name, tensor in _read(path).items() if not name.startswith("lins.")}
         shapes = weight_shapes()
@@ -135,8 +139,7 @@ def _unit_length(features: Tensor) -> Tensor:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f'expected the weights of lpips.LPIPS(net="alex") in {path}, found no file there')
+    check_file(path, CheckpointError, 'give the weights of lpips.LPIPS(net="alex")')
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

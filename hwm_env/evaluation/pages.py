@@ -25,5 +25,4 @@ def write_html(template: str, file: Path, **content: Any) -> None:
         loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=jinja.StrictUndefined
     )
     page: str = environment.get_template(f"{template}.html").render(**content)
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, page.encode())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
+from hwm_env.data.files import check_file
 from hwm_env.envs.observations import Observation
 from hwm_env.errors import InvalidInputError, require_extra
 from hwm_env.evaluation.interface import Interface
@@ -37,8 +38,7 @@ class SB3Policy:
 
     def __init__(self, path: Path, interface: Interface | None = None) -> None:
         saving = require_extra("stable_baselines3.common.save_util", "rl")
-        if not path.is_file():
-            raise InvalidInputError(f"there is no policy {path}")
+        check_file(path, InvalidInputError, "give a policy that Stable-Baselines3 saved")
         try:
             data, parameters, _ = saving.load_from_zip_file(path, device="cpu")
             policy_class, policy_arguments = data["policy_class"], dict(data["policy_kwargs"])

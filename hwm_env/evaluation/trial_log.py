@@ -1,12 +1,13 @@
 """Trials on disk: one line a unit, so that an interrupted evaluation loses no finished one."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hwm_env.data.files import write_bytes
+from hwm_env.data.files import append_bytes, read_bytes, write_bytes
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.trials import Case, Trial
 from hwm_env.evaluation.units import Unit
@@ -21,17 +22,18 @@ class TrialLog:
 
     Raises:
         InvalidInputError: the directory holds trials of something else, or a file that is no log.
+        SavingError: the log cannot be written.
     """
 
     def __init__(self, directory: Path, stamp: Mapping[str, Any]) -> None:
         self._file = directory / "trials.jsonl"
         self._finished: dict[Unit, list[Trial]] = {}
-        if not self._file.exists():
-            directory.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(self._file):
             write_bytes(self._file, _line({"stamp": stamp}))
             return
+        whole = read_bytes(self._file, InvalidInputError, "choose another directory")
         # A kill can leave half a line; its unit is played again.
-        lines = [line for line in self._file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        lines = [line for line in whole.splitlines(keepends=True) if line.endswith(b"\n")]
         try:
             header, *units = [json.loads(line) for line in lines]
             known = header["stamp"]
@@ -53,10 +55,13 @@ class TrialLog:
         return self._finished
 
     def add(self, unit: Unit, trials: Sequence[Trial]) -> None:
-        """Keeps a unit's trials, on disk before it returns."""
+        """Keeps a unit's trials, on disk before it returns.
+
+        Raises:
+            SavingError: there is no room for them.
+        """
         content = {"unit": asdict(unit), "trials": [asdict(trial) for trial in trials]}
-        with self._file.open("ab") as file:
-            file.write(_line(content))
+        append_bytes(self._file, _line(content))
         self._finished[unit] = list(trials)
 
 

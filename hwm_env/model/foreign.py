@@ -1,6 +1,7 @@
 """What foreign Masked-HWM checkpoints hold: named tensors, and the options under which our network is theirs."""
 
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hwm_env.data.files import check_file, shown
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
@@ -48,9 +50,11 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there is no file, or it is damaged or holds more than named tensors.
     """
-    path = next((directory / name for name in FILES if (directory / name).is_file()), None)
+    path = next((directory / name for name in FILES if os.path.isfile(directory / name)), None)
     if path is None:
-        raise CheckpointError(f"expected {' or '.join(FILES)} in {directory}, found neither; copy the checkpoint again")
+        raise CheckpointError(
+            f"expected {' or '.join(FILES)} in {shown(directory)}, found neither; copy the checkpoint again"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -129,8 +133,9 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConf
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
+    check_file(path, CheckpointError, "copy it again, or remove it: sizes are read from the tensors too")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

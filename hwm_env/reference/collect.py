@@ -1,10 +1,8 @@
 """Makes recordings of the reference world: many seeded episodes, in parallel, the same whatever the parallelism."""
 
-import multiprocessing
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,11 +10,14 @@ from typing import Final, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from hwm_env.data.files import shown
+from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, check_behaviour, operator_of
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
+from hwm_env.workers import run_in_processes
 
 _Job = TypeVar("_Job")
 
@@ -102,7 +103,7 @@ def collect(
     needs the usual `if __name__ == "__main__":`.
 
     Args:
-        directory: where to write; must not hold a finished data set.
+        directory: where to write; new, empty, or with the remains of a collection that was interrupted.
         num_episodes: at least 1.
         seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
         split: such as "train" or "validation"; different splits never share an episode.
@@ -113,11 +114,13 @@ def collect(
 
     Raises:
         InvalidInputError: a number is out of range, or the behaviour is unknown.
-        DatasetError: the directory already holds a finished data set.
+        DatasetError: the directory already holds a finished data set, or something else.
+        SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL here.
     """
     check_numbers(num_episodes, seed, clips_per_episode, workers)
     check_behaviour(behaviour)
+    _check_remains(directory)
     extra = {"split": split, "seed": seed, "source": "hwm_env.reference", "behaviour": behaviour}
     writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
     jobs = [
@@ -135,6 +138,19 @@ def collect(
     ]
     run_jobs(_write_shard, jobs, workers, num_episodes)
     writer.finish(len(jobs))
+
+
+def _check_remains(directory: Path) -> None:
+    """Makes sure that a directory holds nothing that is not a data set's.
+
+    Raises:
+        DatasetError: it holds something else.
+    """
+    known = {METADATA_FILE, *(file.folder for file in ShardFile)}
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    strange = sorted(name for name in names if name not in known and not name.startswith("."))
+    if strange:
+        raise DatasetError(f"{shown(directory)} holds {strange[0]}, which is no recording's; give another directory")
 
 
 def check_numbers(num_episodes: int, seed: int, clips_per_episode: int, workers: int) -> None:
@@ -157,20 +173,13 @@ def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, 
         jobs: what there is to do.
         workers: number of processes.
         num_episodes: in all jobs together.
+
+    Raises:
+        HWMError: a process died.
     """
-    # Spawned, because an OpenGL context does not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_start_worker) as pool,
-        tqdm(total=num_episodes, unit="episode", desc="collect") as progress,
-    ):
-        futures = [pool.submit(record, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                progress.update(future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with tqdm(total=num_episodes, unit="episode", desc="collect") as progress:
+        for count in run_in_processes(record, jobs, workers, _start_worker):
+            progress.update(count)
 
 
 def _start_worker() -> None:

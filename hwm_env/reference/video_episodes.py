@@ -1,16 +1,17 @@
 """Recordings of the reference world as users of other robots have theirs: videos beside tables of states."""
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from hwm_env.data.files import what_is_at, write_bytes
+from hwm_env.data.files import check_writable, shown, what_is_at, write_files
 from hwm_env.data.row_times import DEFAULT_TIME_COLUMN
 from hwm_env.data.state_tables import POSE_NAMES
-from hwm_env.data.videos import write_video
+from hwm_env.data.videos import encode_video
 from hwm_env.errors import DatasetError, require_extra
 from hwm_env.reference.behaviour import Behaviour, check_behaviour, operator_of
 from hwm_env.reference.collect import Episode, check_numbers, episode_rng, record_episode, run_jobs
@@ -65,15 +66,17 @@ def collect_videos(
         InvalidInputError: a number is out of range, or the behaviour is unknown.
         DatasetError: the directory is not empty, or is a file.
         MissingExtraError: PyAV is not installed.
+        SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL here.
     """
     check_numbers(num_episodes, seed, clips_per_episode, workers)
     check_behaviour(behaviour)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if os.path.lexists(directory) and not (os.path.isdir(directory) and not any(directory.iterdir())):
         raise DatasetError(
-            f"expected nothing or an empty directory at {directory}, found {what_is_at(directory)} that is not; "
+            f"expected nothing or an empty directory at {shown(directory)}, found {what_is_at(directory)} that is not; "
             "give another directory, or remove this one first"
         )
+    check_writable(directory / "episode_00000.csv")
     require_extra("av", "data")
     jobs = [
         _EpisodeJob(
@@ -95,8 +98,8 @@ def _record(job: _EpisodeJob) -> int:
     with ReferenceWorld(job.image_size) as world:
         rng = episode_rng(job.seed, job.split, job.number)
         episode = record_episode(world, rng, job.num_frames, operator_of(job.behaviour, job.number))
-    write_bytes(job.stem.with_suffix(".csv"), _table(episode))
-    write_video(job.stem.with_suffix(".mp4"), episode.frames)
+    video = encode_video(episode.frames)
+    write_files([(job.stem.with_suffix(".csv"), _table(episode)), (job.stem.with_suffix(".mp4"), video)])
     return 1
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from hwm_env.data.files import check_file
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.camera import CameraDescription, CameraLink
 from hwm_env.scene.mjcf import camera_of_mjcf, limb_of_mjcf
@@ -96,6 +97,7 @@ def links_from_urdf(
 
 def _root_of(path: str | os.PathLike[str]) -> Element:
     """Parses a file whose root is <mujoco> or <robot>."""
+    check_file(Path(path), InvalidInputError, "give the path of an MJCF or URDF file")
     try:
         with Path(path).open("rb") as file:
             text = file.read(MAX_BYTES + 1)

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from hwm_env.data.files import shown
+from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError, InvalidInputError, MissingExtraError
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.torch_state import loading, plain_torch
@@ -78,10 +81,10 @@ class CosmosTokenizer:
 
         Raises:
             CheckpointError: a file is missing or damaged.
-            InvalidInputError: another dtype or backend.
+            InvalidInputError: another dtype or backend, or there is no such device.
             MissingExtraError: the package is wanted but not installed.
         """
-        device = torch.device(device)
+        device = check_device(device)
         if dtype is None:
             dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         if dtype not in (torch.float32, torch.bfloat16):
@@ -89,11 +92,11 @@ class CosmosTokenizer:
         if backend not in ("jit", "package"):
             raise InvalidInputError(f"backend must be 'jit' or 'package', got {backend!r}")
         files = tuple(Path(directory) / name for name in (ENCODER_FILE, DECODER_FILE))
-        missing = [file.name for file in files if not file.is_file()]
+        missing = [file.name for file in files if not os.path.isfile(file)]
         if missing:
             raise CheckpointError(
-                f"{directory} has no {' and no '.join(missing)}; expected {ENCODER_FILE} and {DECODER_FILE} of "
-                "NVIDIA's Cosmos-Tokenizer-DV8x8x8"
+                f"{shown(Path(directory))} has no {' and no '.join(missing)}; expected {ENCODER_FILE} and "
+                f"{DECODER_FILE} of NVIDIA's Cosmos-Tokenizer-DV8x8x8"
             )
         load = _load_scripts if backend == "jit" else _load_package
         try:

@@ -1,9 +1,8 @@
 """Turns recordings of images into data sets of tokens: in parallel, and on from where it was stopped."""
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -12,14 +11,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hwm_env.data.files import read_json, write_json
+from hwm_env.data.files import check_file, read_json, shown, what_is_at, write_json
 from hwm_env.data.format import METADATA_FILE
 from hwm_env.data.state_tables import StateMapping
 from hwm_env.data.writer import DatasetWriter
+from hwm_env.devices import check_device
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.sources import Job, Source, recording_source, video_source
 from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
+from hwm_env.workers import run_in_processes
 
 MANIFEST: Final = "tokenizing.json"
 """Says what an unfinished data set is made of; gone when it is finished."""
@@ -58,13 +59,15 @@ def tokenize_recordings(
         device: where to encode.
 
     Raises:
-        InvalidInputError: offsets, image size or mapping that do not fit, or options that are for videos only.
+        InvalidInputError: offsets, image size or mapping that do not fit, or options that are for videos only; or
+            there is no such device.
         DatasetError: the recordings cannot be read, their size is no multiple of the tokenizer's compression, or `out`
             already holds a data set, finished or of something else.
     """
     if workers < 1:
         raise InvalidInputError(f"workers must be at least 1, got {workers}")
-    if (out / MANIFEST).exists() and (out / METADATA_FILE).exists():
+    device = check_device(device)
+    if os.path.exists(out / MANIFEST) and (out / METADATA_FILE).exists():
         # All was written but the last word.
         (out / MANIFEST).unlink()
         return
@@ -81,21 +84,30 @@ def tokenize_recordings(
     _claim(writer, {"tokenizer": tokenizer.identity, "offsets": list(offsets), **source.fingerprint})
     todo = [(index, job) for index, job in enumerate(source.jobs) if not writer.has_shard(index)]
     with tqdm(total=len(source.jobs), initial=len(source.jobs) - len(todo), desc="tokenize", unit="shard") as progress:
-        if workers == 1:
+        if workers == 1 or not todo:
             for index, job in todo:
                 _make_shard(writer, index, job, tokenizer, device)
                 progress.update()
         else:
-            for _ in _in_processes(writer, todo, load_tokenizer, min(workers, max(1, len(todo))), device):
+            jobs = [_ShardJob(writer, index, job, device) for index, job in todo]
+            threads = max(1, (os.cpu_count() or 1) // min(workers, len(todo)))
+            for _ in run_in_processes(_make_in_worker, jobs, workers, _start_worker, (load_tokenizer, threads)):
                 progress.update()
     writer.finish(len(source.jobs))
     (out / MANIFEST).unlink()
 
 
 def _open(recordings: Path, offsets: Sequence[int], mapping: StateMapping | None, image_size: int | None) -> Source:
-    if not recordings.is_dir():
-        raise DatasetError(f"expected a directory with a recording or with videos at {recordings}, found none")
+    if not os.path.isdir(recordings):
+        raise DatasetError(
+            f"expected a directory with a recording or with videos at {shown(recordings)}, found "
+            f"{what_is_at(recordings)}"
+        )
     if not (recordings / METADATA_FILE).exists():
+        for path in recordings.iterdir():
+            if path.exists() and not path.is_dir() and not path.name.startswith("."):
+                # Whoever opened a pipe would wait for somebody to write into it.
+                check_file(path, DatasetError, "remove it from the recordings")
         return video_source(recordings, offsets, mapping or StateMapping(), image_size)
     if mapping is not None or image_size is not None:
         raise InvalidInputError(
@@ -170,27 +182,17 @@ def _whole_clips(frames: UInt8Array) -> UInt8Array:
     return padded.reshape(-1, FRAMES_PER_CLIP, *frames.shape[1:])
 
 
+@dataclass(frozen=True, slots=True)
+class _ShardJob:
+    """All that a worker process needs to make one shard."""
+
+    writer: DatasetWriter
+    index: int
+    job: Job
+    device: str | torch.device
+
+
 _worker_tokenizer: VideoTokenizer | None = None
-
-
-def _in_processes(
-    writer: DatasetWriter,
-    todo: Sequence[tuple[int, Job]],
-    load_tokenizer: Callable[[], VideoTokenizer],
-    workers: int,
-    device: str | torch.device,
-) -> Iterable[None]:
-    """Makes shards in processes of their own, each of which loads the tokenizer once."""
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(load_tokenizer, threads)) as pool:
-        futures = [pool.submit(_make_in_worker, writer, index, job, device) for index, job in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _start_worker(load_tokenizer: Callable[[], VideoTokenizer], threads: int) -> None:
@@ -199,6 +201,6 @@ def _start_worker(load_tokenizer: Callable[[], VideoTokenizer], threads: int) ->
     _worker_tokenizer = load_tokenizer()
 
 
-def _make_in_worker(writer: DatasetWriter, index: int, job: Job, device: str | torch.device) -> None:
+def _make_in_worker(shard: _ShardJob) -> None:
     assert _worker_tokenizer is not None, "the process was not started by _start_worker"
-    _make_shard(writer, index, job, _worker_tokenizer, device)
+    _make_shard(shard.writer, shard.index, shard.job, _worker_tokenizer, shard.device)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from hwm_env.data.files import write_bytes
+from hwm_env.data.files import shown, what_is_at, write_bytes
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
@@ -152,18 +153,26 @@ class TinyTokenizer(nn.Module):
         reconstruction: Tensor = self.decoder(values)
         return reconstruction
 
-    @torch.no_grad()
     def save(self, path: Path) -> None:
         """Writes configuration and weights to one file, atomically.
 
-        The weights are rounded to float16, here too, so that what is in memory stays what is in the file.
-
         Args:
             path: a `.safetensors` file, or the directory in which to write `tokenizer.safetensors`.
+
+        Raises:
+            SavingError: it could not be written.
+        """
+        write_bytes(_file(path), self.to_bytes())
+
+    @torch.no_grad()
+    def to_bytes(self) -> bytes:
+        """Returns the content of the file that `save` writes.
+
+        The weights are rounded to float16, here too, so that what is in memory stays what is in the file.
         """
         weights = {name: weight.half().cpu().contiguous() for name, weight in self.state_dict().items()}
         self.load_state_dict(weights)
-        write_bytes(_file(path), serialise(weights, metadata={"config": _config_json(self.config)}))
+        return serialise(weights, metadata={"config": _config_json(self.config)})
 
     @classmethod
     @loading()
@@ -177,8 +186,11 @@ class TinyTokenizer(nn.Module):
             CheckpointError: the file is missing, truncated, or not that of a TinyTokenizer.
         """
         file = _file(path)
-        if not file.is_file():
-            raise CheckpointError(f"expected a tokenizer at {file}; train one with: hwm-env train-tokenizer")
+        if not os.path.isfile(file):
+            raise CheckpointError(
+                f"expected a tokenizer at {shown(file)}, found {what_is_at(file)}; train one with: hwm-env "
+                "train-tokenizer"
+            )
         try:
             with safetensors.safe_open(file, framework="pt") as content:
                 fields: dict[str, Any] = json.loads((content.metadata() or {})["config"])

@@ -21,7 +21,7 @@ from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import require_extra
+from hwm_env.errors import exit_with_one_line, require_extra
 from hwm_env.evaluation.fidelity import measure
 from hwm_env.evaluation.held_out import HeldOut
 from hwm_env.model.config import MaskedHWMConfig
@@ -195,4 +195,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_one_line():
+        main()

@@ -1,36 +1,63 @@
 """What people watch while a model is being trained: TensorBoard."""
 
 import io
+import itertools
+import os
+import socket
+import time
 from pathlib import Path
+from typing import Any, Final
 
 from torch import Tensor
 
+from hwm_env.data.files import append_bytes, writing
 from hwm_env.errors import require_extra
 from hwm_env.types import FRAME_RATE_HZ
 
+_numbers: Final = itertools.count()
+
 
 class TensorBoard:
-    """Curves and sample videos of a run, for `tensorboard --logdir`."""
+    """Curves and sample videos of a run, for `tensorboard --logdir`.
+
+    What is added is on the disk when a method returns; TensorBoard's own writer leaves that, and what goes wrong, to a
+    thread.
+    """
 
     def __init__(self, directory: Path, first_step: int) -> None:
         """Opens the log.
 
         Args:
-            directory: for the event files.
+            directory: for the event file.
             first_step: a resumed run hides what was logged from here on.
 
         Raises:
             MissingExtraError: tensorboard is not installed.
+            SavingError: the directory cannot be written.
         """
         require_extra("tensorboard", "train")
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
 
-        self._writer = SummaryWriter(str(directory), purge_step=first_step + 1)
+        # TensorBoard reads files in the order of their names.
+        begun = f"{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        self._file = directory / f"events.out.tfevents.{begun}"
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._add(step=first_step + 1, file_version="brain.Event:2")
+        self._add(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
-        """Adds a point to each curve."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        """Adds a point to each curve.
+
+        Raises:
+            SavingError: there is no room for it.
+        """
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._add(
+            step=step,
+            summary=Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]),
+        )
 
     def videos(self, step: int, name: str, videos: Tensor) -> None:
         """Adds moving pictures.
@@ -39,6 +66,9 @@ class TensorBoard:
             step: steps done.
             name: of the group.
             videos: uint8 [N, F, H, W, 3], at 30 frames a second.
+
+        Raises:
+            SavingError: there is no room for them.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -46,12 +76,15 @@ class TensorBoard:
             picture = Summary.Image(
                 height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=_gif(frames)
             )
-            summary = Summary(value=[Summary.Value(tag=f"{name}/{index}", image=picture)])
-            self._writer._get_file_writer().add_summary(summary, step)
+            self._add(step=step, summary=Summary(value=[Summary.Value(tag=f"{name}/{index}", image=picture)]))
 
-    def close(self) -> None:
-        """Writes what is still in memory."""
-        self._writer.close()
+    def _add(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        record = io.BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), **content).SerializeToString())
+        append_bytes(self._file, record.getvalue())
 
 
 def _gif(frames: Tensor) -> bytes:

@@ -56,11 +56,6 @@ class Reporter:
         trainee.ema.copy_to(self.checkpoint.model)
         self._save(steps_done, trainee, None, {})
 
-    def close(self) -> None:
-        """Writes what is still in memory."""
-        if self.curves is not None:
-            self.curves.close()
-
     def _save(self, steps_done: int, trainee: Trainee, score: float | None, judged: Mapping[str, float]) -> None:
         origin = {**self.checkpoint.provenance, "steps": steps_done, "validation": dict(judged)}
         content = replace(self.checkpoint, provenance=origin)

@@ -17,6 +17,7 @@ from typing import get_args
 from hwm_env import checkpoint as checkpoints
 from hwm_env.data.reader import Dataset
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.errors import HWMError, exit_with_one_line
 from hwm_env.precision import TrainingPrecision
 from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.robot_description import links_from_mjcf
@@ -103,15 +104,18 @@ def scene_shape() -> SceneConfig:
 
 def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:
     """Trains with the preset's recipe, or goes on with the training that is there."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
+    # The launcher ends with this process, and the trainings with the launcher.
+    launcher = ["-m", "hwm_env.workers", str(os.getpid()), "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
     splits = [str(directory / "train"), "--validation", str(directory / "validation")]
     out = directory / "world-model"
     options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "room-64"]
     options += ["--seed", str(SEED), "--device", "cpu", *(["--resume"] if out.exists() else [])]
     options += ["--precision", precision, *([] if initial is None else ["--initial", initial])]
-    subprocess.run(
-        [sys.executable, *launcher, "train", *splits, *options], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    command = [sys.executable, *launcher, "train", *splits, *options]
+    done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise HWMError(f"the world model's training ended with exit code {done.returncode}; it says why above")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -123,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=get_args(TrainingPrecision), default="auto", help="of the trainings")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make_room_64(arguments.directory, arguments.destination, arguments.initial, arguments.precision)
+    with exit_with_one_line():
+        make_room_64(arguments.directory, arguments.destination, arguments.initial, arguments.precision)
 
 
 if __name__ == "__main__":

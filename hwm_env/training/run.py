@@ -3,20 +3,25 @@
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 
-from hwm_env.data.files import read_json, write_bytes, write_json
-from hwm_env.errors import InvalidInputError, SavingError
+from hwm_env.data.files import append_bytes, read_json, shown, write_bytes, write_json, writing
+from hwm_env.errors import CheckpointError, InvalidInputError, SavingError
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
 SCORE_FILE = "score.json"
+COPY_NOTE: Final = "copy_of.txt"
+"""In a copy that stands for a link: the name of the checkpoint."""
+LINKS: Final = ("checkpoint", "best")
+"""To the newest checkpoint and to the one with the lowest score."""
 
 
 class Stateful(Protocol):
@@ -41,11 +46,15 @@ class Run:
     | checkpoint | a link to the newest of them |
     | best | a link to the one with the lowest score |
 
+    Where the file system has no links, `checkpoint` and `best` are copies without the states.
+
     A checkpoint appears under its name when it is whole, and older ones go after that: a kill at any moment leaves the
     newest whole one. The states hold tensors and plain values only and are read back with `weights_only=True`.
     """
 
-    def __init__(self, directory: Path, *, resume: bool, keep: int = 1, writes: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, resume: bool, keep: int = 1, writes: bool = True, results: Sequence[str] = ()
+    ) -> None:
         """Opens a run.
 
         Args:
@@ -53,9 +62,12 @@ class Run:
             resume: go on with the run that is there, if there is one.
             keep: how many of the newest checkpoints to keep; the best is kept too, but without its state.
             writes: whether this process writes; of several, one does.
+            results: names of files that the caller will write into the directory.
 
         Raises:
-            InvalidInputError: there is a run already and `resume` is not set; or `keep` is below 1.
+            InvalidInputError: there is a run already and `resume` is not set; or there is something else, which the run
+                would write over; or `keep` is below 1.
+            SavingError: the directory cannot be made.
         """
         if keep < 1:
             raise InvalidInputError(f"keep must be at least 1 checkpoint, got {keep}")
@@ -66,12 +78,21 @@ class Run:
         self._log_path = directory / "log.jsonl"
         if self._steps() and not resume:
             raise InvalidInputError(
-                f"{directory} already holds a training run; continue it with resume, or choose another directory"
+                f"{shown(directory)} already holds a training run; continue it with resume, or choose another directory"
             )
         if writes:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
-            for remains in self._checkpoints.glob(".*"):
-                shutil.rmtree(remains)
+            if not self._steps():
+                self._check_free(resume, results)
+            with writing(self._checkpoints):
+                self._checkpoints.mkdir(parents=True, exist_ok=True)
+                for remains in self._checkpoints.iterdir():
+                    if re.fullmatch(r"\.step-\d+", remains.name):
+                        shutil.rmtree(remains)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is no checkpoint yet."""
+        return not self._steps()
 
     @property
     def newest(self) -> Path:
@@ -90,13 +111,14 @@ class Run:
 
         Raises:
             InvalidInputError: the run was started with another configuration.
+            CheckpointError: the saved state is damaged.
         """
         steps = [step for step in self._steps() if (self._path(step) / STATE_FILE).exists()]
         self._forget_log_after(steps[-1] if steps else 0)
         if not steps:
             return 0
         path = self._path(steps[-1]) / STATE_FILE
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_state(path)
         if state["config"] != config:
             raise InvalidInputError(
                 f"the run in {self.directory} was started with another configuration: "
@@ -105,7 +127,8 @@ class Run:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
         if self._writes:
-            self._prune()
+            with writing(self.directory):
+                self._prune()
         logger.info("resuming %s at step %d", self.directory, steps[-1])
         return steps[-1]
 
@@ -147,23 +170,46 @@ class Run:
         # torch reports a file that it cannot write as a RuntimeError.
         except (OSError, RuntimeError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            reason = error.__cause__ if isinstance(error, SavingError) else error
             raise SavingError(
-                f"could not save step {step} to {self._checkpoints} ({error}); {self._what_is_left()}"
+                f"could not save step {step} to {self._checkpoints} ({reason}); {self._what_is_left()}"
             ) from error
-        self._prune()
+        with writing(self.directory):
+            self._prune()
 
     def log(self, **values: float | int) -> None:
-        """Appends a line to the log."""
+        """Appends a line to the log.
+
+        Raises:
+            SavingError: there is no room for it.
+        """
         if self._writes:
-            with self._log_path.open("a") as file:
-                file.write(json.dumps(values) + "\n")
+            append_bytes(self._log_path, (json.dumps(values) + "\n").encode())
 
     def _path(self, step: int) -> Path:
         return self._checkpoints / f"step-{step:08d}"
 
     def _steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self._checkpoints.glob("step-*"))
+        names = os.listdir(self._checkpoints) if os.path.isdir(self._checkpoints) else []
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d{8,})", name)))
+
+    def _check_free(self, resume: bool, results: Sequence[str]) -> None:
+        """Makes sure that a new run writes over nothing.
+
+        Raises:
+            InvalidInputError: something is there that it would write over.
+        """
+        # What a run has left that ended before its first checkpoint may go.
+        names = results if resume and os.path.isdir(self._checkpoints) else (*LINKS, self._log_path.name, *results)
+        taken = [name for name in names if os.path.lexists(self.directory / name)]
+        if os.path.isdir(self._checkpoints) and any(not name.startswith(".") for name in os.listdir(self._checkpoints)):
+            taken.append(self._checkpoints.name)
+        if taken:
+            raise InvalidInputError(
+                f"{shown(self.directory)} holds {', '.join(taken)} of something else, or of a training run without a "
+                "checkpoint; choose another directory, or move that away"
+            )
 
     def _what_is_left(self) -> str:
         steps = self._steps()
@@ -176,9 +222,10 @@ class Run:
         scores = {step: self._score(step) for step in steps}
         judged = [step for step in steps if scores[step] is not None]
         best = min(judged, key=lambda step: scores[step] or 0.0, default=None)
-        _link(self.directory / "checkpoint", self._path(steps[-1]))
+        newest, lowest = (self.directory / name for name in LINKS)
+        _link(newest, self._path(steps[-1]))
         if best is not None:
-            _link(self.directory / "best", self._path(best))
+            _link(lowest, self._path(best))
         for step in steps[: -self._keep]:
             if step == best:
                 (self._path(step) / STATE_FILE).unlink(missing_ok=True)
@@ -212,12 +259,42 @@ def _flush(directory: Path) -> None:
             os.close(descriptor)
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    # Damaged files can raise anything.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is damaged ({type(error).__name__}); remove {path.parent} to go on from an older checkpoint, or "
+            "start again in another directory"
+        ) from error
+    return state
+
+
 def _link(link: Path, target: Path) -> None:
-    """Makes a relative link, or turns the one that is there round, at once."""
+    """Makes a relative link, or turns the one that is there round, at once; a copy where there can be no links."""
     temporary = link.with_name(f".{link.name}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.relative_to(link.parent))
+    _remove(temporary)
+    try:
+        temporary.symlink_to(target.relative_to(link.parent))
+    except (OSError, NotImplementedError):
+        note = link / COPY_NOTE
+        if note.is_file() and note.read_text() == target.name:
+            return
+        shutil.copytree(target, temporary, ignore=shutil.ignore_patterns(STATE_FILE))
+        (temporary / COPY_NOTE).write_text(target.name)
+    # Nothing can be renamed to a directory that is not empty.
+    if (link / COPY_NOTE).is_file() and not link.is_symlink():
+        _remove(link)
     temporary.replace(link)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, link or directory, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> str:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
+from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError, InvalidInputError
 from hwm_env.evaluation.scene_scores import judge_scene
 from hwm_env.scene.drawing import PosedClips
@@ -136,9 +137,10 @@ def train_scene(
     Raises:
         DatasetError: a split has no tokens or no poses.
         DivergedError: the loss is not finite any more.
-        InvalidInputError: a run is in the way, or was started with another configuration.
+        InvalidInputError: a run is in the way, or was started with another configuration; or there is no such device.
+        SavingError: a file could not be written.
     """
-    device = torch.device(device)
+    device = check_device(device)
     config = config.resolved(device)
     windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
     chosen = np.linspace(0, len(held_out) - 1, min(config.validation_clips, len(held_out))).astype(np.int64)

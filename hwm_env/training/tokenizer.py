@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
+from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig, normalised
+from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig, normalised
 from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
@@ -94,12 +95,13 @@ def train_tokenizer(
 
     Raises:
         InvalidInputError: a run is in the way, or belongs to another configuration; or `initial` is of another kind or
-            size.
+            size; or there is no such device.
         DatasetError: the data set has no raw images.
+        SavingError: a file could not be written.
     """
-    device = torch.device(device)
+    device = check_device(device)
     config = config.resolved(device)
-    run = Run(out, resume=resume)
+    run = Run(out, resume=resume, results=(TOKENIZER_FILE,))
     windows = FrameWindows(Dataset(recordings), FRAMES_PER_CLIP)
     held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
     tokenizer = _new_tokenizer(config, initial).to(device)

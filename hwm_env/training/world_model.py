@@ -111,7 +111,7 @@ def train_world_model(
     run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
     if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
         _announce(model_config, config, samples, len(candidates), accelerator.device.type)
-    statistics = _statistics(data, directory, accelerator)
+    statistics = _statistics(data, directory, accelerator, is_new=run.is_new)
     trainee = Trainee.prepare(new_model(model_config, statistics, config.seed, initial), config, accelerator)
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
@@ -138,10 +138,7 @@ def train_world_model(
         report = Reporter(run, whole_config, checkpoint, held_out, curves)
     else:
         report = Reporter(run, whole_config, checkpoint, None, None)
-    try:
-        _take_steps(trainee, report, samples, plan, workers, scene)
-    finally:
-        report.close()
+    _take_steps(trainee, report, samples, plan, workers, scene)
     accelerator.wait_for_everyone()
     return run.newest
 
@@ -262,10 +259,10 @@ def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches, s
         logger.info("time: about %.2f s a step, %.1f hours for what is left, without validation", seconds, left / 3600)
 
 
-def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator") -> ActionStatistics:
+def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator", *, is_new: bool) -> ActionStatistics:
     """Statistics of the training split's actions, computed when the run begins and kept with it."""
     path = directory / STATISTICS_FILE
-    if accelerator.is_main_process and not path.exists():
+    if accelerator.is_main_process and (is_new or not path.exists()):
         write_json(path, ActionStatistics.from_dataset(data).to_dict())
     accelerator.wait_for_everyone()
     return ActionStatistics.from_dict(read_json(path))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hwm_env.data.format import DatasetMetadata, Layout, ShardFile, write_metadata, write_shard_metadata
+from hwm_env.data.files import write_bytes
+from hwm_env.data.format import DatasetMetadata, Layout, ShardFile, shard_metadata, write_metadata
 
 NUM_SHARDS = 100
 FRAMES_PER_SHARD = 110_000
@@ -24,7 +25,7 @@ def write_full_size(directory: Path) -> tuple[np.ndarray, np.ndarray]:
     metadata = DatasetMetadata(num_shards=NUM_SHARDS, hz=30, num_images=NUM_SHARDS * FRAMES_PER_SHARD)
     for index in range(NUM_SHARDS):
         paths = {file: file.path(directory, Layout.TRAIN, index) for file in ShardFile}
-        write_shard_metadata(paths[ShardFile.METADATA], index=index, num_frames=FRAMES_PER_SHARD)
+        write_bytes(paths[ShardFile.METADATA], shard_metadata(index=index, num_frames=FRAMES_PER_SHARD))
         for file, array in ((ShardFile.STATES, states), (ShardFile.SEGMENTS, segments)):
             if index == 0:
                 paths[file].parent.mkdir()

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.errors import DatasetError, InvalidInputError, SavingError
 from tests.data.conftest import WRITTEN_LAYOUTS
+from tests.disks import content_of, full_disk
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -82,7 +83,7 @@ def test_a_finished_data_set_is_not_written_over(tmp_path: Path) -> None:
     writer.finish()
     with pytest.raises(DatasetError, match="already holds a data set"):
         DatasetWriter(tmp_path)
-    with pytest.raises(DatasetError, match="is a file"):
+    with pytest.raises(DatasetError, match="found a file"):
         DatasetWriter(tmp_path / "metadata.json")
 
 
@@ -103,21 +104,16 @@ def test_a_full_disk_leaves_no_half_files(tmp_path: Path, monkeypatch: pytest.Mo
     writer = DatasetWriter(tmp_path)
     writer.write_shard(0, **shard(30))
 
-    def fail(self: Path, content: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(bytes(content)[:10])
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", fail)
-        with pytest.raises(OSError, match="No space left"):
+    before = content_of(tmp_path)
+    for files_that_fit in range(3):
+        refused = pytest.raises(SavingError, match=r"could not write .*_1\..*No space left.*make room")
+        with full_disk(monkeypatch, files_that_fit), refused:
             writer.write_shard(1, **shard())
         # Rewriting a shard must not leave the metadata of its old version beside new arrays.
-        with pytest.raises(OSError, match="No space left"):
+        with full_disk(monkeypatch, files_that_fit), pytest.raises(SavingError, match="No space left"):
             writer.write_shard(0, **shard(20))
-    assert not list(tmp_path.rglob("*.tmp"))
-    with pytest.raises(DatasetError, match="expected at least 1 shards, found 0"):
-        writer.finish()
+    assert content_of(tmp_path) == before
+    assert writer.finish(num_shards=1).num_images == 30
 
 
 def _write_shards_forever(directory: Path) -> None:
@@ -144,6 +140,7 @@ def test_an_interrupted_write_is_recognised_and_can_be_done_again(tmp_path: Path
         writer.write_shard(index, **shard())
     writer.finish(written + 1)
     assert Dataset(tmp_path).num_frames == 20 * (written + 1)
+    assert not list(tmp_path.rglob("*.tmp"))  # of what was being written then
 
 
 def _write_one(writer: DatasetWriter, index: int) -> None:

@@ -316,4 +316,4 @@ def test_the_command(
     assert exit_code([*argv, "--steps", "4"]) == 2
     assert "expected a segment of at least 5 whole clips" in capsys.readouterr().err
     assert exit_code([*argv, "--lpips", tmp_path / "nowhere"]) == 2
-    assert "expected the weights of lpips.LPIPS" in capsys.readouterr().err
+    assert "found nothing; give the weights of lpips.LPIPS" in capsys.readouterr().err

@@ -158,7 +158,7 @@ def test_weights_that_do_not_fit_are_refused(weights: dict[str, Tensor], tmp_pat
 
 
 def test_files_that_are_no_weights_are_refused(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"found no file there"):
+    with pytest.raises(CheckpointError, match=r"found nothing"):
         LPIPS.load(tmp_path / "nowhere.pth")
     for name in ("noise.pth", "noise.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")

@@ -93,7 +93,7 @@ def test_missing_and_truncated_weights_are_named(directory: Path) -> None:
     with pytest.raises(CheckpointError, match=r"scene\.safetensors is damaged"):
         load(directory)
     file.unlink()
-    with pytest.raises(CheckpointError, match=r"scene\.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"scene\.safetensors, found nothing"):
         load(directory)
 
 

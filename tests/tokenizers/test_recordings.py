@@ -283,7 +283,7 @@ def test_broken_directories_are_refused_before_anything_is_written(
 
     (tmp_path / "empty").mkdir()
     refused("found neither", tmp_path / "empty")
-    refused("found none", tmp_path / "nowhere")
+    refused("found nothing", tmp_path / "nowhere")
     refused("workers must be at least 1", workers=0)
     refused("multiples of 8, got 20 x 20", image_size=20)
     refused("offsets: expected one or more", offsets=())

@@ -23,7 +23,6 @@ def test_curves_and_videos_can_be_read_back(tmp_path: Path) -> None:
         board.numbers(step, {"train/loss": 1.0 / step})
     levels = torch.arange(0, 250, 50, dtype=torch.uint8)
     board.videos(2, "sample", levels[None, :, None, None, None].expand(2, 5, 8, 16, 3))
-    board.close()
     events = read(tmp_path)
     assert [(point.step, point.value) for point in events.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
     (picture,) = events.Images("sample/1")
@@ -39,8 +38,6 @@ def test_a_resumed_run_hides_what_came_after_its_checkpoint(tmp_path: Path) -> N
     first = TensorBoard(tmp_path, 0)
     for step in (1, 2, 3):
         first.numbers(step, {"loss": 10.0})
-    first.close()
     second = TensorBoard(tmp_path, 2)
     second.numbers(3, {"loss": 5.0})
-    second.close()
     assert [(point.step, point.value) for point in read(tmp_path).Scalars("loss")] == [(1, 10.0), (2, 10.0), (3, 5.0)]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwm_env.errors import InvalidInputError, SavingError
+from hwm_env.errors import CheckpointError, InvalidInputError, SavingError
 from hwm_env.training import run as run_module
 from hwm_env.training.run import Run
+from tests.disks import content_of
 
 CONFIG = {"training": {"steps": 5, "betas": (0.9, 0.98)}}
 
@@ -165,6 +166,84 @@ def test_what_really_does_not_fit_is_reported_too(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "could not save step 2" in done.stdout
     assert restored(tmp_path) == (1, 10.0)
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT, SMB and mounted buckets."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def write_weights(step: int) -> Callable[[Path], None]:
+    return lambda directory: (directory / "weights").write_text(str(step)) and None
+
+
+@pytest.mark.usefixtures("no_links")
+def test_copies_stand_for_links_where_there_are_none(tmp_path: Path) -> None:
+    run = Run(tmp_path, resume=False, keep=1)
+    for step, score in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        save(run, step, score, write_weights(step))
+    assert (tmp_path / "checkpoint/weights").read_text() == "3"
+    assert (tmp_path / "best/weights").read_text() == "2"
+    assert not (tmp_path / "checkpoint/state.pt").exists()
+    assert restored(tmp_path) == (3, 30.0)
+    save(Run(tmp_path, resume=True), 4, 0.5, write_weights(4))
+    assert (tmp_path / "checkpoint/weights").read_text() == (tmp_path / "best/weights").read_text() == "4"
+    assert steps_in(tmp_path) == ["step-00000004"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_copy_becomes_a_link_where_there_are_links_again(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(NotImplementedError()))
+        save(Run(tmp_path, resume=False), 1, 1.0, write_weights(1))
+    assert not (tmp_path / "checkpoint").is_symlink()
+    save(Run(tmp_path, resume=True), 2, 0.5, write_weights(2))
+    assert (tmp_path / "checkpoint").is_symlink()
+    assert (tmp_path / "best/weights").read_text() == "2"
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "best", "log.jsonl", "tokenizer.safetensors", "checkpoints/theirs"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_is_somebody_elses_is_not_replaced(tmp_path: Path, name: str, resume: bool) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"theirs")
+    before = content_of(tmp_path)
+    with pytest.raises(InvalidInputError, match="choose another directory, or move that away"):
+        Run(tmp_path, resume=resume, results=("tokenizer.safetensors",))
+    assert content_of(tmp_path) == before
+
+
+def test_strange_names_among_the_checkpoints_are_left_alone(tmp_path: Path) -> None:
+    save(Run(tmp_path, resume=False), 1)
+    strange = ["step-00000002 (copy)", ".DS_Store", "._step-00000001", "step-x"]
+    for name in strange:
+        (tmp_path / "checkpoints" / name).touch()
+    (tmp_path / "checkpoints/.step-5").mkdir()
+    save(Run(tmp_path, resume=True), 2)
+    assert restored(tmp_path) == (2, 20.0)
+    assert steps_in(tmp_path) == sorted(["step-00000002", *strange])
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02nonsense", bytes(1000)])
+def test_a_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
+    save(Run(tmp_path, resume=False), 1)
+    (tmp_path / "checkpoint/state.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.pt is damaged .*; remove .*step-00000001 to go on"):
+        restored(tmp_path)
+
+
+def test_where_no_run_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file/below", tmp_path / ("x" * 5000), tmp_path / "a\0b"):
+        with pytest.raises((SavingError, InvalidInputError)) as caught:
+            Run(place, resume=False)
+        assert len(str(caught.value)) < 600
 
 
 def test_the_log_forgets_what_was_after_the_checkpoint(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from hwm_env.data.labels import text_strip
-from hwm_env.data.videos import write_video
+from hwm_env.data.videos import encode_video
 from hwm_env.envs.rendering import RENDER_SIZE, enlarged
+from hwm_env.envs.wrappers.episode_files import EpisodeFiles
 from hwm_env.envs.wrappers.inner import humanoid_env
 from hwm_env.types import UInt8Array
 
@@ -22,6 +23,8 @@ _BACKGROUND, _AXIS, _GAIN, _LOSS = (24, 24, 28), (120, 120, 128), (86, 180, 233)
 
 class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Writes `episode_00000.mp4` and so on: all 17 frames a step at 30 Hz, where RecordVideo keeps one.
+
+    In a directory that holds episodes already, the numbers go on after them.
 
     Above the picture stand step and reward, below it the sum of rewards, the confidence, and a bar for each step's
     reward so far. Needs the extra "evaluation".
@@ -41,7 +44,7 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, directory=str(directory), episode_trigger=episode_trigger)
         super().__init__(env)
         self._humanoid = humanoid_env(env)
-        self._directory = Path(directory)
+        self._files = EpisodeFiles(Path(directory), "episode_{:05d}.mp4")
         self._is_wanted = episode_trigger or (lambda episode: True)
         self._episode = -1
         self._clips: list[UInt8Array] = []
@@ -49,10 +52,17 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._confidences: list[float] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Writes the episode that ends, and begins another one."""
+        """Writes the episode that ends, and begins another one.
+
+        Raises:
+            SavingError: there is no room; the environment is reset, and what could not be written is kept for the next
+                try.
+        """
         result = self.env.reset(seed=seed, options=options)
-        self._write()
-        self._episode += 1
+        try:
+            self._write()
+        finally:
+            self._episode += 1
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -65,9 +75,15 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return result
 
     def close(self) -> None:
-        """Writes the episode that has begun."""
-        self._write()
-        super().close()
+        """Writes the episode that has begun.
+
+        Raises:
+            SavingError: there is no room.
+        """
+        try:
+            self._write()
+        finally:
+            super().close()
 
     def _write(self) -> None:
         if self._clips:
@@ -76,8 +92,9 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 for step, clip in enumerate(self._clips)
                 for frame in _pages(clip, step, self._rewards, self._confidences[step])
             ]
-            write_video(self._directory / f"episode_{self._episode:05d}.mp4", np.stack(frames))
-        self._clips, self._rewards, self._confidences = [], [], []
+            self._files.add(self._episode, encode_video(np.stack(frames)))
+            self._clips, self._rewards, self._confidences = [], [], []
+        self._files.write()
 
 
 def _pages(clip: UInt8Array, step: int, rewards: list[float], confidence: float) -> list[UInt8Array]:

@@ -178,6 +178,10 @@ def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) ->
     driver.tap("f12")
     picture = pygame.image.load(tmp_path / "drive_000.png")
     assert picture.get_size() == (1280, 720)
+    # Numbers go on after the highest one, whatever has been removed.
+    (tmp_path / "drive_000.png").rename(tmp_path / "drive_007.png")
+    driver.tap("f12")
+    assert (tmp_path / "drive_008.png").exists()
 
 
 def test_a_gamepad_drives(driver: Driver) -> None:
@@ -270,7 +274,7 @@ def test_other_keys(window: None, tmp_path: Path) -> None:
         ('{"forward": "s"}', "given to both"),
         ('["forward"]', "expected an object like"),
         ("{", "cannot be read"),
-        (None, "cannot be read"),
+        (None, "found nothing"),
     ],
 )
 def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | None, message: str) -> None:
@@ -299,7 +303,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--checkpoint", "nowhere"], {}, "nowhere"),
         (["--start", "1000000"], {}, "start must be 0 to"),
         (["--task", "juggle"], {}, "juggle"),
-        (["--keys", "nowhere.json"], {}, "nowhere.json cannot be read"),
+        (["--keys", "nowhere.json"], {}, "nowhere.json, found nothing"),
         ([], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no display to open a window on"),
         pytest.param(
             [],

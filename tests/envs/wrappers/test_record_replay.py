@@ -80,6 +80,23 @@ def test_each_episode_with_steps_has_a_file(make_env: MakeEnv, tiny_checkpoint: 
         np.testing.assert_array_equal(frames, np.concatenate(seen))
 
 
+def test_a_new_run_takes_the_next_numbers(make_env: MakeEnv, tmp_path: Path) -> None:
+    """Also where two runs write side by side."""
+    runs = [RecordReplay(make_env(), tmp_path) for _ in range(2)]
+    for seed, env in enumerate(runs):
+        env.reset(seed=seed)
+        play(env, 1)
+    for env in runs:
+        env.close()
+    later = RecordReplay(make_env(), tmp_path)
+    later.reset(seed=2)
+    play(later, 1)
+    later.close()
+    seeds = {path.name: Replay.load(path).seed for path in tmp_path.iterdir()}
+    assert sorted(seeds) == ["episode_00000.npz", "episode_00001.npz", "episode_00002.npz"]
+    assert len(set(seeds.values())) == 3
+
+
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_episodes_that_begin_at_a_state_are_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, history: str

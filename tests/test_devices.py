@@ -1,0 +1,85 @@
+"""A device that is wrong or absent is one line, wherever one can be named."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+
+import hwm_env  # noqa: F401 (registers the environments)
+from hwm_env import cli
+from hwm_env.checkpoint import load, load_tokenizer
+from hwm_env.devices import check_device
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.lpips import LPIPS
+from hwm_env.simulator import WorldSimulator
+from hwm_env.tokenizers.cosmos import CosmosTokenizer
+from hwm_env.tokenizers.recordings import tokenize_recordings
+from hwm_env.training.scene import SceneTrainingConfig, train_scene
+from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
+
+ABSENT = ("banana", "cuda:99", "cpu:1", "meta", "", "x" * 5000, "mps:\0", 3, None)
+
+
+@pytest.mark.parametrize("device", ABSENT, ids=lambda device: str(device)[:10])
+def test_absent_devices(device: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"^device must be one that is here \(cpu") as caught:
+        check_device(device)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_devices_that_are_here() -> None:
+    assert check_device("cpu") == check_device(torch.device("cpu")) == torch.device("cpu")
+
+
+NO_GPU = pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+HERE = Path("nowhere")
+CONSTRUCTORS: dict[str, Callable[[Path, str], object]] = {
+    "load": lambda checkpoint, device: load(checkpoint, device=device),
+    "load_tokenizer": lambda checkpoint, device: load_tokenizer(checkpoint, device=device),
+    "simulator": lambda checkpoint, device: WorldSimulator.from_pretrained(checkpoint, device=device),
+    "env": lambda checkpoint, device: gymnasium.make("HWM-v0", checkpoint=checkpoint, device=device),
+    "reference": lambda checkpoint, device: gymnasium.make("HWMReference-v0", checkpoint=checkpoint, device=device),
+    "envs": lambda checkpoint, device: gymnasium.make_vec("HWM-v0", 2, checkpoint=checkpoint, device=device),
+    "lpips": lambda checkpoint, device: LPIPS.load(checkpoint / "model.safetensors", device),
+    "cosmos": lambda checkpoint, device: CosmosTokenizer.load(checkpoint, device=device),
+    "tokenize": lambda checkpoint, device: tokenize_recordings(HERE, HERE, lambda: None, device=device),
+    "train_tokenizer": lambda checkpoint, device: train_tokenizer(HERE, HERE, TokenizerTrainingConfig(), device=device),
+    "train_scene": lambda checkpoint, device: train_scene(
+        None, None, None, HERE, None, SceneTrainingConfig(), device=device
+    ),
+}
+
+
+@pytest.mark.parametrize("device", ["banana", pytest.param("cuda", marks=NO_GPU)])
+@pytest.mark.parametrize("make", CONSTRUCTORS.values(), ids=CONSTRUCTORS)
+def test_constructors(tiny_checkpoint: Path, make: Callable[[Path, str], object], device: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"device must be one that is here \(.*got '{device}'"):
+        make(tiny_checkpoint, device)
+
+
+COMMANDS = {
+    "tokenize": "source out --tokenizer room-64",
+    "train-scene": "room-64 data --validation data --out out",
+    "generate": "room-64 data --out out",
+    "fidelity": "--checkpoint room-64",
+    "calibrate": "room-64",
+    "certify": "room-64",
+    "replay": "episode.npz",
+}
+
+
+@pytest.mark.parametrize("device", ["banana", pytest.param("cuda", marks=NO_GPU)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command: str, device: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, *COMMANDS[command].split(), "--device", device]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("hwm-env: device must be one that is here (cpu")
+
+
+def test_every_command_with_a_device_is_tried() -> None:
+    having = {name for name, command in cli.COMMANDS.items() if "device" in inspect.signature(command).parameters}
+    assert having == {*COMMANDS, "train"}  # of which the parser takes "auto" and "cpu" only
