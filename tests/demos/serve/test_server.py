@@ -29,6 +29,9 @@ from tests.demos.rooms import save_tiny_checkpoint
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
+LONGEST_S = 300.0
+"""What nothing takes, however busy the machine is."""
+
 
 class Server:
     """`python -m demos.serve` on the tiny checkpoint."""
@@ -54,7 +57,7 @@ class Server:
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=LONGEST_S)
         assert "Traceback" not in errors, errors
 
 
@@ -66,7 +69,7 @@ def server(tiny_checkpoint: Path) -> Iterator[Server]:
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(story(), LONGEST_S))  # type: ignore[arg-type]
 
 
 async def status(client: ClientConnection, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
@@ -255,8 +258,9 @@ def test_flooding_ends_the_connection_only(server: Server) -> None:
         async with server.connect() as other, server.connect() as client:
             await status(client)
             with suppress(websockets.ConnectionClosed):
+                # What a viewer holds is read and left alone, so that even a busy server reads too many a second.
                 for _ in range(20 * MOST_A_SECOND):
-                    await say(client, type="wheel", take=False)
+                    await say(client, type="hold", actions=[])
             assert await closed_with(client) == 1008
             await status(other)
 
@@ -377,7 +381,9 @@ def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
 def test_bad_input_ends_with_two(options: list[str], message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         named = [str(taken.getsockname()[1]) if option == "taken" else option for option in options]
-        done = subprocess.run([sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=LONGEST_S
+        )
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
