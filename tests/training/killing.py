@@ -21,7 +21,7 @@ from hwm_env.training.world_model import train_world_model
 from tests.file_operations import FileOperations, Group
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
-LONG = replace(RECIPE, steps=24, batch_size=2, report_every=1)
+LONG = replace(RECIPE, steps=14, batch_size=2, report_every=1)
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -57,7 +57,7 @@ def main(directory: Path, kills: int) -> None:
     chance = random.Random(0)
     for number in range(kills):
         group: Group = "writes" if number % 2 else "operations"
-        last = group, chance.randint(1, 2 * counts[group] // LONG.steps)
+        last = group, chance.randint(1, 3 * counts[group] // (2 * LONG.steps))
         assert exit_code(fork(lambda last=last: train(directory / "killed", last))) == -signal.SIGKILL
         if (directory / "killed/checkpoint").exists():
             process = fork(lambda: checkpoint.load(directory / "killed/checkpoint"))
