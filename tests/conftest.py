@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from hwm_env.checkpoint import Checkpoint, save
 from hwm_env.data.statistics import ActionStatistics
@@ -23,6 +24,10 @@ NUM_STARTS = 4
 # The models of the tests are too small to be shared out, and threads that wait for each other slow everything down as
 # soon as the machine has something else to do.
 torch.set_num_threads(1)
+
+# By default an example may take 200 ms, and how long it takes depends on what else the machine has to do.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 def make_tiny_checkpoint() -> Checkpoint:

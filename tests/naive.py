@@ -181,8 +181,10 @@ def _visible(config: MaskedHWMConfig, places: Places, sees: Sees | None) -> Tens
     return (sees or by_config)(clips[:, None], clips[None, :])
 
 
-def _angles(positions: Tensor, num_pairs: int, base: float) -> Tensor:
-    """Angles [N, pairs] of rotary positions: pair i turns with frequency base^(-i / pairs)."""
+def _angles(positions: Tensor, num_pairs: int, base: float | None) -> Tensor:
+    """Angles [N, pairs] of rotary positions: pair i turns with frequency base^(-i / pairs); None: not at all."""
+    if base is None:
+        return torch.zeros(len(positions), num_pairs, device=positions.device)
     frequencies = base ** -(torch.arange(num_pairs, device=positions.device, dtype=torch.float32) / num_pairs)
     return torch.outer(positions.float(), frequencies)
 
@@ -223,11 +225,12 @@ def _attention(
 
     `before` are the vectors of another sequence, [M, N, D], that are seen too, and their projection to keys and values.
     """
-    q, k, v = F.linear(x, layer.qkv.weight).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = F.linear(x, layer.qkv.weight, layer.qkv.bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     k = _rotate(k, angles)
     if before is not None:
         projection, other = before
-        other_k, other_v = F.linear(other, projection.weight).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+        projected = F.linear(other, projection.weight, projection.bias)
+        other_k, other_v = projected.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
         k, v = torch.cat([_rotate(other_k, angles), k], dim=2), torch.cat([other_v, v], dim=2)
     mixed = F.scaled_dot_product_attention(_rotate(q, angles), k, v, attn_mask=visible)
     return F.linear(mixed.transpose(1, 2).flatten(2), layer.out.weight, layer.out.bias)
@@ -287,7 +290,10 @@ def _block(
         asking = [x.mean(dim=2, keepdim=True) for x in asking]
     positions = asking[0].shape[2]
     copies = [block.temporal_norm(a)[:, :, None].expand(-1, -1, positions, -1) for a in actions]
-    sequence = torch.cat([*asking, *copies], dim=1)
+    read = [*asking, *copies]
+    if config.temporal_stream_embedding:
+        read = [x + kind for x, kind in zip(read, block.streams, strict=True)]
+    sequence = torch.cat(read, dim=1)
     batch = len(sequence)
     mixed = _attention(
         block.temporal, sequence.transpose(1, 2).flatten(0, 1), config.num_heads, time, visible

@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from demos.driving.arguments import add_arguments, session_config
@@ -20,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; any other than this needs a token")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
+    parser.add_argument(
+        "--name", action="append", default=[], help="host name under which browsers reach it, if not this machine's own"
+    )
     parser.add_argument("--token", help="what browsers must know; made up where one is needed")
     parser.add_argument("--viewers", type=int, default=8, help="how many may watch")
     arguments = parser.parse_args(argv)
@@ -34,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         with listening(arguments.host, arguments.port) as listener:
             drive = Drive(lambda: Session(config))
             try:
-                serve(drive, config.task, arguments.viewers, token, listener)
+                serve(drive, config.task, arguments.viewers, token, listener, [arguments.host, *arguments.name])
             finally:
                 drive.close()
     except HWMError as error:
@@ -43,18 +47,26 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def serve(drive: Drive, task: str | None, viewers: int, token: str | None, listener: socket.socket) -> None:
+def serve(
+    drive: Drive, task: str | None, viewers: int, token: str | None, listener: socket.socket, names: Sequence[str]
+) -> None:
     """Until it is interrupted."""
     import uvicorn
 
     from demos.serve.app import make_app
+    from demos.serve.guard import KnownHosts
     from demos.serve.messages import LARGEST_BYTES
     from demos.serve.room import Room
 
     host, port, *_ = listener.getsockname()
-    print(f"http://{host}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
     server = uvicorn.Config(
-        make_app(Room(drive, task, viewers), token), ws_max_size=LARGEST_BYTES, log_level="warning", access_log=False
+        make_app(Room(drive, task, viewers), token, KnownHosts.of(listener, names)),
+        ws_max_size=LARGEST_BYTES,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
     )
     # uvicorn raises the interrupt again when it has ended in good order.
     with suppress(KeyboardInterrupt):
@@ -68,7 +80,7 @@ def listening(host: str, port: int) -> socket.socket:
         InvalidInputError: the address cannot be had.
     """
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise InvalidInputError(
             f"cannot listen at {host}:{port} ({error}); choose another --port, 0 takes a free one"

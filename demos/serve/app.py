@@ -6,32 +6,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from demos.serve.guard import REFUSED, Guard, KnownHosts
 from demos.serve.messages import RateLimit, parse
 from demos.serve.room import Room, Viewer
 from hwm_env.errors import InvalidInputError
 
 STATIC: Final = Path(__file__).parent / "static"
-REFUSED: Final = 1008
-"""Code with which a WebSocket is closed after a message that must not be (RFC 6455: policy violation)."""
 FULL: Final = 1013
-"""Code of one that may try again later."""
+"""Code with which a WebSocket is closed that may try again later (RFC 6455)."""
+LONGEST_REASON_BYTES: Final = 123
+"""That a WebSocket can be closed with."""
 
 
-def make_app(room: Room, token: str | None) -> Starlette:
+def make_app(room: Room, token: str | None, hosts: KnownHosts) -> ASGIApp:
     """The application.
 
     Args:
         room: what is watched.
         token: what everybody must know; None: nothing.
+        hosts: what the server is reached under; requests for others are refused.
     """
 
     def knows_token(connection: HTTPConnection) -> bool:
@@ -44,14 +46,14 @@ def make_app(room: Room, token: str | None) -> Starlette:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-store"})
 
     async def drive(socket: WebSocket) -> None:
-        if not knows_token(socket) or not _is_own_page(socket):
+        if not knows_token(socket):
             await socket.close(REFUSED)
             return
         await socket.accept()
         try:
             viewer = room.enter()
         except InvalidInputError as error:
-            await socket.close(FULL, str(error))
+            await _refuse(socket, FULL, error)
             return
         telling = asyncio.create_task(_tell(socket, viewer))
         try:
@@ -69,7 +71,7 @@ def make_app(room: Room, token: str | None) -> Starlette:
             await going
 
     routes = [Route("/", page), WebSocketRoute("/drive", drive), Mount("/static", StaticFiles(directory=STATIC))]
-    return Starlette(routes=routes, lifespan=running)
+    return Guard(Starlette(routes=routes, lifespan=running), hosts)
 
 
 async def _listen(socket: WebSocket, room: Room, viewer: Viewer) -> None:
@@ -85,7 +87,7 @@ async def _listen(socket: WebSocket, room: Room, viewer: Viewer) -> None:
                 raise InvalidInputError("expected text, got bytes")
             room.obey(viewer, parse(received["text"]))
         except InvalidInputError as error:
-            await socket.close(REFUSED, str(error)[:120])
+            await _refuse(socket, REFUSED, error)
             return
 
 
@@ -100,7 +102,7 @@ async def _tell(socket: WebSocket, viewer: Viewer) -> None:
                     await socket.send_text(news)
 
 
-def _is_own_page(socket: WebSocket) -> bool:
-    """Whether the page that opens the socket is ours: any other page can reach a loopback address, too."""
-    origin = socket.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+async def _refuse(socket: WebSocket, code: int, error: InvalidInputError) -> None:
+    """Closes with as much of the reason as there is room for, in whole characters."""
+    reason = str(error).encode(errors="backslashreplace")[:LONGEST_REASON_BYTES]
+    await socket.close(code, reason.decode(errors="ignore"))

@@ -48,8 +48,9 @@ def parse(text: str) -> Message:
     Raises:
         InvalidInputError: it is too long, or anything else.
     """
-    if len(text) > LARGEST_BYTES:
-        raise InvalidInputError(f"expected a message of at most {LARGEST_BYTES} bytes, got {len(text)}")
+    size = len(text.encode())
+    if size > LARGEST_BYTES:
+        raise InvalidInputError(f"expected a message of at most {LARGEST_BYTES} bytes, got {size}")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from demos.driving.plan import Plan, captions
 from demos.driving.session import Moment
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel
+from demos.serve.silence import Silence
 from hwm_env.envs.rendering import enlarged
 from hwm_env.errors import InvalidInputError
 from hwm_env.types import ACTION_NAMES
@@ -25,6 +27,9 @@ TICKS_A_SECOND: Final = 120
 FRAMES_PER_STATUS: Final = 6
 JPEG_QUALITY: Final = 85
 PLAN_PIXELS: Final = 256
+STOPPED_AFTER_S: Final = 1.0
+"""Of a driver's silence; its page repeats four times a second what is held."""
+FREED_AFTER_S: Final = 2.0
 
 
 class Viewer:
@@ -54,15 +59,19 @@ class Room:
         drive: what is driven.
         task: its name, to be shown.
         most_viewers: more are turned away.
+        clock: gives seconds.
     """
 
-    def __init__(self, drive: Drive, task: str | None, most_viewers: int) -> None:
+    def __init__(
+        self, drive: Drive, task: str | None, most_viewers: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.drive = drive
         self._task = task
         self._most_viewers = most_viewers
         self._controls = Controls()
         self._viewers: set[Viewer] = set()
         self._driver: Viewer | None = None
+        self._silence = Silence(clock)
         self._held: frozenset[str] = frozenset()
         self._sticks = Sticks()
         self._frames = 0
@@ -103,7 +112,11 @@ class Room:
             case Press(action=action) if self._driver is viewer:
                 self._controls.press(action)
                 perform(self.drive, action)
-        self._tell_status()
+        if viewer is self._driver:
+            self._silence.broken()
+        # What is held shows in the frames to come.
+        if not isinstance(message, Hold):
+            self._tell_status()
 
     async def run(self) -> None:
         """Lets the drive go on, as long as somebody watches."""
@@ -113,7 +126,12 @@ class Room:
             await asyncio.sleep(1 / TICKS_A_SECOND)
 
     def tick(self) -> None:
-        """One turn of `run`."""
+        """One turn of `run`: a driver who says nothing any more lets go of everything, and then of the wheel."""
+        silent_s = self._silence.listen()
+        if self._driver is not None and silent_s > FREED_AFTER_S:
+            self._let_go()
+        elif silent_s > STOPPED_AFTER_S:
+            self._held, self._sticks = frozenset(), Sticks()
         self.drive.command(self._controls.command(self._held, self._sticks))
         if not self.drive.tick():
             return

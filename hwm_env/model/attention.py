@@ -90,12 +90,12 @@ class Rotations(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Projections that spatial and temporal attention have in common: QKV without bias, output starting from zero."""
+    """Projections that spatial and temporal attention have in common: QKV, and an output that starts from zero."""
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int, num_heads: int, *, qkv_bias: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.out = ZeroLinear(width, width)
 
 
@@ -122,10 +122,10 @@ class SpatialAttention(Attention):
 class Lookback(nn.Module):
     """Keys and values that a place's grid gives to the spatial attention of the place after it."""
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int, num_heads: int, *, qkv_bias: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.kv = nn.Linear(width, 2 * width, bias=False)
+        self.kv = nn.Linear(width, 2 * width, bias=qkv_bias)
 
     def forward(self, video_BNSD: Tensor, grid: Rotation) -> tuple[Tensor, Tensor]:
         """[B, N, S, D] to keys, rotated, and values: [B, S, heads, N, C] each, as KeyValues keeps them."""

@@ -57,19 +57,20 @@ class Block(nn.Module):
 
     def __init__(self, config: MaskedHWMConfig, *, shared: bool, last: bool) -> None:
         super().__init__()
-        width = config.width
+        width, heads, qkv_bias = config.width, config.num_heads, config.qkv_bias
         self.pooled = config.temporal_scope == "pooled"
         num_norms = 4 if config.spatial_mlp else 3
         self.modulation = ZeroLinear(width, 2 * num_norms * width) if config.action_injection == "adaln" else None
         self.spatial_norm = nn.LayerNorm(width)
-        self.spatial = ByTime(lambda: SpatialAttention(width, config.num_heads), shared=shared)
-        self.lookback = Lookback(width, config.num_heads) if config.spatial_lookback else None
+        self.spatial = ByTime(lambda: SpatialAttention(width, heads, qkv_bias=qkv_bias), shared=shared)
+        self.lookback = Lookback(width, heads, qkv_bias=qkv_bias) if config.spatial_lookback else None
         self.spatial_mlp: ByTime | None = None
         if config.spatial_mlp:
             self.spatial_mlp_norm = nn.LayerNorm(width)
             self.spatial_mlp = ByTime(lambda: mlp(width, config.mlp_width), shared=shared)
         self.temporal_norm = nn.LayerNorm(width)
-        self.temporal = JointTemporalAttention(width, config.num_heads)
+        self.temporal = JointTemporalAttention(width, heads, qkv_bias=qkv_bias)
+        self.streams = nn.Parameter(torch.zeros(4, width)) if config.temporal_stream_embedding else None
         self.mlp_norm = nn.LayerNorm(width)
         share_mlps = shared and config.share_mlps
         # Nothing reads the past's video and the actions that leave the last block.
@@ -127,10 +128,13 @@ class Block(nn.Module):
         video_BNSD = video_BNSD + self.spatial(mixing, num_past, earlier, rotations.grid)
         if self.spatial_mlp is not None:
             video_BNSD = video_BNSD + self.spatial_mlp(modulated(self.spatial_mlp_norm(video_BNSD), 3), num_past)
-        asking = modulated(self.temporal_norm(video_BNSD), 1)
+        asking, acting = modulated(self.temporal_norm(video_BNSD), 1), self.temporal_norm(actions_BND)
+        if self.streams is not None:
+            is_future = (torch.arange(acting.shape[1], device=acting.device) >= num_past).long()
+            asking, acting = asking + self.streams[is_future].unsqueeze(1), acting + self.streams[2 + is_future]
         video_update, action_update, own = self.temporal(
             asking.mean(dim=2, keepdim=True) if self.pooled else asking,
-            self.temporal_norm(actions_BND),
+            acting,
             rotations,
             visible,
             past,

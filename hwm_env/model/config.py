@@ -41,8 +41,10 @@ class MaskedHWMConfig:
     """Layers below this index have weights of their own for past and for future; later ones share them."""
     share_mlps: bool = True
     """Whether layers that share do so in the MLPs of the four streams too, or only in spatial attention and its MLP."""
-    rope_base: float = 100.0
-    """Base of the rotary angles, in space and in time."""
+    rope_base: float | None = 100.0
+    """Base of the rotary angles, in space and in time; None: no rotary positions."""
+    qkv_bias: bool = False
+    """Whether the queries, keys and values of attention have biases."""
     temporal_scope: Literal["patch", "pooled"] = "patch"
     """Joint temporal attention at every grid position (actions take part in each, and are averaged back), or once on
     video averaged over the grid, what it gathers being added to every position."""
@@ -56,6 +58,8 @@ class MaskedHWMConfig:
     one for the actions of each place too)."""
     stream_type_embedding: bool = True
     """A learned vector a stream, so that streams at the same time differ."""
+    temporal_stream_embedding: bool = False
+    """A learned vector a stream and layer, added after the norm to what temporal attention reads; from zero."""
     latent_layout: Literal["stacked", "sequential"] = "stacked"
     """A position's 3 latents are summed into one vector, with an output head each; or are 3 places in time."""
     action_pooling: Literal["mean", "chunk"] = "chunk"
@@ -103,8 +107,8 @@ class MaskedHWMConfig:
                 raise InvalidInputError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
         if self.scene_width < 0:
             raise InvalidInputError(f"scene_width must be at least 0, got {self.scene_width}")
-        if self.rope_base <= 1:
-            raise InvalidInputError(f"rope_base must be above 1, got {self.rope_base}")
+        if self.rope_base is not None and self.rope_base <= 1:
+            raise InvalidInputError(f"rope_base must be above 1, or None, got {self.rope_base}")
         if self.past_latents is not None:
             self._check_past_latents(self.past_latents)
 

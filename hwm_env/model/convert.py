@@ -12,7 +12,7 @@ from hwm_env.errors import CheckpointError
 from hwm_env.model.attention import Attention
 from hwm_env.model.block import mlp
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.foreign import ROTATIONS, read_config, read_tensors
+from hwm_env.model.foreign import ROTATIONS, ForeignNetwork, read_network, read_tensors
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.types import LATENTS_PER_CLIP
 
@@ -38,17 +38,18 @@ def load_foreign_checkpoint(directory: str | Path) -> MaskedHWM:
     """
     directory = Path(directory)
     tensors = read_tensors(directory)
-    config = read_config(directory, tensors)
+    network = read_network(directory, tensors)
     # Sizes that the tensors do not have are noticed before memory is taken for them.
     with torch.device("meta"):
-        _check(directory, tensors, MaskedHWM(config))
-    model = MaskedHWM(config)
+        _check(directory, tensors, network, MaskedHWM(network.config))
+    model = MaskedHWM(network.config)
     with torch.no_grad():
-        for name, place in _places(model).items():
+        for name, place in _places(model, network).items():
             place.copy_(tensors[name])
         for module in model.modules():
             if isinstance(module, Attention):
-                module.qkv.weight.copy_(halves_from_adjacent(module.qkv.weight, module.num_heads))
+                for parameter in module.qkv.parameters():
+                    parameter.copy_(halves_from_adjacent(parameter, module.num_heads))
     return model.eval()
 
 
@@ -56,18 +57,18 @@ def halves_from_adjacent(qkv: Tensor, num_heads: int) -> Tensor:
     """Reorders queries and keys so that rotary pairs of adjacent channels come to lie in a head's two halves.
 
     Args:
-        qkv: weights [3 * D, D] of queries, keys and values.
+        qkv: weights [3 * D, D] of queries, keys and values, or their biases [3 * D].
         num_heads: heads, each a contiguous range of channels.
 
     Returns:
-        Weights [3 * D, D] that attend alike under the rotation of rope.py.
+        Those of the same shape that attend alike under the rotation of rope.py.
     """
     q, k, v = qkv.chunk(3)
-    q, k = (rearrange(x, "(head pair half) d -> (head half pair) d", head=num_heads, half=2) for x in (q, k))
+    q, k = (rearrange(x, "(head pair half) ... -> (head half pair) ...", head=num_heads, half=2) for x in (q, k))
     return torch.cat([q, k, v])
 
 
-def _places(model: MaskedHWM) -> dict[str, Tensor]:
+def _places(model: MaskedHWM, network: ForeignNetwork) -> dict[str, Tensor]:
     """Where each foreign tensor belongs: the model's parameters, as views in the foreign shape."""
     places: dict[str, Tensor] = {
         "video_pos_embed": model.positions.unflatten(1, model.config.grid_size).unsqueeze(0),
@@ -76,8 +77,14 @@ def _places(model: MaskedHWM) -> dict[str, Tensor]:
     for latent in range(LATENTS_PER_CLIP):
         weight, bias = model.head.rows_of(latent)
         places |= {f"output_projs.{latent}.weight": weight, f"output_projs.{latent}.bias": bias}
+    if network.config.temporal_stream_embedding:
+        for layer in range(network.config.num_layers):
+            theirs = f"transformer.layers.{layer}.temporal_attn.stream_type_emb"
+            places[theirs] = model.get_parameter(f"blocks.{layer}.streams")
     for theirs, ours in _modules(model):
         places |= {f"{theirs}.{name}": parameter for name, parameter in ours.named_parameters()}
+    if not network.has_proj_bias:
+        places = {name: place for name, place in places.items() if not name.endswith(".proj.bias")}
     return places
 
 
@@ -121,9 +128,9 @@ def _names_within_block(*, shared: bool, last: bool) -> Iterator[tuple[str, str]
             yield from ((f"{theirs}.{their_layer}", f"{ours}.{layer}") for their_layer, layer in layers.items())
 
 
-def _check(directory: Path, tensors: Mapping[str, Tensor], model: MaskedHWM) -> None:
+def _check(directory: Path, tensors: Mapping[str, Tensor], network: ForeignNetwork, model: MaskedHWM) -> None:
     """Raises CheckpointError with the names of all tensors that are missing, surplus, or of a wrong shape or kind."""
-    places = _places(model)
+    places = _places(model, network)
     missing = sorted(places.keys() - tensors.keys())
     surplus = sorted(name for name in tensors.keys() - places.keys() if not IGNORED.search(name))
     misshapen = [

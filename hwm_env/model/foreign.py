@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -29,19 +29,29 @@ SIZES = (
     "spatial_size",
     "shared_layers_start",
 )
-"""The fields of a foreign config.json that a checkpoint may choose."""
-SUPPORTED = {
-    "action_dim": ACTION_DIM,
-    "num_factored_vocabs": LATENTS_PER_CLIP,
-    "frames_per_clip": FRAMES_PER_CLIP,
-    "qkv_bias": False,
-    "proj_bias": True,
-    "use_rope": True,
-    "use_stream_type_emb": False,
+"""The sizes in a foreign config.json that a checkpoint may choose."""
+FRAMES = ("num_past_frames", "num_future_frames")
+"""What tells the clips of a config.json that does not name them."""
+SWITCHES = ("qkv_bias", "proj_bias", "use_rope", "use_stream_type_emb")
+"""The options that a checkpoint may choose."""
+FIXED = {
+    "action_dim": (ACTION_DIM, "the numbers of an action"),
+    "num_factored_vocabs": (LATENTS_PER_CLIP, "the latents of a clip"),
+    "frames_per_clip": (FRAMES_PER_CLIP, "the frames of a clip"),
 }
-"""The only values of these fields for which our network is theirs."""
+"""The only values of these fields that our network can have, and what they are."""
 ROTATIONS = "transformer.layers.0.temporal_attn.rope_1d.rotations"
 """Follows from the sizes, like all tensors named so, but is the only one that shows how wide a head is."""
+FIRST_ATTENTION = "transformer.layers.0.temporal_attn"
+
+
+class ForeignNetwork(NamedTuple):
+    """What a foreign checkpoint holds."""
+
+    config: MaskedHWMConfig
+    """The options under which our network is theirs."""
+    has_proj_bias: bool
+    """Whether the outputs of its attention have biases; ours always have, and zero is the same as none."""
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
@@ -74,10 +84,11 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConfig:
-    """The options under which our network is theirs; sizes that no config.json names are read from the tensors.
+def read_network(directory: Path, tensors: Mapping[str, Tensor]) -> ForeignNetwork:
+    """What kind of network it is; what no config.json names is read from the tensors.
 
-    How many of the clips that have a position are future ones cannot be seen there; without config.json it is 1.
+    How many of the clips that have a position are future ones cannot be seen there; if config.json does not tell, it
+    is 1.
 
     Raises:
         CheckpointError: config.json is damaged, names what our network cannot do, or a size is found nowhere.
@@ -94,18 +105,28 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConf
             return 1
         return derive(shape[axis])
 
+    def switch(field: str, name: str) -> bool:
+        return bool(fields.get(field, f"{FIRST_ATTENTION}.{name}" in tensors))
+
+    num_layers = fields.get("num_layers", _layers_with("", tensors))
+    shared_layers_start = fields.get("shared_layers_start", _layers_with("spatial_attn_v", tensors))
     width = size("d_model", "transformer.final_norm.weight", 0)
     num_heads = size("num_heads", ROTATIONS, 1, lambda pairs: width // (2 * pairs))
     mlp_width = size("mlp_hidden", "transformer.layers.0.mlp_vp.fc1.bias", 0)
     grid_size = size("spatial_size", "video_pos_embed", 2), size("spatial_size", "video_pos_embed", 3)
     codebook_size = size("vocab_size", "output_projs.0.bias", 0)
-    num_future_clips = int(fields.get("num_future_clips", 1))
-    num_past_clips = size("num_past_clips", "action_pos_embed", 1, lambda clips: clips - num_future_clips)
+    num_past_clips = size(
+        "num_past_clips",
+        "action_pos_embed",
+        1,
+        lambda clips: clips - int(fields.get("num_future_clips", _future_clips(fields, clips))),
+    )
+    num_future_clips = size("num_future_clips", "action_pos_embed", 1, lambda clips: clips - num_past_clips)
     if unknown:
         raise CheckpointError(f"neither config.json nor the tensors in {directory} tell {'; '.join(unknown)}")
     try:
-        return MaskedHWMConfig(
-            num_layers=fields.get("num_layers", _layers_with("", tensors)),
+        config = MaskedHWMConfig(
+            num_layers=num_layers,
             num_heads=num_heads,
             width=width,
             mlp_width=mlp_width,
@@ -113,14 +134,17 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConf
             fsq_levels=(codebook_size,),
             num_past_clips=num_past_clips,
             num_future_clips=num_future_clips,
-            shared_layers_start=fields.get("shared_layers_start", _layers_with("spatial_attn_v", tensors)),
+            # Beyond the last layer, none shares.
+            shared_layers_start=min(shared_layers_start, num_layers),
             share_mlps=False,
-            rope_base=10_000.0,
+            rope_base=10_000.0 if fields.get("use_rope", True) else None,
+            qkv_bias=switch("qkv_bias", "qkv.bias"),
             temporal_scope="patch",
             temporal_mask="bidirectional",
             temporal_positions="concat",
             position_embedding="window",
             stream_type_embedding=False,
+            temporal_stream_embedding=switch("use_stream_type_emb", "stream_type_emb"),
             latent_layout="stacked",
             action_pooling="mean",
             action_injection="attention",
@@ -130,6 +154,7 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConf
         )
     except InvalidInputError as error:
         raise CheckpointError(f"{directory} cannot be imported: {error}") from error
+    return ForeignNetwork(config, has_proj_bias=switch("proj_bias", "proj.bias"))
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
@@ -143,19 +168,27 @@ def _read_fields(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(fields).__name__}; copy it again")
     problems = [
-        f"{field} must be an integer, got {fields[field]!r}"
-        for field in SIZES
-        if field in fields and type(fields[field]) is not int
+        f"{field} must be {kind}, got {fields[field]!r}"
+        for names, of_type, kind in (((*SIZES, *FRAMES), int, "an integer"), (SWITCHES, bool, "true or false"))
+        for field in names
+        if field in fields and type(fields[field]) is not of_type
     ]
-    supported = {**SUPPORTED, "mask_token_id": fields.get("vocab_size", fields.get("mask_token_id"))}
+    last_row = fields.get("vocab_size", fields.get("mask_token_id"))
+    fixed = {**FIXED, "mask_token_id": (last_row, "vocab_size: a masked token has the last row of the token tables")}
     problems += [
-        f"{field} must be {value!r}, got {fields[field]!r}"
-        for field, value in supported.items()
+        f"{field} must be {value!r} ({reason}), got {fields[field]!r}"
+        for field, (value, reason) in fixed.items()
         if field in fields and fields[field] != value
     ]
     if problems:
         raise CheckpointError(f"{path} describes a network that cannot be imported: {'; '.join(problems)}")
     return fields
+
+
+def _future_clips(fields: Mapping[str, Any], clips: int) -> int:
+    """How many of all clips are future ones, by numbers of frames as the original reads them; without those 1."""
+    counts = [fields[field] // FRAMES_PER_CLIP + 1 for field in FRAMES if field in fields]
+    return counts[1] if len(counts) == 2 and sum(counts) == clips else 1
 
 
 def _layers_with(part: str, names: Mapping[str, Tensor]) -> int:

@@ -11,27 +11,29 @@ Rotation = tuple[Tensor, Tensor]
 """Cosine and sine of the angles by which channel pairs turn."""
 
 
-def axial_angles(positions: Tensor, num_pairs: int, base: float) -> Tensor:
+def axial_angles(positions: Tensor, num_pairs: int, base: float | None) -> Tensor:
     """Angles by which each channel pair turns.
 
     Args:
         positions: number [..., N].
         num_pairs: channel pairs that this axis turns.
-        base: pair i turns by position / base^(i / num_pairs).
+        base: pair i turns by position / base^(i / num_pairs); None: nothing turns.
 
     Returns:
         float32 [..., N, num_pairs], radians.
     """
+    if base is None:
+        return torch.zeros(*positions.shape, num_pairs, device=positions.device)
     exponents = torch.arange(num_pairs, device=positions.device, dtype=torch.float32) / num_pairs
     return positions.float()[..., None] * base**-exponents
 
 
-def temporal_angles(times: Tensor, head_width: int, base: float) -> Tensor:
+def temporal_angles(times: Tensor, head_width: int, base: float | None) -> Tensor:
     """Angles for places in time [..., N]: float32 [..., N, head_width / 2]."""
     return axial_angles(times, head_width // 2, base)
 
 
-def spatial_angles(rows: int, columns: int, head_width: int, base: float) -> Tensor:
+def spatial_angles(rows: int, columns: int, head_width: int, base: float | None) -> Tensor:
     """Angles for a grid in row-major order: float32 [rows * columns, head_width / 2].
 
     The first half of the pairs turns with the row, the second with the column.

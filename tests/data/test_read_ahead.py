@@ -36,7 +36,7 @@ def test_only_a_few_batches_ahead(workers: int) -> None:
 
 
 def test_workers_gather_at_once() -> None:
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=300)
 
     def gather(indices: np.ndarray) -> int:
         together.wait()

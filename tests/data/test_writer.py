@@ -1,4 +1,6 @@
 import multiprocessing
+import signal
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError, SavingError
 from tests.data.conftest import WRITTEN_LAYOUTS
 from tests.disks import content_of, full_disk
+from tests.file_operations import FileOperations
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -116,22 +119,19 @@ def test_a_full_disk_leaves_no_half_files(tmp_path: Path, monkeypatch: pytest.Mo
     assert writer.finish(num_shards=1).num_images == 30
 
 
-def _write_shards_forever(directory: Path) -> None:
+def _write_shards(directory: Path, operations: int) -> None:
+    FileOperations(directory, ("operations", operations))
     writer = DatasetWriter(directory)
-    index = 0
-    while True:
-        writer.write_shard(index, **shard(5000))
-        index += 1
+    for index in count():
+        writer.write_shard(index, **shard())
 
 
-def test_an_interrupted_write_is_recognised_and_can_be_done_again(tmp_path: Path) -> None:
-    process = SPAWN.Process(target=_write_shards_forever, args=(tmp_path,))
+@pytest.mark.parametrize("operations", range(48, 52))
+def test_an_interrupted_write_is_recognised_and_can_be_done_again(tmp_path: Path, operations: int) -> None:
+    process = SPAWN.Process(target=_write_shards, args=(tmp_path, operations))
     process.start()
-    while not (tmp_path / "metadata" / "metadata_2.json").exists():
-        process.join(0.005)
-        assert process.is_alive()
-    process.kill()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
     with pytest.raises(DatasetError, match="interrupted"):
         Dataset(tmp_path)
     written = len(list((tmp_path / "metadata").glob("metadata_*.json")))

@@ -31,6 +31,12 @@ MEMBER_OPTIONS: dict[str, tuple[Any, ...]] = {
     "spatial_mlp": (False, True),
 }
 OPTIONS = FAMILY_OPTIONS | MEMBER_OPTIONS
+RARE_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "spatial_lookback": (False, True),
+    "temporal_stream_embedding": (False, True),
+    "qkv_bias": (False, True),
+    "rope_base": (SMALL.rope_base, None),
+}
 SHARING = [
     {"shared_layers_start": start, "share_mlps": share}
     for start, share in ((0, True), (0, False), (1, True), (1, False), (2, True))
@@ -44,14 +50,15 @@ FAMILIES: list[Family] = list(product(*FAMILY_OPTIONS.values()))
 def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterator[MaskedHWMConfig]:
     """Every combination of some options, together with `fixed` ones.
 
-    The rest, sharing and `spatial_lookback` vary pseudo-randomly.
+    The rest, sharing and RARE_OPTIONS vary pseudo-randomly.
     """
     for values in product(*options.values()):
         given = fixed | dict(zip(options, values, strict=True))
         random = Random(repr(given))
         others = {field: random.choice(choices) for field, choices in OPTIONS.items() if field not in given}
-        lookback = {"spatial_lookback": random.choice((False, True))}
-        yield replace(SMALL, **(others | random.choice(SHARING) | lookback | given))
+        sharing = random.choice(SHARING)
+        rare = {field: random.choice(choices) for field, choices in RARE_OPTIONS.items()}
+        yield replace(SMALL, **(others | sharing | rare | given))
 
 
 def members(family: Family) -> Iterator[MaskedHWMConfig]:
@@ -66,5 +73,5 @@ def example(config: MaskedHWMConfig) -> MaskedHWM:
 
 def named(model: MaskedHWM) -> str:
     """The options of a model, for the message of an assertion."""
-    fields = (*OPTIONS, *SHARING[0], "past_latents", "spatial_lookback")
+    fields = (*OPTIONS, *SHARING[0], "past_latents", *RARE_OPTIONS)
     return ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fields)

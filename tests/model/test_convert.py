@@ -69,9 +69,10 @@ def test_no_layer_need_share(tmp_path: Path) -> None:
         for name, tensor in foreign_tensors().items()
         for stream in ("vp", "vf")
     }
-    model = load_foreign_checkpoint(write_foreign(tmp_path, tensors))
-    assert model.config.shared_layers_start == 3
-    assert logits_error(model) < TOLERANCE
+    for index, fields in enumerate((None, {**foreign_fields(), "shared_layers_start": 4})):
+        model = load_foreign_checkpoint(write_foreign(tmp_path / str(index), tensors, fields))
+        assert model.config.shared_layers_start == 3
+        assert logits_error(model) < TOLERANCE
 
 
 def test_all_layers_can_share(tmp_path: Path) -> None:
@@ -128,10 +129,6 @@ def test_a_wrong_vocabulary_takes_no_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("use_stream_type_emb", True),
-        ("qkv_bias", True),
-        ("proj_bias", False),
-        ("use_rope", False),
         ("action_dim", 24),
         ("num_factored_vocabs", 2),
         ("frames_per_clip", 16),

@@ -1,13 +1,14 @@
-"""Trains a small world, killed again and again at random moments: python -m tests.training.killing DIRECTORY KILLS.
+"""Trains a small world, killed again and again between and within file operations.
 
-A process of its own, since each training is a fork of it that has everything imported already.
+`python -m tests.training.killing DIRECTORY KILLS`. A process of its own, since each training is a fork of it that has
+everything imported already.
 """
 
+import json
 import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ import torch
 from hwm_env import checkpoint
 from hwm_env.data.reader import Dataset
 from hwm_env.training.world_model import train_world_model
+from tests.file_operations import FileOperations, Group
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
-LONG = replace(RECIPE, steps=40, batch_size=2, report_every=1)
+LONG = replace(RECIPE, steps=14, batch_size=2, report_every=1)
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -45,26 +47,23 @@ def main(directory: Path, kills: int) -> None:
     torch.set_num_threads(1)
     data: Dataset = write_world(directory / "data")
 
-    def train(run: Path) -> Path:
-        return train_world_model(data, data, TOKENIZER, run, MODEL, LONG, resume=True, device="cpu")
+    def train(run: Path, last: tuple[Group, int] | None = None) -> None:
+        operations = FileOperations(run, last)
+        train_world_model(data, data, TOKENIZER, run, MODEL, LONG, resume=True, device="cpu")
+        (directory / "counts.json").write_text(json.dumps(operations.counts))
 
-    started_s = time.monotonic()
     assert exit_code(fork(lambda: train(directory / "whole"))) == 0
-    duration_s = time.monotonic() - started_s
-    moments = random.Random(0)
-    killed = 0
-    while killed < kills:
-        process = fork(lambda: train(directory / "killed"))
-        time.sleep(duration_s * moments.uniform(0.03, 0.15))
-        os.kill(process, signal.SIGKILL)
-        if exit_code(process) == 0:
-            break
-        killed += 1
+    counts = json.loads((directory / "counts.json").read_text())
+    chance = random.Random(0)
+    for number in range(kills):
+        group: Group = "writes" if number % 2 else "operations"
+        last = group, chance.randint(1, 3 * counts[group] // (2 * LONG.steps))
+        assert exit_code(fork(lambda last=last: train(directory / "killed", last))) == -signal.SIGKILL
         if (directory / "killed/checkpoint").exists():
             process = fork(lambda: checkpoint.load(directory / "killed/checkpoint"))
-            assert exit_code(process) == 0, f"no loadable checkpoint after kill {killed}"
+            assert exit_code(process) == 0, f"no loadable checkpoint after kill {number}"
     reached = sorted(path.name for path in (directory / "killed/checkpoints").glob("step-*"))
-    print(f"killed {killed} times, the last time at {reached[-1]}")
+    print(f"killed {kills} times, the last time at {reached[-1]}")
     assert exit_code(fork(lambda: train(directory / "killed"))) == 0
 
 

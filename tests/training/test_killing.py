@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a training: it always goes on, to the same bits."""
+"""kill -9 between and within the file operations of a training: it always goes on, to the same bits."""
 
 import re
 import subprocess
@@ -20,5 +20,5 @@ def test_twenty_kills_change_no_bit(tmp_path: Path) -> None:
     found = re.search(r"killed (\d+) times, the last time at step-(\d+)", done.stdout)
     assert found is not None, done.stdout
     assert int(found[1]) == KILLS
-    assert int(found[2]) >= 5, "the kills came before anything was saved"
-    assert_same_bits(tmp_path / "whole/checkpoints/step-00000040", tmp_path / "killed/checkpoints/step-00000040")
+    assert int(found[2]) >= 3, "the kills came before anything was saved"
+    assert_same_bits(tmp_path / "whole/checkpoints/step-00000014", tmp_path / "killed/checkpoints/step-00000014")

@@ -51,14 +51,19 @@ function send(message) {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
 }
 
-// What is held is sent when it changes, at most 20 times a second.
+function sendHold() {
+  if (wheel === "driver") send({ type: "hold", actions: [...held], ...sticks });
+}
+
+// What is held is sent when it changes, at most 20 times a second; and repeated, since silence stops the robot.
+setInterval(sendHold, 250);
 let isHoldSent = true;
 function holdChanged() {
   if (!isHoldSent) return;
   isHoldSent = false;
   setTimeout(() => {
     isHoldSent = true;
-    if (wheel === "driver") send({ type: "hold", actions: [...held], ...sticks });
+    sendHold();
   }, 50);
 }
 

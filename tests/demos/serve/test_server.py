@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from demos.serve.room import Room
 from tests.demos.rooms import save_tiny_checkpoint
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
+
+LONGEST_S = 300.0
+"""What nothing takes, however busy the machine is."""
 
 
 class Server:
@@ -54,7 +57,7 @@ class Server:
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=LONGEST_S)
         assert "Traceback" not in errors, errors
 
 
@@ -66,7 +69,7 @@ def server(tiny_checkpoint: Path) -> Iterator[Server]:
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(story(), LONGEST_S))  # type: ignore[arg-type]
 
 
 async def status(client: ClientConnection, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
@@ -80,6 +83,23 @@ async def status(client: ClientConnection, holds: Callable[[dict[str, Any]], boo
 
 async def say(client: ClientConnection, **content: Any) -> None:
     await client.send(json.dumps(content))
+
+
+@asynccontextmanager
+async def driving(client: ClientConnection, **hold: Any) -> AsyncIterator[None]:
+    """Takes the wheel, and repeats what is held as the page does."""
+
+    async def repeat() -> None:
+        while True:
+            await say(client, type="wheel", take=True)
+            await say(client, type="hold", **hold)
+            await asyncio.sleep(0.2)
+
+    repeating = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        repeating.cancel()
 
 
 async def closed_with(client: ClientConnection) -> int:
@@ -106,19 +126,32 @@ def test_the_driver_drives_and_others_watch(server: Server) -> None:
             assert (await status(viewer, lambda said: said["wheel"] != "free"))["wheel"] == "taken"
             await say(viewer, type="wheel", take=True)
             await say(viewer, type="hold", actions=["right"])
-            await say(driver, type="hold", actions=["forward"], turn=0.5)
-            driving = await status(viewer, lambda said: said["state"][23] > 0.3 and said["state"][24] > 0.2)
-            assert driving["wheel"] == "taken"
-            await say(driver, type="press", action="pause")
-            paused = await status(viewer, lambda said: said["paused"])
-            await say(driver, type="press", action="rewind")
-            assert (await status(viewer, lambda said: said["step"] < paused["step"]))["error"] is None
-            await say(driver, type="press", action="pause")
-            await status(driver, lambda said: not said["paused"] and said["state"][23] > 0.3)
+            async with driving(driver, actions=["forward"], turn=0.5):
+                moving = await status(viewer, lambda said: said["state"][23] > 0.3 and said["state"][24] > 0.2)
+                assert moving["wheel"] == "taken"
+                await say(driver, type="press", action="pause")
+                paused = await status(viewer, lambda said: said["paused"])
+                await say(driver, type="press", action="rewind")
+                assert (await status(viewer, lambda said: said["step"] < paused["step"]))["error"] is None
+                await say(driver, type="press", action="pause")
+                await status(driver, lambda said: not said["paused"] and said["state"][23] > 0.3)
         async with server.connect() as viewer:
             # Nobody's hands are on the wheel any more.
             stopped = await status(viewer, lambda said: abs(said["state"][23]) < 1e-3 and abs(said["state"][24]) < 1e-3)
             assert stopped["wheel"] == "free"
+
+    run(story)
+
+
+def test_a_driver_who_falls_silent_stops_and_loses_the_wheel(server: Server) -> None:
+    async def story() -> None:
+        async with server.connect() as driver, server.connect() as viewer:
+            async with driving(driver, actions=["forward"]):
+                await status(viewer, lambda said: said["state"][23] > 0.3)
+            await status(viewer, lambda said: said["wheel"] == "free")
+            await status(viewer, lambda said: abs(said["state"][23]) < 1e-3)
+            await say(viewer, type="wheel", take=True)
+            await status(viewer, lambda said: said["wheel"] == "driver")
 
     run(story)
 
@@ -194,29 +227,127 @@ def test_what_must_not_be_said_ends_the_connection_only(server: Server, said: st
     run(story)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\N{ROBOT FACE}" * 200,
+        "x" + "\N{ROBOT FACE}" * 200,
+        "ä" * 700,
+        json.dumps({"type": "hold", "actions": [], "turn": "\N{ROBOT FACE}" * 60}),
+        # Half an emoji, which no UTF-8 can say.
+        '{"type": "hold", "actions": [], "turn": "' + "\\ud83e" * 60 + '"}',
+    ],
+    ids=["emoji", "x and emoji", "umlauts", "emoji in a field", "half an emoji"],
+)
+def test_a_reason_of_many_bytes_is_cut_between_characters(server: Server, said: str) -> None:
+    async def story() -> None:
+        async with server.connect() as client:
+            await client.send(said)
+            assert await closed_with(client) == 1008
+            reason = client.close_reason
+            assert reason is not None
+            assert reason.startswith("expected ")
+            assert "\N{REPLACEMENT CHARACTER}" not in reason
+            assert len(reason.encode()) <= 123
+
+    run(story)
+
+
 def test_flooding_ends_the_connection_only(server: Server) -> None:
     async def story() -> None:
         async with server.connect() as other, server.connect() as client:
             await status(client)
             with suppress(websockets.ConnectionClosed):
+                # What a viewer holds is read and left alone, so that even a busy server reads too many a second.
                 for _ in range(20 * MOST_A_SECOND):
-                    await say(client, type="wheel", take=False)
+                    await say(client, type="hold", actions=[])
             assert await closed_with(client) == 1008
             await status(other)
 
     run(story)
 
 
-def test_pages_of_others_cannot_open_the_socket(server: Server) -> None:
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://evil.example:{port}",
+        "https://127.0.0.1:{port}",
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        "http://localhost:{port}",
+        "http://127.0.0.1:{port}/",
+        "http://127.0.0.1:{port}@evil.example",
+        "null",
+        "",
+    ],
+)
+def test_pages_of_others_cannot_open_the_socket(server: Server, origin: str) -> None:
     async def story() -> None:
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with server.connect(additional_headers={"Origin": origin.format(port=server.port)}):
+                pass
+        assert caught.value.response.status_code == 403
+
+    run(story)
+
+
+def test_its_own_page_can_open_the_socket(server: Server) -> None:
+    async def story() -> None:
+        for name in ("127.0.0.1", "localhost"):
+            origin = f"http://{name}:{server.port}"
+            uri = f"ws://{name}:{server.port}/drive"
+            async with connect(uri, host="127.0.0.1", port=server.port, origin=origin) as client:  # type: ignore[arg-type]
+                await status(client)
+
+    run(story)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "localhost.evil.example", "10.0.0.1"])
+def test_a_name_that_was_made_to_resolve_to_this_machine_is_refused(server: Server, host: str) -> None:
+    """DNS rebinding: to the browser, page and server have one origin."""
+    named = host.format(port=server.port)
+    for path in ("", "static/drive.js", "nothing"):
+        refused = httpx.get(server.page + path, headers={"Host": named})
+        assert refused.status_code == 403
+        assert "--name" in refused.text
+
+    async def story() -> None:
+        to_server: dict[str, Any] = {"host": "127.0.0.1", "port": server.port}
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with connect(f"ws://{named}/drive", origin=f"http://{named}", **to_server):  # type: ignore[arg-type]
+                pass
+        assert caught.value.response.status_code == 403
+
+    run(story)
+
+
+def test_answers_tell_browsers_what_a_page_may_do_and_nothing_of_the_server(server: Server) -> None:
+    for path, code in (("", 200), ("static/drive.js", 200), ("nothing", 404)):
+        answer = httpx.get(server.page + path)
+        assert answer.status_code == code
+        assert_guarded(answer.headers)
+    assert_guarded(httpx.get(server.page, headers={"Host": "evil.example"}).headers)
+
+    async def story() -> None:
+        async with server.connect() as client:
+            assert client.response is not None
+            assert "server" not in client.response.headers
         with pytest.raises(websockets.InvalidStatus) as caught:
             async with server.connect(origin="http://evil.example"):
                 pass
-        assert caught.value.response.status_code == 403
-        async with server.connect(origin=f"http://127.0.0.1:{server.port}") as client:
-            await status(client)
+        assert "server" not in caught.value.response.headers
 
     run(story)
+
+
+def assert_guarded(headers: httpx.Headers) -> None:
+    assert "server" not in headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    policy = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
 
 
 def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
@@ -250,7 +381,9 @@ def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
 def test_bad_input_ends_with_two(options: list[str], message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         named = [str(taken.getsockname()[1]) if option == "taken" else option for option in options]
-        done = subprocess.run([sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=LONGEST_S
+        )
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
