@@ -20,6 +20,7 @@ from hwm_env.data.format import (
     write_shard_metadata,
 )
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.fields import CountOrZero, checked
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
 
 
@@ -96,8 +97,7 @@ class DatasetWriter:
         Raises:
             InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
         """
-        if index < 0:
-            raise InvalidInputError(f"the shard index must be at least 0, got {index}")
+        checked("the shard index", index, CountOrZero)
         if len(states) == 0:
             raise InvalidInputError("a shard needs at least one frame, got states of length 0")
         _check_declared("tokens", tokens is not None, "token_grid", self._has_tokens)

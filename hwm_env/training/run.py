@@ -12,6 +12,7 @@ import torch
 
 from hwm_env.data.files import read_json, write_bytes, write_json
 from hwm_env.errors import InvalidInputError, SavingError
+from hwm_env.fields import Count, checked
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,7 @@ class Run:
         Raises:
             InvalidInputError: there is a run already and `resume` is not set; or `keep` is below 1.
         """
-        if keep < 1:
-            raise InvalidInputError(f"keep must be at least 1 checkpoint, got {keep}")
+        checked("keep", keep, Count)
         self.directory = directory
         self._keep = keep
         self._writes = writes
