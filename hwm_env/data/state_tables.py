@@ -206,7 +206,7 @@ def _read_table(path: Path) -> Table:
                 return _read_parquet(path)
             case ".npy":
                 return _read_npy(path)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         raise DatasetError(f"{path} cannot be read as a table of numbers: {error}") from error
     raise InvalidInputError(f"{path}: expected one of {', '.join(TABLE_SUFFIXES)}")
 
@@ -247,7 +247,14 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _read_npy(path: Path) -> Table:
-    array = np.load(path, allow_pickle=False)
+    # Mapped, so that a header that promises more than the file holds takes no memory.
+    with np.errstate(over="raise"):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("expected one array, got an archive of several")
+    kinds = [array.dtype[name].kind for name in array.dtype.names] if array.dtype.names else [array.dtype.kind]
+    if not set(kinds) <= set("iufb"):
+        raise ValueError(f"expected real numbers, got {array.dtype}")
     if array.dtype.names:
         return {name: array[name].astype(np.float64) for name in array.dtype.names}
     if array.ndim != 2:

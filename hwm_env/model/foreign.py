@@ -1,6 +1,5 @@
 """What foreign Masked-HWM checkpoints hold: named tensors, and the options under which our network is theirs."""
 
-import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -11,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hwm_env.data.files import read_json
 from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.fields import short
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
@@ -131,20 +132,15 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> MaskedHWMConf
 def _read_fields(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); copy it again") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(fields).__name__}; copy it again")
+    fields = read_json(path, CheckpointError)
     problems = [
-        f"{field} must be an integer, got {fields[field]!r}"
+        f"{field} must be an integer, got {short(fields[field])}"
         for field in SIZES
         if field in fields and type(fields[field]) is not int
     ]
     supported = {**SUPPORTED, "mask_token_id": fields.get("vocab_size", fields.get("mask_token_id"))}
     problems += [
-        f"{field} must be {value!r}, got {fields[field]!r}"
+        f"{field} must be {short(value)}, got {short(fields[field])}"
         for field, value in supported.items()
         if field in fields and fields[field] != value
     ]
