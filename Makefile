@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup rendering browser demo test lint bench pictures room-64 fidelity clean
+.PHONY: setup rendering browser demo test fuzz lint bench pictures room-64 fidelity clean
 
 demo: setup rendering
 	$(BIN)/python -m demos.quickstart
 
 test: setup rendering browser lint
 	$(BIN)/pytest -q -m "not benchmark"
+
+# 10,000 wrong inputs: counts of the answers, and 1 where one is not clear.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --inputs 10000 --json out/fuzz.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.metrics import psnr_db
 from hwm_env.evaluation.policy import load_policies
+from hwm_env.fields import Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
 
@@ -86,8 +87,7 @@ def compare(policy_name: str, task: str | None, start: int, seed: int, steps: in
     Raises:
         HWMError: a name means nothing, or the reference world cannot be shown here.
     """
-    if steps < 1:
-        raise InvalidInputError(f"steps must be at least 1, got {steps}")
+    checked("steps", steps, Count)
     policy, *_ = load_policies(policy_name, task or "none")
     common = {"checkpoint": checkpoint, "task": task, "max_episode_steps": -1}
     try:

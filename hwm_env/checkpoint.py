@@ -11,13 +11,12 @@
 | trust.safetensors | what the training data's tokens look like, if the world was calibrated |
 """
 
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -26,11 +25,12 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from hwm_env import hub
-from hwm_env.data.files import check_file, json_bytes, shown, write_bytes, write_files
+from hwm_env.data.files import check_file, json_bytes, read_json, shown, write_bytes, write_files
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError
+from hwm_env.fields import checked, from_json, short
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -44,6 +44,8 @@ from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer
 from hwm_env.torch_state import loading
 from hwm_env.trust import Trust
 from hwm_env.types import LATENTS_PER_CLIP
+
+Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT_VERSION = 1
 ASSETS = Path(__file__).parent / "assets"
@@ -110,9 +112,10 @@ class Checkpoint:
                 f"scene_width {config.scene_width}; use the scene that the model was trained with"
             )
         num_codes = self.tokenizer.codebook_size
-        if len(self.starts) and int(self.starts.tokens.max()) >= num_codes:
+        lowest, highest = self.starts.tokens.aminmax() if len(self.starts) else (0, 0)
+        if not 0 <= lowest <= highest < num_codes:
             raise CheckpointError(
-                f"the starts hold token {int(self.starts.tokens.max())}, outside the codebook of {num_codes}"
+                f"the starts hold tokens {int(lowest)} to {int(highest)}, outside the codebook of {num_codes}"
             )
 
     @property
@@ -179,6 +182,7 @@ def resolve(name_or_directory: str | Path) -> Path:
         CheckpointError: there is no such checkpoint.
         MissingExtraError: it must come from the Hub, and huggingface_hub is not installed.
     """
+    checked("checkpoint", name_or_directory, str | Path)
     for candidate in (ASSETS / str(name_or_directory), Path(name_or_directory)):
         if os.path.isfile(candidate / "config.json"):
             return candidate
@@ -212,30 +216,29 @@ def load(
     directory = resolve(name_or_directory)
     content = _read_config(directory)
     try:
-        model = MaskedHWM(MaskedHWMConfig(**_tuples(content["model"])))
+        model_config = from_json(MaskedHWMConfig, content["model"])
         tokenizer_content = content["tokenizer"]
-        readout = Readout(ReadoutConfig(**_tuples(content["readout"]))) if content["readout"] else None
-        scene = Scene.from_config(content["scene"]) if content.get("scene") else None
-        decoding = DecodingConfig(**content["decoding"])
+        readout_config = from_json(ReadoutConfig, content["readout"]) if content["readout"] else None
+        scene_parts = Scene.read_config(content["scene"]) if content.get("scene") else None
+        decoding = from_json(DecodingConfig, content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
+        provenance = checked("provenance", content.get("provenance", {}), dict[str, Any])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
     loaded_tokenizer = _load_own_tokenizer(directory, tokenizer_content, tokenizer, device)
-    _load_weights(model, directory / "model.safetensors")
-    if readout is not None:
-        _load_weights(readout, directory / "readout.safetensors")
-        readout.to(device).eval()
-    if scene is not None:
-        _load_weights(scene, directory / "scene.safetensors")
-        scene.to(device).eval()
-    trust = None
+    model = _load_module(lambda: MaskedHWM(model_config), directory / "model.safetensors").to(device)
+    readout, scene, trust = None, None, None
+    if readout_config is not None:
+        readout = _load_module(lambda: Readout(readout_config), directory / "readout.safetensors").to(device)
+    if scene_parts is not None:
+        scene = _load_module(lambda: Scene.build(*scene_parts), directory / "scene.safetensors").to(device)
     if content.get("trust"):
         trust = Trust.from_parts(content["trust"], _load_tensors(directory / "trust.safetensors"))
     starts = _load_tensors(directory / "starts.safetensors")
     if not {"tokens", "actions"} <= set(starts):
         raise CheckpointError(f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}")
     return Checkpoint(
-        model.to(device).eval(),
+        model,
         loaded_tokenizer,
         statistics,
         Starts(starts["tokens"], starts["actions"], starts.get("poses")),
@@ -243,7 +246,7 @@ def load(
         trust,
         scene,
         decoding,
-        content.get("provenance", {}),
+        provenance,
     )
 
 
@@ -305,21 +308,22 @@ def _load_own_tokenizer(
     directory: Path, content: Any, given: str | Path | None, device: str | torch.device
 ) -> VideoTokenizer:
     """The tokenizer that a checkpoint names."""
-    if not isinstance(content, Mapping) or content.get("kind") not in TOKENIZER_KINDS:
+    if not isinstance(content, Mapping) or content.get("kind") not in list(TOKENIZER_KINDS):
         raise CheckpointError(
-            f"{directory} names a tokenizer of an unknown kind, {content!r}; expected one of {list(TOKENIZER_KINDS)}"
+            f"{directory} names a tokenizer of an unknown kind, {short(content)}; expected one of "
+            f"{list(TOKENIZER_KINDS)}"
         )
     where = given or (directory if content["kind"] == "tiny" else os.environ.get(TOKENIZER_VARIABLE))
     if not where:
         raise CheckpointError(
-            f"{directory} speaks the tokens of {content.get('identity')} and does not hold NVIDIA's files; name the "
-            f"directory with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
+            f"{directory} speaks the tokens of {short(content.get('identity'))} and does not hold NVIDIA's files; name "
+            f"the directory with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
             f"{TOKENIZER_VARIABLE}"
         )
     tokenizer = TinyTokenizer.load(directory).to(device) if where == directory else load_tokenizer(where, device=device)
     if tokenizer.identity != content.get("identity"):
         raise CheckpointError(
-            f"{where} is not the tokenizer of this checkpoint: expected identity {content.get('identity')}, got "
+            f"{where} is not the tokenizer of this checkpoint: expected identity {short(content.get('identity'))}, got "
             f"{tokenizer.identity}"
         )
     return tokenizer
@@ -335,21 +339,12 @@ def _kind_of(tokenizer: VideoTokenizer) -> str:
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{directory / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT_VERSION:
+    content = read_json(directory / "config.json", CheckpointError)
+    if content.get("format") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory / 'config.json'}: expected format {FORMAT_VERSION}, got "
-            f"{content.get('format') if isinstance(content, dict) else type(content).__name__}"
+            f"{directory / 'config.json'}: expected format {FORMAT_VERSION}, got {short(content.get('format'))}"
         )
     return content
-
-
-def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only; the configurations are hashable and want tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
 
 
 def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -365,14 +360,21 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     check_file(path, CheckpointError, "copy the whole checkpoint directory again")
     try:
         # Read, not mapped: what somebody writes into the file later must not reach what was loaded.
-        return deserialise(path.read_bytes())
+        tensors = deserialise(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{path}: NaN or infinity in {', '.join(broken[:5])}; copy it again, or train it again")
+    return tensors
 
 
-def _load_weights(module: nn.Module, path: Path) -> None:
+def _load_module(make: Callable[[], Module], path: Path) -> Module:
+    """Makes a module with the weights of a file, in evaluation mode."""
     tensors = _load_tensors(path)
-    expected = module.state_dict()
+    # Sizes that the tensors do not have are noticed before memory is taken for them.
+    with torch.device("meta"):
+        expected = make().state_dict()
     missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     misshapen = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
@@ -383,4 +385,6 @@ def _load_weights(module: nn.Module, path: Path) -> None:
         raise CheckpointError(
             f"{path} does not fit config.json: missing tensors {missing}, surplus {surplus}, misshapen {misshapen}"
         )
+    module = make()
     module.load_state_dict(tensors)
+    return module.eval()

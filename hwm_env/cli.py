@@ -20,6 +20,7 @@ from tyro.conf import Positional, arg
 from hwm_env.data.files import check_writable, shown, write_json, writing
 from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.fields import CountOrZero, checked
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.training.recipe import PRESETS, TrainingConfig, TrainingPreset
 from hwm_env.training.stopping import TrainingStopped
@@ -345,8 +346,7 @@ def train_readout(
     from hwm_env.training.readout import train_readout as run
     from hwm_env.types import HISTORY_CLIPS
 
-    if held_out_starts < 0:
-        raise InvalidInputError(f"--held-out-starts must be at least 0, got {held_out_starts}")
+    checked("--held-out-starts", held_out_starts, CountOrZero)
     loaded = checkpoints.load(checkpoint)
     splits = Dataset(data), Dataset(validation)
     check_tokenizer(loaded.tokenizer, *splits)
@@ -730,6 +730,7 @@ def evaluate(
     max_steps: int = 40,
     seed: int = 0,
     seen: bool = False,
+    allow_zips: bool = True,
     true_results: Path | None = None,
     recording: Path | None = None,
     ray: str | None = None,
@@ -741,7 +742,7 @@ def evaluate(
 
     Args:
         policies: functions that give policies for a task's name, as module:factory or module:factory@argument, and
-            zips that Stable-Baselines3 saved.
+            zips that Stable-Baselines3 saved. Both run code: a zip when it is loaded, whatever is in it.
         tasks: names of tasks.
         out: directory for the trials; the same command goes on with an interrupted evaluation.
         checkpoint: name or directory of the learned world.
@@ -752,6 +753,7 @@ def evaluate(
         seed: of goals, noise and policies.
         seen: put the reference world, known by the checkpoint's read-out only, in the learned world's place: what then
             differs is the read-out's part of the error.
+        allow_zips: load zips of Stable-Baselines3, which runs code that is in them; refuse those that you do not trust.
         true_results: JSON file with outcomes of the first starts in a world that cannot be played in here, such as a
             real one: {"task": {"policy": [true, false]}}. Success rates in the learned world are corrected by them.
         recording: data set with raw images of such a world; its actions are replayed in the learned world, for as many
@@ -774,6 +776,7 @@ def evaluate(
         max_steps=max_steps,
         seed=seed,
         seen=seen,
+        allow_zips=allow_zips,
         true_results={} if true_results is None else check_true_results(read_json(true_results), starts),
         recording=recording,
     )
@@ -918,7 +921,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hwm-env: {stopped}", file=sys.stderr)
         return EXIT_BY_SIGNAL + stopped.signal
     except (HWMError, OSError) as error:
-        print(f"hwm-env: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"hwm-env: {' '.join(str(error).split())}", file=sys.stderr)
         _drop_unwritten()
         return EXIT_BAD_INPUT
     return 0

@@ -2,8 +2,10 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 
@@ -52,6 +54,17 @@ class ModelOutputError(HWMError, FloatingPointError):
 
 class MissingExtraError(HWMError, ImportError):
     """An optional dependency is not installed."""
+
+
+def described(error: BaseException) -> str:
+    """An error of somebody else's code on one line: its kind, its message (cut where it is long) and where it arose."""
+    message = " ".join(str(error).split())
+    if len(message) > 300:
+        # TorchScript has the reason at the end.
+        message = f"{message[:100]} ... {message[-200:]}"
+    places = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(place.filename).name}, line {place.lineno})" for place in places)
+    return f"{type(error).__name__}: {message}{where}" if message else f"{type(error).__name__}{where}"
 
 
 def require_extra(module: str, extra: str) -> ModuleType:

@@ -9,25 +9,39 @@ from hashlib import sha256
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from hwm_env.checkpoint import load
-from hwm_env.data.files import read_bytes, write_bytes
+from hwm_env.data.files import parse_json, read_bytes, write_bytes
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import from_json
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM, Float32Array, Int32Array
 
 FORMAT_VERSION: Final = 1
+MAX_BYTES: Final = 2**29
+"""Of a file's arrays: a week of env steps."""
 _POSE_FIELDS: Final = ("pose", "pose_covariance")
+_ARRAYS: Final = {
+    "history_tokens": ("i", 4),
+    "history_actions": ("f", 3),
+    "actions": ("f", 3),
+    "digests": ("u", 1),
+    "pose": ("f", 1),
+    "pose_covariance": ("f", 2),
+    "paths": ("f", 3),
+}
+"""Kind of number and axes of each array."""
 _OPTIONAL_FIELDS: Final = (*_POSE_FIELDS, "paths")
 _DAMAGES: Final = (
     OSError,
+    MemoryError,
     KeyError,
     ValueError,
     TypeError,
@@ -118,7 +132,10 @@ class Replay:
         # Read as a whole: NumPy leaves a damaged file open.
         whole = read_bytes(path, InvalidInputError, "give a file that RecordReplay wrote")
         try:
-            with np.load(io.BytesIO(whole), allow_pickle=False) as content:
+            packed = io.BytesIO(whole)
+            if sum(entry.file_size for entry in ZipFile(packed).infolist()) > MAX_BYTES:
+                raise InvalidInputError(f"{path}: expected arrays of at most {MAX_BYTES} bytes, got more")
+            with np.load(packed, allow_pickle=False) as content:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
                 # Files from before worlds carried a pose have none.
@@ -128,6 +145,11 @@ class Replay:
                 values[name] = str(values[name])
             for name in ("start", "seed", "step_index"):
                 values[name] = int(values[name])
+            for name, (kind, axes) in _ARRAYS.items():
+                if name in values and (values[name].dtype.kind != kind or values[name].ndim != axes):
+                    raise InvalidInputError(
+                        f"{path}: expected {name} of {axes} axes, got {values[name].dtype} {list(values[name].shape)}"
+                    )
             replay = cls(**values)
             replay._settings()
         except _DAMAGES as error:
@@ -195,9 +217,9 @@ class Replay:
 
     def _settings(self) -> tuple[DecodingConfig, dict[str, Any]]:
         """How clips were decoded, and the simulator's other arguments."""
-        settings = json.loads(self.decoding)
+        settings = parse_json(self.decoding)
         how = {name: settings.pop(name) for name in ("precision", "strict")}
-        return DecodingConfig(**settings), how
+        return from_json(DecodingConfig, settings), how
 
 
 def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:

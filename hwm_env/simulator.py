@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import torch
+from annotated_types import Ge, Lt
+from pydantic import InstanceOf
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint, load, push_to_hub
@@ -16,6 +18,8 @@ from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError, ModelOutputError
+from hwm_env.fields import CountOrZero, NumWorlds, checked
+from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.history import History
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision, convert
@@ -23,6 +27,14 @@ from hwm_env.precision import resolve_precision
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.localiser import paths_ending_at
 from hwm_env.scene.locate import locate
+from hwm_env.simulator_input import (
+    check_actions,
+    check_encoded,
+    check_history_tokens,
+    check_numbers,
+    check_seeds,
+    for_each_world,
+)
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.torch_state import plain_torch
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
@@ -82,6 +94,29 @@ class WorldState:
             None if self.belief is None else self.belief.select(index),
             None if self.paths is None else self.paths[index],
         )
+
+    def check(self, config: MaskedHWMConfig, num_codes: int) -> None:
+        """Checks that a model can go on from here.
+
+        Args:
+            config: of the model.
+            num_codes: of the tokenizer's codebook.
+
+        Raises:
+            InvalidInputError: it was made by another model, or tampered with.
+        """
+        num_worlds, num_clips = check_history_tokens(self.tokens, config, num_codes).shape[:2]
+        check_actions(self.actions, (num_worlds, num_clips, FRAMES_PER_CLIP, ACTION_DIM), "the state's actions")
+        check_seeds(self.seeds, num_worlds)
+        for_each_world("step index", self.step_indices, CountOrZero, num_worlds)
+        if self.belief is not None:
+            checked("the state's belief", self.belief, InstanceOf[PoseBelief])
+            check_numbers("the state's poses", self.belief.poses, (num_worlds, POSE_DIM))
+            check_numbers("the state's covariances", self.belief.covariances, (num_worlds, POSE_DIM, POSE_DIM))
+        if self.paths is not None:
+            check_numbers("the state's paths", self.paths, (num_worlds, num_clips, FRAMES_PER_CLIP, POSE_DIM))
+        if self.encoded is not None:
+            check_encoded(self.encoded, config, (num_worlds, num_clips))
 
 
 @dataclass(frozen=True)
@@ -162,6 +197,10 @@ class WorldSimulator:
         precision: Precision = "float32",
         strict: bool = False,
     ) -> None:
+        checked("checkpoint", checkpoint, Checkpoint)
+        checked("decoding", decoding, DecodingConfig | None)
+        checked("precision", precision, Precision)
+        checked("strict", strict, bool)
         self.checkpoint = checkpoint
         self._identity = checkpoint.identity
         self._precision = resolve_precision(precision, next(checkpoint.model.parameters()).device)
@@ -206,6 +245,7 @@ class WorldSimulator:
             CheckpointError: there is no such checkpoint, or it is damaged.
             InvalidInputError: decoding settings out of range, or not possible with this model.
         """
+        checked("compiled", compiled, bool)
         checkpoint = load(name_or_directory, device=device, tokenizer=tokenizer)
         wanted = {"steps": decoding_steps, "temperature": temperature, "order": order, "history": history}
         changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
@@ -258,14 +298,8 @@ class WorldSimulator:
         Raises:
             InvalidInputError: an unknown start, or not one seed for each start.
         """
-        count = len(self.checkpoint.starts)
-        for world, start in enumerate(starts):
-            if not 0 <= start < count:
-                raise InvalidInputError(
-                    f"start must lie in 0..{count - 1} (this checkpoint has {count} starts), got {start} for world "
-                    f"{world}"
-                )
-        index, recorded = torch.as_tensor(list(starts)), self.checkpoint.starts
+        recorded = self.checkpoint.starts
+        index = torch.tensor(for_each_world("start", starts, Annotated[int, Ge(0), Lt(len(recorded))])).long()
         poses = None if recorded.poses is None else recorded.poses[index]
         return self.begin(recorded.tokens[index], recorded.actions[index], seeds, poses=poses)
 
@@ -288,27 +322,16 @@ class WorldSimulator:
         Raises:
             InvalidInputError: shapes, tokens, seeds or poses that do not fit.
         """
-        config = self.model.config
-        if tokens.ndim != 5 or tuple(tokens.shape[2:]) != (3, *config.grid_size) or tokens.dtype.is_floating_point:
-            raise InvalidInputError(
-                f"history tokens must be integers of shape (B, T, 3, {config.grid_size[0]}, {config.grid_size[1]}), "
-                f"got {tokens.dtype} {tuple(tokens.shape)}"
-            )
-        if not 1 <= tokens.shape[1] <= config.num_past_clips:
-            raise InvalidInputError(f"a history must have 1 to {config.num_past_clips} clips, got {tokens.shape[1]}")
-        num_codes = self.tokenizer.codebook_size
-        if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < num_codes):
-            raise InvalidInputError(
-                f"history tokens must lie in 0..{num_codes - 1}, got {int(tokens.min())} to "
-                f"{int(tokens.max())}; were they made by another tokenizer?"
-            )
-        checked_seeds = _checked_seeds(seeds, len(tokens))
+        check_history_tokens(tokens, self.model.config, self.tokenizer.codebook_size)
+        checked_seeds = check_seeds(seeds, len(tokens))
         expected = (len(tokens), tokens.shape[1], FRAMES_PER_CLIP, ACTION_DIM)
         # Copies, so that the caller may go on writing to what it gave.
-        checked = check_actions(actions, expected).to(self.device, copy=True)
+        checked_actions = check_actions(actions, expected).to(self.device, copy=True)
+        if poses is not None:
+            poses = check_numbers("poses", poses, (len(tokens), POSE_DIM))
         tokens = tokens.to(self.device, torch.int32, copy=True)
-        belief, paths = self._located(tokens, checked, poses)
-        state = WorldState(tokens, checked, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
+        belief, paths = self._located(tokens, checked_actions, poses)
+        state = WorldState(tokens, checked_actions, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
         # A strict simulator encodes when it steps, in its slices.
         return state if self.strict else replace(state, encoded=self._encoded(state))
 
@@ -329,8 +352,8 @@ class WorldSimulator:
         Raises:
             InvalidInputError: no copy is asked for, or there is not one seed for each.
         """
-        if n < 1:
-            raise InvalidInputError(f"n must be at least 1 copy of each world, got {n}")
+        n = checked("n", n, NumWorlds)
+        self._check_state(state)
         if len(state) == 1:
             forks = WorldState(
                 state.tokens.expand(n, -1, -1, -1, -1),
@@ -343,7 +366,7 @@ class WorldSimulator:
             )
         else:
             forks = state.select([world for world in range(len(state)) for _ in range(n)])
-        return forks if seeds is None else replace(forks, seeds=_checked_seeds(seeds, len(forks)))
+        return forks if seeds is None else replace(forks, seeds=check_seeds(seeds, len(forks)))
 
     @plain_torch()
     def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
@@ -357,9 +380,11 @@ class WorldSimulator:
             The state after the clip, and the clip.
 
         Raises:
-            InvalidInputError: actions of a wrong shape, or not finite; names the first world concerned.
+            InvalidInputError: actions of a wrong shape, or not finite (names the first world concerned); or a state of
+                another model.
             ModelOutputError: the model's output is not finite; names the worlds concerned.
         """
+        self._check_state(state)
         chunk = check_actions(actions, (len(state), FRAMES_PER_CLIP, ACTION_DIM)).to(self.device)
         if not self.strict:
             return self._checked_step(state, chunk, range(len(state)))
@@ -371,6 +396,10 @@ class WorldSimulator:
             states.append(after.select(range(len(rows))))
             clips.append(clip.select(range(len(rows))))
         return WorldState.join(states), Clip.join(clips)
+
+    def _check_state(self, state: WorldState) -> None:
+        checked("state", state, WorldState)
+        state.check(self.model.config, self.tokenizer.codebook_size)
 
     def _checked_step(self, state: WorldState, chunk: Tensor, worlds: Sequence[int]) -> tuple[WorldState, Clip]:
         state = replace(state, encoded=self._encoded(state))
@@ -495,30 +524,3 @@ def _in_precision(model: MaskedHWM, precision: Precision) -> MaskedHWM:
     if precision == "float32" and all(parameter.dtype == torch.float32 for parameter in model.parameters()):
         return model
     return convert(copy.deepcopy(model), precision)
-
-
-def _checked_seeds(seeds: Sequence[int], count: int) -> tuple[int, ...]:
-    if len(seeds) != count:
-        raise InvalidInputError(f"expected one seed for each of {count} worlds, got {len(seeds)}")
-    for world, seed in enumerate(seeds):
-        if not 0 <= seed < 2**63:
-            raise InvalidInputError(f"a world's seed must lie in 0..2^63-1, got {seed} for world {world}")
-    return tuple(int(seed) for seed in seeds)
-
-
-def check_actions(actions: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Returns the actions as float32.
-
-    Raises:
-        InvalidInputError: not of this shape, or not finite; names the first world concerned.
-    """
-    if tuple(actions.shape) != shape:
-        raise InvalidInputError(f"actions must have shape {shape}, got {tuple(actions.shape)}")
-    actions = actions.float()
-    finite = actions.isfinite()
-    if not finite.all():
-        world = int((~finite).flatten(1).any(dim=1).nonzero()[0])
-        raise InvalidInputError(
-            f"actions must be finite numbers, got NaN or infinity in world {world}; the world is unchanged"
-        )
-    return actions

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.errors import CheckpointError
+from hwm_env.tokenizers.base import INTEGERS
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,23 @@ class Starts:
     """float32 [N, T, 17, 25], physical units."""
     poses: Tensor | None
     """float32 [N, 3]: true base x (m), y (m), yaw (rad) at the last frame; None where nobody knows it."""
+
+    def __post_init__(self) -> None:
+        """Raises CheckpointError where the parts are not such numbers, or do not fit each other."""
+        shape = tuple(self.tokens.shape)
+        for name, tensor, expected, integers in (
+            ("tokens", self.tokens, (*shape[:2], LATENTS_PER_CLIP, *shape[3:5]), True),
+            ("actions", self.actions, (*shape[:2], FRAMES_PER_CLIP, ACTION_DIM), False),
+            *([] if self.poses is None else [("poses", self.poses, (*shape[:1], POSE_DIM), False)]),
+        ):
+            is_kind = tensor.dtype in INTEGERS if integers else tensor.is_floating_point()
+            if len(shape) != 5 or tuple(tensor.shape) != expected or not is_kind or not tensor.isfinite().all():
+                raise CheckpointError(
+                    f"the starts do not fit together: expected {name} as {'whole' if integers else 'finite'} numbers "
+                    f"{list(expected)} of "
+                    f"{list(shape[:2])} starts and clips, got {tensor.dtype} {list(tensor.shape)}"
+                    f"{'' if tensor.isfinite().all() else ' with NaN or infinity'}"
+                )
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -26,6 +26,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.fields import CheckedFields, Count, Positive, Seed
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.types import FRAMES_PER_CLIP
 from policies.base import Interface
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cloning:
+class Cloning(CheckedFields):
     """How a policy is cloned."""
 
     data: Annotated[Path, tyro.conf.Positional]
@@ -47,15 +48,15 @@ class Cloning:
     """Zip for the policy."""
     checkpoint: str = "room-64"
     """Whose environment the policy is for."""
-    samples: int = 4_000
+    samples: Count = 4_000
     """Pairs of clips to learn from, at most."""
-    steps: int = 300
+    steps: Count = 300
     """Optimizer steps."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Pairs a step."""
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Peak; falls linearly to none."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
 

@@ -18,6 +18,7 @@ from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import read_json, write_json
 from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.policy_evaluation import EvaluationConfig, evaluate
+from hwm_env.fields import CheckedFields, Count, Seed
 from policies.rl_study_plot import plot
 from policies.train import TrainingRun, train
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Study:
+class Study(CheckedFields):
     """What is compared."""
 
     out: Path = Path("out/rl")
@@ -43,9 +44,9 @@ class Study:
     """PNG for learning curves and results."""
     tasks: tuple[str, ...] = tuple(STEPS)
     """Some of the tasks that STEPS has."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     """Of the trainings."""
-    starts: int = 50
+    starts: Count = 50
     """Episodes by which each policy is judged."""
 
 

@@ -18,6 +18,7 @@ from hwm_env.data.files import check_writable, json_bytes, write_files
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.fields import CheckedFields, Count, Seed
 from policies.base import Interface
 from policies.learning_curve import LearningCurve
 from policies.planners.knots import controls_of
@@ -39,7 +40,7 @@ _CLASSES: Final = {"ppo": PPO, "sac": SAC}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingRun:
+class TrainingRun(CheckedFields):
     """How a policy is trained."""
 
     out: Path
@@ -52,15 +53,15 @@ class TrainingRun:
     """Learned or reference world."""
     checkpoint: str = "room-64"
     """Of the learned world; gives the reference world's starts and bounds of actions, too."""
-    steps: int = 8_192
+    steps: Count = 8_192
     """Env steps, of all worlds together."""
-    num_envs: int = 16
+    num_envs: Count = 16
     """Worlds side by side."""
-    max_steps: int = 20
+    max_steps: Count = 20
     """Env steps until truncation."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
-    decoding_steps: int | None = None
+    decoding_steps: Count | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
 
 

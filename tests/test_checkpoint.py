@@ -114,7 +114,7 @@ def test_a_tokenizer_with_another_codebook_does_not_fit() -> None:
 @pytest.mark.parametrize("shape", [(4, 9, 3, 4, 8), (4, 10, 3, 8, 8)])
 def test_starts_of_another_shape_do_not_fit(shape: tuple[int, ...]) -> None:
     original = make_tiny_checkpoint()
-    with pytest.raises(CheckpointError, match="starts do not fit the model"):
+    with pytest.raises(CheckpointError, match=r"starts do not fit (the model|together)"):
         replace(original, starts=replace(original.starts, tokens=torch.zeros(shape, dtype=torch.int32)))
 
 

@@ -17,6 +17,7 @@ SOURCES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 ORDER = [
     "types",
     "errors",
+    "fields",
     "precision",
     "torch_state",
     "devices",
@@ -32,6 +33,7 @@ ORDER = [
     "hub",
     "model_card",
     "checkpoint",
+    "simulator_input",
     "simulator",
     "replay",
     "tasks",

@@ -210,12 +210,18 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
 @pytest.mark.parametrize(
     ("starts", "seeds", "message"),
     [
-        ([4], [0], "start must lie in 0..3"),
+        ([4], [0], "the start of world 0 must be below 4, got 4"),
         ([-1], [0], "got -1"),
         ([0], [0, 1], "one seed for each"),
-        ([0], [-1], "seed must"),
-        ([0, 1, 7], [0, 1, 2], "got 7 for world 2"),
-        ([0, 1], [0, 2**63], "for world 1"),
+        ([0], [-1], "the seed of world 0 must be at least 0, got -1"),
+        ([0, 1, 7], [0, 1, 2], "world 2 must be below 4, got 7"),
+        ([0, 1], [0, 2**63], "the seed of world 1 must be below"),
+        ([0.0], [0], "the start of world 0 must be a whole number, got 0.0"),
+        ("0", [0], "the start of world 0 must be a whole number, got '0'"),
+        ([True], [0], "whole number, got True"),
+        ([0], [1.5], "the seed of world 0 must be a whole number, got 1.5"),
+        ([0], 0, "seeds must be"),
+        ([], [], "expected one or more worlds"),
     ],
 )
 def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], seeds: list[int], message: str) -> None:

@@ -1,14 +1,14 @@
 """Which key does what."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pygame
 
 from demos.driving.controls import HELD, PRESSED
-from hwm_env.data.files import check_file
+from hwm_env.data.files import check_file, parse_json
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import short
 
 
 def load_bindings(file: Path | None) -> dict[int, str]:
@@ -41,12 +41,14 @@ def load_bindings(file: Path | None) -> dict[int, str]:
 def _read(file: Path) -> Mapping[str, str]:
     check_file(file, InvalidInputError, "give a JSON file of key bindings")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"key bindings {file} cannot be read: {error}") from error
     known = {*HELD, *PRESSED}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content.values()):
-        raise InvalidInputError(f'key bindings {file}: expected an object like {{"forward": "w"}}, got {content!r}')
+        raise InvalidInputError(
+            f'key bindings {file}: expected an object like {{"forward": "w"}}, got {short(content)}'
+        )
     if unknown := sorted(set(content) - known):
         raise InvalidInputError(
             f"key bindings {file}: there is no action {', '.join(unknown)}; actions are {', '.join(sorted(known))}"

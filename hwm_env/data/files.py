@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hwm_env.errors import DatasetError, HWMError, SavingError
 
@@ -17,6 +17,8 @@ Content = bytes | bytearray | memoryview
 
 LARGEST_READ: Final = 2**31
 """Bytes of a file that is read whole, at most."""
+MAX_JSON_BYTES: Final = 2**25
+"""Far more than any configuration or metadata takes."""
 _READ_UNSIZED: Final = 2**20
 """Bytes that are read of a file that does not say how long it is."""
 _LONGEST_SHOWN: Final = 200
@@ -188,20 +190,38 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_json(path: Path) -> dict[str, object]:
+def read_json(path: Path, error: type[HWMError] = DatasetError) -> dict[str, Any]:
     """Reads a file that holds one JSON object.
 
+    Args:
+        path: the file, of at most `MAX_JSON_BYTES`.
+        error: what to raise.
+
     Raises:
-        DatasetError: the file is missing or holds something else.
+        HWMError: the file is missing, too large, or holds something else.
     """
-    check_file(path, DatasetError, "copy or write it again")
+    check_file(path, error, "copy or write it again")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise error(f"{path}: expected JSON of at most {MAX_JSON_BYTES} bytes, got {size}; copy or write it again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is not JSON ({error}); copy or write it again") from error
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise error(f"{path} is not JSON ({reason}); copy or write it again") from reason
     if not isinstance(content, dict):
-        raise DatasetError(f"{path}: expected a JSON object, got {type(content).__name__}")
+        raise error(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def parse_json(text: str) -> Any:
+    """Returns what a JSON text says.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_bytes(path: Path, error: type[HWMError], remedy: str) -> bytes:

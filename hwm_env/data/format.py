@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+from annotated_types import Ge, Len
 
 from hwm_env.data.files import json_bytes, read_json, shown, what_is_at, write_json
-from hwm_env.errors import DatasetError
+from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.fields import Positive, checked
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 METADATA_FILE: Final = "metadata.json"
@@ -140,37 +142,33 @@ class DatasetMetadata:
             DatasetError: a key is missing or has a value of the wrong kind.
         """
         rest = dict(content)
-        hz = rest.pop("hz", None)
-        if isinstance(hz, bool) or not isinstance(hz, int | float) or hz <= 0:
-            raise DatasetError(f'"hz" must be a positive number of frames a second, got {hz!r}')
-        token_grid = rest.pop("token_grid", None)
-        image_size = rest.pop("image_size", None)
-        tokenizer = rest.pop("tokenizer", None)
-        if tokenizer is not None and not isinstance(tokenizer, str):
-            raise DatasetError(f'"tokenizer" must be a text, got {tokenizer!r}')
+        token_grid, image_size = _size(rest, "token_grid"), _size(rest, "image_size")
         return cls(
-            num_shards=_count(rest, "num_shards"),
-            hz=hz,
-            num_images=_count(rest, "num_images"),
-            token_grid=DEFAULT_TOKEN_GRID if token_grid is None else _size("token_grid", token_grid),
-            image_size=None if image_size is None else _size("image_size", image_size),
-            tokenizer=tokenizer,
+            hz=_value(rest, "hz", Positive),
+            num_shards=_value(rest, "num_shards", _Number),
+            num_images=_value(rest, "num_images", _Number),
+            token_grid=token_grid or DEFAULT_TOKEN_GRID,
+            image_size=image_size,
+            tokenizer=_value(rest, "tokenizer", str | None),
             extra=rest,
         )
 
 
-def _count(content: dict[str, object], key: str) -> int:
-    value = content.pop(key, None)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DatasetError(f'"{key}" must be a whole number of at least 0, got {value!r}')
-    return value
+_Number = Annotated[int, Ge(0)]
+_Sides = Annotated[list[Annotated[int, Ge(1)]], Len(2, 2)]
+"""Height and width."""
 
 
-def _size(key: str, value: object) -> tuple[int, int]:
-    match value:
-        case [int() as height, int() as width] if height > 0 and width > 0:
-            return height, width
-    raise DatasetError(f'"{key}" must be two positive whole numbers [height, width], got {value!r}')
+def _value(content: dict[str, object], key: str, kind: Any) -> Any:
+    try:
+        return checked(f'"{key}"', content.pop(key, None), kind)
+    except InvalidInputError as error:
+        raise DatasetError(str(error)) from None
+
+
+def _size(content: dict[str, object], key: str) -> tuple[int, int] | None:
+    size = _value(content, key, _Sides | None)
+    return size and (size[0], size[1])
 
 
 def read_metadata(directory: Path) -> DatasetMetadata:
@@ -217,9 +215,11 @@ def read_shard_metadata(path: Path) -> int:
     Raises:
         DatasetError: the file is missing, or does not say a positive number of frames.
     """
-    num_frames = read_json(path).get("shard_num_frames")
-    if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
-        raise DatasetError(f'{path}: "shard_num_frames" must be a whole number of at least 1, got {num_frames!r}')
+    content = read_json(path)
+    try:
+        num_frames: int = _value(content, "shard_num_frames", Annotated[int, Ge(1)])
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
     return num_frames
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CountOrZero, checked
 from hwm_env.types import Int64Array
 
 BATCHES_A_WORKER: Final = 2
@@ -28,8 +28,7 @@ def read_ahead(gather: Callable[[Int64Array], Batch], indices: Iterable[Int64Arr
         InvalidInputError: `workers` is negative.
         Exception: whatever `gather` raises, at the turn of the batch that it is about.
     """
-    if workers < 0:
-        raise InvalidInputError(f"the number of workers must be at least 0, got {workers}")
+    checked("workers", workers, CountOrZero)
     if workers == 0:
         yield from map(gather, indices)
         return

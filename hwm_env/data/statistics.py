@@ -9,10 +9,15 @@ import numpy as np
 
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.errors import DatasetError
+from hwm_env.fields import short
 from hwm_env.types import ACTION_DIM, Float32Array, frozen
 
 COLUMNS_A_PASS: Final = 5
 """A divisor of 25. All states of the full-size data set at once would be a gigabyte, and one at a time 25 passes."""
+
+
+_LARGEST: Final = 1e6
+"""Of any number (rad, m/s, rad/s): far more than any robot does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,12 +45,14 @@ class ActionStatistics:
     def __post_init__(self) -> None:
         for field in fields(self):
             values = getattr(self, field.name)
-            if values.shape != (ACTION_DIM,) or values.dtype != np.float32 or not np.isfinite(values).all():
+            if values.shape != (ACTION_DIM,) or values.dtype != np.float32 or not (np.abs(values) < _LARGEST).all():
                 raise DatasetError(
-                    f"action statistics: expected {field.name} as {ACTION_DIM} finite float32 numbers, "
-                    f"got {values.dtype} {list(values.shape)}: {values}"
+                    f"action statistics: expected {field.name} as {ACTION_DIM} finite float32 numbers below "
+                    f"{_LARGEST:g}, got {values.dtype} {list(values.shape)}: {short(values)}"
                 )
             object.__setattr__(self, field.name, frozen(values))
+        if not (self.low <= self.high).all() or min(self.std.min(), self.max_change.min()) < 0:
+            raise DatasetError("action statistics: expected low below high, and std and max_change of at least 0")
 
     def to_dict(self) -> dict[str, list[float]]:
         """As plain lists, for JSON; `from_dict` gives back the same bits."""
@@ -59,11 +66,14 @@ class ActionStatistics:
             DatasetError: a field is missing, unknown, or not 25 finite numbers.
         """
         names = {field.name for field in fields(cls)}
-        if set(content) != names:
-            raise DatasetError(f"action statistics: expected the keys {sorted(names)}, got {sorted(content)}")
+        if not isinstance(content, Mapping) or set(content) != names:
+            raise DatasetError(
+                f"action statistics: expected the keys {sorted(names)}, got "
+                f"{short(sorted(content) if isinstance(content, Mapping) else content)}"
+            )
         try:
             return cls(**{name: np.array(values, dtype=np.float32) for name, values in content.items()})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DatasetError(f"action statistics: expected lists of numbers ({error})") from error
 
     @classmethod

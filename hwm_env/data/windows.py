@@ -8,6 +8,7 @@ from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import clip_is_whole, frame_window_starts, num_covered, window_starts
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.fields import Count, checked
 from hwm_env.types import (
     ACTION_DIM,
     FRAMES_PER_CLIP,
@@ -259,5 +260,4 @@ def _dropped(segments: Int32Array, num_clips: int, num_covered_clips: int) -> Dr
 
 def _check_at_least_one(**counts: int) -> None:
     for name, count in counts.items():
-        if count < 1:
-            raise InvalidInputError(f"{name} must be at least 1, got {count}")
+        checked(name, count, Count)

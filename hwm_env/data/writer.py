@@ -22,6 +22,7 @@ from hwm_env.data.format import (
     write_metadata,
 )
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.fields import CountOrZero, checked
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
 
 
@@ -107,8 +108,7 @@ class DatasetWriter:
             InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
             SavingError: it could not be written.
         """
-        if index < 0:
-            raise InvalidInputError(f"the shard index must be at least 0, got {index}")
+        checked("the shard index", index, CountOrZero)
         if len(states) == 0:
             raise InvalidInputError("a shard needs at least one frame, got states of length 0")
         _check_declared("tokens", tokens is not None, "token_grid", self._has_tokens)

@@ -1,9 +1,12 @@
 """How a clip is decoded."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Le
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, NotNegative
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.types import LATENTS_PER_CLIP
 
@@ -12,39 +15,24 @@ HistoryMode = Literal["window", "streaming"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecodingConfig:
+class DecodingConfig(CheckedFields):
     """Settings of MaskGIT decoding."""
 
-    steps: int = 4
+    steps: Count = 4
     """Forward passes a clip (K); each reveals a part of the tokens."""
-    temperature: float = 0.5
+    temperature: NotNegative = 0.5
     """Divides the logits before sampling; 0 takes the most probable token."""
     order: Order = "confidence"
     """Which tokens are revealed first: the most probable ones; random ones; or ones spread evenly over the clip by a
     Halton sequence. The last two are known beforehand, so the head is evaluated only where it reveals."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Sample among the k most probable outcomes of each softmax; None: all."""
-    top_p: float = 1.0
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     """Sample among the most probable outcomes of each softmax that together have this probability; 1: all."""
     history: HistoryMode = "window"
     """`window`: before each env step the past is encoded anew, each clip seeing those of the window before it.
     `streaming`: a clip is encoded once, when it is the newest, seeing the clips before it that were in the history
     then; so what it was encoded to can hold traces of clips that have left the history since."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if self.steps < 1:
-            raise InvalidInputError(f"decoding steps must be at least 1, got {self.steps}")
-        if not 0 <= self.temperature < float("inf"):
-            raise InvalidInputError(f"temperature must be a finite number of at least 0, got {self.temperature}")
-        if self.order not in ("confidence", "random", "halton"):
-            raise InvalidInputError(f"order must be 'confidence', 'random' or 'halton', got {self.order!r}")
-        if self.top_k is not None and self.top_k < 1:
-            raise InvalidInputError(f"top_k must be None or at least 1, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise InvalidInputError(f"top_p must lie above 0 and be at most 1, got {self.top_p}")
-        if self.history not in ("window", "streaming"):
-            raise InvalidInputError(f"history must be 'window' or 'streaming', got {self.history!r}")
 
     def check_model(self, model: MaskedHWMConfig) -> None:
         """Checks that a model can be decoded so.

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.config import ActionMode, OutOfRange
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import real_numbers
 from hwm_env.trust import action_excess
 from hwm_env.types import (
     ACTION_DIM,
@@ -126,16 +127,15 @@ class ActionAdapter:
 
     def _validated(self, action: Any) -> Float64Array:
         shape = self.space.shape
-        expected = f"expected {' x '.join(map(str, shape))} finite numbers (action_mode={self._mode!r})"
-        try:
-            array = np.asarray(action, np.float64)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"action: {expected}, got {type(action).__name__}: {error}") from error
+        expected = f"{' x '.join(map(str, shape))} finite numbers (action_mode={self._mode!r})"
+        array = real_numbers("action", action, expected)
         if array.shape != shape:
-            raise InvalidInputError(f"action: {expected}, got shape {array.shape}; env.action_space says more")
+            raise InvalidInputError(f"action: expected {expected}, got shape {array.shape}; env.action_space says more")
         if not np.isfinite(array).all():
             where = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise InvalidInputError(f"action: {expected}, got {array[tuple(where)]} at index {where}; nothing was done")
+            raise InvalidInputError(
+                f"action: expected {expected}, got {array[tuple(where)]} at index {where}; nothing was done"
+            )
         return array
 
     def _physical(self, array: Float64Array) -> Float64Array:

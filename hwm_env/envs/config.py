@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal
+
+import torch
+from annotated_types import Ge, Le, Len
+from pydantic import SkipValidation
 
 from hwm_env.decoding.config import HistoryMode, Order
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import ActionName, CheckedFields, Count, NotNegative, Share, short
 from hwm_env.model.precision import Precision
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import Task
 from hwm_env.tasks.function import RewardFunction
 from hwm_env.tokenizers.tokens_only import TokensOnly
-from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
+from hwm_env.types import FRAMES_PER_CLIP
 
 ObsMode = Literal["pixels", "pixels_state", "state", "clip", "tokens", "latents"]
 ActionMode = Literal["chunk", "hold", "delta"]
@@ -22,32 +27,36 @@ RenderMode = Literal["rgb_array", "rgb_array_list", "human"]
 
 _WITHOUT_FRAMES: Final = ("tokens", "latents", "state")
 
-SMALLEST_IMAGE: Final = 16
-LARGEST_IMAGE: Final = 512
+ImageSide = Annotated[int, Ge(16), Le(512)]
+"""Pixels of an image in an observation."""
+NumFrames = Annotated[int, Ge(1), Le(FRAMES_PER_CLIP)]
+"""Of a clip that are shown."""
+Controls = Annotated[Sequence[ActionName], Len(1)]
+"""Names of the numbers that actions consist of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EnvConfig:
+class EnvConfig(CheckedFields):
     """Arguments of `gymnasium.make("HWM-v0", ...)`, `make_vec`, and of the same in the reference world.
 
     In the reference world, those about the model's predictions have no meaning; they are taken so that a script runs in
     either world.
     """
 
-    task: str | Task | RewardFunction | None = "drive-to-target"
+    task: SkipValidation[str | Task | RewardFunction | None] = "drive-to-target"
     """Name of a task (see `hwm_env.tasks.registry`), a Task, a function of two moments that gives a reward (see
     `hwm_env.tasks.function`), or None for no reward."""
     obs_mode: ObsMode = "pixels"
     """What observations show."""
-    image_size: int | None = None
+    image_size: ImageSide | None = None
     """Height and width of images in observations, in pixels, 16 to 512; None: as the world makes them."""
-    num_frames: int = FRAMES_PER_CLIP
+    num_frames: NumFrames = FRAMES_PER_CLIP
     """Frames of a `clip` observation, evenly spread over the 17 of a step; the last frame is always the last."""
     action_mode: ActionMode = "chunk"
     """What actions mean."""
     normalized_actions: bool = False
     """Whether actions are sent in [-1, 1] in place of physical units."""
-    controls: Sequence[str] | None = None
+    controls: Controls | None = None
     """Names (`hwm_env.types.ACTION_NAMES`) of the numbers that actions consist of, in this order; None: all 25. Of the
     others, joints and hands stay as they are, and velocities go to 0."""
     out_of_range: OutOfRange = "clip"
@@ -57,10 +66,10 @@ class EnvConfig:
     tokenizer: str | Path | None = None
     """Directory of the tokenizer, for a checkpoint that does not hold its own (Cosmos); None takes that of the
     environment variable HWM_TOKENIZER."""
-    decoding_steps: int | None = None
+    decoding_steps: Count | None = None
     """Passes of the model a clip (K), 1 to 12 are sensible: more are slower and may be truer; None: as in the
     checkpoint."""
-    temperature: float | None = None
+    temperature: NotNegative | None = None
     """Of the sampling, 0 for the most probable tokens; None: as in the checkpoint."""
     order: Order | None = None
     """In which tokens are revealed; None: as in the checkpoint."""
@@ -74,48 +83,21 @@ class EnvConfig:
     """Whether a world's results do not depend, to the bit, on how many others are computed with it."""
     tokens_only: bool = False
     """Whether nothing may decode frames: the fastest way to run, and an error where something would look at some."""
-    max_episode_steps: int | None = None
+    max_episode_steps: Count | Literal[-1] | None = None
     """Env steps until truncation; None or -1: no limit. `gymnasium.make` keeps its argument of this name for itself and
     puts Gymnasium's TimeLimit around the environment; many worlds, and environments made without it, keep it here."""
-    untrusted_above: float | None = None
+    untrusted_above: Share | None = None
     """Truncates an episode when `info["error_probability"]` is above this, with `info["untrusted"]`; None: never."""
     render_mode: RenderMode | None = None
     """`rgb_array`: the last frame, 256 x 256; `rgb_array_list`: all frames since the last call; `human`: a window that
     plays all frames; None."""
-    device: str = "cpu"
+    device: str | torch.device = "cpu"
     """Where the model runs, such as "cpu" or "cuda"; the reference world always runs on the CPU."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the argument's name."""
-        for name, options in (
-            ("obs_mode", get_args(ObsMode)),
-            ("action_mode", get_args(ActionMode)),
-            ("out_of_range", get_args(OutOfRange)),
-            ("render_mode", (None, *get_args(RenderMode))),
-        ):
-            if getattr(self, name) not in options:
-                raise InvalidInputError(f"{name} must be one of {list(options)}, got {getattr(self, name)!r}")
-        if self.max_episode_steps is not None and self.max_episode_steps != -1 and self.max_episode_steps < 1:
-            raise InvalidInputError(
-                f"max_episode_steps must be at least 1, or None or -1 for no limit, got {self.max_episode_steps}"
-            )
-        if self.image_size is not None and not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
-            raise InvalidInputError(
-                f"image_size must be None or {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels, got {self.image_size}"
-            )
-        if not 1 <= self.num_frames <= FRAMES_PER_CLIP:
-            raise InvalidInputError(f"num_frames must be 1 to {FRAMES_PER_CLIP}, got {self.num_frames}")
-        if self.controls is not None and (
-            isinstance(self.controls, str)
-            or not self.controls
-            or len(set(self.controls)) < len(self.controls)
-            or not set(self.controls) <= set(ACTION_NAMES)
-        ):
-            raise InvalidInputError(
-                f"controls must be None or different names out of {', '.join(ACTION_NAMES)}; got {self.controls!r}"
-            )
-        if self.untrusted_above is not None and not 0 <= self.untrusted_above <= 1:
-            raise InvalidInputError(f"untrusted_above must be None or a probability, got {self.untrusted_above}")
+    def check_together(self) -> None:
+        """Raises InvalidInputError for a device that is not here, and naming arguments that do not fit each other."""
+        if self.controls is not None and len(set(self.controls)) < len(self.controls):
+            raise InvalidInputError(f"controls must be different names, got {short(self.controls)}")
         check_device(self.device)
         if self.tokens_only and (self.obs_mode not in _WITHOUT_FRAMES or self.render_mode is not None):
             raise InvalidInputError(

@@ -17,6 +17,7 @@ from hwm_env.envs.observations import Observation, ObservationAdapter
 from hwm_env.envs.options import Options, parse_options
 from hwm_env.envs.world import M, World
 from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.fields import CountOrZero, checked, short
 from hwm_env.tasks.base import BringsHistory, EpisodeStart, Goal, Outcome
 from hwm_env.tasks.registry import as_task
 from hwm_env.trust import Assessment
@@ -93,6 +94,10 @@ class Rules(Generic[M]):
             raise CheckpointError(
                 "untrusted_above needs a calibrated checkpoint, and this one is not; run `hwm-env calibrate`, or make "
                 "the environment with untrusted_above=None"
+            )
+        if not world.num_starts:
+            raise CheckpointError(
+                "the checkpoint holds no starts, and an episode begins at one; make it again with some"
             )
         self.origin = f"{world.identity}, task {self.task.name if self.task else None}"
         self.actions = ActionAdapter(
@@ -192,8 +197,16 @@ class Rules(Generic[M]):
         """
         if not isinstance(state, EnvState):
             raise InvalidInputError(f"state must be what get_state() gives, got {type(state).__name__}")
-        if state.origin != self.origin:
-            raise InvalidInputError(f"state must be of this environment ({self.origin}), got one of {state.origin}")
+        if checked("the state's origin", state.origin, str) != self.origin:
+            raise InvalidInputError(
+                f"state must be of this environment ({self.origin}), got one of {short(state.origin)}"
+            )
+        checked("the state's np_random", state.np_random, np.random.Generator)
+        checked("the state's episode", state.episode, Episode)
+        checked("the state's elapsed_steps", state.episode.elapsed_steps, CountOrZero)
+        if hasattr(state.episode.goal, "evaluate") != (self.task is not None):
+            raise InvalidInputError(f"the state's goal must be one of this task, got {short(state.episode.goal)}")
+        self.world.check(state.episode.moment)
 
     def _recorded(self, start: int) -> M:
         return self.world.begin(self.world.start(start), 0)

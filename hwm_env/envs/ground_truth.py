@@ -3,22 +3,34 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
+from annotated_types import Len
+from pydantic import InstanceOf
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.learned import recorded_start
 from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, move_base
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
-from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, POSE_DIM, Float32Array, Int32Array, UInt8Array
+from hwm_env.types import (
+    ACTION_DIM,
+    ANGULAR_VELOCITY,
+    FRAMES_PER_CLIP,
+    LINEAR_VELOCITY,
+    POSE_DIM,
+    Float32Array,
+    Int32Array,
+    UInt8Array,
+)
 
 
 @dataclass(frozen=True)
@@ -180,6 +192,15 @@ class ReferenceGroundTruth:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
         path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
         return GroundTruthMoment(path, measured, self._seen.draw, self._checkpoint.tokenizer)
+
+    def check(self, moment: object) -> None:
+        """Checks a moment that comes from outside; see World."""
+        if not isinstance(moment, GroundTruthMoment):
+            raise InvalidInputError(f"the state's moment must be one of the reference world, got {short(moment)}")
+        checked("the state's path", moment.path, Annotated[tuple[InstanceOf[RobotState], ...], Len(1)])
+        numbers = real_numbers("the state's measured", moment.measured, f"{FRAMES_PER_CLIP} x {ACTION_DIM} numbers")
+        if numbers.shape != (FRAMES_PER_CLIP, ACTION_DIM) or not np.isfinite(numbers).all():
+            raise InvalidInputError(f"the state's measured numbers must be finite [17, 25], got {list(numbers.shape)}")
 
     def reseeded(self, moment: GroundTruthMoment, seed: int) -> GroundTruthMoment:
         """The same moment: there is no noise."""

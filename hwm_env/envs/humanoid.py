@@ -10,6 +10,7 @@ from hwm_env.envs.episodes import EnvState, Episode, Rules
 from hwm_env.envs.observations import Observation
 from hwm_env.envs.rendering import Window, enlarged
 from hwm_env.envs.world import M, World
+from hwm_env.fields import EnvSeed, checked
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, UInt8Array
 
 
@@ -66,7 +67,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             self._open_window()
         before = copy.deepcopy(self._np_random), self._np_random_seed
         try:
-            super().reset(seed=seed)
+            super().reset(seed=checked("seed", seed, EnvSeed | None))
             self._episode, info = self._rules.begin(self.np_random, parsed)
         except Exception:
             # Some goals show only in the world that they do not fit it.

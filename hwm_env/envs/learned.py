@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import InstanceOf
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import ModelOutputError
+from hwm_env.errors import InvalidInputError, ModelOutputError
+from hwm_env.fields import checked, short
 from hwm_env.reference.body import quantities
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
+from hwm_env.simulator_input import check_encoded, check_history_tokens
 from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
@@ -177,6 +180,23 @@ class LearnedWorld:
             return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
         return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0, 0.0)
 
+    def check(self, moment: object) -> None:
+        """Checks a moment that comes from outside; see World."""
+        if not isinstance(moment, LearnedMoment) or not isinstance(moment.states, WorldState):
+            raise InvalidInputError(f"the state's moment must be one of a learned world, got {short(moment)}")
+        checked("the state's readout", moment.readout, InstanceOf[WorldReadout] | None)
+        checked("the state's path_entropy", moment.path_entropy, float)
+        config, num_codes = self._checkpoint.model.config, self.tokenizer.codebook_size
+        try:
+            world = replace(moment.states, encoded=None).select([moment.row])
+            clip = moment.clip.select([moment.row])
+        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise InvalidInputError(f"the state's moment is not whole: {error}") from error
+        world.check(config, num_codes)
+        check_history_tokens(clip.tokens[:, None], config, num_codes)
+        if moment.states.encoded is not None:
+            check_encoded(moment.states.encoded, config, (len(moment.states), world.tokens.shape[1]))
+
     def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
         """The same moment with another future noise."""
         # Encoded anew, so that nothing but tokens and actions of the window decides about the future.
@@ -235,6 +255,8 @@ class LearnedWorld:
             read[row] = (None, None)
             if readout is not None:
                 vector = readout.read(clip.tokens[row : row + 1])[0].cpu().numpy()
+                if not np.isfinite(vector).all():
+                    raise ModelOutputError([row])
                 read[row] = (WorldReadout.from_vector(vector), "network")
         return read
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
+from annotated_types import Ge, Lt
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import checked, short
 from hwm_env.tasks.base import BringsHistory, Task
 
 
@@ -35,28 +36,22 @@ def parse_options(options: Mapping[str, Any] | None, num_starts: int, task: Task
     """
     if options is None:
         return Options(None, None, {})
-    if not isinstance(options, Mapping):
-        raise InvalidInputError(f"options must be a dict, got {type(options).__name__}")
+    checked("options", options, Mapping[Any, Any])
     # Some tasks know best where their episodes begin.
     where = () if isinstance(task, BringsHistory) else ("start", "state")
     known = [*where, *(task.option_names if task else ())]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise InvalidInputError(f"unknown reset options {unknown}: expected some of {known}")
+        raise InvalidInputError(f"unknown reset options {short(unknown)}: expected some of {known}")
     of_task = dict(options)
     state = of_task.pop("state", None)
     if state is None and "state" in options:
         raise InvalidInputError("the option state must be what get_state() gives, got None")
-    start = _checked_start(of_task.pop("start"), num_starts) if "start" in options else None
+    start = None
+    if "start" in options:
+        start = checked("the option start", of_task.pop("start"), Annotated[int, Ge(0), Lt(num_starts)])
     if state is not None and start is not None:
         raise InvalidInputError("the options start and state exclude each other: an episode begins at one of them")
     if task is not None:
         task.check_options(of_task)
     return Options(start, state, of_task)
-
-
-def _checked_start(start: object, num_starts: int) -> int:
-    # A bool is an int to Python, and a mistake here.
-    if not isinstance(start, int | np.integer) or isinstance(start, bool) or not 0 <= start < num_starts:
-        raise InvalidInputError(f"the option start must be a whole number in 0..{num_starts - 1}, got {start!r}")
-    return int(start)

@@ -20,6 +20,7 @@ from hwm_env.envs.rendering import enlarged
 from hwm_env.envs.vector_input import checked_mask, checked_mode, checked_seeds
 from hwm_env.envs.world import M, World
 from hwm_env.errors import InvalidInputError, ModelOutputError
+from hwm_env.fields import NumWorlds, checked
 from hwm_env.types import MAX_EPISODE_STEPS, BoolArray, Float64Array, UInt8Array
 
 
@@ -44,8 +45,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
     """
 
     def __init__(self, world: World[M], config: EnvConfig, num_envs: int, autoreset_mode: AutoresetMode | str) -> None:
-        if num_envs < 1:
-            raise InvalidInputError(f"num_envs must be at least 1, got {num_envs}")
+        num_envs = checked("num_envs", num_envs, NumWorlds)
         if config.render_mode not in (None, "rgb_array"):
             raise InvalidInputError(
                 f"render_mode of many worlds must be None or 'rgb_array', got {config.render_mode!r}"
@@ -208,6 +208,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             InvalidInputError: there is not one for each world, or one is of another world or task; names the world.
                 Nothing has changed.
         """
+        states = checked("states", states, Sequence[Any])
         if len(states) != self.num_envs:
             raise InvalidInputError(f"expected a state for each of {self.num_envs} worlds, got {len(states)}")
         for world, state in enumerate(states):
@@ -264,18 +265,15 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         return batched
 
     def _parse(self, options: Mapping[str, Any] | None) -> tuple[list[Options], BoolArray]:
-        if options is not None and not isinstance(options, Mapping):
-            raise InvalidInputError(f"options must be a dict, got {type(options).__name__}")
+        checked("options", options, Mapping[Any, Any] | None)
         common = dict(options or {})
         mask = checked_mask(common.pop("reset_mask", None), self.num_envs)
-        per_world = common.pop("per_world", None)
-        if per_world is not None and (isinstance(per_world, Mapping | str) or len(per_world) != self.num_envs):
-            raise InvalidInputError(f"per_world must be a sequence of {self.num_envs} dicts, got {per_world!r}")
+        per_world = checked("per_world", common.pop("per_world", None), Sequence[Mapping[Any, Any] | None] | None)
+        if per_world is not None and len(per_world) != self.num_envs:
+            raise InvalidInputError(f"per_world must be options for {self.num_envs} worlds, got {len(per_world)}")
         parsed = []
         for world in range(self.num_envs):
             with naming(world):
                 own = {} if per_world is None else per_world[world] or {}
-                if not isinstance(own, Mapping):
-                    raise InvalidInputError(f"options must be a dict, got {type(own).__name__}")
                 parsed.append(self._rules.parse({**common, **own}))
         return parsed, mask

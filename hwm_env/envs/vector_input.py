@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import EnvSeed, checked, short
 from hwm_env.types import BoolArray
 
 
@@ -18,25 +19,25 @@ def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> lis
     """
     if seed is None:
         return [None] * num_envs
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + world for world in range(num_envs)]
+    if isinstance(seed, np.ndarray):
+        seed = seed.tolist()
+    if not isinstance(seed, Sequence) or isinstance(seed, str):
+        first: int = checked("seed", seed, EnvSeed)
+        return [first + world for world in range(num_envs)]
     if len(seed) != num_envs:
         raise InvalidInputError(f"expected a seed for each of {num_envs} worlds, got {len(seed)}")
+    seeds: list[int | None] = [checked(f"world {world}: seed", one, EnvSeed | None) for world, one in enumerate(seed)]
     first_with: dict[int, int] = {}
-    for world, its_seed in enumerate(seed):
+    for world, its_seed in enumerate(seeds):
         if its_seed is None:
             continue
-        if not isinstance(its_seed, int | np.integer) or isinstance(its_seed, bool) or its_seed < 0:
-            raise InvalidInputError(
-                f"world {world}: a seed must be a whole number of at least 0 or None, got {its_seed!r}"
-            )
         if its_seed in first_with:
             raise InvalidInputError(
-                f"world {world}: seed {its_seed} is also that of world {first_with[int(its_seed)]}, and both would "
-                "live the same; give different seeds (set_state copies a world)"
+                f"world {world}: seed {its_seed} is also that of world {first_with[its_seed]}, and both would live the "
+                "same; give different seeds (set_state copies a world)"
             )
-        first_with[int(its_seed)] = world
-    return [None if its_seed is None else int(its_seed) for its_seed in seed]
+        first_with[its_seed] = world
+    return seeds
 
 
 def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
@@ -45,6 +46,7 @@ def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
     Raises:
         InvalidInputError: there is none.
     """
+    checked("autoreset_mode", mode, str | AutoresetMode)
     try:
         return AutoresetMode[mode] if isinstance(mode, str) and mode.isupper() else AutoresetMode(mode)
     except (KeyError, ValueError) as error:
@@ -62,5 +64,7 @@ def checked_mask(mask: Any, num_envs: int) -> BoolArray:
     if mask is None:
         return np.ones(num_envs, np.bool_)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.any():
-        raise InvalidInputError(f"reset_mask must be a bool array of shape ({num_envs},) with a True, got {mask!r}")
+        raise InvalidInputError(
+            f"reset_mask must be a bool array of shape ({num_envs},) with a True, got {short(mask)}"
+        )
     return mask

@@ -117,6 +117,14 @@ class World(Protocol[M]):
         """
         ...
 
+    def check(self, moment: object) -> None:
+        """Checks a moment that comes from outside, as part of a saved state.
+
+        Raises:
+            InvalidInputError: it is none of this world, or was tampered with.
+        """
+        ...
+
     def reseeded(self, moment: M, seed: int) -> M:
         """The same moment with another future noise."""
         ...

@@ -20,6 +20,7 @@ from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.evaluation.metrics import psnr_db, ssim
+from hwm_env.fields import Count, checked
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
@@ -78,8 +79,8 @@ def compare(
         CheckpointError: another tokenizer made the tokens.
         MissingExtraError: torchmetrics is not installed.
     """
-    if samples < 1 or steps < 1:
-        raise InvalidInputError(f"samples and steps must be at least 1, got {samples} and {steps}")
+    checked("samples", samples, Count)
+    checked("steps", steps, Count)
     windows = _windows(data, simulator.model.config.num_past_clips, steps)
     check_tokenizer(simulator.tokenizer, data)
     _check_images(simulator.tokenizer, data)

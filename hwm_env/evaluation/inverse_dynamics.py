@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, Positive, Seed, Width
 from hwm_env.tokenizers.fsq import FSQ
 from hwm_env.types import ACTION_NAMES
 
@@ -28,18 +29,18 @@ FEWEST_PAIRS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InverseDynamicsConfig:
+class InverseDynamicsConfig(CheckedFields):
     """How the network is trained."""
 
-    steps: int = 800
+    steps: Count = 800
     """Optimizer steps."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Pairs of clips a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak; falls linearly to none."""
-    width: int = 48
+    width: Width = 48
     """Channels of the first layer; twice as many after it."""
-    seed: int = 0
+    seed: Seed = 0
     """Of weights and batches."""
 
 

@@ -92,6 +92,9 @@ class LPIPS:
                 f'{path} is not the state dict of lpips.LPIPS(net="alex"): missing tensors {missing}, surplus '
                 f"{surplus}, misshapen {misshapen}"
             )
+        broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        if broken:
+            raise CheckpointError(f"{path}: NaN or infinity in {', '.join(broken)}; save the state_dict again")
         return cls({name: tensor.float().to(device) for name, tensor in tensors.items()})
 
     @torch.no_grad()

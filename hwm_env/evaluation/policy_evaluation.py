@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from annotated_types import Len
 from tqdm import tqdm
 
 from hwm_env.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from hwm_env.evaluation.policy_report import TrueResults, task_report
 from hwm_env.evaluation.trial_log import TrialLog
 from hwm_env.evaluation.trials import Case, Trial, make_cases
 from hwm_env.evaluation.units import WORLDS, Player, Unit, WorldName, gather_policies
+from hwm_env.fields import CheckedFields, Count, Seed, short
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
@@ -29,35 +31,31 @@ REPLAYED_STEPS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationConfig:
+class EvaluationConfig(CheckedFields):
     """What is evaluated."""
 
-    policies: Sequence[str]
+    policies: Annotated[Sequence[str], Len(1)]
     """As `load_policies` takes them."""
-    tasks: Sequence[str]
+    tasks: Annotated[Sequence[str], Len(1)]
     """Names of tasks."""
-    starts: int = 50
+    starts: Count = 50
     """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
-    worlds: Sequence[WorldName] = WORLDS
+    worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
     """Where they are played."""
-    max_steps: int = 40
+    max_steps: Count = 40
     """Env steps after which an episode is over."""
-    seed: int = 0
+    seed: Seed = 0
     """Of goals, noise and policies."""
     seen: bool = False
     """Whether the reference world, seen through the checkpoint's read-out, takes the learned world's place: what then
     differs from the true results is the read-out's part."""
+    allow_zips: bool = True
+    """Whether to load zips of Stable-Baselines3, which runs code that is in them."""
     true_results: TrueResults = field(default_factory=dict)
     """Outcomes of some cases in a world that we cannot play in."""
     recording: Path | None = None
     """Data set with raw images of that world, whose actions are replayed in the learned world: `starts` stretches of
     REPLAYED_STEPS."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError where nothing would be evaluated."""
-        for name in ("policies", "tasks", "worlds"):
-            if not getattr(self, name):
-                raise InvalidInputError(f"expected one or more {name}, got none")
 
 
 def evaluate(
@@ -90,7 +88,7 @@ def evaluate(
         CheckpointError: a task needs a read-out that the checkpoint has not, or the starts have no true poses.
         RenderingUnavailableError: the true world cannot be drawn here.
     """
-    policies = gather_policies(config.policies, config.tasks)
+    policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
     cases = make_cases(config.starts, len(checkpoint.starts), config.seed)
     stamp = make_stamp(checkpoint, config)
     log = TrialLog(directory, stamp)
@@ -164,6 +162,6 @@ def check_true_results(results: object, cases: int) -> Mapping[str, Mapping[str,
             if not is_list or not 2 <= len(outcomes) < cases:
                 raise InvalidInputError(
                     f"expected true results as {expected}, at least 2 and fewer than the {cases} starts; got "
-                    f"{outcomes!r} for {task!r} {policy!r}"
+                    f"{short(outcomes)} for {short(task)} {short(policy)}"
                 )
     return results

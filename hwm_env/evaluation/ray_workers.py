@@ -10,6 +10,7 @@ from hwm_env.errors import HWMError, InvalidInputError, require_extra
 from hwm_env.evaluation.policy_evaluation import EvaluationConfig, PlayUnits
 from hwm_env.evaluation.trials import Case, Trial
 from hwm_env.evaluation.units import Player, Unit, gather_policies
+from hwm_env.fields import Count, checked
 
 MOST_ATTEMPTS: Final = 3
 """At a unit whose worker dies; then the unit is what kills it."""
@@ -26,7 +27,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(threads)
-        policies = gather_policies(config.policies, config.tasks)
+        policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
         self._player = Player(load(checkpoint, tokenizer=tokenizer), policies, config.max_steps, seen=config.seen)
 
     def play(self, unit: Unit, cases: Sequence[Case]) -> list[Trial]:
@@ -53,8 +54,7 @@ def ray_workers(
         MissingExtraError: Ray is not installed.
         InvalidInputError: nobody answers at the address, or no worker is asked for.
     """
-    if count < 1:
-        raise InvalidInputError(f"workers must be at least 1, got {count}")
+    checked("workers", count, Count)
     ray = require_extra("ray", "scale")
     where = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {"address": address}
     try:

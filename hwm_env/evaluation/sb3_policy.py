@@ -1,9 +1,10 @@
 """Policies that Stable-Baselines3 has trained (the extra "rl")."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,15 @@ from gymnasium import spaces
 
 from hwm_env.data.files import check_file
 from hwm_env.envs.observations import Observation
-from hwm_env.errors import InvalidInputError, require_extra
+from hwm_env.errors import HWMError, InvalidInputError, described, require_extra
 from hwm_env.evaluation.interface import Interface
+from hwm_env.fields import checked
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
 
+logger = logging.getLogger(__name__)
+
+MAX_BYTES: Final = 2**29
+"""Of what is packed in a zip."""
 INTERFACE_ATTRIBUTE: Final = "hwm_interface"
 """Of a model of Stable-Baselines3: the policy's Interface as a dict. Saved with the model, and needed where the spaces
 do not say everything."""
@@ -24,36 +30,43 @@ do not say everything."""
 class SB3Policy:
     """The policy of a zip that `model.save` wrote, whatever algorithm trained it; takes the most probable action.
 
-    Loading a zip runs code that is in it: load only what you trust. Observations that were normalised by VecNormalize
-    are not supported.
+    Loading a zip runs code that is in it (pickles), as a warning in the log says: load only what you trust.
+    Observations that were normalised by VecNormalize are not supported.
 
     Args:
         path: the zip.
         interface: what the policy sees and sends; None: as INTERFACE_ATTRIBUTE says, or as its spaces show.
 
     Raises:
-        InvalidInputError: there is no such file, it is something else, or its spaces are not those of HWM-v0.
+        InvalidInputError: there is no such file, it is damaged, too large or something else, or its spaces are not
+            those of HWM-v0.
         MissingExtraError: Stable-Baselines3 is not installed.
     """
 
     def __init__(self, path: Path, interface: Interface | None = None) -> None:
         saving = require_extra("stable_baselines3.common.save_util", "rl")
         check_file(path, InvalidInputError, "give a policy that Stable-Baselines3 saved")
-        try:
-            data, parameters, _ = saving.load_from_zip_file(path, device="cpu")
-            policy_class, policy_arguments = data["policy_class"], dict(data["policy_kwargs"])
-            observation_space, action_space = data["observation_space"], data["action_space"]
-        except (BadZipFile, KeyError, TypeError, ValueError) as error:
-            raise InvalidInputError(f"{path} is not a model that Stable-Baselines3 saved: {error!r}") from error
-        stored = data.get(INTERFACE_ATTRIBUTE)
         self.name = str(path.with_suffix(""))
-        self.interface: Interface = interface or (
-            Interface(**stored) if stored else interface_of(observation_space, action_space)
-        )
-        if data.get("use_sde"):
-            policy_arguments["use_sde"] = True
-        self._policy = policy_class(observation_space, action_space, lambda _: 0.0, **policy_arguments)
-        self._policy.load_state_dict(parameters["policy"])
+        logger.warning("loading %s, which runs code that is in it", path)
+        try:
+            _check_size(path)
+            data, parameters, _ = saving.load_from_zip_file(path, device="cpu")
+            stored, spaces_of = data.get(INTERFACE_ATTRIBUTE), (data["observation_space"], data["action_space"])
+            self.interface: Interface = interface or (
+                Interface(**checked("its interface", stored, dict[str, Any])) if stored else interface_of(*spaces_of)
+            )
+            arguments = {**data["policy_kwargs"], **({"use_sde": True} if data.get("use_sde") else {})}
+            self._policy = data["policy_class"](*spaces_of, lambda _: 0.0, **arguments)
+            self._policy.load_state_dict(parameters["policy"])
+            broken = [name for name, weight in self._policy.state_dict().items() if not weight.isfinite().all()]
+            if broken:
+                raise InvalidInputError(f"NaN or infinity in {', '.join(broken[:5])}; train the policy again")
+        except HWMError as error:
+            raise InvalidInputError(f"{path}: {error}") from error
+        except (Exception, SystemExit) as error:  # The zip's code can raise anything, and exit.
+            raise InvalidInputError(
+                f"{path} is not a model that Stable-Baselines3 saved, or of another version: {described(error)}"
+            ) from error
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Nothing: it has no memory and does not roll dice."""
@@ -80,6 +93,13 @@ class SB3Policy:
         with torch.inference_mode():
             action: npt.NDArray[np.float32] = self._policy.predict(seen, deterministic=True)[0]
         return action
+
+
+def _check_size(path: Path) -> None:
+    with ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > MAX_BYTES:
+        raise InvalidInputError(f"expected a model of at most {MAX_BYTES} bytes, got {size}")
 
 
 def interface_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Interface:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hwm_env.data.files import append_bytes, read_bytes, write_bytes
+from hwm_env.data.files import append_bytes, parse_json, read_bytes, write_bytes
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.trials import Case, Trial
 from hwm_env.evaluation.units import Unit
@@ -35,11 +35,11 @@ class TrialLog:
         # A kill can leave half a line; its unit is played again.
         lines = [line for line in whole.splitlines(keepends=True) if line.endswith(b"\n")]
         try:
-            header, *units = [json.loads(line) for line in lines]
+            header, *units = [parse_json(line.decode()) for line in lines]
             known = header["stamp"]
             for content in units:
                 self._finished[Unit(**content["unit"])] = [_trial(each) for each in content["trials"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(f"{self._file} is no log of trials ({error}); choose another directory") from error
         if known != (wanted := json.loads(json.dumps(stamp))):
             differing = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))

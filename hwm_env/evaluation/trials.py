@@ -13,7 +13,8 @@ from hwm_env.envs.episodes import Episode, Rules, Step
 from hwm_env.envs.observations import Observation
 from hwm_env.envs.world import M, World
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policy import Planner, Policy
+from hwm_env.evaluation.policy import Planner, Policy, blaming
+from hwm_env.fields import Count, checked
 from hwm_env.tasks.base import Task
 
 
@@ -63,8 +64,7 @@ def make_cases(count: int, num_starts: int, seed: int) -> list[Case]:
     Raises:
         InvalidInputError: no case is asked for.
     """
-    if count < 1:
-        raise InvalidInputError(f"expected at least 1 start, got {count}")
+    checked("starts", count, Count)
     return [Case(index % num_starts, seed * SEED_STRIDE + index) for index in range(count)]
 
 
@@ -102,14 +102,17 @@ def live(rules: Rules[M], policy: Policy, cases: Sequence[Case]) -> Iterator[tup
     """
     episodes = [_begin(rules, case) for case in cases]
     observations = [rules.observe(episode) for episode in episodes]
-    policy.reset([case.seed for case in cases])
-    if isinstance(policy, Planner):
-        policy.begin(rules.world, [rules.world.start(case.start) for case in cases], episodes)
+    failed = f"policy {policy.name!r} failed"
+    with blaming(failed):
+        policy.reset([case.seed for case in cases])
+        if isinstance(policy, Planner):
+            policy.begin(rules.world, [rules.world.start(case.start) for case in cases], episodes)
     going = list(range(len(cases)))
     while going:
-        if isinstance(policy, Planner):
-            policy.watch(episodes)
-        actions = _act(policy, observations)
+        with blaming(failed):
+            if isinstance(policy, Planner):
+                policy.watch(episodes)
+            actions = _act(policy, observations)
         commands = []
         for index in going:
             try:

@@ -95,7 +95,9 @@ class Player:
         return cast(World[Any], world)
 
 
-def gather_policies(references: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Policy]]:
+def gather_policies(
+    references: Sequence[str], tasks: Sequence[str], *, allow_zips: bool = True
+) -> dict[str, dict[str, Policy]]:
     """The policies that names on a command line stand for: by task, then by name.
 
     Raises:
@@ -103,7 +105,9 @@ def gather_policies(references: Sequence[str], tasks: Sequence[str]) -> dict[str
     """
     gathered: dict[str, dict[str, Policy]] = {}
     for task in tasks:
-        policies = [policy for reference in references for policy in load_policies(reference, task)]
+        policies = [
+            policy for reference in references for policy in load_policies(reference, task, allow_zips=allow_zips)
+        ]
         names = [policy.name for policy in policies]
         if not policies or len(set(names)) < len(names):
             doubles = sorted({name for name in names if names.count(name) > 1})

@@ -2,46 +2,49 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Depth, FSQLevels, Side, Width
 from hwm_env.types import HISTORY_CLIPS, LATENTS_PER_CLIP
 
 MAX_FUTURE_CLIPS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MaskedHWMConfig:
+class MaskedHWMConfig(CheckedFields):
     """Shape of a MaskedHWM, and the design options that it is built with.
 
     The defaults do not change: whatever the config.json of a checkpoint does not name is this.
     """
 
-    num_layers: int = 6
+    num_layers: Annotated[Depth, Ge(1)] = 6
     """Transformer blocks."""
-    num_heads: int = 5
+    num_heads: Width = 5
     """Attention heads; their width must be divisible by 4, since 2D rotary positions turn pairs on two axes."""
-    width: int = 160
+    width: Width = 160
     """Channels of every stream (D)."""
-    mlp_width: int = 640
+    mlp_width: Width = 640
     """Hidden channels of the MLPs."""
-    grid_size: tuple[int, int] = (8, 8)
+    grid_size: tuple[Side, Side] = (8, 8)
     """Rows and columns of the token grid (H, W)."""
-    fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    fsq_levels: FSQLevels = (8, 8, 8, 5, 5, 5)
     """Levels of each FSQ digit of a token; their product is the codebook size (V). Tables and joint heads know tokens
     by number only: for them, one digit of V levels says all."""
-    num_past_clips: int = HISTORY_CLIPS
+    num_past_clips: Annotated[int, Ge(1), Le(HISTORY_CLIPS)] = HISTORY_CLIPS
     """Most past clips that the model looks at (T_p), 1..9."""
-    num_future_clips: int = MAX_FUTURE_CLIPS
+    num_future_clips: Annotated[int, Ge(1), Le(MAX_FUTURE_CLIPS)] = MAX_FUTURE_CLIPS
     """Most future clips that it predicts in one pass (T_f), 1..8."""
-    past_latents: int | None = None
+    past_latents: Literal[1, 2] | None = None
     """None: past and future are whole clips. 1 or 2: both lie in one clip, the past are its first latents and the
     future the rest (the setting of arXiv 2506.01182 has 2)."""
-    shared_layers_start: int = 0
+    shared_layers_start: Depth = 0
     """Layers below this index have weights of their own for past and for future; later ones share them."""
     share_mlps: bool = True
     """Whether layers that share do so in the MLPs of the four streams too, or only in spatial attention and its MLP."""
-    rope_base: float | None = 100.0
+    rope_base: Annotated[float, Gt(1)] | None = 100.0
     """Base of the rotary angles, in space and in time; None: no rotary positions."""
     qkv_bias: bool = False
     """Whether the queries, keys and values of attention have biases."""
@@ -77,44 +80,24 @@ class MaskedHWMConfig:
     spatial_lookback: bool = False
     """Whether spatial attention sees, beside the grid of its own place in time, that of the place before: what a turn
     of the camera moves across the picture is then found where it was."""
-    scene_width: int = 0
+    scene_width: Annotated[int, Ge(0), Le(2**16)] = 0
     """Numbers that a scene tells of each grid position of a clip, added to its video tokens; 0: none."""
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
         """Raises InvalidInputError naming the fields that do not fit together, and what to do."""
-        for field in ("num_layers", "num_heads", "width", "mlp_width"):
-            if getattr(self, field) < 1:
-                raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
-        for field, limit in (("num_past_clips", HISTORY_CLIPS), ("num_future_clips", MAX_FUTURE_CLIPS)):
-            if not 1 <= getattr(self, field) <= limit:
-                raise InvalidInputError(f"{field} must lie in 1..{limit}, got {getattr(self, field)}")
         if self.width % self.num_heads or self.head_width % 4:
             raise InvalidInputError(
                 f"width / num_heads must be a multiple of 4 for 2D rotary positions, got width {self.width} and "
                 f"num_heads {self.num_heads}; choose width = num_heads * 4 * n"
             )
-        if not 0 <= self.shared_layers_start <= self.num_layers:
+        if self.shared_layers_start > self.num_layers:
             raise InvalidInputError(
                 f"shared_layers_start must lie in 0..num_layers ({self.num_layers}), got {self.shared_layers_start}"
             )
-        if len(self.grid_size) != 2 or min(self.grid_size) < 1:
-            raise InvalidInputError(f"grid_size must be (rows, columns), both at least 1, got {self.grid_size}")
-        if not self.fsq_levels or min(self.fsq_levels) < 2:
-            raise InvalidInputError(f"fsq_levels must be integers of at least 2, got {self.fsq_levels}")
-        for field, kind in get_type_hints(type(self)).items():
-            choices = get_args(kind)
-            if choices and isinstance(choices[0], str) and getattr(self, field) not in choices:
-                raise InvalidInputError(f"{field} must be one of {choices}, got {getattr(self, field)!r}")
-        if self.scene_width < 0:
-            raise InvalidInputError(f"scene_width must be at least 0, got {self.scene_width}")
-        if self.rope_base is not None and self.rope_base <= 1:
-            raise InvalidInputError(f"rope_base must be above 1, or None, got {self.rope_base}")
         if self.past_latents is not None:
             self._check_past_latents(self.past_latents)
 
     def _check_past_latents(self, past_latents: int) -> None:
-        if not 1 <= past_latents < LATENTS_PER_CLIP:
-            raise InvalidInputError(f"past_latents must be None, 1 or 2, got {past_latents}")
         if self.latent_layout != "sequential":
             raise InvalidInputError(
                 f"past_latents {past_latents} parts a clip in time, and latent_layout {self.latent_layout!r} has no "

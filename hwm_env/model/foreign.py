@@ -1,6 +1,5 @@
 """What foreign Masked-HWM checkpoints hold: named tensors, and the options under which our network is theirs."""
 
-import json
 import os
 import re
 import zipfile
@@ -12,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hwm_env.data.files import check_file, shown
+from hwm_env.data.files import read_json, shown
 from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.fields import short
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
@@ -160,15 +160,9 @@ def read_network(directory: Path, tensors: Mapping[str, Tensor]) -> ForeignNetwo
 def _read_fields(path: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
-    check_file(path, CheckpointError, "copy it again, or remove it: sizes are read from the tensors too")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); copy it again") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(fields).__name__}; copy it again")
+    fields = read_json(path, CheckpointError)
     problems = [
-        f"{field} must be {kind}, got {fields[field]!r}"
+        f"{field} must be {kind}, got {short(fields[field])}"
         for names, of_type, kind in (((*SIZES, *FRAMES), int, "an integer"), (SWITCHES, bool, "true or false"))
         for field in names
         if field in fields and type(fields[field]) is not of_type
@@ -176,7 +170,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
     last_row = fields.get("vocab_size", fields.get("mask_token_id"))
     fixed = {**FIXED, "mask_token_id": (last_row, "vocab_size: a masked token has the last row of the token tables")}
     problems += [
-        f"{field} must be {value!r} ({reason}), got {fields[field]!r}"
+        f"{field} must be {short(value)} ({reason}), got {short(fields[field])}"
         for field, (value, reason) in fixed.items()
         if field in fields and fields[field] != value
     ]

@@ -1,14 +1,16 @@
 """Read-out: recovers where the robot's base, head and hands are from the tokens of one clip."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import torch
+from annotated_types import Ge, Lt
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Depth, FSQLevels, Positive, Side, Width
 from hwm_env.tokenizers.fsq import FSQ
 from hwm_env.torch_state import plain_torch
 from hwm_env.types import LATENTS_PER_CLIP
@@ -20,35 +22,30 @@ RAW_DIM: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReadoutConfig:
+class ReadoutConfig(CheckedFields):
     """Shape of a Readout."""
 
-    fsq_levels: tuple[int, ...]
+    fsq_levels: FSQLevels
     """Levels of each FSQ digit of a token."""
-    grid_size: tuple[int, int]
+    grid_size: tuple[Side, Side]
     """Rows and columns of the token grid."""
-    width: int = 96
+    width: Width = 96
     """Channels of the residual blocks on the grid, a multiple of 8; those on half the grid have twice as many."""
-    num_blocks: int = 1
+    num_blocks: Annotated[Depth, Ge(1)] = 1
     """Residual blocks, of two convolutions each, on the grid and as many on half the grid."""
-    squeezed: int = 96
+    squeezed: Width = 96
     """Channels that each place of half the grid is squeezed to before all places are joined."""
-    hidden: int = 256
+    hidden: Width = 256
     """Channels of the last hidden layer."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Share of the features before each dense layer that are hidden while it is trained."""
-    position_scale_m: float = 4.0
+    position_scale_m: Positive = 4.0
     """Metres that one unit of the network's base position stands for."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name in ("width", "num_blocks", "squeezed", "hidden"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+    def check_together(self) -> None:
+        """Raises InvalidInputError naming a field whose value the network cannot have."""
         if self.width % _NORM_GROUPS:
             raise InvalidInputError(f"width must be a multiple of {_NORM_GROUPS}, got {self.width}")
-        if not 0 <= self.dropout < 1:
-            raise InvalidInputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
 
 _NORM_GROUPS: Final = 8
@@ -130,7 +127,7 @@ class Readout(nn.Module):
         return from_raw(self(tokens_BLHW).float(), self.config.position_scale_m)
 
 
-def to_raw(quantities: Tensor, position_scale_m: float) -> Tensor:
+def to_raw(quantities: Tensor, position_scale_m: Positive) -> Tensor:
     """What the network should say for quantities [B, 15]: [B, 16]."""
     xy, yaw = quantities[:, :2], quantities[:, 2]
     parts = quantities[:, 3:].unflatten(1, (4, 3)) - _base_of_parts(xy)
@@ -139,7 +136,7 @@ def to_raw(quantities: Tensor, position_scale_m: float) -> Tensor:
     )
 
 
-def from_raw(raw: Tensor, position_scale_m: float) -> Tensor:
+def from_raw(raw: Tensor, position_scale_m: Positive) -> Tensor:
     """The quantities [B, 15] that the network's numbers [B, 16] stand for."""
     xy, yaw = raw[:, :2] * position_scale_m, torch.atan2(raw[:, 3], raw[:, 2])
     head, gaze, left, right = raw[:, 4:].unflatten(1, (4, 3)).unbind(1)

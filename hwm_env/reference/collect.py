@@ -13,7 +13,8 @@ from tqdm import tqdm
 from hwm_env.data.files import shown
 from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.errors import DatasetError
+from hwm_env.fields import Count, CountOrZero, checked
 from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, check_behaviour, operator_of
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
@@ -159,10 +160,9 @@ def check_numbers(num_episodes: int, seed: int, clips_per_episode: int, workers:
     Raises:
         InvalidInputError: a number is out of range.
     """
-    lowest = {"num_episodes": (num_episodes, 1), "seed": (seed, 0), "clips_per_episode": (clips_per_episode, 1)}
-    for name, (value, minimum) in {**lowest, "workers": (workers, 1)}.items():
-        if value < minimum:
-            raise InvalidInputError(f"{name} must be at least {minimum}; got {value}")
+    checked("seed", seed, CountOrZero)
+    for name, value in (("num_episodes", num_episodes), ("clips_per_episode", clips_per_episode), ("workers", workers)):
+        checked(name, value, Count)
 
 
 def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, num_episodes: int) -> None:

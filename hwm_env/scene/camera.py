@@ -5,42 +5,33 @@ A camera looks along its own x axis, y points to the left of the picture and z u
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 from torch.nn.functional import normalize, silu
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import ActionName, CheckedFields
 from hwm_env.types import ACTION_DIM, ACTION_NAMES
 
 IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CameraLink:
+class CameraLink(CheckedFields):
     """One step of the chain from the base to the camera: a fixed displacement, then at most one joint."""
 
     offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Origin of the link in the frame before."""
-    rotation: tuple[float, ...] = IDENTITY
+    rotation: Annotated[tuple[float, ...], Len(9, 9)] = IDENTITY
     """Of the link's frame in the frame before, row by row, nine numbers."""
-    number: str | None = None
+    number: ActionName | None = None
     """Which of the 25 numbers (`hwm_env.types.ACTION_NAMES`) moves the joint; None: no joint."""
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
     """Of the joint, a unit vector in the link's frame."""
     slides: bool = False
     """Whether the joint slides along the axis (m) instead of turning around it (rad)."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name, size in (("offset_m", 3), ("rotation", 9), ("axis", 3)):
-            if len(getattr(self, name)) != size:
-                raise InvalidInputError(f"{name} of a camera link must be {size} numbers, got {getattr(self, name)}")
-        if self.number is not None and self.number not in ACTION_NAMES:
-            raise InvalidInputError(
-                f"number of a camera link must be None or one of {', '.join(ACTION_NAMES)}; got {self.number!r}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count
 from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneModel
 from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
@@ -39,23 +39,17 @@ class MotionModel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocaliserConfig:
+class LocaliserConfig(CheckedFields):
     """How a pose is found."""
 
-    refined: int = 1
+    refined: Count = 1
     """Beginnings that are refined: the likeliest of all that are given, no two of them alike."""
-    coarse_steps: int = 3
+    coarse_steps: Count = 3
     """Steps of Fisher scoring on a few of the clips, fewer where the search has arrived."""
-    coarse_clips: int = 3
+    coarse_clips: Count = 3
     """Clips that those look at, evenly spread, the newest among them."""
-    fine_steps: int = 1
+    fine_steps: Count = 1
     """Steps on all clips, from the likeliest of what the coarse steps have found."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name in ("refined", "coarse_steps", "coarse_clips", "fine_steps"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class Localisation(NamedTuple):

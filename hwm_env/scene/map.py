@@ -2,55 +2,51 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, silu, softplus
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Positive, Width
 
 PLANES = ((0, 1), (0, 2), (1, 2))
 """Axes of the room that the planes span: the floor plan and two elevations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MapConfig:
+class MapConfig(CheckedFields):
     """Shape of a SceneMap."""
 
     low_m: tuple[float, float, float] = (-4.5, -4.5, 0.0)
     """The room's corner with the smallest x, y and z."""
     high_m: tuple[float, float, float] = (4.5, 4.5, 3.0)
     """The corner opposite; what lies outside is drawn like the border."""
-    cell_m: float = 0.125
+    cell_m: Positive = 0.125
     """Side of a plane's cell along x and y."""
-    cell_height_m: float = 0.09375
+    cell_height_m: Positive = 0.09375
     """Height of a plane's cell along z."""
-    channels: int = 16
+    channels: Width = 16
     """Features of a plane's cell (C)."""
-    hidden: int = 64
+    hidden: Width = 64
     """Channels of the network's hidden layer."""
-    features: int = 32
+    features: Width = 32
     """Features of a ray."""
-    samples: int = 12
+    samples: Annotated[int, Ge(1), Le(2**10)] = 12
     """Samples along a ray (N)."""
-    near_m: float = 0.35
+    near_m: Positive = 0.35
     """Where the first sample's interval begins."""
-    far_m: float = 10.0
+    far_m: Positive = 10.0
     """Where the last sample's interval ends; the intervals grow geometrically."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
+    def check_together(self) -> None:
+        """Raises InvalidInputError naming fields that do not fit each other."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
             raise InvalidInputError(f"low_m must lie below high_m, got {self.low_m} and {self.high_m}")
-        for name in ("cell_m", "cell_height_m", "near_m"):
-            if getattr(self, name) <= 0:
-                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.far_m <= self.near_m:
             raise InvalidInputError(f"far_m must be above near_m {self.near_m}, got {self.far_m}")
-        for name in ("channels", "hidden", "features", "samples"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def resolution(self) -> tuple[int, int, int]:

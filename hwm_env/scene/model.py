@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import normalize, silu
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Depth, FSQLevels, Side, Width
 from hwm_env.model.heads import CodebookHead
 from hwm_env.scene.camera import CameraLink, KinematicCamera, LearnedCamera
 from hwm_env.scene.limbs import Limbs
@@ -30,14 +32,14 @@ _MIN_STD: Final = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SceneConfig:
+class SceneConfig(CheckedFields):
     """Shape of a SceneModel."""
 
-    fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    fsq_levels: FSQLevels = (8, 8, 8, 5, 5, 5)
     """Levels of each FSQ digit of a token."""
-    grid_size: tuple[int, int] = (8, 8)
+    grid_size: tuple[Side, Side] = (8, 8)
     """Rows and columns of the token grid (H, W)."""
-    field_of_view_deg: float = 90.0
+    field_of_view_deg: Annotated[float, Gt(0), Lt(180)] = 90.0
     """Of the camera, in height."""
     camera: tuple[CameraLink, ...] | None = None
     """The chain from the base to the camera; None: place and rotation are learned."""
@@ -45,28 +47,23 @@ class SceneConfig:
     """Chains from the base to the ends of the limbs that the camera sees; they need a known camera."""
     map: MapConfig = field(default_factory=MapConfig)
     """Shape of the map."""
-    rays_per_side: int = 1
+    rays_per_side: Annotated[int, Ge(1), Le(64)] = 1
     """A grid position is seen along this number squared of rays (R), evenly spread over it."""
-    width: int = 384
+    width: Width = 384
     """Channels of the residual network (D), a multiple of `conv_groups`."""
-    num_blocks: int = 2
+    num_blocks: Annotated[Depth, Ge(1)] = 2
     """Residual blocks: an MLP, then a 3 x 3 convolution over the grid."""
-    mlp_ratio: int = 4
+    mlp_ratio: Annotated[int, Ge(1), Le(64)] = 4
     """Hidden channels of an MLP, in units of the width."""
-    conv_groups: int = 8
+    conv_groups: Width = 8
     """Groups of channels that the convolutions keep apart."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name in ("rays_per_side", "width", "num_blocks", "mlp_ratio", "conv_groups"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
+    def check_together(self) -> None:
+        """Raises InvalidInputError naming fields that do not fit each other."""
         if self.width % self.conv_groups:
             raise InvalidInputError(f"width must be a multiple of conv_groups {self.conv_groups}, got {self.width}")
         if self.limbs and self.camera is None:
             raise InvalidInputError("limbs are seen from a known camera; give the chain to the camera as well")
-        if not 0 < self.field_of_view_deg < 180:
-            raise InvalidInputError(f"field_of_view_deg must lie between 0 and 180, got {self.field_of_view_deg}")
 
 
 class SceneModel(nn.Module):

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Width
 from hwm_env.scene.pose import integrate_wheels
 from hwm_env.types import ACTION_DIM
 
@@ -19,26 +21,22 @@ _SHARPNESS: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OdometryConfig:
+class OdometryConfig(CheckedFields):
     """Shape of an Odometry."""
 
     low_m: tuple[float, float] = (-4.5, -4.5)
     """The floor's corner with the smallest x and y."""
     high_m: tuple[float, float] = (4.5, 4.5)
     """The corner opposite."""
-    hidden: int = 128
+    hidden: Width = 128
     """Units of each of the network's two hidden layers."""
-    waves: int = 3
+    waves: Annotated[int, Ge(0), Le(32)] = 3
     """Sines and cosines of x and y, each of twice the frequency of the one before; the first span half a period."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
+    def check_together(self) -> None:
+        """Raises InvalidInputError where the corners lie on the wrong sides of each other."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
             raise InvalidInputError(f"low_m must lie below high_m, got {self.low_m} and {self.high_m}")
-        if self.hidden < 1:
-            raise InvalidInputError(f"hidden must be at least 1, got {self.hidden}")
-        if self.waves < 0:
-            raise InvalidInputError(f"waves must be at least 0, got {self.waves}")
 
 
 class Odometry(nn.Module):

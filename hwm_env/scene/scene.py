@@ -1,16 +1,18 @@
 """A scene: what a checkpoint knows of its room, and how the simulator uses it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
+from annotated_types import Len
 from einops import rearrange
 from torch import Tensor, nn
 
 from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Positive, Share, from_json, short
 from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.camera import CameraLink
@@ -27,23 +29,16 @@ TURN_M_RAD: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SceneUse:
+class SceneUse(CheckedFields):
     """How a simulator uses a scene."""
 
-    history_weights: tuple[float, ...] = (0.5, 0.3, 0.2, 0.1)
+    history_weights: Annotated[tuple[Share, ...], Len(1)] = (0.5, 0.3, 0.2, 0.1)
     """Weight of the masked model's logits, which come from the history, beside the scene's: at the first env step after
     a recorded clip, at the second, and so on; the last one holds from then on. (1.0,) mixes nothing in, which is for a
     masked model that reads what the scene tells (`MaskedHWMConfig.scene_width`)."""
-    unknown_above: float | None = None
+    unknown_above: Positive | None = None
     """Clips whose loss at the likeliest pose is above this, nats a token, show another place than the map's; None: no
     bound was calibrated, and every place counts as known."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if not self.history_weights or not all(0 <= weight <= 1 for weight in self.history_weights):
-            raise InvalidInputError(f"history_weights must be numbers in [0, 1], got {self.history_weights}")
-        if self.unknown_above is not None and not self.unknown_above > 0:
-            raise InvalidInputError(f"unknown_above must be above 0, got {self.unknown_above}")
 
 
 class Scene(nn.Module):
@@ -78,19 +73,31 @@ class Scene(nn.Module):
         """Builds an untrained scene from what `to_config` returned.
 
         Raises:
+            InvalidInputError, KeyError, TypeError: see `read_config`.
+        """
+        return cls.build(*cls.read_config(content))
+
+    @classmethod
+    def build(cls, model: SceneConfig, odometry: OdometryConfig, use: SceneUse) -> "Scene":
+        """Builds an untrained scene of these shapes."""
+        return cls(SceneModel(model), Odometry(odometry), use)
+
+    @staticmethod
+    def read_config(content: Mapping[str, Any]) -> tuple[SceneConfig, OdometryConfig, SceneUse]:
+        """Returns the shapes and settings that `to_config` returned.
+
+        Raises:
             InvalidInputError: a value is not allowed, or the version is another.
-            KeyError, TypeError: fields are missing or unknown.
+            KeyError, TypeError: a part is missing, or something else.
         """
         if content["version"] != VERSION:
-            raise InvalidInputError(f"expected a scene of version {VERSION}, got {content['version']}")
+            raise InvalidInputError(f"expected a scene of version {VERSION}, got {short(content['version'])}")
         model = dict(content["model"])
-        camera = model.pop("camera")
-        links = None if camera is None else _links(camera)
-        limbs = tuple(_links(limb) for limb in model.pop("limbs", ()))
-        room = MapConfig(**_tuples(model.pop("map")))
-        config = SceneConfig(**_tuples(model), camera=links, limbs=limbs, map=room)
-        odometry = Odometry(OdometryConfig(**_tuples(content["odometry"])))
-        return cls(SceneModel(config), odometry, SceneUse(**_tuples(content["use"])))
+        links = model["camera"] and [from_json(CameraLink, link) for link in model["camera"]]
+        limbs = [tuple(from_json(CameraLink, link) for link in limb) for limb in model.get("limbs", ())]
+        room = from_json(MapConfig, model["map"])
+        config = from_json(SceneConfig, {**model, "camera": links, "limbs": limbs, "map": room})
+        return config, from_json(OdometryConfig, content["odometry"]), from_json(SceneUse, content["use"])
 
     @torch.no_grad()
     def path(self, belief: PoseBelief, chunk_BFA: Tensor) -> Tensor:
@@ -189,12 +196,3 @@ class Scene(nn.Module):
 def _known(path_BF: Tensor) -> Tensor:
     """Returns whether all poses of paths [B, 17, 3] are known, bool [B]."""
     return path_BF.isfinite().flatten(1).all(dim=1)
-
-
-def _links(content: Iterable[Mapping[str, Any]]) -> tuple[CameraLink, ...]:
-    return tuple(CameraLink(**_tuples(link)) for link in content)
-
-
-def _tuples(content: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only; the configurations are hashable and want tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}

@@ -1,10 +1,9 @@
 """How far two clips are from each other, for tasks without ground truth."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from hwm_env.errors import InvalidInputError
 from hwm_env.tasks.base import Moment
 from hwm_env.types import Float32Array, UInt8Array
 
@@ -12,16 +11,6 @@ Space = Literal["latents", "tokens", "pixels"]
 """Where the end of a clip is compared: `latents`, the root mean square difference of the values of its last latent's
 digits (0 to 2); `tokens`, the share of its last latent's tokens that differ (0 to 1); `pixels`, the root mean square
 difference of its last frames, in units of the whole range (0 to 1)."""
-
-
-def check_space(space: str) -> None:
-    """Checks the name of a space.
-
-    Raises:
-        InvalidInputError: there is none of this name.
-    """
-    if space not in get_args(Space):
-        raise InvalidInputError(f"space must be one of {list(get_args(Space))}, got {space!r}")
 
 
 def features(moment: Moment, space: Space) -> Float32Array | UInt8Array:

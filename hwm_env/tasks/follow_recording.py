@@ -3,16 +3,17 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from gymnasium import spaces
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import Count, NotNegative, checked
 from hwm_env.tasks.base import EpisodeStart, History, Moment, Outcome
 from hwm_env.tasks.distance import distance
 from hwm_env.tokenizers.checks import check_tokenizer
@@ -101,14 +102,13 @@ class FollowRecording:
     option_names: Final[Collection[str]] = ("recording",)
 
     def __init__(self, data: Path | str, *, num_steps: int = 20, tolerance: float = 0.5) -> None:
-        if not isinstance(num_steps, int) or num_steps < 1:
-            raise InvalidInputError(f"num_steps must be a whole number of at least 1, got {num_steps}")
-        if not 0 <= tolerance < float("inf"):
-            raise InvalidInputError(f"tolerance must be a finite number of at least 0, got {tolerance}")
+        num_steps, tolerance = checked("num_steps", num_steps, Count), checked("tolerance", tolerance, NotNegative)
         self._dataset = Dataset(Path(data))
         self._windows = ClipWindows(self._dataset, HISTORY_CLIPS + num_steps)
         self._statistics = ActionStatistics.from_dataset(self._dataset)
         self._tolerance = tolerance
+        self._known_tokenizer: str | None = None
+        """The one that the data set was checked for."""
 
     def goal_space(self, image_size: int) -> spaces.Box:
         """Extremes of the data set."""
@@ -121,9 +121,7 @@ class FollowRecording:
         Raises:
             InvalidInputError: there is not.
         """
-        recording, count = options.get("recording", 0), len(self._windows)
-        if not isinstance(recording, int | np.integer) or isinstance(recording, bool) or not 0 <= recording < count:
-            raise InvalidInputError(f"recording must be a whole number in 0..{count - 1}, got {recording!r}")
+        checked("recording", options.get("recording", 0), Annotated[int, Ge(0), Lt(len(self._windows))])
 
     def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> History:
         """The first nine clips of a stretch."""
@@ -149,7 +147,9 @@ class FollowRecording:
         Raises:
             DatasetError: another tokenizer made the data set.
         """
-        check_tokenizer(episode.tokenizer, self._dataset)
+        if self._known_tokenizer != episode.tokenizer.identity:
+            check_tokenizer(episode.tokenizer, self._dataset)
+            self._known_tokenizer = episode.tokenizer.identity
         stretch = episode.history
         assert isinstance(stretch, Stretch), "episodes of this task begin with a history of its own"
         latents = latents_of(torch.from_numpy(stretch.later_tokens[:, -1]), episode.tokenizer.fsq_levels)

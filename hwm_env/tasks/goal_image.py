@@ -10,8 +10,9 @@ import torch
 from gymnasium import spaces
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import NotNegative, checked
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
-from hwm_env.tasks.distance import Space, check_space, distance, features
+from hwm_env.tasks.distance import Space, distance, features
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array, frozen
 
@@ -85,9 +86,7 @@ class GoalImage:
     option_names: Final[Collection[str]] = ("goal",)
 
     def __init__(self, space: Space = "latents", tolerance: float | None = None) -> None:
-        check_space(space)
-        if tolerance is not None and not 0 <= tolerance < float("inf"):
-            raise InvalidInputError(f"tolerance must be a finite number of at least 0, got {tolerance}")
+        space, tolerance = checked("space", space, Space), checked("tolerance", tolerance, NotNegative | None)
         self.space = space
         self.tolerance = TOLERANCES[space] if tolerance is None else tolerance
 
@@ -134,7 +133,7 @@ def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> Moment:
     """A moment that shows a user's picture, clip or tokens."""
     size, tokenizer = episode.moment.last_frame.shape, episode.tokenizer
     if goal.shape == episode.moment.tokens.shape and goal.dtype != np.uint8:
-        tokens = torch.from_numpy(goal.astype(np.int32))[None]
+        tokens = torch.from_numpy(goal.astype(np.int64))[None]
         frame: UInt8Array = tokenizer.decode_last(tokens)[0].cpu().numpy()
     elif goal.dtype == np.uint8 and goal.shape in (size, (FRAMES_PER_CLIP, *size)):
         clip = np.broadcast_to(goal, (FRAMES_PER_CLIP, *size))

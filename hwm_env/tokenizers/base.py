@@ -1,9 +1,12 @@
 """What the rest of the package expects of a video tokenizer."""
 
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import torch
 from torch import Tensor
+
+INTEGERS: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""Types that tokens may have."""
 
 
 class VideoTokenizer(Protocol):

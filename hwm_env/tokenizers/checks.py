@@ -1,10 +1,13 @@
 """Checks of what a tokenizer is given, and of what it is said to have made."""
 
 import logging
+from copy import copy
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -12,13 +15,13 @@ from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 logger = logging.getLogger(__name__)
 
-CLIPS_TO_JUDGE = 200
+CLIPS_AT_ONCE = 4096
 
 
 def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
     """Raises CheckpointError where a data set was tokenised by another tokenizer than this one.
 
-    Those that do not say (from 1X) need tokens within the codebook, judged by the first of them.
+    All need tokens within the codebook; those that do not say (from 1X) are believed then.
     """
     for dataset in datasets:
         made_by = dataset.metadata.tokenizer
@@ -27,14 +30,32 @@ def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
                 f"{dataset.directory} was tokenised by {made_by}, not by this tokenizer ({tokenizer.identity}); "
                 "tokenise it again or give the tokenizer that made it"
             )
-        tokens = dataset.shards[0].tokens
-        if made_by is None and tokens is not None:
-            sample = tokens[:CLIPS_TO_JUDGE]
+        if made_by is None and dataset.has(ShardFile.TOKENS):
             logger.warning("%s does not say which tokenizer made it; the given one is believed", dataset.directory)
-            if int(sample.max()) >= tokenizer.codebook_size or int(sample.min()) < 0:
+        check_codebook(dataset, tokenizer.codebook_size)
+
+
+def check_codebook(dataset: Dataset, codebook_size: int) -> None:
+    """Checks that each token of a data set is one of the codebook (a second or so a gigabyte).
+
+    Raises:
+        CheckpointError: one is not; names the shard and the clip.
+    """
+    for shard in dataset.shards:
+        # A copy lets go of what it reads: a whole split would count as gigabytes of memory.
+        tokens = copy(shard).tokens
+        if tokens is None:
+            continue
+        for first in range(0, len(tokens), CLIPS_AT_ONCE):
+            part = tokens[first : first + CLIPS_AT_ONCE]
+            # As unsigned numbers, those below zero are too large as well.
+            if part.size and int(part.view(np.uint32).max()) >= codebook_size:
+                clip = first + int((part.view(np.uint32) >= codebook_size).any(axis=(1, 2, 3)).argmax())
+                wrong = tokens[clip].view(np.uint32)
                 raise CheckpointError(
-                    f"{dataset.directory}: expected tokens from 0 to {tokenizer.codebook_size - 1}, the codebook of "
-                    f"{tokenizer.identity}, got {int(sample.min())} to {int(sample.max())}; give the one that made them"
+                    f"{dataset.directory}: expected tokens from 0 to {codebook_size - 1}, the tokenizer's codebook, "
+                    f"got {tokens[clip][wrong >= codebook_size][0]} in clip {clip} of shard {shard.index}; give the "
+                    "tokenizer that made them, or copy the shard again"
                 )
 
 

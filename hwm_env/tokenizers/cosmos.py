@@ -5,7 +5,8 @@ import importlib
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from hwm_env.data.files import shown
 from hwm_env.devices import check_device
-from hwm_env.errors import CheckpointError, InvalidInputError, MissingExtraError
+from hwm_env.errors import CheckpointError, HWMError, InvalidInputError, MissingExtraError, described
+from hwm_env.tokenizers.base import INTEGERS
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.torch_state import loading, plain_torch
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, SPATIAL_COMPRESSION
@@ -52,9 +54,18 @@ class CosmosTokenizer:
     depend on the slicing beyond what PyTorch's own kernels round differently for batches of different size.
     """
 
-    def __init__(self, networks: Networks, identity: str, *, device: torch.device, dtype: torch.dtype) -> None:
-        """Wraps networks that are on this device and compute with this type; see `load`."""
+    def __init__(
+        self,
+        networks: Networks,
+        identity: str,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        directory: Path | None = None,
+    ) -> None:
+        """Wraps networks that are on this device and compute with this type, from this directory; see `load`."""
         self._networks = networks
+        self._directory = directory or Path()
         self._identity = identity
         self._device = device
         self._dtype = dtype
@@ -101,11 +112,14 @@ class CosmosTokenizer:
         load = _load_scripts if backend == "jit" else _load_package
         try:
             networks = load(files, device, dtype)
-        except (RuntimeError, ValueError) as error:
+        except HWMError:
+            raise
+        except Exception as error:  # The files are code, and damaged ones can raise anything.
             raise CheckpointError(
-                f"{directory}: {ENCODER_FILE} or {DECODER_FILE} is not whole TorchScript ({error}); copy both again"
+                f"{directory}: {ENCODER_FILE} or {DECODER_FILE} is not whole TorchScript ({described(error)}); copy "
+                "both again"
             ) from error
-        return cls(networks, _identity(files), device=device, dtype=dtype)
+        return cls(networks, _identity(files), device=device, dtype=dtype, directory=Path(directory))
 
     @property
     def fsq_levels(self) -> tuple[int, ...]:
@@ -146,8 +160,9 @@ class CosmosTokenizer:
         tokens = []
         for part in clips.split(clips_at_a_time(height, width, self._dtype)):
             images = rearrange(part.to(self._device), "b f h w c -> b c f h w").float() / 127.5 - 1.0
-            indices = self._networks.encode(images.to(self._dtype))[0]
-            _check_indices(indices, (len(part), LATENTS_PER_CLIP, height // 8, width // 8))
+            with self._naming(ENCODER_FILE):
+                indices = self._networks.encode(images.to(self._dtype))[0]
+            self._check_indices(indices, (len(part), LATENTS_PER_CLIP, height // 8, width // 8))
             tokens.append(indices.int().to(clips.device))
         return torch.cat(tokens)
 
@@ -162,7 +177,10 @@ class CosmosTokenizer:
         height, width = (side * self.spatial_compression for side in tokens.shape[2:])
         clips = []
         for part in tokens.split(clips_at_a_time(height, width, self._dtype)):
-            images = rearrange(self._networks.decode(part.int().to(self._device)), "b c f h w -> b f h w c")
+            with self._naming(DECODER_FILE):
+                decoded = self._networks.decode(part.int().to(self._device))
+            self._check_images(decoded, (len(part), 3, FRAMES_PER_CLIP, height, width))
+            images = rearrange(decoded, "b c f h w -> b f h w c")
             clips.append(((images.float() + 1) * 127.5).round().clamp(0, 255).to(tokens.device, torch.uint8))
         return torch.cat(clips)
 
@@ -173,6 +191,40 @@ class CosmosTokenizer:
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
         """
         return self.decode(tokens)[:, -1]
+
+    @contextmanager
+    def _naming(self, file: str) -> Iterator[None]:
+        """Turns what the networks raise into one error that names their file."""
+        try:
+            yield
+        except Exception as error:  # The networks are somebody else's code.
+            raise CheckpointError(
+                f"{self._directory / file} is not that of Cosmos DV8x8x8: it failed with {described(error)}"
+            ) from error
+
+    def _check_indices(self, indices: Any, expected: tuple[int, ...]) -> None:
+        """Raises CheckpointError where the encoder is another one, such as CV8x8x8 (numbers) or DV4x8x8 (5 latents)."""
+        is_whole = isinstance(indices, Tensor) and indices.dtype in INTEGERS
+        if not is_whole or tuple(indices.shape) != expected:
+            raise CheckpointError(
+                f"{self._directory / ENCODER_FILE} is not that of Cosmos DV8x8x8: expected whole numbers "
+                f"{list(expected)}, got {_kind(indices)}; give the directory of Cosmos-Tokenizer-DV8x8x8"
+            )
+        lowest, highest = (int(extreme) for extreme in indices.aminmax()) if indices.numel() else (0, 0)
+        if not 0 <= lowest <= highest < self.codebook_size:
+            raise CheckpointError(
+                f"{self._directory / ENCODER_FILE} is not that of Cosmos DV8x8x8: expected tokens in "
+                f"0..{self.codebook_size - 1}, got {lowest} to {highest}"
+            )
+
+    def _check_images(self, images: Any, expected: tuple[int, ...]) -> None:
+        """Raises CheckpointError where the decoder is another one."""
+        is_real = isinstance(images, Tensor) and images.is_floating_point()
+        if not is_real or tuple(images.shape) != expected or not images.isfinite().all():
+            raise CheckpointError(
+                f"{self._directory / DECODER_FILE} is not that of Cosmos DV8x8x8: expected finite numbers "
+                f"{list(expected)}, got {_kind(images)}; give the directory of Cosmos-Tokenizer-DV8x8x8"
+            )
 
 
 class _Scripts(nn.Module):
@@ -223,13 +275,11 @@ def _load_package(files: Sequence[Path], device: torch.device, dtype: torch.dtyp
     return networks
 
 
-def _check_indices(indices: Tensor, expected: tuple[int, ...]) -> None:
-    """Raises CheckpointError where the encoder is another one, such as CV8x8x8 (numbers) or DV4x8x8 (5 latents)."""
-    if tuple(indices.shape) != expected or indices.dtype.is_floating_point:
-        raise CheckpointError(
-            f"{ENCODER_FILE} is not that of Cosmos DV8x8x8: expected whole numbers {list(expected)}, got "
-            f"{indices.dtype} {list(indices.shape)}; give the directory of Cosmos-Tokenizer-DV8x8x8"
-        )
+def _kind(output: Any) -> str:
+    """What a network gave, for error messages."""
+    if not isinstance(output, Tensor):
+        return type(output).__name__
+    return f"{output.dtype} {list(output.shape)}{'' if output.isfinite().all() else ' with NaN or infinity'}"
 
 
 def _identity(files: Sequence[Path]) -> str:

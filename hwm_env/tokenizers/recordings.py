@@ -17,6 +17,7 @@ from hwm_env.data.state_tables import StateMapping
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.devices import check_device
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.fields import Count, checked
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.sources import Job, Source, recording_source, video_source
 from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
@@ -64,8 +65,7 @@ def tokenize_recordings(
         DatasetError: the recordings cannot be read, their size is no multiple of the tokenizer's compression, or `out`
             already holds a data set, finished or of something else.
     """
-    if workers < 1:
-        raise InvalidInputError(f"workers must be at least 1, got {workers}")
+    checked("workers", workers, Count)
     device = check_device(device)
     if os.path.exists(out / MANIFEST) and (out / METADATA_FILE).exists():
         # All was written but the last word.

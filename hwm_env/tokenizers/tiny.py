@@ -6,15 +6,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import safetensors
 import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from hwm_env.data.files import shown, what_is_at, write_bytes
-from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.data.files import parse_json, shown, what_is_at, write_bytes
+from hwm_env.errors import CheckpointError
+from hwm_env.fields import CheckedFields, Depth, FSQLevels, Width, from_json
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
 from hwm_env.tokenizers.fsq import FSQ
@@ -27,39 +28,23 @@ CLIPS_AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TinyTokenizerConfig:
+class TinyTokenizerConfig(CheckedFields):
     """Size of a TinyTokenizer."""
 
-    fsq_levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    fsq_levels: FSQLevels = (8, 8, 8, 5, 5, 5)
     """Levels of each digit of a token; 64,000 codes, as in Cosmos."""
-    coarse_width: int = 176
+    coarse_width: Width = 176
     """Channels on the token grid, 3 time steps."""
-    fine_width: int = 96
+    fine_width: Width = 96
     """Channels on the grid of 4 x 4 pixels, 3 time steps."""
-    frame_width: int = 48
+    frame_width: Width = 48
     """Channels on the grid of 4 x 4 pixels, 17 time steps (decoder only)."""
-    pixel_width: int = 24
+    pixel_width: Width = 24
     """Channels at half of the image's resolution, 17 time steps (decoder only)."""
-    encoder_blocks: tuple[int, int] = (1, 2)
+    encoder_blocks: tuple[Depth, Depth] = (1, 2)
     """Blocks of the encoder: fine grid, token grid."""
-    decoder_blocks: tuple[int, int, int] = (3, 1, 1)
+    decoder_blocks: tuple[Depth, Depth, Depth] = (3, 1, 1)
     """Blocks of the decoder: token grid, fine grid, single frames."""
-
-    def __post_init__(self) -> None:
-        """Checks the sizes.
-
-        Raises:
-            InvalidInputError: a size is out of range.
-        """
-        if not self.fsq_levels or min(self.fsq_levels) < 2:
-            raise InvalidInputError(f"fsq_levels must be integers of at least 2, got {self.fsq_levels}")
-        for name in ("coarse_width", "fine_width", "frame_width", "pixel_width"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, count in (("encoder_blocks", 2), ("decoder_blocks", 3)):
-            blocks = getattr(self, name)
-            if len(blocks) != count or min(blocks) < 0:
-                raise InvalidInputError(f"{name} must be {count} numbers of at least 0, got {blocks}")
 
 
 class TinyTokenizer(nn.Module):
@@ -193,14 +178,26 @@ class TinyTokenizer(nn.Module):
             )
         try:
             with safetensors.safe_open(file, framework="pt") as content:
-                fields: dict[str, Any] = json.loads((content.metadata() or {})["config"])
+                config = from_json(TinyTokenizerConfig, parse_json((content.metadata() or {})["config"]))
                 weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-            tokenizer = cls(TinyTokenizerConfig(**{**fields, **lists}))
+            broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
+            if broken:
+                raise ValueError(f"NaN or infinity in {', '.join(broken[:5])}")
+            # Sizes that the tensors do not have are noticed before memory is taken for them.
+            with torch.device("meta"):
+                cls(config).load_state_dict(weights, assign=True)
+            tokenizer = cls(config)
             tokenizer.load_state_dict(weights)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{file} is not a whole TinyTokenizer: {error}; copy or train it again") from error
+            raise CheckpointError(
+                f"{file} is not a whole TinyTokenizer: {_one_line(error)}; copy or train it again"
+            ) from error
         return tokenizer.eval()
+
+
+def _one_line(error: Exception) -> str:
+    """PyTorch lists each tensor that does not fit on a line of its own."""
+    return " ".join(str(error).split())[:500]
 
 
 def normalised(clips: Tensor) -> Tensor:

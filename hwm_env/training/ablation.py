@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             outcome = try_variant(name, arguments.data, directory, arguments.minutes)
             write_json(directory / OUTCOME_FILE, asdict(outcome))
     files = {name: root / name.replace(" ", "-") / OUTCOME_FILE for name in VARIANTS}
-    outcomes = {name: Outcome(**cast(dict[str, Any], read_json(file))) for name, file in files.items() if file.exists()}
+    outcomes = {name: Outcome(**read_json(file)) for name, file in files.items() if file.exists()}
     if arguments.json is not None:
         content = {name: asdict(outcome) for name, outcome in outcomes.items()}
         write_json(arguments.json, {"minutes": arguments.minutes, "variants": content})

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import Decay, checked
 from hwm_env.training.distributed import sharded_like, whole
 
 
@@ -24,8 +24,7 @@ class Ema:
         Raises:
             InvalidInputError: the decay is not in [0, 1).
         """
-        if not 0 <= decay < 1:
-            raise InvalidInputError(f"the decay of averaged weights must be in [0, 1), got {decay}")
+        checked("the decay of averaged weights", decay, Decay)
         self.decay = decay
         self._num_updates = 0
         self._average = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}

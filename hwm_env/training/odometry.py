@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
-from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.errors import DatasetError
+from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
 from hwm_env.scene.odometry import SOFTNESS_M, Odometry, OdometryConfig
 from hwm_env.scene.pose import compose, integrate_wheels, wheel_motions
 from hwm_env.training.schedule import Schedule
@@ -35,56 +37,42 @@ _CANDIDATES: Final = 50_000
 _NEAR_BORDER_M: Final = 0.03
 _NEAR_BLOCKED_M: Final = 0.1
 _JUDGED_AT_ONCE: Final = 128
+_Part = Annotated[float, Gt(0), Lt(1)]
+"""Neither nothing nor all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OdometryTrainingConfig(Schedule):
     """Recipe of an odometry training run."""
 
-    steps: int = 6000
+    steps: Count = 6000
     """Optimizer steps."""
-    warmup_steps: int = 100
+    warmup_steps: CountOrZero = 100
     """Steps of linear warm-up."""
-    final_share: float = 0.01
+    final_share: Share = 0.01
     """Learning rate of the last step, as a share of the peak."""
-    batch_size: int = 1024
+    batch_size: Annotated[Count, Ge(4)] = 1024
     """Places a step that are known to be free or not."""
-    slope_places: int = 512
+    slope_places: Annotated[Count, Ge(2)] = 512
     """Places a step at which the slope of the clearance is held at one."""
-    learning_rate: float = 5e-3
+    learning_rate: Positive = 5e-3
     """Peak of the schedule."""
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
     """AdamW's."""
-    blocked_share: float = 0.25
+    blocked_share: _Part = 0.25
     """Of the places of a batch, those where a blocked move would have ended."""
-    slope_weight: float = 1.0
+    slope_weight: NotNegative = 1.0
     """Of the squared error of the slope, beside the cross-entropy; it keeps walls straight between two contacts."""
-    first_softness_m: float = 0.02
+    first_softness_m: Positive = 0.02
     """How soft the border of the free floor is at the first step; it shrinks to `SOFTNESS_M`."""
-    min_move_m: float = 0.002
+    min_move_m: Positive = 0.002
     """The wheels must ask for more than this in a frame for it to tell anything."""
-    moved_share: float = 0.5
+    moved_share: _Part = 0.5
     """Of the motion that the wheels ask for: with less of it, a move counts as blocked."""
-    margin_m: float = 0.1
+    margin_m: Positive = 0.1
     """The map's bounds are those of the recorded places and this much more."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation and batches."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
-        for name, minimum in (("batch_size", 4), ("slope_places", 2)):
-            if getattr(self, name) < minimum:
-                raise InvalidInputError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
-        for name in ("blocked_share", "moved_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "first_softness_m", "min_move_m", "margin_m"):
-            if getattr(self, name) <= 0:
-                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "slope_weight"):
-            if getattr(self, name) < 0:
-                raise InvalidInputError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def softness_at(self, step: int) -> float:
         """How soft the border is at a step (counted from 0), in metres."""
@@ -277,7 +265,7 @@ def _slope_error(odometry: Odometry, places_m: Tensor) -> Tensor:
     return error
 
 
-def _bounded(shape: OdometryConfig, data: Dataset, margin_m: float) -> OdometryConfig:
+def _bounded(shape: OdometryConfig, data: Dataset, margin_m: Positive) -> OdometryConfig:
     """The shape with the bounds of the recorded places."""
     lows, highs = zip(
         *((poses[:, :2].amin(dim=0), poses[:, :2].amax(dim=0)) for poses, _ in _recordings(data)), strict=True

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from hwm_env.data.files import write_bytes
+from hwm_env.data.files import parse_json, write_bytes
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.recordings import Recordings, shard_sources
@@ -156,7 +156,7 @@ class PoseCorrections(nn.Module):
         path = directory / CORRECTIONS_FILE
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                names = json.loads(file.metadata()["recordings"])
+                names = parse_json(file.metadata()["recordings"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             shape = (tensors[name] for name in ("starts_s", "middles_m", "num_knots", "knot_intervals_s"))
             corrections = cls(names, *shape)

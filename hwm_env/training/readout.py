@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.errors import DatasetError
 from hwm_env.evaluation.readout_error import Summary, summarise
+from hwm_env.fields import Count, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt
 from hwm_env.model.readout import Readout, ReadoutConfig, to_raw
@@ -25,26 +26,18 @@ JUDGED_AT_ONCE = 256
 class ReadoutTrainingConfig(Recipe):
     """Recipe of a read-out training run."""
 
-    steps: int = 1500
+    steps: Count = 1500
     """Optimizer steps."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Clips a step."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak of the schedule."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """AdamW's."""
-    max_corruption: float = 0.2
+    max_corruption: Share = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption): predicted clips are not perfect."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation, batches and corruption."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Recipe.__post_init__(self)
-        if self.batch_size < 1:
-            raise InvalidInputError(f"batch_size must be at least 1, got {self.batch_size}")
-        if not 0 <= self.max_corruption <= 1:
-            raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
 
 
 def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> Readout:

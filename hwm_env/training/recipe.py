@@ -1,8 +1,12 @@
 """How a world model is trained: the recipe, and the presets of model and recipe that have a name."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, CountOrZero, Decay, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MAX_FUTURE_CLIPS, MaskedHWMConfig
 from hwm_env.model.presets import PRESETS as MODELS
 from hwm_env.model.presets import ROOM_64
@@ -13,92 +17,68 @@ from hwm_env.training.schedule import Recipe
 class TrainingConfig(Recipe):
     """Recipe of a world-model training run; the defaults are those of the full size."""
 
-    steps: int = 60_000
+    steps: Count = 60_000
     """Optimizer steps."""
-    warmup_steps: int = 100
+    warmup_steps: CountOrZero = 100
     """Steps of linear warm-up."""
-    hold_share: float = 0.0
+    hold_share: Share = 0.0
     """Share of all steps (warm-up included) before the cosine decay."""
-    final_share: float = 0.0
+    final_share: Share = 0.0
     """Learning rate of the last step, as a share of the peak."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Samples an optimizer step, over all processes and micro-batches together."""
-    micro_batch_size: int = 1
+    micro_batch_size: Count = 1
     """Samples that a process works on at once; gradients are summed up until the batch is whole."""
-    learning_rate: float = 3e-5
+    learning_rate: Positive = 3e-5
     """Peak learning rate of AdamW."""
-    matrix_learning_rate: float | None = None
+    matrix_learning_rate: Positive | None = None
     """Peak learning rate of Muon, which then trains the blocks' matrices in AdamW's place; None: AdamW trains all."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay rates."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """Weight decay of both optimizers."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    ema_decay: float = 0.999
+    ema_decay: Decay = 0.999
     """Decay of the averaged weights, which are the ones that are judged and kept."""
-    max_corruption: float = 0.2
+    max_corruption: Share = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption)."""
-    own_predictions: float = 0.0
+    own_predictions: Share = 0.0
     """Share of the samples, growing from none at the first step to this at the last, in which half of the past's clips
     are the model's own predictions of them, as in a closed loop (needs parallel targets)."""
-    scene_corruption_share: float = 0.4
+    scene_corruption_share: Share = 0.4
     """With a scene: share of the samples whose past is corrupted at a rate drawn from U(0, 1), so that the model learns
     to trust the scene where its past is bad."""
-    pose_noise: tuple[float, float] = (0.015, 0.0044)
+    pose_noise: tuple[NotNegative, NotNegative] = (0.015, 0.0044)
     """With a scene: standard deviations (m, rad) by which a sample's poses are shifted, all of them alike: what the
     localiser errs by."""
-    unknown_place_share: float = 0.07
+    unknown_place_share: Share = 0.07
     """With a scene: share of the samples whose place is not known, as after a reset in a foreign place: the scene tells
     nothing of their clips."""
     parallel_targets: bool = True
     """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
     positions by time on the grid); otherwise the clips after a full history are the only ones."""
-    future_clips: int = 1
+    future_clips: Annotated[int, Ge(1), Le(MAX_FUTURE_CLIPS)] = 1
     """Clips that are predicted at once (T_f), without parallel targets."""
     checkpoint_activations: bool = True
     """Keep the inputs of the blocks only and run each block again for its gradients: less memory, a third more time."""
-    report_every: int = 1000
+    report_every: Count = 1000
     """Steps between validations, each followed by a checkpoint."""
-    validation_samples: int = 64
+    validation_samples: Annotated[Count, Ge(2)] = 64
     """Samples of the validation split that the losses are measured on, always the same."""
-    preview_samples: int = 4
+    preview_samples: Annotated[Count, Ge(2)] = 4
     """How many of them are decoded for the PSNR and the sample videos."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation, data order, masks and corruption."""
 
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Recipe.__post_init__(self)
-        for field in ("batch_size", "micro_batch_size", "report_every"):
-            if getattr(self, field) < 1:
-                raise InvalidInputError(f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("validation_samples", "preview_samples"):
-            if getattr(self, field) < 2:
-                raise InvalidInputError(f"{field} must be at least 2 to shuffle actions, got {getattr(self, field)}")
+    def check_together(self) -> None:
+        """Raises InvalidInputError naming the fields that do not fit each other."""
         if self.batch_size % self.micro_batch_size:
             raise InvalidInputError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
             )
-        for field in ("learning_rate", "matrix_learning_rate", "max_gradient_norm"):
-            value = getattr(self, field)
-            if value is not None and not 0 < value < float("inf"):
-                raise InvalidInputError(f"{field} must be a finite number above 0, got {value}")
-        if not 0 <= self.max_corruption <= 1:
-            raise InvalidInputError(f"max_corruption must lie in 0..1, got {self.max_corruption}")
-        if not 0 <= self.own_predictions <= 1:
-            raise InvalidInputError(f"own_predictions must lie in 0..1, got {self.own_predictions}")
-        for name in ("scene_corruption_share", "unknown_place_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidInputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
-        if len(self.pose_noise) != 2 or not all(0 <= std < float("inf") for std in self.pose_noise):
-            raise InvalidInputError(f"pose_noise must be two finite numbers of at least 0, got {self.pose_noise}")
         if self.own_predictions and not self.parallel_targets:
             raise InvalidInputError("own_predictions need parallel_targets; set own_predictions to 0")
-        if not 1 <= self.future_clips <= MAX_FUTURE_CLIPS:
-            raise InvalidInputError(f"future_clips must lie in 1..{MAX_FUTURE_CLIPS}, got {self.future_clips}")
-        if not 0 <= self.seed < 2**32:
-            raise InvalidInputError(f"seed must lie in 0..2^32-1, got {self.seed}")
 
     def check_model(self, model: MaskedHWMConfig) -> None:
         """Checks that a model can be trained so.
@@ -142,12 +122,12 @@ class TrainingConfig(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingPreset:
+class TrainingPreset(CheckedFields):
     """A model and how it is trained."""
 
     model: MaskedHWMConfig
     training: TrainingConfig
-    max_samples: int | None = None
+    max_samples: Count | None = None
     """Train on as many samples of the data at most."""
 
 

@@ -13,6 +13,7 @@ import torch
 
 from hwm_env.data.files import append_bytes, read_json, shown, write_bytes, write_json, writing
 from hwm_env.errors import CheckpointError, InvalidInputError, SavingError
+from hwm_env.fields import Count, checked
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ class Run:
                 would write over; or `keep` is below 1.
             SavingError: the directory cannot be made.
         """
-        if keep < 1:
-            raise InvalidInputError(f"keep must be at least 1 checkpoint, got {keep}")
+        checked("keep", keep, Count)
         self.directory = directory
         self._keep = keep
         self._writes = writes

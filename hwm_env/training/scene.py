@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.devices import check_device
-from hwm_env.errors import DivergedError, InvalidInputError
+from hwm_env.errors import DivergedError
 from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
 from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -34,59 +35,43 @@ PoseCorrection = Literal["none", "constant", "drift"]
 class SceneTrainingConfig(Recipe):
     """Recipe of a scene training run."""
 
-    steps: int = 24_000
+    steps: Count = 24_000
     """Optimizer steps."""
-    warmup_steps: int = 200
+    warmup_steps: CountOrZero = 200
     """Steps of linear warm-up."""
-    hold_share: float = 0.5
+    hold_share: Share = 0.5
     """Share of all steps (warm-up included) before the cosine decay."""
-    final_share: float = 0.01
+    final_share: Share = 0.01
     """Learning rate of the last step, as a share of the peak."""
-    batch_size: int = 24
+    batch_size: Count = 24
     """Clips a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak learning rate of the networks."""
-    plane_learning_rate: float = 1e-2
+    plane_learning_rate: Positive = 1e-2
     """Peak learning rate of the map's planes, which decay no weights."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """AdamW's."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    report_every: int = 1000
+    report_every: Count = 1000
     """Steps between validations and saved states."""
-    validation_clips: int = 64
+    validation_clips: Count = 64
     """Held-out clips that are judged each time, always the same."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation, batches and jitter."""
     pose_correction: PoseCorrection = "none"
     """How wrong the poses may be: not at all, by a motion of the plane for each recording, or by one that also drifts
     slowly; it is learned with the map (bundle adjustment)."""
-    correction_learning_rate: float = 1e-2
+    correction_learning_rate: Positive = 1e-2
     """Peak learning rate of the corrections (m a step); turns count like the way of a point at 2 m."""
-    drift_learning_rate: float = 2e-3
+    drift_learning_rate: Positive = 2e-3
     """Peak learning rate of the drift's knots (m a step)."""
-    knot_interval_s: float = 4.0
+    knot_interval_s: Positive = 4.0
     """About how far knots of the drift are apart."""
-    drift_std_m: float = 0.02
+    drift_std_m: Positive = 0.02
     """How much the drift is expected to change from a knot to the next; turns count like the way of a point at 2 m."""
-    correction_delay: float = 0.0
+    correction_delay: Share = 0.0
     """Share of all steps before the corrections begin, so that there is a map to correct poses by."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Recipe.__post_init__(self)
-        for name in ("batch_size", "report_every", "validation_clips"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.pose_correction not in get_args(PoseCorrection):
-            raise InvalidInputError(
-                f"pose_correction must be 'none', 'constant' or 'drift', got {self.pose_correction!r}"
-            )
-        for name in ("correction_learning_rate", "drift_learning_rate", "knot_interval_s", "drift_std_m"):
-            if getattr(self, name) <= 0:
-                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.correction_delay <= 1:
-            raise InvalidInputError(f"correction_delay must lie in 0..1, got {self.correction_delay}")
 
     def correction_share_at(self, step: int) -> float:
         """Learning rate of the corrections at a step (counted from 0) as a share of the peak."""

@@ -3,9 +3,9 @@
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Self
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, CountOrZero, Share
 from hwm_env.precision import TrainingPrecision, resolve_precision
 
 if TYPE_CHECKING:
@@ -15,25 +15,17 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Schedule:
+class Schedule(CheckedFields):
     """Linear warm-up, a plateau, then a cosine decay."""
 
-    steps: int = 1000
+    steps: Count = 1000
     """Optimizer steps."""
-    warmup_steps: int = 50
+    warmup_steps: CountOrZero = 50
     """Steps of linear warm-up; step `warmup_steps - 1` is the first at the peak."""
-    hold_share: float = 0.3
+    hold_share: Share = 0.3
     """Share of all steps (warm-up included) before the decay."""
-    final_share: float = 0.03
+    final_share: Share = 0.03
     """Learning rate of the last step, as a share of the peak."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if self.steps < 1:
-            raise InvalidInputError(f"steps must be at least 1, got {self.steps}")
-        for name in ("hold_share", "final_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidInputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
     def share_at(self, step: int) -> float:
         """Learning rate of a step (counted from 0) as a share of the peak."""
@@ -54,12 +46,6 @@ class Recipe(Schedule):
     precision: TrainingPrecision = "auto"
     """Type of the matrix products: auto is bfloat16 on GPUs and processors that have it in hardware (AVX512-BF16, AMX,
     ARM's BF16), elsewhere float32, which is many times faster there."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        Schedule.__post_init__(self)
-        if self.precision not in get_args(TrainingPrecision):
-            raise InvalidInputError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
     def resolved(self, device: "torch.device | str", *, log: bool = True) -> Self:
         """The recipe as a training on this device follows it, which is what its run remembers: without "auto".

@@ -13,6 +13,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig, normalised
 from hwm_env.training.ema import Ema
@@ -32,41 +33,30 @@ class TokenizerTrainingConfig(Recipe):
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
     """Size of the tokenizer."""
-    steps: int = 6000
+    steps: Count = 6000
     """Optimiser steps."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Clips a step."""
-    matrix_learning_rate: float = 0.02
+    matrix_learning_rate: Positive = 0.02
     """Peak learning rate of Muon, which trains the matrices."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW, which trains the rest."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """Weight decay of both optimisers."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    ema_decay: float = 0.998
+    ema_decay: Decay = 0.998
     """Decay of the averaged weights, which are the ones that are kept."""
-    squared_error_weight: float = 4.0
+    squared_error_weight: NotNegative = 4.0
     """Weight of the mean squared error beside the mean absolute error, images in [-1, 1]."""
-    edge_weight: float = 0.5
+    edge_weight: NotNegative = 0.5
     """Weight of the mean absolute error of differences between neighbouring pixels."""
-    report_every: int = 250
+    report_every: Count = 250
     """Steps between validations and saved states."""
-    validation_clips: int = 100
+    validation_clips: Count = 100
     """Held-out clips that are judged each time, always the same."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation and batches."""
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            InvalidInputError: a number is out of range.
-        """
-        Recipe.__post_init__(self)
-        for name in ("batch_size", "report_every", "validation_clips"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def train_tokenizer(

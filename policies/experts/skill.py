@@ -7,29 +7,23 @@ from typing import Final
 
 import numpy as np
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, CountOrZero, NotNegative
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY, Float32Array
 from policies.experts.controller import Controller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Skill:
+class Skill(CheckedFields):
     """What is wrong with an expert; by default nothing."""
 
-    noise: float = 0.0
+    noise: NotNegative = 0.0
     """Standard deviation of the direction in which it sees the goal, rad, drawn anew each env step."""
     bias: float = 0.0
     """By which it sees the goal too far to the left, rad."""
-    delay: int = 0
+    delay: CountOrZero = 0
     """How many env steps old is what it sees."""
-    gain: float = 1.0
+    gain: NotNegative = 1.0
     """What its wheel velocities are multiplied by."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name in ("noise", "delay", "gain"):
-            if getattr(self, name) < 0:
-                raise InvalidInputError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def __str__(self) -> str:
         """What differs from a perfect expert."""

@@ -7,7 +7,7 @@ from typing import Final, Generic
 import numpy as np
 
 from hwm_env.envs.world import M, World
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, NotNegative
 from hwm_env.tasks.base import Goal
 from hwm_env.types import Float32Array, Float64Array
 
@@ -16,23 +16,15 @@ DISCOUNT: Final = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caution:
+class Caution(CheckedFields):
     """How a planner weighs what it is not sure of."""
 
-    futures: int = 1
+    futures: Count = 1
     """Of each plan, with different noise of the world; more than one makes sense in a learned world only."""
-    pessimism: float = 0.0
+    pessimism: NotNegative = 0.0
     """Standard deviations over the futures that are taken off their mean return."""
-    distrust: float = 0.0
+    distrust: NotNegative = 0.0
     """Return that a nat of missing confidence costs, mean over a plan's clips."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if self.futures < 1:
-            raise InvalidInputError(f"futures must be at least 1, got {self.futures}")
-        for name in ("pessimism", "distrust"):
-            if getattr(self, name) < 0:
-                raise InvalidInputError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 class Imagination(Generic[M]):

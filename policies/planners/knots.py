@@ -1,12 +1,13 @@
 """Plans as few numbers: targets that are pursued one after the other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from pydantic import SkipValidation
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.envs.config import Controls
+from hwm_env.fields import CheckedFields, Count
 from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
@@ -23,32 +24,23 @@ def controls_of(task: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Knots:
+class Knots(CheckedFields):
     """What a plan's parameters mean: a target for each control at each knot, -1 for the lowest, 1 for the highest.
 
     The horizon is divided evenly among the knots. In its part each knot's targets are pursued as fast as the robot can,
     and then held. All other numbers stay what they are.
     """
 
-    controls: Sequence[str]
+    controls: Controls
     """Names of the numbers that a plan moves."""
-    horizon: int
+    horizon: Count
     """Env steps that a plan covers."""
-    count: int
+    count: Count
     """Knots, one after the other, in that time."""
-    low: Float32Array
+    low: SkipValidation[Float32Array]
     """Lowest value of each number that an environment executes, [25]."""
-    high: Float32Array
+    high: SkipValidation[Float32Array]
     """Highest value, [25]."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError for an unknown name, or a plan of nothing."""
-        unknown = [name for name in self.controls if name not in ACTION_NAMES]
-        if unknown or not self.controls:
-            raise InvalidInputError(f"controls must be some of {ACTION_NAMES}, got {', '.join(unknown) or 'none'}")
-        for name in ("horizon", "count"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def size(self) -> int:

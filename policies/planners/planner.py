@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from hwm_env.envs.world import M, World
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, Positive
 from hwm_env.tasks.base import Goal
 from hwm_env.types import Float32Array, Float64Array
 from policies.planners.imagination import Caution, Imagination
@@ -15,29 +17,21 @@ from policies.planners.search import Search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannerConfig:
+class PlannerConfig(CheckedFields):
     """How much a planner thinks."""
 
-    horizon: int = 3
+    horizon: Count = 3
     """Env steps that it looks ahead."""
-    knots: int = 1
+    knots: Count = 1
     """Targets that a plan has in that time."""
-    samples: int = 16
+    samples: Annotated[Count, Ge(2)] = 16
     """Plans an iteration."""
-    iterations: int = 2
+    iterations: Count = 2
     """At most."""
-    budget_ms: float | None = None
+    budget_ms: Positive | None = None
     """After so long no further iteration begins; the first always runs. None: all do."""
     caution: Caution = field(default_factory=Caution)
     """How it weighs what it is not sure of."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        for name, least in (("horizon", 1), ("knots", 1), ("samples", 2), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise InvalidInputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.budget_ms is not None and self.budget_ms <= 0:
-            raise InvalidInputError(f"budget_ms must be None or above 0, got {self.budget_ms}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

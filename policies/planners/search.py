@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields, Count, Decay, Positive, Share
 from hwm_env.types import Float64Array
 
 
@@ -49,21 +50,14 @@ _SMALLEST_STD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CEM:
+class CEM(CheckedFields):
     """Cross-entropy method: a Gaussian is fitted to the best again and again (Rubinstein 1999)."""
 
     name: str = "cem"
-    elites: int = 8
+    elites: Count = 8
     """How many the Gaussian is fitted to."""
-    inertia: float = 0.1
+    inertia: Decay = 0.1
     """Share of the old Gaussian that stays."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if self.elites < 1 or not 0 <= self.inertia < 1:
-            raise InvalidInputError(
-                f"expected elites of at least 1 and inertia in 0..1, got {self.elites} and {self.inertia}"
-            )
 
     def begin(self, size: int, around: Float64Array | None) -> Belief:
         """See Search."""
@@ -89,9 +83,9 @@ class ICEM(CEM):
     """
 
     name: str = "icem"
-    controls: int
+    controls: Count
     """How many parameters a knot has."""
-    keep: float = 0.3
+    keep: Share = 0.3
     """Share of the elites that are tried again."""
     exponent: float = 1.0
     """Of the noise's power spectrum over the knots; 0 is white."""
@@ -112,20 +106,15 @@ class ICEM(CEM):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MPPI:
+class MPPI(CheckedFields):
     """Model predictive path integral control (Williams et al., arXiv 1707.02342): all tried parameters count, the
     better the more."""
 
     name: str = "mppi"
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Of the weights, as a share of the spread between the best and the mean."""
-    std: float = 0.4
+    std: Positive = 0.4
     """Of the noise, which stays as it is."""
-
-    def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
-        if self.temperature <= 0 or self.std <= 0:
-            raise InvalidInputError(f"temperature and std must be above 0, got {self.temperature} and {self.std}")
 
     def begin(self, size: int, around: Float64Array | None) -> Belief:
         """See Search."""

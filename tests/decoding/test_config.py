@@ -18,12 +18,12 @@ from hwm_env.model.presets import TINY
         ({"temperature": -0.1}, "temperature .* got -0.1"),
         ({"temperature": math.nan}, "temperature .* got nan"),
         ({"temperature": math.inf}, "temperature .* got inf"),
-        ({"order": "x"}, "order must be 'confidence', 'random' or 'halton', got 'x'"),
-        ({"top_k": 0}, "top_k must be None or at least 1, got 0"),
-        ({"top_p": 0.0}, "top_p must lie above 0 and be at most 1, got 0.0"),
+        ({"order": "x"}, "order must be one of 'confidence', 'random' or 'halton', got 'x'"),
+        ({"top_k": 0}, "top_k must be at least 1 or None, got 0"),
+        ({"top_p": 0.0}, "top_p must be above 0, got 0.0"),
         ({"top_p": 1.1}, "top_p .* got 1.1"),
         ({"top_p": math.nan}, "top_p .* got nan"),
-        ({"history": "x"}, "history must be 'window' or 'streaming', got 'x'"),
+        ({"history": "x"}, "history must be one of 'window' or 'streaming', got 'x'"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, object], message: str) -> None:

@@ -18,7 +18,7 @@ MIDDLE = (LOW + HIGH) / 2
 
 def statistics(low: np.ndarray = LOW, high: np.ndarray = HIGH, max_change: float = 0.1) -> ActionStatistics:
     change = np.full(25, max_change, np.float32)
-    return ActionStatistics(mean=low, std=high, low=low, high=high, p01=low, p99=high, max_change=change)
+    return ActionStatistics(mean=low, std=high - low, low=low, high=high, p01=low, p99=high, max_change=change)
 
 
 def adapter(mode: ActionMode = "chunk", normalized: bool = False) -> ActionAdapter:
@@ -211,7 +211,15 @@ def test_a_chunk_of_one_number() -> None:
     np.testing.assert_array_equal(command.chunk[:, SPEED + 1], np.zeros(17))
 
 
-@pytest.mark.parametrize("controls", [(), ("neck",), ("neck_pitch", "neck_pitch"), "neck_pitch"])
-def test_controls_that_are_none_are_refused(controls: Any) -> None:
-    with pytest.raises(InvalidInputError, match="different names out of hip_yaw"):
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ((), "controls must be 1 or more items or None, got"),
+        (("neck",), r"controls\[0\] must be one of hip_yaw, .*, got 'neck'"),
+        (("neck_pitch", "neck_pitch"), "controls must be different names"),
+        ("neck_pitch", "controls must be a sequence, not one text"),
+    ],
+)
+def test_controls_that_are_none_are_refused(controls: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         EnvConfig(controls=controls)

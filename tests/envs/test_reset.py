@@ -1,6 +1,5 @@
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -73,16 +72,16 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
     ("options", "message"),
     [
         ({"stat": 1}, r"\['stat'\]: expected some of \['start', 'state', 'target'\]"),
-        ({"start": NUM_STARTS}, rf"0..{NUM_STARTS - 1}, got {NUM_STARTS}"),
+        ({"start": NUM_STARTS}, rf"start must be below {NUM_STARTS}, got {NUM_STARTS}"),
         ({"start": -1}, "got -1"),
-        ({"start": 1.0}, "whole number in 0..3, got 1.0"),
+        ({"start": 1.0}, "start must be a whole number, got 1.0"),
         ({"start": True}, "got True"),
         ({"start": None}, "got None"),
         ({"start": "first"}, "got 'first'"),
         ({"start": 0, "target": "kitchen"}, "got 'kitchen'"),
         ({"state": None}, "state must be what get_state"),
         ({"state": 3}, "state must be what get_state"),
-        ([("start", 0)], "options must be a dict, got list"),
+        ([("start", 0)], "options must be a dict, got .*start"),
     ],
 )
 def test_bad_options_change_nothing(make_env: MakeEnv, env_id: str, options: Any, message: str) -> None:
@@ -105,6 +104,6 @@ def test_a_bad_seed_changes_nothing(make_env: MakeEnv) -> None:
     env, twin = make_env(), make_env()
     for each in (env, twin):
         each.reset(seed=0)
-    with pytest.raises(gymnasium.error.Error):
+    with pytest.raises(InvalidInputError, match="seed must be at least 0 or None, got -1"):
         env.reset(seed=-1)
     assert fingerprint(env.reset()) == fingerprint(twin.reset())

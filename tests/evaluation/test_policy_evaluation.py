@@ -216,5 +216,5 @@ def test_bad_input_ends_with_two(tiny_checkpoint: Path, tmp_path: Path, capsys: 
     assert main(["evaluate", TURNERS, "--worlds", "learned", "--tasks", "juggle", *common]) == 2
     assert main(["evaluate", TURNERS, "--starts", "0", *common]) == 2
     errors = capsys.readouterr().err
-    for part in ("there is no policy 'nowhere:nothing'", "juggle", "at least 1 start"):
+    for part in ("there is no policy 'nowhere:nothing'", "juggle", "starts must be at least 1, got 0"):
         assert part in errors

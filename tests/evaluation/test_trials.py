@@ -147,7 +147,7 @@ def test_cases_share_starts_but_no_seed() -> None:
     assert [case.start for case in cases] == [0, 1, 2, 3, 0, 1]
     assert len({case.seed for case in cases}) == 6
     assert not {case.seed for case in cases} & {case.seed for case in make_cases(6, 4, seed=3)}
-    with pytest.raises(InvalidInputError, match="at least 1 start"):
+    with pytest.raises(InvalidInputError, match="starts must be at least 1, got 0"):
         make_cases(0, 4, seed=0)
 
 

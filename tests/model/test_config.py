@@ -1,5 +1,6 @@
 """A configuration that cannot work names its fields and what to do."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -20,9 +21,13 @@ from tests.model.options import OPTIONS
         ("shared_layers_start", 3),
         ("shared_layers_start", -1),
         ("fsq_levels", ()),
-        ("fsq_levels", (1, 8)),
-        ("grid_size", (0, 4)),
-        ("grid_size", (4,)),
+        ("fsq_levels", (2**31,)),
+        ("grid_size", [4, 4]),
+        ("num_layers", 10**9),
+        ("num_layers", 2.5),
+        ("num_layers", True),
+        ("rope_base", math.nan),
+        ("spatial_mlp", 1),
         ("num_past_clips", 0),
         ("num_past_clips", 10),
         ("num_future_clips", 0),
@@ -31,6 +36,21 @@ from tests.model.options import OPTIONS
 )
 def test_a_number_out_of_range_names_its_field_and_the_value(field: str, value: object) -> None:
     with pytest.raises(InvalidInputError, match=f"{field} .*got {re.escape(str(value))}"):
+        replace(TINY, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("fsq_levels", (1, 8), r"fsq_levels\[0\] must be at least 2, got 1"),
+        ("width", "16", "width must be a whole number, got '16'"),
+        ("grid_size", (4,), r"grid_size\[1\] must be given, got \(4,\)"),
+        ("grid_size", (0, 4), r"grid_size\[0\] must be at least 1, got 0"),
+        ("grid_size", (4, "4"), r"grid_size\[1\] must be a whole number, got '4'"),
+    ],
+)
+def test_what_is_no_such_number_is_named_with_its_place(field: str, value: object, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         replace(TINY, **{field: value})
 
 
@@ -50,7 +70,7 @@ def test_an_unknown_choice_is_refused_with_those_there_are(field: str) -> None:
 
 @pytest.mark.parametrize("past_latents", [0, 3])
 def test_a_clip_has_one_or_two_past_latents(past_latents: int) -> None:
-    with pytest.raises(InvalidInputError, match=f"past_latents must be None, 1 or 2, got {past_latents}"):
+    with pytest.raises(InvalidInputError, match=f"past_latents must be one of 1 or 2 or None, got {past_latents}"):
         replace(TINY, past_latents=past_latents, latent_layout="sequential", num_past_clips=1, num_future_clips=1)
 
 

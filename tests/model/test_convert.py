@@ -121,9 +121,18 @@ def test_contradictions_to_config_are_named(tmp_path: Path, field: str, value: i
 
 
 def test_a_wrong_vocabulary_takes_no_memory(tmp_path: Path) -> None:
-    fields = {**foreign_fields(), "vocab_size": 10**12, "mask_token_id": 10**12}
-    with pytest.raises(CheckpointError, match=r"output_projs\.0\.bias torch\.float32 \(96,\) instead of"):
-        load_foreign_checkpoint(write_foreign(tmp_path, foreign_tensors(), fields))
+    for size, message in (
+        (10**9, r"output_projs\.0\.bias torch\.float32 \(96,\) instead of"),
+        (10**12, "cannot be imported: fsq_levels must be levels whose product is below 2147483648"),
+    ):
+        fields = {**foreign_fields(), "vocab_size": size, "mask_token_id": size}
+        with pytest.raises(CheckpointError, match=message):
+            load_foreign_checkpoint(write_foreign(tmp_path / str(size), foreign_tensors(), fields))
+
+
+def test_a_billion_layers_take_neither_memory_nor_time(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="num_layers must be at most 1024, got 1000000000"):
+        load_foreign_checkpoint(write_foreign(tmp_path, foreign_tensors(), {**foreign_fields(), "num_layers": 10**9}))
 
 
 @pytest.mark.parametrize(

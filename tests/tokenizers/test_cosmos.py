@@ -198,7 +198,7 @@ def test_a_checkpoint_names_cosmos_and_does_not_hold_it(
     with pytest.raises(CheckpointError, match=r"tokenizer=\.\.\., or in the environment variable HWM_TOKENIZER"):
         checkpoint.load(tmp_path / "world")
     other = write_stand_ins(tmp_path / "other", gain=0.5)
-    with pytest.raises(CheckpointError, match="not the tokenizer of this checkpoint: expected identity cosmos-"):
+    with pytest.raises(CheckpointError, match="not the tokenizer of this checkpoint: expected identity 'cosmos-"):
         checkpoint.load(tmp_path / "world", tokenizer=other)
     env = gymnasium.make("HWM-v0", checkpoint=tmp_path / "world", tokenizer=directory, task=None)
     observation, _ = env.reset(seed=0)

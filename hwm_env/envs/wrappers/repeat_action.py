@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from hwm_env.errors import InvalidInputError
+from hwm_env.fields import Count, checked
 
 
 class RepeatAction(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -23,8 +23,7 @@ class RepeatAction(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], repeats: int) -> None:
-        if repeats < 1:
-            raise InvalidInputError(f"repeats must be at least 1, got {repeats}")
+        repeats = checked("repeats", repeats, Count)
         RecordConstructorArgs.__init__(self, repeats=repeats)
         super().__init__(env)
         self._repeats = repeats

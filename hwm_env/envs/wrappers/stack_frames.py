@@ -1,16 +1,20 @@
 """StackFrames: the newest frames of the camera, across env steps."""
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge, Le
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from hwm_env.envs.rendering import resized
 from hwm_env.envs.wrappers.inner import humanoid_env
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import checked
 from hwm_env.types import UInt8Array
+
+_Some: Final = Annotated[int, Ge(1), Le(1000)]
 
 
 class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
@@ -30,8 +34,7 @@ class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructor
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], num_frames: int = 4, stride: int = 4) -> None:
-        if num_frames < 1 or stride < 1:
-            raise InvalidInputError(f"num_frames and stride must be at least 1, got {num_frames} and {stride}")
+        num_frames, stride = checked("num_frames", num_frames, _Some), checked("stride", stride, _Some)
         RecordConstructorArgs.__init__(self, num_frames=num_frames, stride=stride)
         super().__init__(env)
         self._humanoid = humanoid_env(env)

@@ -102,8 +102,8 @@ def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv) -> No
 @pytest.mark.parametrize(
     ("env_arguments", "arguments", "message"),
     [
-        ({}, {"num_frames": 0}, "num_frames and stride must be at least 1, got 0 and 4"),
-        ({}, {"stride": 0}, "got 4 and 0"),
+        ({}, {"num_frames": 0}, "num_frames must be at least 1, got 0"),
+        ({}, {"stride": 0}, "stride must be at least 1, got 0"),
         ({"obs_mode": "clip"}, {}, r"StackFrames needs obs_mode 'pixels' or 'pixels_state', got observations in Box"),
         ({"obs_mode": "tokens"}, {}, "needs obs_mode"),
     ],

@@ -98,7 +98,7 @@ def test_time_ends_the_search_but_not_before_it_has_a_plan(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"samples": 1}, "samples must be at least 2"), ({"budget_ms": 0.0}, "budget_ms must be None or above 0")],
+    [({"samples": 1}, "samples must be at least 2"), ({"budget_ms": 0.0}, "budget_ms must be above 0 or None")],
 )
 def test_bad_settings_name_the_field(changes: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):

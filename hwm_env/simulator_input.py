@@ -1,0 +1,126 @@
+"""What users give a simulator, checked before anything is computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwm_env.errors import InvalidInputError
+from hwm_env.fields import WorldSeed, checked
+from hwm_env.model.attention import KeyValues
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.history import History
+from hwm_env.tokenizers.base import INTEGERS
+from hwm_env.types import LATENTS_PER_CLIP
+
+
+def for_each_world(name: str, values: Any, kind: Any, count: int | None = None) -> tuple[int, ...]:
+    """Returns whole numbers, one for each world.
+
+    Args:
+        name: of one of them.
+        values: a sequence, or an array or tensor with one axis.
+        kind: what each must be, see `checked`.
+        count: how many there must be; `None`: any number.
+
+    Raises:
+        InvalidInputError: there are not as many, or one is something else; names the world.
+    """
+    if isinstance(values, np.ndarray | Tensor):
+        values = values.tolist()
+    checked(f"{name}s", values, Sequence[Any])
+    if count is not None and len(values) != count:
+        raise InvalidInputError(f"expected one {name} for each of {count} worlds, got {len(values)}")
+    return tuple(checked(f"the {name} of world {world}", value, kind) for world, value in enumerate(values))
+
+
+def check_seeds(seeds: Any, count: int) -> tuple[int, ...]:
+    """Returns the seeds of worlds. Raises InvalidInputError like `for_each_world`."""
+    return for_each_world("seed", seeds, WorldSeed, count)
+
+
+def check_actions(actions: Any, shape: tuple[int, ...], name: str = "actions") -> Tensor:
+    """Returns the actions as float32.
+
+    Raises:
+        InvalidInputError: not real numbers of this shape, or not finite; names the first world concerned.
+    """
+    numbers = check_numbers(name, actions, shape)
+    finite = numbers.isfinite()
+    if not finite.all():
+        world = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+        raise InvalidInputError(
+            f"{name} must be finite numbers, got NaN or infinity in world {world}; the world is unchanged"
+        )
+    return numbers
+
+
+def check_numbers(name: str, numbers: Any, shape: tuple[int, ...]) -> Tensor:
+    """Returns real numbers, perhaps NaN or infinite, as float32.
+
+    Raises:
+        InvalidInputError: it is no tensor of this shape, or of something else than whole or real numbers.
+    """
+    checked(name, numbers, Tensor)
+    if tuple(numbers.shape) != shape:
+        raise InvalidInputError(f"{name} must have shape {shape}, got {tuple(numbers.shape)}")
+    if not numbers.is_floating_point() and numbers.dtype not in INTEGERS:
+        raise InvalidInputError(f"{name} must be real numbers, got {numbers.dtype}")
+    return torch.as_tensor(numbers).float()
+
+
+def check_history_tokens(tokens: Any, config: MaskedHWMConfig, num_codes: int) -> Tensor:
+    """Returns the tokens of histories as they came.
+
+    Raises:
+        InvalidInputError: not whole numbers [B, T_p, 3, H, W] of 1 to `num_past_clips` clips, or outside the codebook.
+    """
+    checked("history tokens", tokens, Tensor)
+    rows, columns = config.grid_size
+    is_shape = tokens.ndim == 5 and tuple(tokens.shape[2:]) == (LATENTS_PER_CLIP, rows, columns)
+    if not is_shape or tokens.dtype not in INTEGERS:
+        raise InvalidInputError(
+            f"history tokens must be integers of shape (B, T, {LATENTS_PER_CLIP}, {rows}, {columns}), got "
+            f"{tokens.dtype} {tuple(tokens.shape)}"
+        )
+    if not 1 <= tokens.shape[1] <= config.num_past_clips:
+        raise InvalidInputError(f"a history must have 1 to {config.num_past_clips} clips, got {tokens.shape[1]}")
+    if not tokens.numel():
+        raise InvalidInputError("expected one or more worlds, got none")
+    lowest, highest = (int(extreme) for extreme in tokens.aminmax())
+    if not 0 <= lowest <= highest < num_codes:
+        raise InvalidInputError(
+            f"history tokens must lie in 0..{num_codes - 1}, got {lowest} to {highest}; were they made by another "
+            "tokenizer?"
+        )
+    return torch.as_tensor(tokens)
+
+
+def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int]) -> None:
+    """Checks an encoded history.
+
+    Args:
+        encoded: what a state keeps.
+        config: of the model.
+        shape: worlds and clips.
+
+    Raises:
+        InvalidInputError: it is something else, or was encoded by a model of another shape.
+    """
+    num_worlds, num_clips = shape
+    layout = (config.num_layers, num_worlds, config.num_heads, config.head_width)
+    is_history = isinstance(encoded, History) and len(encoded.clips) == num_clips
+    if not is_history or not all(_layout(clip) == {layout} for clip in encoded.clips):
+        raise InvalidInputError(
+            f"the state's encoded history must be that of {num_clips} clips in {num_worlds} worlds by this simulator's "
+            "model; set it to None to encode the history anew"
+        )
+
+
+def _layout(clip: Any) -> set[tuple[int, ...]]:
+    """Layers, worlds, heads and channels of a clip's keys and values."""
+    if not isinstance(clip, KeyValues) or not all(isinstance(field, Tensor) and field.ndim >= 5 for field in clip):
+        return set()
+    return {(*field.shape[:2], field.shape[-3], field.shape[-1]) for field in clip}

@@ -1,0 +1,73 @@
+"""Tries many inputs and counts the answers: `python -m tests.fuzz --inputs 10000` (also as `make fuzz`).
+
+An input is told by its kind and number alone: `--kind actions --first 17 --inputs 1` tries one again.
+"""
+
+import argparse
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import warnings
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from hwm_env.checkpoint import save
+from tests.conftest import make_tiny_checkpoint
+from tests.fuzz import arguments, contents, foreign_code, paths
+from tests.fuzz.answers import GOOD, answer
+
+KINDS = {**arguments.KINDS, **contents.KINDS, **foreign_code.KINDS, **paths.KINDS}
+MOST_MEMORY = 3 * 2**30
+"""More than all this takes; whoever asks for terabytes gets none."""
+
+
+def run(kinds: list[str], first: int, count: int) -> dict[str, Counter[str]]:
+    """Returns how often inputs of each kind were answered how; what is wrong is printed with the input's number."""
+    counts = {kind: Counter[str]() for kind in kinds}
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        save(make_tiny_checkpoint(), Path(directory) / "checkpoint")
+        worlds = arguments.Worlds(Path(directory) / "checkpoint")
+        files = contents.Files(Path(directory) / "checkpoint", Path(directory))
+        for number in range(first, first + -(-count // len(kinds))):
+            for kind in kinds:
+                rng = np.random.default_rng([zlib.crc32(kind.encode()), number])
+                attempt = KINDS[kind](rng, worlds if kind in arguments.KINDS else files)  # type: ignore[operator]
+                given = answer(attempt)
+                counts[kind][given] += 1
+                if given not in GOOD:
+                    print(f"{kind} {number}: {given}", file=sys.stderr, flush=True)
+    return counts
+
+
+def main() -> int:
+    """Returns 1 if an answer was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=10_000, help="of all kinds together")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="by default all")
+    parser.add_argument("--json", type=Path, help="file for the counts")
+    given = parser.parse_args()
+    file = given.json and given.json.resolve()
+    logging.disable(logging.ERROR)
+    warnings.simplefilter("ignore")
+    # What is loaded already counts as well.
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY, resource.RLIM_INFINITY))
+    counts = run(given.kind or list(KINDS), given.first, given.inputs)
+    for kind, answers in counts.items():
+        print(f"{kind:20}", ", ".join(f"{number} {name}" for name, number in answers.most_common()))
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(counts, indent=2))
+    return int(any(name not in GOOD for answers in counts.values() for name in answers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
