@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -206,7 +207,7 @@ def _read_table(path: Path) -> Table:
                 return _read_parquet(path)
             case ".npy":
                 return _read_npy(path)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, TokenError) as error:
         raise DatasetError(f"{path} cannot be read as a table of numbers: {error}") from error
     raise InvalidInputError(f"{path}: expected one of {', '.join(TABLE_SUFFIXES)}")
 
