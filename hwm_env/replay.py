@@ -178,8 +178,8 @@ class Replay:
         for name, identity in found.items():
             if identity != getattr(self, name):
                 raise InvalidInputError(
-                    f"the episode was lived with the {name} {getattr(self, name)[:80]}, and {checkpoint} has {identity}; "
-                    "name the checkpoint that it was lived in"
+                    f"the episode was lived with the {name} {getattr(self, name)[:80]}, and {checkpoint} has "
+                    f"{identity}; name the checkpoint that it was lived in"
                 )
         return simulator
 
