@@ -18,7 +18,7 @@ import torch
 from hwm_env.checkpoint import load
 from hwm_env.data.files import parse_json, read_bytes, write_bytes
 from hwm_env.decoding.config import DecodingConfig
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import InvalidInputError, described
 from hwm_env.fields import from_json
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
@@ -153,7 +153,7 @@ class Replay:
             replay = cls(**values)
             replay._settings()
         except _DAMAGES as error:
-            raise InvalidInputError(f"{path} is not a replay file of hwm_env: {error}") from error
+            raise InvalidInputError(f"{path} is not a replay file of hwm_env: {described(error)}") from error
         num_steps, num_clips = len(replay.digests), len(replay.history_tokens)
         for array, shape in (
             (replay.history_tokens, (num_clips, LATENTS_PER_CLIP, *replay.history_tokens.shape[2:4])),
@@ -187,8 +187,8 @@ class Replay:
         for name, identity in found.items():
             if identity != getattr(self, name):
                 raise InvalidInputError(
-                    f"the episode was lived with the {name} {getattr(self, name)}, and {checkpoint} has {identity}; "
-                    "name the checkpoint that it was lived in"
+                    f"the episode was lived with the {name} {getattr(self, name)[:80]}, and {checkpoint} has "
+                    f"{identity}; name the checkpoint that it was lived in"
                 )
         return simulator
 

@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import InvalidInputError, ModelOutputError
-from hwm_env.fields import checked, short
+from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.simulator_input import check_encoded, check_history_tokens
@@ -190,9 +190,14 @@ class LearnedWorld:
         try:
             world = replace(moment.states, encoded=None).select([moment.row])
             clip = moment.clip.select([moment.row])
+            read = {} if moment.readout is None else moment.readout.to_dict()
         except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             raise InvalidInputError(f"the state's moment is not whole: {error}") from error
         world.check(config, num_codes)
+        for name, place in read.items():
+            numbers = real_numbers(f"the state's {name}", place, "3 finite numbers")
+            if numbers.shape != (3,) or not np.isfinite(numbers).all():
+                raise InvalidInputError(f"the state's {name} must be 3 finite numbers, got {short(numbers)}")
         check_history_tokens(clip.tokens[:, None], config, num_codes)
         if moment.states.encoded is not None:
             check_encoded(moment.states.encoded, config, (len(moment.states), world.tokens.shape[1]))

@@ -1,6 +1,6 @@
 """Plays policies in worlds, from paired starts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -136,7 +136,7 @@ def _begin(rules: Rules[M], case: Case) -> Episode[M]:
 
 def _act(policy: Policy, observations: Sequence[Observation]) -> npt.NDArray[np.float32]:
     actions = policy.act(observations)
-    if not hasattr(actions, "__len__") or len(actions) != len(observations):
+    if isinstance(actions, Mapping | Set) or not hasattr(actions, "__len__") or len(actions) != len(observations):
         got = f"{len(actions)} of them" if hasattr(actions, "__len__") else type(actions).__name__
         raise InvalidInputError(
             f"policy {policy.name!r} must give an action for each of {len(observations)} worlds, got {got}"

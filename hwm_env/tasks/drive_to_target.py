@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium import spaces
 
+from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
 from hwm_env.tasks.room_task import (
@@ -39,7 +40,7 @@ STANDING_POINTS: Final = {name: _standing_point(xy) for name, xy in room.LANDMAR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
+class Target(CheckedFields):
     """The goal of one episode: a place on the floor."""
 
     landmark: str

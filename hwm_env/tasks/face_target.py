@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium import spaces
 
+from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
 from hwm_env.tasks.room_task import COMPASS_HIGH, COMPASS_LOW, RoomTask, bearing_rad, compass, outcome_of_progress
@@ -18,7 +19,7 @@ SMALLEST_TURN_RAD: Final = math.radians(60.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facing:
+class Facing(CheckedFields):
     """The goal of one episode: a landmark straight ahead."""
 
     landmark: str

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import NotNegative, checked
+from hwm_env.fields import NotNegative, checked, short
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
 from hwm_env.tasks.distance import Space, distance, features
 from hwm_env.tokenizers.fsq import latents_of
@@ -104,7 +104,7 @@ class GoalImage:
         is_number = isinstance(goal, int | np.integer) and not isinstance(goal, bool)
         is_array = isinstance(goal, np.ndarray) and np.issubdtype(goal.dtype, np.integer) and goal.ndim in (3, 4)
         if not is_number and not is_array:
-            what = f"{goal.dtype} {list(goal.shape)}" if isinstance(goal, np.ndarray) else repr(goal)
+            what = f"{goal.dtype} {list(goal.shape)}" if isinstance(goal, np.ndarray) else short(goal)
             raise InvalidInputError(
                 "goal must be the number of a recorded start, a picture uint8 [S, S, 3], a clip uint8 [17, S, S, 3] or "
                 f"tokens int [3, h, w], got {what}"

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium import spaces
 
+from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
 from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
 from hwm_env.tasks.room_task import (
@@ -25,7 +26,7 @@ NEAREST_M: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reaching:
+class Reaching(CheckedFields):
     """The goal of one episode: a hand at a cube."""
 
     cube: str

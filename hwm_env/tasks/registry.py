@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import short
 from hwm_env.tasks.base import Task
 from hwm_env.tasks.drive_to_target import DriveToTarget
 from hwm_env.tasks.face_target import FaceTarget
@@ -30,7 +31,7 @@ def make_task(name: str) -> Task:
     """
     if name not in TASKS:
         raise InvalidInputError(
-            f"unknown task {name!r}: expected one of {sorted(TASKS)}, a Task object, a function, or None"
+            f"unknown task {short(name)}: expected one of {sorted(TASKS)}, a Task object, a function, or None"
         )
     return TASKS[name]()
 
@@ -52,5 +53,5 @@ def as_task(task: str | Task | RewardFunction | None) -> Task | None:
         if callable(task):
             return FunctionTask(task)
     raise InvalidInputError(
-        f"task must be one of {sorted(TASKS)}, a Task object, a function of two moments, or None, got {task!r}"
+        f"task must be one of {sorted(TASKS)}, a Task object, a function of two moments, or None, got {short(task)}"
     )

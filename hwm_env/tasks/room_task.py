@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import short
 from hwm_env.tasks.base import EpisodeStart, Outcome, WorldReadout
 from hwm_env.types import Float32Array
 
@@ -41,7 +42,7 @@ class RoomTask:
             return
         value = options[self.option]
         if not isinstance(value, str) or value not in self.choices:
-            raise InvalidInputError(f"{self.option} must be one of {sorted(self.choices)}, got {value!r}")
+            raise InvalidInputError(f"{self.option} must be one of {sorted(self.choices)}, got {short(value)}")
 
     def choose(self, episode: EpisodeStart, candidates: Sequence[str]) -> str:
         """What the option names; otherwise one of the candidates at random, or of all choices where there is none."""

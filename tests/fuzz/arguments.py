@@ -127,9 +127,9 @@ def simulators(rng: Rng, worlds: Worlds) -> Attempt:
 def states(rng: Rng, worlds: Worlds) -> Attempt:
     env, envs = worlds.env, worlds.envs
     before = copy.deepcopy((env.get_state(), envs.get_state()))
-    state = _tampered(rng, before[0])
 
     def attempt() -> None:
+        state = _tampered(rng, before[0])
         try:
             if rng.integers(2):
                 env.set_state(state)
@@ -146,8 +146,7 @@ def states(rng: Rng, worlds: Worlds) -> Attempt:
 
 def simulator_states(rng: Rng, worlds: Worlds) -> Attempt:
     simulator = worlds.simulator
-    state = _tampered(rng, simulator.reset([0, 1], [0, 1]))
-    return lambda: simulator.step(state, torch.zeros(2, 17, 25))
+    return lambda: simulator.step(_tampered(rng, simulator.reset([0, 1], [0, 1])), torch.zeros(2, 17, 25))
 
 
 def _tampered(rng: Rng, state: Any) -> Any:
