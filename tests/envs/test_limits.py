@@ -77,7 +77,7 @@ def test_worlds_made_without_gymnasium(tiny_checkpoint: Path, asked: int | None,
 @pytest.mark.parametrize("asked", [0, -2])
 def test_impossible_limits_are_refused(tiny_checkpoint: Path, asked: int) -> None:
     for make in (HumanoidWorldModelEnv, HumanoidWorldModelVectorEnv):
-        with pytest.raises(InvalidInputError, match=f"max_episode_steps must be at least 1, .* got {asked}"):
+        with pytest.raises(InvalidInputError, match=f"max_episode_steps must be at least 1 .* got {asked}"):
             make(checkpoint=tiny_checkpoint, max_episode_steps=asked)
 
 

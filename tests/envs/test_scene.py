@@ -150,7 +150,7 @@ def test_worlds_with_and_without_a_place_live_in_one_batch(checkpoint: str, tmp_
     made = make_checkpoint(make_scene(history_weights=(0.3,)))
     assert made.starts.poses is not None
     poses = made.starts.poses.clone()
-    poses[1] = torch.nan
+    poses[1] = 100.0  # outside the map
     save(replace(made, starts=replace(made.starts, poses=poses)), tmp_path)
     simulator = HumanoidWorldModelEnv(checkpoint=tmp_path, task=None)
     envs = gymnasium.make_vec("HWM-v0", num_envs=2, checkpoint=str(tmp_path), task=None)

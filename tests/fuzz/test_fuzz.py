@@ -10,9 +10,6 @@ import pytest
 from tests.fuzz.__main__ import KINDS
 from tests.fuzz.answers import GOOD
 
-ELSEWHERE = ("paths", "devices")
-"""File systems and devices: mended and tested apart."""
-TRIED = [kind for kind in KINDS if kind not in ELSEWHERE]
 INPUTS_A_KIND = 8
 
 
@@ -20,15 +17,13 @@ INPUTS_A_KIND = 8
 def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
     """How inputs were answered, in a process of its own: what they do to it shall harm no other test."""
     file: Path = tmp_path_factory.mktemp("fuzz") / "counts.json"
-    command = [sys.executable, "-m", "tests.fuzz", "--inputs", str(INPUTS_A_KIND * len(TRIED)), "--json", str(file)]
-    for kind in TRIED:
-        command += ["--kind", kind]
+    command = [sys.executable, "-m", "tests.fuzz", "--inputs", str(INPUTS_A_KIND * len(KINDS)), "--json", str(file)]
     subprocess.run(command, check=False, capture_output=True)
     answers: dict[str, dict[str, int]] = json.loads(file.read_text())
     return answers
 
 
-@pytest.mark.parametrize("kind", TRIED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_input_gets_a_clear_answer(counts: dict[str, dict[str, int]], kind: str) -> None:
     assert sum(counts[kind].values()) == INPUTS_A_KIND
     assert set(counts[kind]) <= set(GOOD), f"{counts[kind]}; python -m tests.fuzz --kind {kind!r} names the inputs"
