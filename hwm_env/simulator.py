@@ -455,8 +455,6 @@ class WorldSimulator:
         reads = self.model.config.scene_width > 0
         if poses is not None:
             belief = PoseBelief.certain(poses.to(self.device))
-            if len(belief.poses) != len(tokens):
-                raise InvalidInputError(f"expected a pose for each of {len(tokens)} worlds, got {len(belief.poses)}")
             inside = self.scene.model.map.contains(belief.poses)
             belief = belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
             if not reads:

@@ -46,7 +46,7 @@ def redirected(actions: Tensor, statistics: ActionStatistics, seed: int) -> Tens
     wanted = actions[other, -1] + (now - now[other])[:, None]
     velocities = [LINEAR_VELOCITY, ANGULAR_VELOCITY]
     wanted[:, :, velocities] = actions[other, -1][:, :, velocities]
-    low, high, fastest = map(torch.from_numpy, (statistics.low, statistics.high, statistics.max_change))
+    low, high, fastest = map(torch.tensor, (statistics.low, statistics.high, statistics.max_change))
     chunks = torch.empty_like(wanted)
     for frame in range(wanted.shape[1]):
         now = now + (wanted[:, frame].clamp(low, high) - now).clamp(-fastest, fastest)

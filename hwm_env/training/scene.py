@@ -167,7 +167,7 @@ def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> Sc
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SceneModel(scene)
-    model.set_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std))
+    model.set_statistics(torch.tensor(statistics.mean), torch.tensor(statistics.std))
     return model
 
 

@@ -172,6 +172,6 @@ def new_model(
                 f"a model of its shape, {initial.config}, or start from nothing"
             )
         model.load_state_dict({**own, **given})
-    model.actions.action_mean.copy_(torch.from_numpy(statistics.mean))
+    model.actions.action_mean.copy_(torch.tensor(statistics.mean))
     model.actions.action_std.copy_(torch.from_numpy(np.maximum(statistics.std, MIN_ACTION_STD)))
     return model

@@ -228,8 +228,8 @@ def test_rays_are_as_exact_in_a_training_in_bfloat16(monkeypatch: pytest.MonkeyP
     model, seen = make_model(replace(CONFIG, camera=CAMERA)), []
     kept = SceneModel._room_rays
 
-    def keep(self: SceneModel, poses: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(kept(self, poses, numbers))
+    def keep(self: SceneModel, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(kept(self, *arguments))
         return seen[-1]
 
     monkeypatch.setattr(SceneModel, "_room_rays", keep)

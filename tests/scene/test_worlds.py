@@ -271,9 +271,9 @@ def test_states_from_before_there_was_a_scene_go_on() -> None:
 @pytest.mark.parametrize(
     ("poses", "message"),
     [
-        (torch.zeros(3), r"\[B, 3\], got \[3\]"),
-        (torch.zeros(2, 2), r"\[B, 3\], got \[2, 2\]"),
-        (torch.zeros(1, 3), "a pose for each of 2 worlds, got 1"),
+        (torch.zeros(3), r"shape \(2, 3\), got \(3,\)"),
+        (torch.zeros(2, 2), r"shape \(2, 3\), got \(2, 2\)"),
+        (torch.zeros(1, 3), r"shape \(2, 3\), got \(1, 3\)"),
         (torch.full((2, 3), torch.inf), "inf"),
     ],
 )

@@ -281,7 +281,7 @@ def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_pa
     loaded = checkpoint.load(newest)
     np.testing.assert_array_equal(loaded.statistics.mean, expected.mean)
     # In half precision, as weights ship.
-    torch.testing.assert_close(loaded.model.actions.action_mean, torch.from_numpy(expected.mean), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(loaded.model.actions.action_mean, torch.tensor(expected.mean), rtol=1e-3, atol=1e-5)
     weights = new_model(MODEL, expected, seed=0).state_dict()
     assert weights["actions.action_std"][4] == pytest.approx(MIN_ACTION_STD)  # not blown up by a division by zero
     assert weights["actions.action_std"][0] == pytest.approx(expected.std[0])
