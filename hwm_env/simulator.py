@@ -17,7 +17,7 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import world_uniforms
-from hwm_env.errors import InvalidInputError, ModelOutputError
+from hwm_env.errors import ModelOutputError
 from hwm_env.fields import CountOrZero, NumWorlds, checked
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.history import History
