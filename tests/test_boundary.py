@@ -40,8 +40,8 @@ def env(tiny_checkpoint: Path) -> HumanoidWorldModelEnv:
     ("arguments", "message"),
     [
         ({"num_frames": 2.5}, "num_frames must be a whole number, got 2.5"),
-        ({"max_steps": "40"}, "max_steps must be a whole number, got '40'"),
-        ({"max_steps": [40]}, r"max_steps must be a whole number, got \[40\]"),
+        ({"max_episode_steps": "40"}, "max_episode_steps must be a whole number .*, got '40'"),
+        ({"max_episode_steps": [40]}, r"max_episode_steps must be a whole number .*, got \[40\]"),
         ({"image_size": np.array(64)}, r"image_size must be a whole number or None, got array\(64\)"),
         ({"temperature": "0.5"}, "temperature must be a number or None, got '0.5'"),
         ({"temperature": float("nan")}, "temperature must be a finite number or None, got nan"),
@@ -57,8 +57,8 @@ def test_arguments_of_a_wrong_type_are_refused(arguments: dict[str, Any], messag
 
 
 def test_numpy_numbers_are_as_good_as_others() -> None:
-    config = EnvConfig(max_steps=np.int64(3), temperature=np.float32(0.5), strict=np.bool_(True))  # type: ignore[arg-type]
-    assert (config.max_steps, config.temperature, config.strict) == (3, 0.5, True)
+    config = EnvConfig(max_episode_steps=np.int64(3), temperature=np.float32(0.5), strict=np.bool_(True))  # type: ignore[arg-type]
+    assert (config.max_episode_steps, config.temperature, config.strict) == (3, 0.5, True)
 
 
 @pytest.mark.parametrize("make", [np.complex128, np.object_, np.str_, np.bool_])
@@ -100,7 +100,7 @@ def test_tampered_states_change_nothing(env: HumanoidWorldModelEnv) -> None:
     moment = state.episode.moment
     states = moment.states
     broken: list[tuple[Any, str]] = [
-        (replace(state, np_random=None), "np_random must be"),
+        (replace(state, _np_random=None), "np_random must be"),
         (replace(state, origin=3), "origin must be a text"),
         (replace(state, episode=replace(state.episode, elapsed_steps=1.5)), "elapsed_steps must be a whole number"),
         (replace(state, episode=Episode(None, None, 0)), "moment must be one of a learned world"),  # type: ignore[type-var]

@@ -22,7 +22,7 @@ _MAX_VALUES: Final = 2**28
 _UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, OSError, EOFError, csv.Error, NotImplementedError, MemoryError, RecursionError),
     # NumPy reads its headers as Python.
-    *(SyntaxError, TokenError, OverflowError),
+    *(SyntaxError, TokenError, ArithmeticError),
 )
 """What the libraries raise for files that are none of theirs, or damaged."""
 _ELEMENT: Final = re.compile(r"(.+)\[(\d+)\]")
@@ -167,7 +167,8 @@ def _arrow_column(column: Any) -> Column:
 
 def _read_npy(path: Path) -> list[tuple[str, Column]]:
     # Mapped, so that nothing is allocated for a header that promises more than the file holds.
-    array = np.lib.format.open_memmap(path, mode="r")
+    with np.errstate(over="raise"):
+        array = np.lib.format.open_memmap(path, mode="r")
     if array.dtype.names:
         return [(name, column_of_array(array[name])) for name in array.dtype.names]
     if array.ndim != 2:

@@ -55,7 +55,7 @@ def test_trials_equal_loops_over_single_environments(
         task="face-target",
         obs_mode="state",
         action_mode="hold",
-        max_steps=MAX_STEPS,
+        max_episode_steps=MAX_STEPS,
         strict=True,
     )
     for case, trial in zip(CASES, trials, strict=True):

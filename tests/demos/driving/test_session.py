@@ -149,7 +149,7 @@ def test_decoding_changes_at_once(session: Session) -> None:
     session.rewind(0)
     session.decode(temperature=1.0)
     assert (session.step(chunk(0)).views["learned"].frames != greedy).any()
-    with pytest.raises(InvalidInputError, match="decoding steps"):
+    with pytest.raises(InvalidInputError, match="steps must be at least 1, got 0"):
         session.decode(steps=0)
     assert session.decoding.steps == 2
 
@@ -181,5 +181,5 @@ def test_a_drive_needs_starts(tmp_path: Path) -> None:
     whole = make_tiny_checkpoint()
     none = Starts(whole.starts.tokens[:0], whole.starts.actions[:0], whole.starts.poses[:0])
     save(replace(whole, starts=none), tmp_path)
-    with pytest.raises(CheckpointError, match="no recorded starts"):
+    with pytest.raises(CheckpointError, match="holds no starts"):
         Session(SessionConfig(checkpoint=str(tmp_path)))
