@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, 
     with pytest.raises(DivergedError, match=r"norm nan at step [1-5], in a batch with shard 0 clip \d+, "):
         train(data, tmp_path, explosive)
     # Saved before the loss was seen, with weights that no float16 can hold: nobody plays with it by mistake.
-    with pytest.raises(CheckpointError, match="NaN or infinity in .* train it again"):
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in .* train it again"):
         checkpoint.load(tmp_path / "checkpoint")
     weights = load_file(tmp_path / "checkpoint" / "model.safetensors")
     assert all(weight.isfinite().all() for name, weight in weights.items() if name.startswith("actions.action_"))
