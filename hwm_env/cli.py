@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from hwm_env.data.files import check_writable, shown, write_json, writing
+from hwm_env.data.files import check_writable, same_place, shown, write_json, writing
 from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.fields import CountOrZero, checked
@@ -857,12 +857,15 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
     if arguments.get("device", "auto") != "auto":
         check_device(arguments["device"])
     given = {name: value for name, value in arguments.items() if isinstance(value, Path)}
+    for path in given.values():
+        if "\0" in str(path):
+            raise InvalidInputError(f"{shown(path)}: a name must not have a NUL byte")
     for name, suffix in OUTPUTS.items():
         if name not in given:
             continue
         file, option = given.pop(name), f"--{name.replace('_', '-')}"
         check_writable(file)
-        same = [other for other, path in given.items() if os.path.realpath(path) == os.path.realpath(file)]
+        same = [other for other, path in given.items() if same_place(path, file)]
         if same:
             raise InvalidInputError(f"{option} and {same[0]} are the same file {shown(file)}; give two")
         if os.path.isfile(file) and (file.suffix.lower() != suffix or file.name in PARTS):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hwm_env.checkpoint import Checkpoint, load_tokenizer, save
-from hwm_env.data.files import check_writable, read_json, shown
+from hwm_env.data.files import check_writable, read_json, same_place, shown
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import InvalidInputError
@@ -45,7 +45,7 @@ def import_checkpoint(
         SavingError: the result cannot be written.
     """
     check_writable(out / "config.json")
-    if os.path.realpath(out) == os.path.realpath(directory):
+    if same_place(out, directory):
         raise InvalidInputError(f"{out} is the foreign checkpoint and would be overwritten; choose another directory")
     _check_free(out, directory)
     dataset = None if data is None else Dataset(data)

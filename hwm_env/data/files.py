@@ -262,6 +262,15 @@ def check_file(path: Path, error: type[HWMError], remedy: str) -> None:
         raise error(f"expected a file {shown(path)}, found {what_is_at(path)}; {remedy}")
 
 
+def same_place(path: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file or directory, there or not."""
+    try:
+        return os.path.realpath(path) == os.path.realpath(other)
+    except ValueError:
+        # No name has a NUL byte.
+        return False
+
+
 def what_is_at(path: Path) -> str:
     """What a path leads to, for error messages."""
     try:

@@ -45,8 +45,8 @@ class Worlds:
 
 
 def make_arguments(rng: Rng, worlds: Worlds) -> Attempt:
-    # Devices are another kind, and Gymnasium fails itself where the render mode is no text.
-    left_out = ("checkpoint", "device", "render_mode")
+    # Devices are another kind, and Gymnasium fails itself where the render mode is no text, or its own limit no number.
+    left_out = ("checkpoint", "device", "render_mode", "max_episode_steps")
     given = {pick(rng, [field.name for field in fields(EnvConfig) if field.name not in left_out]): pick(rng, VALUES)}
     if rng.integers(4):
         return lambda: gymnasium.make("HWM-v0", **{"checkpoint": worlds.checkpoint, **given}).close()
