@@ -29,6 +29,7 @@ from hwm_env.training.run import Run
 from policies.rl_study_plot import plot
 from tests.conftest import make_tiny_checkpoint
 from tests.disks import content_of, mounted
+from tests.model.foreign import FIXTURE
 from tests.training.worlds import TOKENIZER, write_world
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -170,7 +171,7 @@ def inputs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     env.step(env.action_space.sample())
     env.close()
     names = {name.upper(): directory / name for name in ("world", "tokenizer", "recording")}
-    return {**names, "CHECKPOINT": tiny_checkpoint, "REPLAY": directory / "episode_00000.npz"}
+    return {**names, "FOREIGN": FIXTURE, "CHECKPOINT": tiny_checkpoint, "REPLAY": directory / "episode_00000.npz"}
 
 
 TINY = (
@@ -190,13 +191,16 @@ COMMANDS = {
     "train": f"train WORLD --validation WORLD --tokenizer TOKENIZER --out new --device cpu {TINY}",
     "collect": "collect new --episodes 1 --clips-per-episode 1 --workers 1",
     "videos": "collect new --episodes 1 --clips-per-episode 1 --workers 1 --videos",
+    "evaluate": "evaluate policies.smooth_random:smooth_random --checkpoint CHECKPOINT --tasks face-target --starts 2 "
+    "--worlds learned --max-steps 1 --out new",
+    "import-checkpoint": "import-checkpoint FOREIGN new",
 }
 
 
 ROOM = 40_000
 """Bytes, enough for a part of what these write."""
 CASES = [(name, 0) for name in COMMANDS] + [
-    (name, ROOM) for name in ("generate", "train-tokenizer", "train", "collect")
+    (name, ROOM) for name in ("generate", "train-tokenizer", "train", "collect", "import-checkpoint")
 ]
 
 
