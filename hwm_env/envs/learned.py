@@ -42,7 +42,8 @@ class LearnedMoment:
     path_entropy: float
     """Mean entropy of the tokens of all clips since the last recorded one, in nats; 0 for a recorded clip."""
     painted_offset: float
-    """How far the clip seems to be painted from another pose than the carried one (m); 0 for a recorded clip."""
+    """How far the clip seems to be painted from another pose than the carried one (m); 0 for a recorded clip, and where
+    the checkpoint's calibration does not ask for it."""
 
     @property
     def state(self) -> WorldState:
@@ -222,7 +223,9 @@ class LearnedWorld:
                 )
             except ModelOutputError as error:
                 raise error.among(worlds) from error
-            entropies, offsets = clip.mean_entropy.tolist(), self.simulator.painted_offset(states, clip).tolist()
+            entropies, offsets = clip.mean_entropy.tolist(), [0.0] * len(worlds)
+            if self.trust is not None and self.trust.calibration.asks_for_painted_offset:
+                offsets = self.simulator.painted_offset(states, clip).tolist()
             for row, (world, read) in enumerate(zip(worlds, self._read_out(states, clip), strict=True)):
                 steps = states.step_indices[row]
                 path_entropy = (moments[world].path_entropy * (steps - 1) + entropies[row]) / steps

@@ -76,7 +76,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | | that reads the clip's tokens: without a scene, and where the place is not known), `recording` (after a reset) |
     | `pose` | the pose that the world carries along, like `base_pose`; absent without a scene or a known place |
     | `pose_std` | standard deviations of its three numbers |
-    | `painted_offset` | how far the clip seems to be painted from another pose than that (m); 0 after a reset |
+    | `painted_offset` | how far the clip seems to be painted from another pose than that (m); 0 after a reset; absent |
+    | | where the calibration does not ask for it (see `WorldSimulator.painted_offset`) |
     | `reward_terms`, `is_success` | after a step: how the task judges it |
     | `action_clipped` | whether numbers beyond the training data were asked for |
     | `action_ood` | share of the 17 x 25 numbers, before clipping, outside the data's range or its largest change |

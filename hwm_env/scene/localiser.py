@@ -211,6 +211,12 @@ class _Paths:
         """Returns the paths that begin where these begin and meet the obstacles that are there."""
         return _Paths(self.actions, self.starts, motion(self.starts, self.actions.flatten(1, 2)))
 
+    @classmethod
+    def join(cls, batches: "Sequence[_Paths]") -> "_Paths":
+        """Returns one batch of several."""
+        parts = ((paths.actions, paths.starts, paths.poses) for paths in batches)
+        return cls(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
     def select(self, rows: Tensor) -> "_Paths":
         """Returns the paths of these rows."""
         return _Paths(self.actions[rows], self.starts[rows], self.poses[rows])
@@ -289,11 +295,12 @@ def _derivatives(
         Gradient [B, 3] and Fisher information [B, 3, 3], of the sum over tokens.
     """
     shifts = paths.starts.new_tensor(_SHIFTS)
-    shifted = [_logits(scene, paths.moved(one.expand_as(paths.starts)), clips) for one in torch.diag(shifts)]
+    moved = _Paths.join([paths.moved(one.expand_as(paths.starts)) for one in torch.diag(shifts)])
+    shifted = _logits(scene, moved, clips).unflatten(0, (POSE_DIM, len(logits)))
     digits = scene.head.fsq.codes_to_digits(seen)
     gradient = logits.new_zeros(len(logits), POSE_DIM)
     information = logits.new_zeros(len(logits), POSE_DIM, POSE_DIM)
-    for index, part in enumerate(scene.head.split(torch.stack([logits, *shifted]))):
+    for index, part in enumerate(scene.head.split(torch.cat([logits[None], shifted]))):
         probabilities = part[0].softmax(dim=-1).flatten(1, -2)
         slopes = (part[1:] - part[0]).flatten(2, -2) / shifts.view(-1, 1, 1, 1)
         mean = (probabilities * slopes).sum(dim=-1)

@@ -37,6 +37,11 @@ class Calibration:
             if not isinstance(value, int | float) or not np.isfinite(value):
                 raise CheckpointError(f"calibration: expected {name} as a finite number, got {value!r}")
 
+    @property
+    def asks_for_painted_offset(self) -> bool:
+        """Whether that feature, which takes half as long as an env step, has any weight."""
+        return self.weights["painted_offset"] != 0
+
     @classmethod
     def fit(
         cls,

@@ -16,6 +16,8 @@ from hwm_env.envs.world_model_env import HumanoidWorldModelEnv
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.body import quantities
 from hwm_env.scene.belief import PoseBelief
+from hwm_env.trust import Calibration, TokenStatistics, Trust
+from hwm_env.trust.calibration import FEATURES
 from tests.envs.conftest import MakeEnv
 from tests.envs.rollouts import fingerprint
 from tests.envs.test_vector import info_of, same
@@ -59,7 +61,6 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
     starts = env.unwrapped.simulator.checkpoint.starts
     np.testing.assert_array_equal(info["pose"], starts.poses[info["start"]])
     assert info["readout_source"] == "recording"
-    assert info["painted_offset"] == 0.0
     for _ in range(2):
         info = env.step(env.action_space.sample())[-1]
         state = env.unwrapped.moment.state
@@ -69,11 +70,31 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
         np.testing.assert_array_equal(info["pose"], state.belief.poses[0])
         np.testing.assert_array_equal(info["base_pose"], info["pose"])
         np.testing.assert_array_equal(info["pose_std"], np.zeros(3))
-        assert 0.0 < info["painted_offset"] < 0.6
         # Head, gaze and hands are those of the robot's kinematics.
         whole = quantities(info["pose"][None], state.actions[0, -1:, :][:, -1].numpy())[0]
         np.testing.assert_allclose(info["readout"]["head_m"], whole[3:6], atol=1e-5)
         np.testing.assert_allclose(info["readout"]["right_hand_m"], whole[12:15], atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_whether_a_world_paints_what_it_believes_is_told_where_the_calibration_asks(
+    make_env: MakeEnv, checkpoint: str, tmp_path: Path, weight: float
+) -> None:
+    loaded = load(checkpoint)
+    weights = {**dict.fromkeys(FEATURES, 0.0), "painted_offset": weight}
+    calibration = Calibration(bound_psnr_db=14.0, intercept=-2.0, weights=weights)
+    statistics = TokenStatistics.from_tokens(loaded.starts.tokens.flatten(0, 1), loaded.tokenizer.fsq_levels)
+    save(replace(loaded, trust=Trust(statistics, calibration)), tmp_path)
+    env = make_env(checkpoint=str(tmp_path))
+    first = env.reset(seed=0)[1]
+    info = env.step(env.action_space.sample())[-1]
+    if weight == 0.0:
+        assert "painted_offset" not in first | info
+        return
+    assert first["painted_offset"] == 0.0
+    assert 0.0 < info["painted_offset"] < 0.6
+    log_odds = -2.0 + weight * info["painted_offset"]
+    assert info["error_probability"] == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-5)
 
 
 def test_the_uncertainty_of_the_pose_is_told(make_env: MakeEnv, checkpoint: str) -> None:
