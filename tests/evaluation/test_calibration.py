@@ -82,7 +82,7 @@ def test_nothing_is_known_from_shuffled_labels_or_another_worlds_risk() -> None:
     _, report = calibrate(made_up_loops(), bound_psnr_db=BOUND, seed=0)
     assert report["auroc_of_shuffled_labels"] == pytest.approx(0.5, abs=0.02)
     assert report["auroc_of_another_worlds_risk"]["within_a_step"] == pytest.approx(0.5, abs=0.08)
-    assert report["auroc_of_another_worlds_risk"]["all"] > 0.53, "it still knows the step"
+    assert report["auroc_of_another_worlds_risk"]["all"] > 0.55, "it still knows the step"
     assert report["auroc_of_one_feature"]["steps"]["within_a_step"] == 0.5
     assert report["auroc_without_a_feature"]["path_entropy"]["all"] < report["auroc"]["value"] - 0.02
 
