@@ -52,8 +52,8 @@ class Limbs(nn.Module):
         """
         parts = [numbers_A.new_zeros(*numbers_A.shape[:-1], *rays_SR.shape[:-1], 0)]
         for limb, joints in zip(self._limbs, self._joints, strict=True):
-            frames = frames_along(limb, numbers_A)
             if len(joints) > 1:
+                frames = frames_along(limb, numbers_A)
                 points = torch.stack([frames[index][0] for index in joints], dim=-2)
                 in_camera = (points - place[..., None, :]) @ rotation
                 parts.append(_segments_seen(in_camera[..., :-1, :], in_camera[..., 1:, :], rays_SR))
