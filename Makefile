@@ -33,9 +33,9 @@ fidelity: setup rendering
 # Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
 # INITIAL=CHECKPOINT starts from that checkpoint's weights, PRECISION=float32 or bfloat16 names the number type.
 room-64: setup rendering
-	$(BIN)/python -m hwm_env.training.room64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
+	$(BIN)/python -m docs.studies.room_64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
 		$(if $(PRECISION),--precision $(PRECISION))
-	$(BIN)/hwm-env calibrate room-64 --data $(ROOM_64)/train --json docs/trust.json --plot docs/trust.png
+	$(BIN)/hwm-env calibrate room-64 --data $(ROOM_64)/train --json docs/results/trust.json --plot docs/images/trust.png
 
 setup: $(VENV)/.installed
 
@@ -52,7 +52,7 @@ rendering: setup
 
 # What the README shows of the demos.
 pictures: setup rendering browser
-	$(BIN)/python -m demos.pictures
+	$(BIN)/python -m docs.studies.pictures
 
 # The tests of demos.serve drive in a browser; without one they are skipped.
 browser: setup

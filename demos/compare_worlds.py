@@ -20,15 +20,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import hwm_env  # noqa: F401 (registers the environments)
-from demos.driving.plan import COLOURS, Plan, captions
+from demos.driving.plan import COLOURS, FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.track import Track
 from demos.panels import LABEL_PIXELS, panel, side_by_side
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
-from hwm_env.evaluation.metrics import psnr_db
-from hwm_env.evaluation.policy import load_policies
+from hwm_env.evaluation.policies.loading import load_policies
+from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.fields import Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
@@ -42,7 +42,7 @@ _OURS, _BASELINE = (200, 90, 20), (120, 120, 120)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class PairedEpisode:
     """One episode in both worlds."""
 
     first: UInt8Array
@@ -73,11 +73,11 @@ class Comparison:
         return {name: Track.of(infos[: step + 2]).during(share) for name, infos in self.infos.items()}
 
 
-def compare(policy_name: str, task: str | None, start: int, seed: int, steps: int, checkpoint: str) -> Comparison:
+def compare(policy_name: str, task: str | None, start: int, seed: int, steps: int, checkpoint: str) -> PairedEpisode:
     """Lives an episode in the reference world, and its actions in the learned one.
 
     Args:
-        policy_name: as `hwm_env.evaluation.policy.load_policies` takes it.
+        policy_name: as `hwm_env.evaluation.policies.loading.load_policies` takes it.
         task: name of a task, for policies that need a goal.
         start: recorded start.
         seed: of goal, policy and noise.
@@ -111,13 +111,13 @@ def compare(policy_name: str, task: str | None, start: int, seed: int, steps: in
     finally:
         true_env.close()
         learned_env.close()
-    return Comparison(first, np.concatenate(truth), np.concatenate(learned), infos, learned_env.simulator.scene)
+    return PairedEpisode(first, np.concatenate(truth), np.concatenate(learned), infos, learned_env.simulator.scene)
 
 
-def write_film(comparison: Comparison, file: Path) -> None:
+def write_film(comparison: PairedEpisode, file: Path) -> None:
     """Writes all frames, 30 a second."""
     psnr, baseline = comparison.psnr, comparison.psnr_of_first
-    plan = None if comparison.scene is None else Plan(comparison.scene.odometry, PANEL)
+    plan = None if comparison.scene is None else FloorPlan(comparison.scene.odometry, PANEL)
     frames = []
     for index, (true, ours) in enumerate(zip(comparison.truth, comparison.learned, strict=True)):
         row = _row(true, ours, PANEL, ("reference world", "learned world", "difference"))
@@ -127,7 +127,7 @@ def write_film(comparison: Comparison, file: Path) -> None:
     write_video(file, np.stack(frames))
 
 
-def write_sheet(comparison: Comparison, file: Path) -> None:
+def write_sheet(comparison: PairedEpisode, file: Path) -> None:
     """Writes the last frame of each step, a column each, and the whole curve."""
     last = slice(FRAMES_PER_CLIP - 1, None, FRAMES_PER_CLIP)
     columns = [
@@ -146,7 +146,7 @@ def write_sheet(comparison: Comparison, file: Path) -> None:
     sheet = side_by_side(columns)
     if comparison.scene is not None:
         pixels = len(sheet) - LABEL_PIXELS
-        plan = Plan(comparison.scene.odometry, pixels)
+        plan = FloorPlan(comparison.scene.odometry, pixels)
         sheet = side_by_side([sheet, _plan_panel(plan, comparison.tracks(len(comparison.truth) - 1), pixels)])
     curve = _curve(comparison.psnr, comparison.psnr_of_first, len(comparison.truth), max(sheet.shape[1], 480))
     sheet = np.pad(sheet, ((0, 0), (0, curve.shape[1] - sheet.shape[1]), (0, 0)), constant_values=255)
@@ -164,7 +164,7 @@ def _row(true: UInt8Array, ours: UInt8Array, pixels: int, labels: Sequence[str])
     return side_by_side([panel(frame, label, pixels) for frame, label in zip(pictures, labels, strict=True)])
 
 
-def _plan_panel(plan: Plan, tracks: Mapping[WorldName, Track], pixels: int) -> UInt8Array:
+def _plan_panel(plan: FloorPlan, tracks: Mapping[WorldName, Track], pixels: int) -> UInt8Array:
     """The plan under what its marks tell, each in its colour."""
     label = Image.new("RGB", (pixels, LABEL_PIXELS), "white")
     pen, font, left = ImageDraw.Draw(label), ImageFont.load_default(size=11), 5.0

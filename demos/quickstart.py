@@ -20,7 +20,7 @@ from hwm_env.data.files import write_bytes
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, exit_with_one_line
-from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
@@ -30,7 +30,7 @@ RECORDED_TRUTH = Path(__file__).with_name("recorded_truth.npz")
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class QuickstartEpisode:
     """What was seen in one world."""
 
     first_frame: UInt8Array
@@ -41,7 +41,7 @@ class Episode:
     """Median wall-clock time of a step, frames included."""
 
 
-def play(env_id: str) -> Episode:
+def play(env_id: str) -> QuickstartEpisode:
     """Plays the tour in a world."""
     env = gymnasium.make(env_id, task=None, obs_mode="pixels_state", action_mode="chunk")
     policy = Tour()
@@ -54,17 +54,17 @@ def play(env_id: str) -> Episode:
         clips.append(env.unwrapped.clip)
         times.append(time.perf_counter() - began)
     env.close()
-    return Episode(first_frame, np.stack(clips), float(np.median(times)))
+    return QuickstartEpisode(first_frame, np.stack(clips), float(np.median(times)))
 
 
-def play_truth() -> tuple[Episode, str]:
+def play_truth() -> tuple[QuickstartEpisode, str]:
     """The tour in the reference world, or its recording, and which of the two it is."""
     try:
         return play("HWMReference-v0"), "reference world"
     except (HWMError, gymnasium.error.UnregisteredEnv) as error:
         print(f"The reference world cannot be shown here ({error}). Its recorded ground truth is played instead.\n")
         with np.load(RECORDED_TRUTH, allow_pickle=False) as recorded:
-            return Episode(recorded["first_frame"], recorded["clips"], float("nan")), "reference (recorded)"
+            return QuickstartEpisode(recorded["first_frame"], recorded["clips"], float("nan")), "reference (recorded)"
 
 
 def psnr_by_step(clips: UInt8Array, truth: UInt8Array) -> list[float]:
@@ -73,7 +73,7 @@ def psnr_by_step(clips: UInt8Array, truth: UInt8Array) -> list[float]:
     return scores
 
 
-def print_table(truth: Episode, learned: Episode) -> None:
+def print_table(truth: QuickstartEpisode, learned: QuickstartEpisode) -> None:
     """Prints how far the learned world is from the truth, step by step."""
     model = psnr_by_step(learned.clips, truth.clips)
     repeat = psnr_by_step(np.broadcast_to(truth.first_frame, truth.clips.shape).copy(), truth.clips)
@@ -88,7 +88,7 @@ def print_table(truth: Episode, learned: Episode) -> None:
     )
 
 
-def write_comparison(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
+def write_comparison(truth: QuickstartEpisode, truth_label: str, learned: QuickstartEpisode, file: Path) -> None:
     """Writes both worlds side by side, 30 frames a second."""
     pairs = [
         side_by_side([panel(true, f"{truth_label}: {name}", 256), panel(ours, "learned world", 256)])
@@ -98,7 +98,7 @@ def write_comparison(truth: Episode, truth_label: str, learned: Episode, file: P
     write_video(file, np.stack(pairs))
 
 
-def write_contact_sheet(truth: Episode, truth_label: str, learned: Episode, file: Path) -> None:
+def write_contact_sheet(truth: QuickstartEpisode, truth_label: str, learned: QuickstartEpisode, file: Path) -> None:
     """Writes the last frame of each step: truth above, learned world below."""
     rows = [
         side_by_side(

@@ -22,7 +22,7 @@ from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.fields import CountOrZero, checked
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.training.recipe import PRESETS, TrainingConfig, TrainingPreset
+from hwm_env.training.recipe import TRAINING_PRESETS, TrainingConfig, TrainingPreset
 from hwm_env.training.stopping import TrainingStopped
 from hwm_env.workers import end_with_parent
 
@@ -199,10 +199,10 @@ def inspect_data(
         json: file for what is printed.
     """
     from hwm_env.checkpoint import load_tokenizer
+    from hwm_env.data.inspection import describe
+    from hwm_env.data.inspection import inspect as look_over
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.contact_sheet import draw_contact_sheet
-    from hwm_env.evaluation.inspection import describe
-    from hwm_env.evaluation.inspection import inspect as look_over
+    from hwm_env.evaluation.reports.contact_sheet import draw_contact_sheet
 
     dataset = Dataset(data)
     inspection = look_over(dataset)
@@ -221,7 +221,7 @@ def train(
     out: Path,
     config: Annotated[TrainingConfig, arg(name="")],
     model: MaskedHWMConfig,
-    preset: Annotated[str, arg(metavar="|".join(PRESETS))] = DEFAULT_PRESET,
+    preset: Annotated[str, arg(metavar="|".join(TRAINING_PRESETS))] = DEFAULT_PRESET,
     validation: Path | None = None,
     initial: str | None = None,
     scene: str | None = None,
@@ -258,7 +258,7 @@ def train(
     from hwm_env.checkpoint import load, load_tokenizer
     from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.comparison import write_comparisons
+    from hwm_env.evaluation.worlds.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
     from hwm_env.training.split import fitted, hold_out
     from hwm_env.training.world_model import train_world_model
@@ -282,7 +282,7 @@ def train(
         resume=resume,
         initial=None if initial is None else load(initial).model,
         scene=room,
-        max_samples=PRESETS[preset].max_samples,
+        max_samples=TRAINING_PRESETS[preset].max_samples,
         keep=keep,
         workers=workers,
         device=device,
@@ -337,8 +337,8 @@ def train_readout(
     """
     from hwm_env import checkpoint as checkpoints
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.held_out import record_held_out
-    from hwm_env.evaluation.readout_error import CLOSED_LOOP_STEPS, measure_held_out
+    from hwm_env.evaluation.worlds.held_out import record_held_out
+    from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, measure_held_out
     from hwm_env.simulator import WorldSimulator
     from hwm_env.tokenizers.checks import check_tokenizer
     from hwm_env.training.assemble import with_readout
@@ -492,7 +492,7 @@ def generate(
         device: where to run.
     """
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.comparison import write_comparisons
+    from hwm_env.evaluation.worlds.comparison import write_comparisons
     from hwm_env.simulator import WorldSimulator
 
     dataset = Dataset(data)
@@ -550,11 +550,11 @@ def fidelity(
         plot: PNG file for a plot of the closed loops' PSNR by env step (needs the evaluation extra).
         device: where to run.
     """
-    from hwm_env.evaluation.fidelity import measure
-    from hwm_env.evaluation.film_strip import closed_loop_strips
-    from hwm_env.evaluation.held_out import HeldOut, record_held_out
-    from hwm_env.evaluation.long_loop import JUDGED_STEPS
-    from hwm_env.evaluation.plots import write_loops
+    from hwm_env.evaluation.reports.film_strip import closed_loop_strips
+    from hwm_env.evaluation.reports.plots import write_loops
+    from hwm_env.evaluation.worlds.fidelity import measure
+    from hwm_env.evaluation.worlds.held_out import HeldOut, record_held_out
+    from hwm_env.evaluation.worlds.long_loop import JUDGED_STEPS
     from hwm_env.simulator import WorldSimulator
     from hwm_env.types import HISTORY_CLIPS
 
@@ -633,10 +633,10 @@ def calibrate(
     """
     from hwm_env import checkpoint as checkpoints
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation import calibration
-    from hwm_env.evaluation.held_out import record_held_out
-    from hwm_env.evaluation.reliability_plot import draw_reliability
-    from hwm_env.evaluation.risk_loops import run_risk_loops
+    from hwm_env.evaluation.reports.reliability_plot import draw_reliability
+    from hwm_env.evaluation.worlds import calibration
+    from hwm_env.evaluation.worlds.held_out import record_held_out
+    from hwm_env.evaluation.worlds.risk_loops import run_risk_loops
     from hwm_env.simulator import WorldSimulator
     from hwm_env.tokenizers.checks import check_tokenizer
     from hwm_env.trust import TokenStatistics, Trust
@@ -692,9 +692,9 @@ def certify(
         page: HTML file for the certificate (needs the evaluation extra).
         device: where to run.
     """
-    from hwm_env.evaluation.certificate import certify as certify_world
-    from hwm_env.evaluation.certificate_page import write_certificate
-    from hwm_env.evaluation.held_out import HeldOut, record_held_out
+    from hwm_env.evaluation.reports.certificate_page import write_certificate
+    from hwm_env.evaluation.worlds.certificate import certify as certify_world
+    from hwm_env.evaluation.worlds.held_out import HeldOut, record_held_out
     from hwm_env.simulator import WorldSimulator
     from hwm_env.types import HISTORY_CLIPS
 
@@ -765,8 +765,8 @@ def evaluate(
     """
     from hwm_env.checkpoint import load
     from hwm_env.data.files import read_json
-    from hwm_env.evaluation.policy_evaluation import EvaluationConfig, check_true_results
-    from hwm_env.evaluation.policy_evaluation import evaluate as evaluate_policies
+    from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results
+    from hwm_env.evaluation.policies.evaluation import evaluate as evaluate_policies
 
     config = EvaluationConfig(
         policies=policies,
@@ -785,7 +785,7 @@ def evaluate(
     sys.path.insert(0, os.getcwd())
     play_units = None
     if ray is not None:
-        from hwm_env.evaluation.ray_workers import ray_workers
+        from hwm_env.evaluation.policies.ray_workers import ray_workers
 
         play_units = ray_workers(ray, checkpoint, tokenizer, config, workers)
     loaded = load(checkpoint, tokenizer=tokenizer)
@@ -834,9 +834,9 @@ def replay(
 def presets() -> None:
     """Lists the models that have a name: parameters, operations and memory, as a Markdown table (takes a minute)."""
     from hwm_env.model.cost import table
-    from hwm_env.model.presets import PRESETS
+    from hwm_env.model.presets import MODEL_PRESETS
 
-    print(table(PRESETS))
+    print(table(MODEL_PRESETS))
 
 
 def _report(content: dict[str, Any], file: Path | None) -> None:
@@ -947,9 +947,9 @@ def _preset_of(argv: Sequence[str]) -> TrainingPreset:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", default=DEFAULT_PRESET)
     name = parser.parse_known_args(argv)[0].preset
-    if name not in PRESETS:
-        raise InvalidInputError(f"--preset must be one of {', '.join(PRESETS)}; got {name!r}")
-    return PRESETS[name]
+    if name not in TRAINING_PRESETS:
+        raise InvalidInputError(f"--preset must be one of {', '.join(TRAINING_PRESETS)}; got {name!r}")
+    return TRAINING_PRESETS[name]
 
 
 def _with_defaults(command: Callable[..., None], **defaults: object) -> Callable[..., None]:

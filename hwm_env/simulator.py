@@ -20,7 +20,7 @@ from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import ModelOutputError
 from hwm_env.fields import CountOrZero, NumWorlds, checked
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision, convert
 from hwm_env.precision import resolve_precision
@@ -52,7 +52,7 @@ class WorldState:
     """A seed for each world: with `step_indices` all the randomness there is."""
     step_indices: tuple[int, ...]
     """Env steps taken since reset."""
-    encoded: History | None = None
+    encoded: EncodedHistory | None = None
     """What the history was encoded to, where it is kept from step to step (`history="streaming"`)."""
     belief: PoseBelief | None = None
     """Where each world's base is in the room; `None` without a scene."""
@@ -77,7 +77,7 @@ class WorldState:
             torch.cat([state.actions for state in states]),
             tuple(seed for state in states for seed in state.seeds),
             tuple(index for state in states for index in state.step_indices),
-            History.join(kept) if kept else None,
+            EncodedHistory.join(kept) if kept else None,
             PoseBelief.join(beliefs) if beliefs else None,
             torch.cat(paths) if paths else None,
         )
@@ -470,7 +470,7 @@ class WorldSimulator:
         found = locate(self.scene, tokens, actions, seen)
         return PoseBelief(found.poses, found.covariances), found.paths if reads else None
 
-    def _encoded(self, state: WorldState) -> History | None:
+    def _encoded(self, state: WorldState) -> EncodedHistory | None:
         """What this simulator keeps of a state's history, wherever the state comes from."""
         if self.decoding.history == "window":
             return None

@@ -11,7 +11,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.fields import WorldSeed, checked
 from hwm_env.model.attention import KeyValues
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.tokenizers.base import INTEGERS
 from hwm_env.types import LATENTS_PER_CLIP
 
@@ -111,7 +111,7 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
     """
     num_worlds, num_clips = shape
     layout = (config.num_layers, num_worlds, config.num_heads, config.head_width)
-    is_history = isinstance(encoded, History) and len(encoded.clips) == num_clips
+    is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips
     if not is_history or not all(_layout(clip) == {layout} for clip in encoded.clips):
         raise InvalidInputError(
             f"the state's encoded history must be that of {num_clips} clips in {num_worlds} worlds by this simulator's "

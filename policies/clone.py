@@ -25,11 +25,11 @@ from hwm_env.data.files import check_writable, write_bytes
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import InvalidInputError, exit_with_one_line
-from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Positive, Seed
+from hwm_env.policy import Interface
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.types import FRAMES_PER_CLIP
-from policies.base import Interface
 
 INTERFACE: Final = Interface(obs_mode="pixels_state", action_mode="delta", normalized_actions=True)
 DECODING_BATCH: Final = 16

@@ -7,10 +7,10 @@ import numpy as np
 
 from hwm_env.envs.episodes import Episode
 from hwm_env.envs.learned import LearnedWorld
-from hwm_env.envs.world import Moment, World
-from hwm_env.evaluation.interface import Interface
+from hwm_env.envs.world import World, WorldMoment
+from hwm_env.policy import Interface
 from hwm_env.simulator import WorldSimulator
-from hwm_env.tasks.base import History
+from hwm_env.tasks.base import RecordedHistory
 from hwm_env.types import HISTORY_CLIPS, Float32Array
 from policies.planners.knots import Knots, controls_of
 from policies.planners.planner import Plan, PlannerConfig, make_plan
@@ -54,7 +54,7 @@ class MPC:
         self._rngs = [np.random.default_rng(seed) for seed in seeds]
         self._plans: list[Plan | None] = [None] * len(seeds)
 
-    def begin(self, world: World[Any], histories: Sequence[History], episodes: Sequence[Episode[Any]]) -> None:
+    def begin(self, world: World[Any], histories: Sequence[RecordedHistory], episodes: Sequence[Episode[Any]]) -> None:
         """See Planner."""
         self._world = self._imagination or world
         # What the environment would clip is not planned.
@@ -91,14 +91,14 @@ class MPC:
         """The first chunk of each plan, [B, 17, 25]."""
         return np.stack([plan.chunks[0] for plan in self._plans if plan is not None])
 
-    def _moment(self, index: int, episode: Episode[Any]) -> Moment:
+    def _moment(self, index: int, episode: Episode[Any]) -> WorldMoment:
         """The present, as the world knows it in which plans are tried."""
         if not self._is_elsewhere:
-            moment: Moment = episode.moment
+            moment: WorldMoment = episode.moment
             return moment
         recent = slice(-HISTORY_CLIPS, None)
-        history = History(np.stack(self._tokens[index][recent]), np.stack(self._actions[index][recent]), None)
-        imagined: Moment = self._world.begin(history, int(self._rngs[index].integers(2**63)))
+        history = RecordedHistory(np.stack(self._tokens[index][recent]), np.stack(self._actions[index][recent]), None)
+        imagined: WorldMoment = self._world.begin(history, int(self._rngs[index].integers(2**63)))
         return imagined
 
 

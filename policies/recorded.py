@@ -8,9 +8,9 @@ import numpy as np
 
 from hwm_env.data.reader import Dataset
 from hwm_env.errors import InvalidInputError
+from hwm_env.policy import Interface
 from hwm_env.replay import Replay
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array
-from policies.base import Interface
 
 
 class Recorded:

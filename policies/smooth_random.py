@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from hwm_env.policy import Interface
 from hwm_env.types import ACTION_DIM, Float32Array
-from policies.base import Interface
 
 MEMORY: Final = 0.7
 """How much of a change stays in the next one."""

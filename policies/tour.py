@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.evaluation.interface import Interface
+from hwm_env.policy import Interface
 from hwm_env.reference.robot import pose
 from hwm_env.types import Float32Array
 from policies.following import follow

@@ -17,9 +17,9 @@ from stable_baselines3.common.vec_env import VecMonitor
 from hwm_env.data.files import check_writable, json_bytes, write_files
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
-from hwm_env.evaluation.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Seed
-from policies.base import Interface
+from hwm_env.policy import Interface
 from policies.learning_curve import LearningCurve
 from policies.planners.knots import controls_of
 

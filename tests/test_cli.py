@@ -12,7 +12,7 @@ import pytest
 from hwm_env import cli
 from hwm_env.data.state_tables import StateMapping
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.training.recipe import PRESETS, TrainingConfig
+from hwm_env.training.recipe import TRAINING_PRESETS, TrainingConfig
 from hwm_env.training.stopping import TrainingStopped
 
 
@@ -104,7 +104,7 @@ def training(stand_in) -> Callable[..., list[Call]]:
         stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, **described))
         held_out = {"hold_out": lambda data: (data, "a part"), "fitted": lambda model, data, tokenizer: model}
         stand_in("hwm_env.training.split", "unused", **held_out)
-        stand_in("hwm_env.evaluation.comparison", "write_comparisons")
+        stand_in("hwm_env.evaluation.worlds.comparison", "write_comparisons")
         stand_in("hwm_env.simulator", "unused", WorldSimulator=None)
         return stand_in("hwm_env.training.world_model", "train_world_model", error)
 
@@ -118,9 +118,9 @@ def test_train_takes_its_defaults_from_the_preset(training) -> None:
     assert exit_code(*argv, "--preset", "room-64", "--steps", "7", "--model.width", "40", "--validation", "v") == 0
     (plain, plain_options), (changed, _) = calls
     assert plain[1:4] == ("a part", "t", Path("there"))
-    assert plain[4:] == (PRESETS["masked_hwm_full"].model, TrainingConfig())
+    assert plain[4:] == (TRAINING_PRESETS["masked_hwm_full"].model, TrainingConfig())
     assert plain_options["provenance"]["data"] == {"split": "train"}  # type: ignore[index]
-    room_64 = PRESETS["room-64"]
+    room_64 = TRAINING_PRESETS["room-64"]
     assert changed[1].path == Path("v")  # type: ignore[attr-defined]
     assert changed[4:] == (
         dataclasses.replace(room_64.model, width=40),

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 
 import hwm_env  # noqa: F401 (registers the environments)
+from docs.studies.rl_plot import plot
 from hwm_env import checkpoint, cli
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordClips, RecordReplay
 from hwm_env.errors import SavingError
-from hwm_env.evaluation.certificate_page import write_certificate
-from hwm_env.evaluation.plots import write_loops
-from hwm_env.evaluation.reliability_plot import draw_reliability
-from hwm_env.evaluation.trial_log import TrialLog
-from hwm_env.evaluation.units import Unit
+from hwm_env.evaluation.policies.trial_log import TrialLog
+from hwm_env.evaluation.policies.units import Unit
+from hwm_env.evaluation.reports.certificate_page import write_certificate
+from hwm_env.evaluation.reports.plots import write_loops
+from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.reference.rendering import can_render
 from hwm_env.training.monitor import TensorBoard
 from hwm_env.training.run import Run
-from policies.rl_study_plot import plot
 from tests.conftest import make_tiny_checkpoint
 from tests.disks import content_of, mounted
 from tests.model.foreign import FIXTURE
@@ -236,8 +236,8 @@ def test_commands(
 def test_what_was_measured_is_printed_whatever_happens_to_the_files(
     inputs: dict[str, Path], disk: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hwm_env.evaluation.held_out.HeldOut", lambda *_, **__: None)
-    monkeypatch.setattr("hwm_env.evaluation.certificate.certify", lambda *_, **__: report("certificate"))
+    monkeypatch.setattr("hwm_env.evaluation.worlds.held_out.HeldOut", lambda *_, **__: None)
+    monkeypatch.setattr("hwm_env.evaluation.worlds.certificate.certify", lambda *_, **__: report("certificate"))
     fill(disk)
     checkpoint, recording = str(inputs["CHECKPOINT"]), str(inputs["RECORDING"])
     argv = ["certify", checkpoint, "--recording", recording, "--page", str(place / "new.html")]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from docs.studies import ablation
 from hwm_env.cli import main
 from hwm_env.reference.rendering import can_render
 from hwm_env.reference.scene import CAMERA_NAME, scene_xml
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.simulator import WorldSimulator
-from hwm_env.training import ablation, scene_checkpoint
+from hwm_env.training import scene_checkpoint
 from hwm_env.types import ANGULAR_VELOCITY
 
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")

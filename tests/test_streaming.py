@@ -10,7 +10,7 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.noise import world_uniforms
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.model.options import OPTIONS, combinations, example, named
@@ -133,7 +133,7 @@ def joined(states: list[WorldState]) -> WorldState:
         torch.cat([state.actions for state in states]),
         sum((state.seeds for state in states), ()),
         sum((state.step_indices for state in states), ()),
-        History(clips, torch.cat([h.next_time for h in histories])),
+        EncodedHistory(clips, torch.cat([h.next_time for h in histories])),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, FRAMES_PER_CLIP, LINEAR_VELOCITY, NUM_JOINTS, Float32Array
 
-PRESETS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+GESTURES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
         "arms down": {
             f"{side}_{joint}": value
@@ -32,7 +32,7 @@ JOINT_SPEED: Final = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class DriveCommand:
     """What a driver wants during the next clip."""
 
     forward: float = 0.0
@@ -44,7 +44,7 @@ class Command:
     joints: Mapping[str, float] = field(default_factory=dict)
     """How fast joints and hands move, -1..1, by name (`hwm_env.types.ACTION_NAMES`); others stay."""
     preset: str | None = None
-    """Name of PRESETS: the numbers go there, however long it takes, unless they are moved otherwise."""
+    """Name of GESTURES: the numbers go there, however long it takes, unless they are moved otherwise."""
     presses: int = 0
     """How often presets have been asked for: one that was begun is not begun again with the next clip."""
 
@@ -67,7 +67,7 @@ class Shaper:
         """Goes nowhere any more."""
         self._going.clear()
 
-    def chunk(self, command: Command, state: Float32Array) -> Float32Array:
+    def chunk(self, command: DriveCommand, state: Float32Array) -> Float32Array:
         """The actions of the next clip.
 
         Args:
@@ -78,7 +78,7 @@ class Shaper:
             float32 [17, 25], physical units.
         """
         if command.preset is not None and command.presses != self._presses:
-            self._going |= PRESETS[command.preset]
+            self._going |= GESTURES[command.preset]
             self._presses = command.presses
         target = state.copy()
         for name, value in self._going.items():

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from demos.driving.command import PRESETS, Command
+from demos.driving.command import GESTURES, DriveCommand
 
 HELD: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -112,7 +112,7 @@ class Controls:
 
     def press(self, action: str) -> None:
         """Chooses; other actions of PRESSED are not meant for this."""
-        if action in PRESETS:
+        if action in GESTURES:
             self._preset = action
             self._presses += 1
         elif action == "next limb":
@@ -123,7 +123,7 @@ class Controls:
             change = 1 if action == "faster" else -1
             self._speed = min(max(self._speed + change, 0), len(SPEEDS) - 1)
 
-    def command(self, held: Collection[str], sticks: Sticks | None = None) -> Command:
+    def command(self, held: Collection[str], sticks: Sticks | None = None) -> DriveCommand:
         """What is wanted now.
 
         Args:
@@ -137,7 +137,7 @@ class Controls:
         }
         if self.limb != "body":
             joints[f"{self.limb.split()[0]}_hand_closure"] = _difference(held, "close hand", "open hand")
-        return Command(
+        return DriveCommand(
             forward=_difference(held, "forward", "back", sticks.forward),
             turn=_difference(held, "left", "right", sticks.turn),
             speed=self.speed,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from demos.driving.command import Command, Shaper
-from demos.driving.session import Moment, Session, WorldName
+from demos.driving.command import DriveCommand, Shaper
+from demos.driving.session import DriveFrame, Session, WorldName
 from demos.driving.track import Track
 from hwm_env.errors import HWMError
 from hwm_env.types import CLIP_DURATION_S, FRAME_RATE_HZ, UInt8Array
@@ -20,7 +20,7 @@ SPARE_FRAMES: Final = 2
 MEMORY: Final = 0.7
 """Of the running mean of computing times."""
 
-Job = Callable[[Session], Moment | None]
+Job = Callable[[Session], DriveFrame | None]
 """What is done in the session's thread; a moment that it gives is shown."""
 
 
@@ -30,7 +30,7 @@ class Shown:
 
     frames: Mapping[WorldName, UInt8Array]
     """[S, S, 3] of each world that is shown."""
-    moment: Moment
+    moment: DriveFrame
     """That it belongs to."""
     share: float
     """Of the moment's clip that has been shown with it, 0..1."""
@@ -62,7 +62,7 @@ class Pace:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    result: Future[Moment | None]
+    result: Future[DriveFrame | None]
     changed_s: float | None
     """When the command changed that it is the first to obey."""
     is_wanted: bool = True
@@ -89,7 +89,7 @@ class Drive:
             self._thread.shutdown()
             raise
         self._shaper = Shaper(self.session.statistics)
-        self._command = Command()
+        self._command = DriveCommand()
         self._changed_s: float | None = None
         self._jobs: deque[Job] = deque()
         self._pending: _Pending | None = None
@@ -116,13 +116,13 @@ class Drive:
         """Whether nothing is computed, asked for or left to show."""
         return not (self._pending or self._jobs or self._frames)
 
-    def command(self, command: Command) -> None:
+    def command(self, command: DriveCommand) -> None:
         """What is wanted from now on."""
         if command != self._command:
             self._command = command
             self._changed_s = self._clock() if self._changed_s is None else self._changed_s
 
-    def ask(self, job: Callable[[Session], Moment]) -> None:
+    def ask(self, job: Callable[[Session], DriveFrame]) -> None:
         """Does something else than a step, such as `Session.rewind`, and shows what it gives.
 
         Frames that are waiting are dropped, and so are those that are being computed.
@@ -208,9 +208,9 @@ class Drive:
             changed_s, self._changed_s = self._changed_s, None
         self._pending = _Pending(self._thread.submit(job, self.session), changed_s)
 
-    def _step(self, session: Session) -> Moment:
+    def _step(self, session: Session) -> DriveFrame:
         return session.step(self._shaper.chunk(self._command, session.now.state))
 
 
-def _newest(moment: Moment) -> Shown:
+def _newest(moment: DriveFrame) -> Shown:
     return Shown({name: view.frames[-1] for name, view in moment.views.items()}, moment, 1.0)

@@ -34,7 +34,7 @@ _TRAIL_SHARE: Final = 0.011
 """Of the picture's side: the width of the trail."""
 
 
-class Plan:
+class FloorPlan:
     """Draws the room from above: x to the right, y up.
 
     Args:

@@ -58,7 +58,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moment:
+class DriveFrame:
     """Where the drive stands."""
 
     step: int
@@ -134,7 +134,7 @@ class Session:
         """Of the newest noise."""
         return self._seed
 
-    def reset(self, start: int | None, seed: int) -> Moment:
+    def reset(self, start: int | None, seed: int) -> DriveFrame:
         """Begins anew.
 
         Raises:
@@ -152,7 +152,7 @@ class Session:
         self._start = int(next(iter(moment.views.values())).info["start"])
         return moment
 
-    def reseed(self, seed: int) -> Moment:
+    def reseed(self, seed: int) -> DriveFrame:
         """Goes on from here with other noise of the learned world; steps before this one cannot be taken back."""
         began_s = time.monotonic()
         here = len(self._chunks)
@@ -169,7 +169,7 @@ class Session:
         self._seed = seed
         return self._moment(began_s)
 
-    def step(self, chunk: Float32Array) -> Moment:
+    def step(self, chunk: Float32Array) -> DriveFrame:
         """Lives one clip in the worlds that are shown.
 
         Args:
@@ -183,7 +183,7 @@ class Session:
                 del nodes[step]
         return self._moment(began_s, whole_clip=True)
 
-    def rewind(self, to_step: int) -> Moment:
+    def rewind(self, to_step: int) -> DriveFrame:
         """Goes back to an earlier step, or to the oldest that is still known."""
         began_s = time.monotonic()
         kept = min(max(to_step, self._oldest), len(self._chunks))
@@ -193,7 +193,7 @@ class Session:
                 del nodes[step]
         return self._moment(began_s)
 
-    def show(self, worlds: Sequence[WorldName]) -> Moment:
+    def show(self, worlds: Sequence[WorldName]) -> DriveFrame:
         """Shows other worlds.
 
         Raises:
@@ -207,7 +207,7 @@ class Session:
             self._shown = before
             raise
 
-    def show_next(self) -> Moment:
+    def show_next(self) -> DriveFrame:
         """Shows the next of SHOWN.
 
         Raises:
@@ -251,7 +251,7 @@ class Session:
         for env in self._envs.values():
             env.close()
 
-    def _moment(self, began_s: float, *, whole_clip: bool = False) -> Moment:
+    def _moment(self, began_s: float, *, whole_clip: bool = False) -> DriveFrame:
         views = {}
         for name in self._shown:
             self._catch_up(name)
@@ -261,7 +261,7 @@ class Session:
             frames = env.clip if whole_clip else env.moment.last_frame[None].copy()
             track = Track.of([nodes[step].info for step in sorted(nodes) if step >= self._oldest])
             views[name] = View(frames, node.info, node.reward, node.total_reward, track)
-        self.now = Moment(
+        self.now = DriveFrame(
             step=len(self._chunks),
             state=self._env(self._shown[0]).moment.measured[-1].copy(),
             views=views,

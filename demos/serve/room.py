@@ -14,8 +14,8 @@ from PIL import Image
 from demos.driving.actions import perform
 from demos.driving.controls import Controls, Sticks
 from demos.driving.drive import Drive, Shown
-from demos.driving.plan import Plan, captions
-from demos.driving.session import Moment
+from demos.driving.plan import FloorPlan, captions
+from demos.driving.session import DriveFrame
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel
 from demos.serve.silence import Silence
@@ -75,9 +75,9 @@ class Room:
         self._held: frozenset[str] = frozenset()
         self._sticks = Sticks()
         self._frames = 0
-        self._told: Moment | None = None
+        self._told: DriveFrame | None = None
         scene = drive.session.scene
-        self._plan = None if scene is None else Plan(scene.odometry, PLAN_PIXELS)
+        self._plan = None if scene is None else FloorPlan(scene.odometry, PLAN_PIXELS)
 
     def enter(self) -> Viewer:
         """Lets somebody watch.
@@ -182,7 +182,7 @@ def encoded(shown: Shown) -> bytes:
     return file.getvalue()
 
 
-def _drawn(plan: Plan, shown: Shown) -> dict[str, Any]:
+def _drawn(plan: FloorPlan, shown: Shown) -> dict[str, Any]:
     """The plan as an address that a page can show, and what its marks tell."""
     file = io.BytesIO()
     Image.fromarray(plan.draw(shown.tracks)).save(file, format="PNG", compress_level=1)

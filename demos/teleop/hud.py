@@ -9,7 +9,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED, Controls
 from demos.driving.drive import Drive
-from demos.driving.plan import Plan, captions
+from demos.driving.plan import FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.status import figure, lines
 from demos.driving.track import Track
@@ -57,7 +57,7 @@ class Hud:
 
     def __init__(self, screen: pygame.Surface, scene: Scene | None) -> None:
         self._screen = screen
-        self._plan = None if scene is None else Plan(scene.odometry, _PLAN_PIXELS)
+        self._plan = None if scene is None else FloorPlan(scene.odometry, _PLAN_PIXELS)
         self._fonts = {size: pygame.font.Font(None, size) for size in (16, 20)}
 
     def draw(self, drive: Drive, picture: Picture) -> None:
@@ -85,7 +85,7 @@ class Hud:
             self._screen.blit(pygame.transform.smoothscale(surface, (side, side)), (left, top))
             self._write(_LABELS[name], (left, top - 20), colour=_WORLD_COLOURS[name])
 
-    def _draw_plan(self, plan: Plan, tracks: Mapping[WorldName, Track]) -> None:
+    def _draw_plan(self, plan: FloorPlan, tracks: Mapping[WorldName, Track]) -> None:
         left, top = (636, 458) if len(tracks) == 1 else (220, 458)
         self._screen.blit(pygame.surfarray.make_surface(plan.draw(tracks).swapaxes(0, 1)), (left, top))
         for row, (name, text) in enumerate(captions(tracks).items()):

@@ -13,7 +13,7 @@ from hwm_env.errors import DatasetError
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int64Array
 
 
-class Moments(NamedTuple):
+class RecordingTimes(NamedTuple):
     """When frames were recorded."""
 
     recordings: Int64Array
@@ -79,7 +79,7 @@ class Recordings:
         self.durations_s = ((stop - 1 - first) / FRAME_RATE_HZ).astype(np.float32)
         self.middles_m = (totals[:, :2] / totals[:, 2:]).astype(np.float32)
 
-    def moments(self, shard: int, frames: Int64Array) -> Moments:
+    def moments(self, shard: int, frames: Int64Array) -> RecordingTimes:
         """Tells when frames of one shard were recorded.
 
         Args:
@@ -88,7 +88,7 @@ class Recordings:
         """
         stretches = np.searchsorted(self._stretch_starts[shard], frames[:, 0], side="right") - 1
         times_s = (frames + self._offsets[shard]) / FRAME_RATE_HZ
-        return Moments(self._recording_of_stretch[shard][stretches], times_s.astype(np.float32))
+        return RecordingTimes(self._recording_of_stretch[shard][stretches], times_s.astype(np.float32))
 
 
 def shard_sources(data: Dataset) -> Iterator[tuple[str, int]]:

@@ -56,7 +56,7 @@ def stamp(packet: Any) -> int | None:
     return shown
 
 
-class Decoder:
+class StreamDecoder:
     """Decodes a stream, and goes on after what cannot be decoded.
 
     Attributes:
@@ -111,7 +111,7 @@ class Decoder:
             self.error = error
 
 
-def without_holes(decoder: Decoder, count: int) -> Iterator[tuple[int, Any, bool]]:
+def without_holes(decoder: StreamDecoder, count: int) -> Iterator[tuple[int, Any, bool]]:
     """Puts the frame before (at the beginning: the first one) in the place of each that could not be decoded.
 
     Args:

@@ -16,7 +16,7 @@ from hwm_env.data.files import write_bytes
 from hwm_env.data.pictures import middle_square, shown
 from hwm_env.data.video_stream import (
     REMEDY,
-    Decoder,
+    StreamDecoder,
     has_no_times,
     header_duration_s,
     opened,
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Timeline:
+class FrameTimes:
     """When the frames of a video are shown, by their own time stamps."""
 
     times_s: Float64Array
@@ -136,7 +136,7 @@ def frame_size(path: Path) -> tuple[int, int]:
     raise AssertionError(f"no frame of {path}, and no error")
 
 
-def timeline(path: Path) -> Timeline:
+def timeline(path: Path) -> FrameTimes:
     """Reads when each frame of a video is shown; nothing is decoded.
 
     Raises:
@@ -175,7 +175,7 @@ def timeline(path: Path) -> Timeline:
                 f"{missing_s / step_s:.0f} of its frames are lost in the middle, and AVI files do not say when the "
                 f"others are shown; {REMEDY}"
             )
-    return Timeline(times_s=times_s, duration_s=duration_s, breaks_off=breaks_off or is_short)
+    return FrameTimes(times_s=times_s, duration_s=duration_s, breaks_off=breaks_off or is_short)
 
 
 def frame_times(path: Path) -> Float64Array:
@@ -224,7 +224,7 @@ def read_frames(
     repeats = np.bincount(chosen).tolist()
     converted, image = None, np.empty(0, np.uint8)
     with opened(path) as stream:
-        for index, frame, is_damaged in without_holes(Decoder(stream), len(repeats)):
+        for index, frame, is_damaged in without_holes(StreamDecoder(stream), len(repeats)):
             if repeats[index]:
                 if frame is not converted:
                     converted, image = frame, _converted(frame, stream.sample_aspect_ratio, image_size, image)

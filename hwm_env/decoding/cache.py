@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 
 
@@ -15,7 +15,7 @@ def next_clip_predictor(
     past_BTLHW: Tensor,
     actions_BTFA: Tensor,
     chunk_BFA: Tensor,
-    encoded: History | None,
+    encoded: EncodedHistory | None,
     *,
     scene_p: Tensor | None = None,
     scene_BSC: Tensor | None = None,

@@ -31,7 +31,7 @@ _ROUNDING: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Command:
+class AdaptedAction:
     """A user's action, made ready for a world."""
 
     chunk: Float32Array
@@ -96,7 +96,7 @@ class ActionAdapter:
         self.space = self._make_space()
         """Box of float32, [17, 25] or [25]; with `controls`, as many numbers as those."""
 
-    def command(self, action: Any, last: Float32Array) -> Command:
+    def command(self, action: Any, last: Float32Array) -> AdaptedAction:
         """Makes an action ready.
 
         Args:
@@ -116,7 +116,7 @@ class ActionAdapter:
         if self._refuses and beyond.any():
             self._refuse(wanted, allowed, beyond)
         excess = action_excess(self._statistics, self._as_chunk(wanted, last)[None], last[None])[0]
-        return Command(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
+        return AdaptedAction(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
 
     def _make_space(self) -> spaces.Box:
         shape = (FRAMES_PER_CLIP, len(self._sent)) if self._mode == "chunk" else (len(self._sent),)

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic
 
 import numpy as np
 
-from hwm_env.envs.actions import ActionAdapter, Command
+from hwm_env.envs.actions import ActionAdapter, AdaptedAction
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.observations import Observation, ObservationAdapter
 from hwm_env.envs.options import Options, parse_options
@@ -50,7 +50,7 @@ class EnvState(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step(Generic[M]):
+class EnvStep(Generic[M]):
     """What an env step of one world gave."""
 
     episode: Episode[M]
@@ -69,7 +69,7 @@ def naming(world: int) -> Iterator[None]:
         raise InvalidInputError(f"world {world}: {error}") from error
 
 
-class Rules(Generic[M]):
+class EpisodeEngine(Generic[M]):
     """Begins episodes and goes on with them; keeps none.
 
     Args:
@@ -158,7 +158,7 @@ class Rules(Generic[M]):
         info |= {**self._of_moment(moment), **copy.deepcopy(goal.describe() if goal else {})}
         return Episode(moment, goal, 0), info
 
-    def command(self, episode: Episode[M], action: Any) -> Command:
+    def command(self, episode: Episode[M], action: Any) -> AdaptedAction:
         """Makes a world's action ready.
 
         Raises:
@@ -166,7 +166,7 @@ class Rules(Generic[M]):
         """
         return self.actions.command(action, episode.moment.measured[-1])
 
-    def advance(self, episodes: Sequence[Episode[M]], commands: Sequence[Command]) -> list[Step[M]]:
+    def advance(self, episodes: Sequence[Episode[M]], commands: Sequence[AdaptedAction]) -> list[EnvStep[M]]:
         """Lives one clip in each world.
 
         Args:
@@ -211,7 +211,7 @@ class Rules(Generic[M]):
     def _recorded(self, start: int) -> M:
         return self.world.begin(self.world.start(start), 0)
 
-    def _assess(self, moments: Sequence[M], commands: Sequence[Command]) -> list[dict[str, float]]:
+    def _assess(self, moments: Sequence[M], commands: Sequence[AdaptedAction]) -> list[dict[str, float]]:
         """How far each clip can be believed, as entries of the info; none where nothing says."""
         if self.world.is_exact:
             return [{"drift": 0.0, "error_probability": 0.0}] * len(moments)
@@ -229,7 +229,9 @@ class Rules(Generic[M]):
         pairs = zip(assessment.drift.tolist(), assessment.error_probability.tolist(), strict=True)
         return [{"drift": drift, "error_probability": probability} for drift, probability in pairs]
 
-    def _judge(self, episode: Episode[M], moment: M, command: Command, assessment: Mapping[str, float]) -> Step[M]:
+    def _judge(
+        self, episode: Episode[M], moment: M, command: AdaptedAction, assessment: Mapping[str, float]
+    ) -> EnvStep[M]:
         elapsed = episode.elapsed_steps + 1
         outcome = episode.goal.evaluate(episode.moment, moment, elapsed) if episode.goal else _NO_OUTCOME
         limit = self.config.untrusted_above
@@ -245,7 +247,7 @@ class Rules(Generic[M]):
             "action_ood_joints": command.ood_joints,
         }
         truncated = untrusted or elapsed >= self.config.step_limit
-        return Step(Episode(moment, episode.goal, elapsed), outcome.reward, outcome.terminated, truncated, info)
+        return EnvStep(Episode(moment, episode.goal, elapsed), outcome.reward, outcome.terminated, truncated, info)
 
     def _of_moment(self, moment: M) -> dict[str, Any]:
         info: dict[str, Any] = {"confidence": moment.confidence, "entropy": moment.entropy}

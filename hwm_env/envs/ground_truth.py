@@ -18,7 +18,7 @@ from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, move_base
 from hwm_env.reference.world import ReferenceWorld
-from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
+from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.types import (
@@ -171,11 +171,11 @@ class ReferenceGroundTruth:
         """Starts of the checkpoint."""
         return len(self._checkpoint.starts)
 
-    def start(self, index: int) -> History:
+    def start(self, index: int) -> RecordedHistory:
         """A start of the checkpoint."""
         return recorded_start(self._checkpoint, index)
 
-    def begin(self, history: History, seed: int) -> GroundTruthMoment:
+    def begin(self, history: RecordedHistory, seed: int) -> GroundTruthMoment:
         """Begins at the end of a history; the world has no randomness, so the seed changes nothing.
 
         The history's last clip is drawn anew, along the path that its wheels tell (at an obstacle they may have

@@ -6,7 +6,7 @@ from typing import Any, Generic, get_args
 import gymnasium
 
 from hwm_env.envs.config import EnvConfig, RenderMode
-from hwm_env.envs.episodes import EnvState, Episode, Rules
+from hwm_env.envs.episodes import EnvState, Episode, EpisodeEngine
 from hwm_env.envs.observations import Observation
 from hwm_env.envs.rendering import Window, enlarged
 from hwm_env.envs.world import M, World
@@ -33,11 +33,11 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
     }
 
     def __init__(self, world: World[M], config: EnvConfig) -> None:
-        self._rules = Rules(world, config)
+        self._engine = EpisodeEngine(world, config)
         # Of its own, so that whoever writes to it changes no other environment.
         self.metadata = copy.deepcopy(type(self).metadata)
-        self.action_space = self._rules.actions.space
-        self.observation_space = self._rules.observations.space
+        self.action_space = self._engine.actions.space
+        self.observation_space = self._engine.observations.space
         self.render_mode = config.render_mode
         self._window: Window | None = None
         self._unseen: list[Episode[M]] = []
@@ -62,20 +62,20 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             InvalidInputError: an option is unknown or has a value that is not allowed, or there is no display for
                 `render_mode="human"`; the episode goes on.
         """
-        parsed = self._rules.parse(options)
+        parsed = self._engine.parse(options)
         if self.render_mode == "human":
             self._open_window()
         before = copy.deepcopy(self._np_random), self._np_random_seed
         try:
             super().reset(seed=checked("seed", seed, EnvSeed | None))
-            self._episode, info = self._rules.begin(self.np_random, parsed)
+            self._episode, info = self._engine.begin(self.np_random, parsed)
         except Exception:
             # Some goals show only in the world that they do not fit it.
             self._np_random, self._np_random_seed = before
             raise
         self._unseen.clear()
         self._look()
-        return self._rules.observe(self._episode), info
+        return self._engine.observe(self._episode), info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Lives one clip of 17 frames, 0.567 s of robot time.
@@ -86,10 +86,10 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             ResetNeeded: there is no episode yet.
         """
         episode = self._current()
-        step = self._rules.advance([episode], [self._rules.command(episode, action)])[0]
+        step = self._engine.advance([episode], [self._engine.command(episode, action)])[0]
         self._episode = step.episode
         self._look()
-        return self._rules.observe(step.episode), step.reward, step.terminated, step.truncated, step.info
+        return self._engine.observe(step.episode), step.reward, step.terminated, step.truncated, step.info
 
     def render(self) -> Any:
         """What the head camera sees.
@@ -137,7 +137,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         if self._window is not None:
             self._window.close()
             self._window = None
-        self._rules.world.close()
+        self._engine.world.close()
 
     def get_state(self) -> EnvState[M]:
         """Everything that the future depends on, in constant time and memory.
@@ -145,7 +145,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         Raises:
             ResetNeeded: there is no episode yet.
         """
-        return EnvState(self._rules.origin, self._current(), copy.deepcopy(self.np_random))
+        return EnvState(self._engine.origin, self._current(), copy.deepcopy(self.np_random))
 
     def set_state(self, state: EnvState[M]) -> None:
         """Goes back to a saved state; from there on equal actions have bit-equal results.
@@ -159,7 +159,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         Raises:
             InvalidInputError: it is something else, or of another world or task; nothing has changed.
         """
-        self._rules.check_state(state)
+        self._engine.check_state(state)
         self._episode = state.episode
         self.np_random = state.np_random
 
@@ -181,7 +181,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
     def _open_window(self) -> Window:
         if self._window is None:
-            self._window = Window(self._rules.origin)
+            self._window = Window(self._engine.origin)
         return self._window
 
 

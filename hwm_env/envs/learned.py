@@ -17,7 +17,7 @@ from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.simulator_input import check_encoded, check_history_tokens
-from hwm_env.tasks.base import History, ReadoutSource, WorldReadout
+from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.torch_state import plain_torch
@@ -160,12 +160,12 @@ class LearnedWorld:
         """Whether the checkpoint has a scene or a read-out."""
         return self._checkpoint.scene is not None or self._checkpoint.readout is not None
 
-    def start(self, index: int) -> History:
+    def start(self, index: int) -> RecordedHistory:
         """A start of the checkpoint."""
         return recorded_start(self._checkpoint, index)
 
     @plain_torch()
-    def begin(self, history: History, seed: int) -> LearnedMoment:
+    def begin(self, history: RecordedHistory, seed: int) -> LearnedMoment:
         """Begins at the end of a recorded history; see World."""
         state = self.simulator.begin(
             torch.from_numpy(history.tokens)[None],
@@ -269,11 +269,11 @@ class LearnedWorld:
         return read
 
 
-def recorded_start(checkpoint: Checkpoint, index: int) -> History:
+def recorded_start(checkpoint: Checkpoint, index: int) -> RecordedHistory:
     """A start of a checkpoint."""
     starts = checkpoint.starts
     pose = None if starts.poses is None else _copied(starts.poses[index])
-    return History(_copied(starts.tokens[index]), _copied(starts.actions[index]), pose)
+    return RecordedHistory(_copied(starts.tokens[index]), _copied(starts.actions[index]), pose)
 
 
 def _copied(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.rendering import resized
-from hwm_env.envs.world import M, Moment, World
+from hwm_env.envs.world import M, World, WorldMoment
 from hwm_env.tasks.base import Goal, Task
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, UInt8Array
 
@@ -40,7 +40,7 @@ class ObservationAdapter:
         self.space = self._make_space(world, goal_space)
         """A Box, or a Dict of them."""
 
-    def observe(self, moment: Moment, goal: Goal | None) -> Observation:
+    def observe(self, moment: WorldMoment, goal: Goal | None) -> Observation:
         """New arrays, which the user may keep and change."""
         if self._mode == "tokens":
             return moment.tokens.copy()
@@ -59,7 +59,7 @@ class ObservationAdapter:
             observation["goal"] = np.array(goal.observe(moment))
         return observation
 
-    def _last_frame(self, moment: Moment) -> UInt8Array:
+    def _last_frame(self, moment: WorldMoment) -> UInt8Array:
         last: UInt8Array = self._sized(moment.last_frame[None])[0]
         return last
 

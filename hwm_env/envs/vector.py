@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from hwm_env.envs.config import EnvConfig
-from hwm_env.envs.episodes import EnvState, Episode, Rules, Step, naming
+from hwm_env.envs.episodes import EnvState, EnvStep, Episode, EpisodeEngine, naming
 from hwm_env.envs.humanoid import HumanoidEnv
 from hwm_env.envs.options import Options
 from hwm_env.envs.rendering import enlarged
@@ -51,15 +51,15 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
                 f"render_mode of many worlds must be None or 'rgb_array', got {config.render_mode!r}"
             )
         self.autoreset_mode = checked_mode(autoreset_mode)
-        self._rules = Rules(world, config)
+        self._engine = EpisodeEngine(world, config)
         self.num_envs = num_envs
         self.metadata = HumanoidEnv.metadata | {
             "render_modes": ["rgb_array"],
             "autoreset_mode": self.autoreset_mode,
         }
         self.render_mode = config.render_mode
-        self.single_observation_space = self._rules.observations.space
-        self.single_action_space = self._rules.actions.space
+        self.single_observation_space = self._engine.observations.space
+        self.single_action_space = self._engine.actions.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs = [seeding.np_random()[0] for _ in range(num_envs)]
@@ -113,7 +113,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             seed_of_world = seeds[world]
             rngs[world] = copy.deepcopy(rngs[world]) if seed_of_world is None else seeding.np_random(seed_of_world)[0]
             with naming(world):
-                episodes[world], infos[world] = self._rules.begin(rngs[world], parsed[world])
+                episodes[world], infos[world] = self._engine.begin(rngs[world], parsed[world])
         self._rngs, self._episodes = rngs, [episodes[world] for world in range(self.num_envs)]
         self._ended = self._ended & ~mask
         return self._observe(), infos
@@ -159,7 +159,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
                 episode, info = step.episode, step.info
                 rewards[world], terminated[world], truncated[world] = step.reward, step.terminated, step.truncated
                 if self.autoreset_mode == AutoresetMode.SAME_STEP and (step.terminated or step.truncated):
-                    final = {"final_obs": self._rules.observe(episode), "final_info": info}
+                    final = {"final_obs": self._engine.observe(episode), "final_info": info}
                     episode, info = self._begin_anew(world, rngs)
                     info |= final
             episodes.append(episode)
@@ -193,7 +193,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             ResetNeeded: there are no episodes yet.
         """
         return tuple(
-            EnvState(self._rules.origin, episode, copy.deepcopy(rng))
+            EnvState(self._engine.origin, episode, copy.deepcopy(rng))
             for episode, rng in zip(self._current(), self._rngs, strict=True)
         )
 
@@ -213,14 +213,14 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             raise InvalidInputError(f"expected a state for each of {self.num_envs} worlds, got {len(states)}")
         for world, state in enumerate(states):
             with naming(world):
-                self._rules.check_state(state)
+                self._engine.check_state(state)
         self._episodes = [state.episode for state in states]
         self._rngs = [state.np_random for state in states]
         self._ended = np.zeros(self.num_envs, np.bool_)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Frees the world."""
-        self._rules.world.close()
+        self._engine.world.close()
 
     def _current(self) -> list[Episode[M]]:
         if not self._episodes:
@@ -229,17 +229,17 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
 
     def _begin_anew(self, world: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
         rngs[world] = copy.deepcopy(rngs[world])
-        return self._rules.begin(rngs[world], self._rules.parse(None))
+        return self._engine.begin(rngs[world], self._engine.parse(None))
 
-    def _advance(self, worlds: list[int], actions: Sequence[Any]) -> dict[int, Step[M]]:
+    def _advance(self, worlds: list[int], actions: Sequence[Any]) -> dict[int, EnvStep[M]]:
         if not worlds:
             return {}
         commands = []
         for world in worlds:
             with naming(world):
-                commands.append(self._rules.command(self._episodes[world], actions[world]))
+                commands.append(self._engine.command(self._episodes[world], actions[world]))
         try:
-            steps = self._rules.advance([self._episodes[world] for world in worlds], commands)
+            steps = self._engine.advance([self._episodes[world] for world in worlds], commands)
         except ModelOutputError as error:
             raise error.among(worlds) from error
         return dict(zip(worlds, steps, strict=True))
@@ -256,7 +256,7 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
     def _observe(self) -> Any:
         space = self.single_observation_space
         empty: Any = create_empty_array(space, self.num_envs, np.zeros)
-        return concatenate(space, [self._rules.observe(episode) for episode in self._episodes], empty)
+        return concatenate(space, [self._engine.observe(episode) for episode in self._episodes], empty)
 
     def _batched(self, infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         batched: dict[str, Any] = {}
@@ -275,5 +275,5 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         for world in range(self.num_envs):
             with naming(world):
                 own = {} if per_world is None else per_world[world] or {}
-                parsed.append(self._rules.parse({**common, **own}))
+                parsed.append(self._engine.parse({**common, **own}))
         return parsed, mask

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.tasks import base
-from hwm_env.tasks.base import History, ReadoutSource
+from hwm_env.tasks.base import ReadoutSource, RecordedHistory, TaskView
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.trust import Trust
 from hwm_env.types import Float32Array
 
 
-class Moment(base.Moment, Protocol):
+class WorldMoment(TaskView, Protocol):
     """All that one world is after a clip. Never changed, so that keeping a reference saves the world."""
 
     @property
@@ -50,7 +49,7 @@ class Moment(base.Moment, Protocol):
         ...
 
 
-M = TypeVar("M", bound=Moment)
+M = TypeVar("M", bound=WorldMoment)
 
 
 class World(Protocol[M]):
@@ -101,11 +100,11 @@ class World(Protocol[M]):
         """Whether moments have a readout."""
         ...
 
-    def start(self, index: int) -> History:
+    def start(self, index: int) -> RecordedHistory:
         """A recorded start, 0 to `num_starts` - 1."""
         ...
 
-    def begin(self, history: History, seed: int) -> M:
+    def begin(self, history: RecordedHistory, seed: int) -> M:
         """Begins at the end of a recorded history.
 
         Args:

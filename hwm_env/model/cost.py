@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENTS_PER_CLIP
 
@@ -90,7 +90,7 @@ def table(configs: dict[str, MaskedHWMConfig]) -> str:
     return "\n".join(lines)
 
 
-def _pass(model: MaskedHWM, history: History | None) -> Callable[[], Tensor]:
+def _pass(model: MaskedHWM, history: EncodedHistory | None) -> Callable[[], Tensor]:
     """One pass of decoding, prepared."""
     config = model.config
     tokens, actions = _clips(config, 1)

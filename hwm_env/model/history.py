@@ -10,7 +10,7 @@ from hwm_env.model.attention import KeyValues, Rotations
 from hwm_env.model.block import ScalesShifts
 
 
-class History(NamedTuple):
+class EncodedHistory(NamedTuple):
     """What the next clip needs of the past: keys and values, which under the clip-causal mask no future can change."""
 
     clips: tuple[KeyValues, ...]
@@ -19,18 +19,18 @@ class History(NamedTuple):
     next_time: Tensor
     """int [B]: clip time of the clip that follows."""
 
-    def select(self, worlds: Tensor) -> "History":
+    def select(self, worlds: Tensor) -> "EncodedHistory":
         """The history of these worlds of the batch, int [n]."""
         clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
-        return History(clips, self.next_time[worlds])
+        return EncodedHistory(clips, self.next_time[worlds])
 
-    def expand(self, n: int) -> "History":
+    def expand(self, n: int) -> "EncodedHistory":
         """The history of n worlds that share a single world's."""
         clips = tuple(KeyValues(*(field.expand(-1, n, *field.shape[2:]) for field in clip)) for clip in self.clips)
-        return History(clips, self.next_time.expand(n))
+        return EncodedHistory(clips, self.next_time.expand(n))
 
     @classmethod
-    def join(cls, histories: "Sequence[History]") -> "History":
+    def join(cls, histories: "Sequence[EncodedHistory]") -> "EncodedHistory":
         """One history of several batches, each of equally many clips."""
         clips = tuple(
             KeyValues(*(torch.cat(fields, dim=1) for fields in zip(*clip, strict=True)))

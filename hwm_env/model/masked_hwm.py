@@ -17,7 +17,7 @@ from hwm_env.model.block import Block
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.embedding import EMBEDDING_STD, SceneEmbedding, TableEmbedding, action_embedding, token_embedding
 from hwm_env.model.heads import CodebookHead
-from hwm_env.model.history import History, Setting
+from hwm_env.model.history import EncodedHistory, Setting
 from hwm_env.model.linear import initialise
 from hwm_env.model.masking import clip_causal_visibility, history_visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
@@ -192,7 +192,7 @@ class MaskedHWM(nn.Module):
         by_clip: Tensor = rearrange(future, "b (t l) s d -> b t l s d", t=future_BTLHW.shape[1])
         return by_clip
 
-    def encode_history(self, past_BTLHW: Tensor, a_p: Tensor, *, scene_p: Tensor | None = None) -> History:
+    def encode_history(self, past_BTLHW: Tensor, a_p: Tensor, *, scene_p: Tensor | None = None) -> EncodedHistory:
         """Encodes the past once for many predictions: each clip sees all of the given clips up to itself.
 
         Args:
@@ -207,7 +207,7 @@ class MaskedHWM(nn.Module):
         batch, num_past = past_BTLHW.shape[:2]
         steps = self.config.steps_per_clip
         line = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=past_BTLHW.device))
-        history = History((), torch.full((batch,), num_past, device=past_BTLHW.device))
+        history = EncodedHistory((), torch.full((batch,), num_past, device=past_BTLHW.device))
         at_once = max(1, ROWS_AT_ONCE // (batch * self.config.num_positions))
         chunks = rearrange(a_p, "b (t f) a -> b t f a", f=FRAMES_PER_CLIP)
         for start in range(0, num_past, at_once):
@@ -220,8 +220,8 @@ class MaskedHWM(nn.Module):
         return history
 
     def append_clip(
-        self, history: History, clip_BLHW: Tensor, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None
-    ) -> History:
+        self, history: EncodedHistory, clip_BLHW: Tensor, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None
+    ) -> EncodedHistory:
         """The history after one more clip, which is encoded as it sees the clips that remain; nothing else changes.
 
         A full history drops its oldest clip first. So each clip was encoded when it was the newest, and has seen the
@@ -242,9 +242,9 @@ class MaskedHWM(nn.Module):
         line = self._next_places(kept)._replace(num_past=self.config.steps_per_clip)
         told = None if scene_BSC is None else scene_BSC.unsqueeze(1)
         clips = self._encode(clip_BLHW.unsqueeze(1), chunk_BFA.unsqueeze(1), line, None, kept, told)
-        return History(kept.clips + clips, history.next_time + 1)
+        return EncodedHistory(kept.clips + clips, history.next_time + 1)
 
-    def prepare_next(self, history: History, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None) -> Setting:
+    def prepare_next(self, history: EncodedHistory, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None) -> Setting:
         """All that predicting the clip after the history needs but its tokens.
 
         Args:
@@ -275,7 +275,7 @@ class MaskedHWM(nn.Module):
         chunks_BTFA: Tensor,
         line: Timeline,
         visible: Tensor | None,
-        history: History,
+        history: EncodedHistory,
         scene_BTSC: Tensor | None,
     ) -> tuple[KeyValues, ...]:
         """Keys and values of clips that follow the history's."""
@@ -296,7 +296,7 @@ class MaskedHWM(nn.Module):
         self._run(setting, clips_BTLHW, keep)
         return tuple(clips)
 
-    def _next_places(self, history: History) -> Timeline:
+    def _next_places(self, history: EncodedHistory) -> Timeline:
         """The timeline of the clip that follows the history, whose worlds may differ in age."""
         steps, num_past = self.config.steps_per_clip, len(history.clips)
         device = history.next_time.device
@@ -312,7 +312,7 @@ class MaskedHWM(nn.Module):
         condition_BND: Tensor,
         line: Timeline,
         visible: Tensor | None,
-        history: History | None = None,
+        history: EncodedHistory | None = None,
         scene_BTSC: Tensor | None = None,
     ) -> Setting:
         config = self.config

@@ -65,7 +65,7 @@ MASKED_HWM_FULL_FAST = replace(
 )
 """Full size without joint tables and heads: tokens enter and leave as the digits of Cosmos's 64,000 codes."""
 
-PRESETS = {
+MODEL_PRESETS = {
     "room-64": ROOM_64,
     "tiny": TINY,
     "masked_hwm_full": MASKED_HWM_FULL,

@@ -28,7 +28,7 @@ _WARM_UP_FRAMES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Episode:
+class RecordedEpisode:
     """One uninterrupted recording of N frames."""
 
     states: Float32Array
@@ -50,7 +50,7 @@ def record_episode(
     rng: np.random.Generator,
     num_frames: int,
     make_operator: Callable[[np.random.Generator], Operator] = Teleoperator,
-) -> Episode:
+) -> RecordedEpisode:
     """Lets an operator drive from a random place.
 
     Args:
@@ -70,7 +70,7 @@ def record_episode(
         states[frame] = world.step(operator.act(world.state))
         frames[frame] = world.render()
         poses[frame] = world.state.base_pose
-    return Episode(states, frames, poses)
+    return RecordedEpisode(states, frames, poses)
 
 
 @dataclass(frozen=True, slots=True)

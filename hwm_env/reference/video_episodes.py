@@ -14,7 +14,7 @@ from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import encode_video
 from hwm_env.errors import DatasetError, require_extra
 from hwm_env.reference.behaviour import Behaviour, check_behaviour, operator_of
-from hwm_env.reference.collect import Episode, check_numbers, episode_rng, record_episode, run_jobs
+from hwm_env.reference.collect import RecordedEpisode, check_numbers, episode_rng, record_episode, run_jobs
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 
@@ -103,7 +103,7 @@ def _record(job: _EpisodeJob) -> int:
     return 1
 
 
-def _table(episode: Episode) -> bytes:
+def _table(episode: RecordedEpisode) -> bytes:
     times_s = np.arange(len(episode.states)) / FRAME_RATE_HZ
     text = io.StringIO()
     header = ",".join((DEFAULT_TIME_COLUMN, *ACTION_NAMES, *POSE_NAMES))

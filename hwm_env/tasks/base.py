@@ -62,7 +62,7 @@ class WorldReadout:
         return {name: getattr(self, name).copy() for name in names}
 
 
-class Moment(Protocol):
+class TaskView(Protocol):
     """All that a task may look at: one world after a clip. Never changed."""
 
     @property
@@ -96,7 +96,7 @@ class Moment(Protocol):
         ...
 
 
-def known(moment: Moment) -> WorldReadout:
+def known(moment: TaskView) -> WorldReadout:
     """The read-out of a world that has one, as worlds of tasks with `needs_readout` do."""
     readout = moment.readout
     assert readout is not None, "a task that needs a read-out was given a world without"
@@ -104,7 +104,7 @@ def known(moment: Moment) -> WorldReadout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class History:
+class RecordedHistory:
     """A recorded past from which an episode can begin."""
 
     tokens: Int32Array
@@ -121,15 +121,15 @@ class EpisodeStart:
 
     rng: np.random.Generator
     """The source of all choices."""
-    moment: Moment
+    moment: TaskView
     """The world at the start of the episode."""
-    history: History | None
+    history: RecordedHistory | None
     """What the episode begins after; None: a saved state."""
     options: Mapping[str, Any]
     """Checked options of the task."""
     num_starts: int
     """How many recorded starts the world has."""
-    recorded: Callable[[int], Moment]
+    recorded: Callable[[int], TaskView]
     """The world at a recorded start, 0 to `num_starts` - 1, for goals that are recorded clips."""
     tokenizer: VideoTokenizer
     """What the world's tokens are made with."""
@@ -155,11 +155,11 @@ class Outcome:
 class Goal(Protocol):
     """What is to be done in one episode. Immutable, so that a saved environment may share it."""
 
-    def observe(self, moment: Moment) -> npt.NDArray[Any]:
+    def observe(self, moment: TaskView) -> npt.NDArray[Any]:
         """The goal as the robot sees it from here, inside the task's `goal_space`."""
         ...
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Judges the env step that led from one moment to the next, the `elapsed_steps`-th (from 1) of the episode."""
         ...
 
@@ -211,6 +211,6 @@ class Task(Protocol):
 class BringsHistory(Protocol):
     """What a task has besides, if its episodes do not begin at one of the world's own starts."""
 
-    def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> History:
+    def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> RecordedHistory:
         """Where an episode begins, chosen with this generator and the checked options of the task."""
         ...

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from hwm_env.tasks.base import Moment
+from hwm_env.tasks.base import TaskView
 from hwm_env.types import Float32Array, UInt8Array
 
 Space = Literal["latents", "tokens", "pixels"]
@@ -13,7 +13,7 @@ digits (0 to 2); `tokens`, the share of its last latent's tokens that differ (0 
 difference of its last frames, in units of the whole range (0 to 1)."""
 
 
-def features(moment: Moment, space: Space) -> Float32Array | UInt8Array:
+def features(moment: TaskView, space: Space) -> Float32Array | UInt8Array:
     """What of a moment is compared."""
     if space == "pixels":
         return moment.last_frame

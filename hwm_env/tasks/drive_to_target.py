@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
 from hwm_env.tasks.room_task import (
     COMPASS_HIGH,
     COMPASS_LOW,
@@ -40,7 +40,7 @@ STANDING_POINTS: Final = {name: _standing_point(xy) for name, xy in room.LANDMAR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Target(CheckedFields):
+class DriveToTargetGoal(CheckedFields):
     """The goal of one episode: a place on the floor."""
 
     landmark: str
@@ -50,11 +50,11 @@ class Target(CheckedFields):
     y_m: float
     """Place on the floor."""
 
-    def observe(self, moment: Moment) -> Float32Array:
+    def observe(self, moment: TaskView) -> Float32Array:
         """Cosine and sine of the bearing (0 straight ahead, positive to the left), distance / 4 m; float32 [3]."""
         return compass(known(moment), self.x_m, self.y_m)
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards the metres gained, and arriving; arriving ends the episode."""
         distance = self.distance_m(now)
         return outcome_of_progress(self.distance_m(previous), distance, success=distance <= SUCCESS_RADIUS_M)
@@ -63,7 +63,7 @@ class Target(CheckedFields):
         """The landmark's name and the place, float32 [2] in metres."""
         return {"target": self.landmark, "target_xy": np.array([self.x_m, self.y_m], np.float32)}
 
-    def distance_m(self, moment: Moment) -> float:
+    def distance_m(self, moment: TaskView) -> float:
         """From the middle of the base."""
         return floor_distance_m(known(moment), self.x_m, self.y_m)
 
@@ -94,9 +94,9 @@ class DriveToTarget(RoomTask):
         """Bearing as a unit vector, and distance."""
         return spaces.Box(np.array(COMPASS_LOW, np.float32), np.array(COMPASS_HIGH, np.float32), dtype=np.float32)
 
-    def reset(self, episode: EpisodeStart) -> Target:
+    def reset(self, episode: EpisodeStart) -> DriveToTargetGoal:
         """Chooses a target."""
-        targets = {name: Target(landmark=name, x_m=x, y_m=y) for name, (x, y) in STANDING_POINTS.items()}
+        targets = {name: DriveToTargetGoal(landmark=name, x_m=x, y_m=y) for name, (x, y) in STANDING_POINTS.items()}
         distances = {name: target.distance_m(episode.moment) for name, target in targets.items()}
         within_reach = [name for name, distance in distances.items() if NEAREST_M <= distance <= FARTHEST_M]
         # A read-out that is far off may leave nothing within reach; then anything but the place itself will do.

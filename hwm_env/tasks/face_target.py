@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
 from hwm_env.tasks.room_task import COMPASS_HIGH, COMPASS_LOW, RoomTask, bearing_rad, compass, outcome_of_progress
 from hwm_env.types import Float32Array
 
@@ -19,7 +19,7 @@ SMALLEST_TURN_RAD: Final = math.radians(60.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facing(CheckedFields):
+class FaceTargetGoal(CheckedFields):
     """The goal of one episode: a landmark straight ahead."""
 
     landmark: str
@@ -29,11 +29,11 @@ class Facing(CheckedFields):
     y_m: float
     """Its centre."""
 
-    def observe(self, moment: Moment) -> Float32Array:
+    def observe(self, moment: TaskView) -> Float32Array:
         """Cosine and sine of the bearing (0 straight ahead, positive to the left), distance / 4 m; float32 [3]."""
         return compass(known(moment), self.x_m, self.y_m)
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards radians turned towards the landmark, and facing it at the end of the clip; that ends the episode."""
         turn = self.turn_rad(now)
         return outcome_of_progress(self.turn_rad(previous), turn, success=turn <= SUCCESS_RAD)
@@ -42,7 +42,7 @@ class Facing(CheckedFields):
         """The landmark's name and centre, float32 [2] in metres."""
         return {"target": self.landmark, "target_xy": np.array([self.x_m, self.y_m], np.float32)}
 
-    def turn_rad(self, moment: Moment) -> float:
+    def turn_rad(self, moment: TaskView) -> float:
         """How far the base would have to turn, in 0..pi."""
         return abs(bearing_rad(known(moment), self.x_m, self.y_m))
 
@@ -74,8 +74,8 @@ class FaceTarget(RoomTask):
         """Bearing as a unit vector, and distance."""
         return spaces.Box(np.array(COMPASS_LOW, np.float32), np.array(COMPASS_HIGH, np.float32), dtype=np.float32)
 
-    def reset(self, episode: EpisodeStart) -> Facing:
+    def reset(self, episode: EpisodeStart) -> FaceTargetGoal:
         """Chooses a landmark."""
-        goals = {name: Facing(landmark=name, x_m=x, y_m=y) for name, (x, y) in room.LANDMARKS.items()}
+        goals = {name: FaceTargetGoal(landmark=name, x_m=x, y_m=y) for name, (x, y) in room.LANDMARKS.items()}
         aside = [name for name, goal in goals.items() if goal.turn_rad(episode.moment) >= SMALLEST_TURN_RAD]
         return goals[self.choose(episode, aside)]

@@ -14,7 +14,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.fields import Count, NotNegative, checked
-from hwm_env.tasks.base import EpisodeStart, History, Moment, Outcome
+from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.tasks.distance import distance
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.fsq import latents_of
@@ -22,7 +22,7 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Arr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stretch(History):
+class Stretch(RecordedHistory):
     """A stretch of a recording: nine clips to begin after, and N to follow."""
 
     window: int
@@ -34,7 +34,7 @@ class Stretch(History):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Following:
+class FollowRecordingGoal:
     """The goal of one episode: what was recorded in the clips that follow."""
 
     latents: Float32Array
@@ -50,12 +50,12 @@ class Following:
         for name in ("latents", "actions", "scale"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
-    def observe(self, moment: Moment) -> Float32Array:
+    def observe(self, moment: TaskView) -> Float32Array:
         """The robot's numbers where the recording ends, float32 [25]."""
         last: Float32Array = self.actions[-1, -1]
         return last.copy()
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards being where the recording was at the same time; the end of the recording ends the episode."""
         clip = min(elapsed_steps, len(self.actions)) - 1
         away = distance(now.latents[-1], self.latents[clip], "latents")
@@ -123,7 +123,7 @@ class FollowRecording:
         """
         checked("recording", options.get("recording", 0), Annotated[int, Ge(0), Lt(len(self._windows))])
 
-    def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> History:
+    def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> RecordedHistory:
         """The first nine clips of a stretch."""
         # Drawn even where the user names one, so that equal seeds mean equal episodes after this one.
         drawn = int(rng.integers(len(self._windows)))
@@ -141,7 +141,7 @@ class FollowRecording:
             batch.actions[0, HISTORY_CLIPS:],
         )
 
-    def reset(self, episode: EpisodeStart) -> Following:
+    def reset(self, episode: EpisodeStart) -> FollowRecordingGoal:
         """The clips that follow.
 
         Raises:
@@ -154,4 +154,4 @@ class FollowRecording:
         assert isinstance(stretch, Stretch), "episodes of this task begin with a history of its own"
         latents = latents_of(torch.from_numpy(stretch.later_tokens[:, -1]), episode.tokenizer.fsq_levels)
         scale = np.maximum(self._statistics.std, np.float32(1e-3))
-        return Following(latents, stretch.later_actions, scale, self._tolerance, stretch.window)
+        return FollowRecordingGoal(latents, stretch.later_actions, scale, self._tolerance, stretch.window)

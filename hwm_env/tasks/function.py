@@ -8,9 +8,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView
 
-RewardFunction = Callable[[Moment, Moment], float | Mapping[str, float] | Outcome]
+RewardFunction = Callable[[TaskView, TaskView], float | Mapping[str, float] | Outcome]
 """From the moments before and after an env step to its reward, to the terms of its reward by name, or to an Outcome,
 which can end the episode too."""
 
@@ -43,11 +43,11 @@ class FunctionTask:
         """The same in every episode."""
         return self
 
-    def observe(self, moment: Moment) -> npt.NDArray[Any]:
+    def observe(self, moment: TaskView) -> npt.NDArray[Any]:
         """Nothing."""
         return np.zeros(0, np.float32)
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Calls the function.
 
         Raises:

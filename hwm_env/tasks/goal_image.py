@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import NotNegative, checked, short
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView
 from hwm_env.tasks.distance import Space, distance, features
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array, frozen
@@ -22,10 +22,10 @@ TOLERANCES: Final[Mapping[Space, float]] = {"latents": 0.5, "tokens": 0.9, "pixe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SeenGoal:
+class GoalImageGoal:
     """The goal of one episode: a picture."""
 
-    moment: Moment
+    moment: TaskView
     """A moment that shows it last."""
     features: Float32Array | UInt8Array
     """What of it is compared."""
@@ -37,11 +37,11 @@ class SeenGoal:
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", frozen(self.features))
 
-    def observe(self, moment: Moment) -> UInt8Array:
+    def observe(self, moment: TaskView) -> UInt8Array:
         """The picture, uint8 [S, S, 3]."""
         return self.moment.last_frame.copy()
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards coming nearer, and arriving; arriving ends the episode."""
         here = self.distance_to(now)
         arrived = here <= self.tolerance
@@ -52,7 +52,7 @@ class SeenGoal:
         """The recorded start that the picture ends; -1 if it is the user's own."""
         return {"goal_start": -1 if self.start is None else self.start}
 
-    def distance_to(self, moment: Moment) -> float:
+    def distance_to(self, moment: TaskView) -> float:
         """How far the end of a clip is from the picture, in the units of the space."""
         return distance(features(moment, self.space), self.features, self.space)
 
@@ -110,7 +110,7 @@ class GoalImage:
                 f"tokens int [3, h, w], got {what}"
             )
 
-    def reset(self, episode: EpisodeStart) -> SeenGoal:
+    def reset(self, episode: EpisodeStart) -> GoalImageGoal:
         """Chooses the picture.
 
         Raises:
@@ -126,10 +126,10 @@ class GoalImage:
             if not 0 <= goal < episode.num_starts:
                 raise InvalidInputError(f"goal must be a start in 0..{episode.num_starts - 1}, got {goal}")
             start, moment = int(goal), episode.recorded(int(goal))
-        return SeenGoal(moment, features(moment, self.space), self.space, self.tolerance, start)
+        return GoalImageGoal(moment, features(moment, self.space), self.space, self.tolerance, start)
 
 
-def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> Moment:
+def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> TaskView:
     """A moment that shows a user's picture, clip or tokens."""
     size, tokenizer = episode.moment.last_frame.shape, episode.tokenizer
     if goal.shape == episode.moment.tokens.shape and goal.dtype != np.uint8:
@@ -144,4 +144,4 @@ def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> Moment:
             f"{list(episode.moment.tokens.shape)}, in this world; got {goal.dtype} {list(goal.shape)}"
         )
     latents = latents_of(tokens[0], tokenizer.fsq_levels)
-    return cast(Moment, SimpleNamespace(last_frame=frozen(frame), latents=frozen(latents)))
+    return cast(TaskView, SimpleNamespace(last_frame=frozen(frame), latents=frozen(latents)))

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
 from hwm_env.tasks.room_task import RoomTask, outcome_of_progress
 from hwm_env.types import Float32Array
 
@@ -19,7 +19,7 @@ SMALLEST_ANGLE_RAD: Final = math.radians(45.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight(CheckedFields):
+class LookAtGoal(CheckedFields):
     """The goal of one episode: a landmark in the middle of the picture."""
 
     landmark: str
@@ -27,7 +27,7 @@ class Sight(CheckedFields):
     centre_m: tuple[float, float, float]
     """What to look at, in the frame of the room."""
 
-    def observe(self, moment: Moment) -> Float32Array:
+    def observe(self, moment: TaskView) -> Float32Array:
         """Where the landmark is seen from the gaze, float32 [3].
 
         Cosine and sine of the horizontal angle (positive to the left), and the vertical one (rad, positive up) / pi.
@@ -37,7 +37,7 @@ class Sight(CheckedFields):
         tilt = _elevation_rad(towards) - _elevation_rad(gaze)
         return np.array([math.cos(turn), math.sin(turn), tilt / math.pi], np.float32)
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards radians that the gaze came nearer, and looking at the landmark; that ends the episode."""
         angle = self.angle_rad(now)
         return outcome_of_progress(self.angle_rad(previous), angle, success=angle <= SUCCESS_RAD)
@@ -46,12 +46,12 @@ class Sight(CheckedFields):
         """The landmark's name and centre, float32 [3] in metres."""
         return {"target": self.landmark, "target_xyz": np.array(self.centre_m, np.float32)}
 
-    def angle_rad(self, moment: Moment) -> float:
+    def angle_rad(self, moment: TaskView) -> float:
         """Between the gaze and the direction from the head to the landmark, in 0..pi."""
         gaze, towards = known(moment).gaze, self._towards(moment)
         return math.atan2(float(np.linalg.norm(np.cross(gaze, towards))), float(gaze @ towards))
 
-    def _towards(self, moment: Moment) -> Float32Array:
+    def _towards(self, moment: TaskView) -> Float32Array:
         return np.array(self.centre_m, np.float32) - known(moment).head_m
 
 
@@ -83,9 +83,9 @@ class LookAt(RoomTask):
         """Horizontal angle as a unit vector, and vertical angle."""
         return spaces.Box(-1.0, 1.0, (3,), np.float32)
 
-    def reset(self, episode: EpisodeStart) -> Sight:
+    def reset(self, episode: EpisodeStart) -> LookAtGoal:
         """Chooses a landmark."""
-        goals = {name: Sight(landmark=name, centre_m=centre) for name, centre in room.LANDMARK_CENTRES.items()}
+        goals = {name: LookAtGoal(landmark=name, centre_m=centre) for name, centre in room.LANDMARK_CENTRES.items()}
         out_of_sight = [name for name, goal in goals.items() if goal.angle_rad(episode.moment) >= SMALLEST_ANGLE_RAD]
         return goals[self.choose(episode, out_of_sight)]
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
 from hwm_env.tasks.room_task import (
     DISTANCE_SCALE_M,
     LARGEST_SCALED_DISTANCE,
@@ -26,7 +26,7 @@ NEAREST_M: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reaching(CheckedFields):
+class ReachCubeGoal(CheckedFields):
     """The goal of one episode: a hand at a cube."""
 
     cube: str
@@ -34,7 +34,7 @@ class Reaching(CheckedFields):
     centre_m: tuple[float, float, float]
     """Of the cube, in the frame of the room."""
 
-    def observe(self, moment: Moment) -> Float32Array:
+    def observe(self, moment: TaskView) -> Float32Array:
         """The cube from the base (m / 4), and from the nearer hand (m, cut off at 1), in the robot's frame.
 
         Returns:
@@ -49,7 +49,7 @@ class Reaching(CheckedFields):
             dtype=np.float32,
         )
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards metres that the nearer hand came closer, and reaching the cube; that ends the episode."""
         distance = self.distance_m(now)
         return outcome_of_progress(self.distance_m(previous), distance, success=distance <= SUCCESS_RADIUS_M)
@@ -58,14 +58,14 @@ class Reaching(CheckedFields):
         """The cube's colour and centre, float32 [3] in metres."""
         return {"cube": self.cube, "cube_xyz": self._centre()}
 
-    def distance_m(self, moment: Moment) -> float:
+    def distance_m(self, moment: TaskView) -> float:
         """From the nearer hand to the cube's centre."""
         return float(np.linalg.norm(self._from_nearer_hand(moment)))
 
     def _centre(self) -> Float32Array:
         return np.array(self.centre_m, np.float32)
 
-    def _from_nearer_hand(self, moment: Moment) -> Float32Array:
+    def _from_nearer_hand(self, moment: TaskView) -> Float32Array:
         readout = known(moment)
         offsets = (self._centre() - readout.left_hand_m, self._centre() - readout.right_hand_m)
         return min(offsets, key=lambda offset: float(np.linalg.norm(offset)))
@@ -100,8 +100,8 @@ class ReachCube(RoomTask):
         high = np.array([LARGEST_SCALED_DISTANCE] * 3 + [1.0] * 3, np.float32)
         return spaces.Box(-high, high, dtype=np.float32)
 
-    def reset(self, episode: EpisodeStart) -> Reaching:
+    def reset(self, episode: EpisodeStart) -> ReachCubeGoal:
         """Chooses a cube."""
-        goals = {name: Reaching(cube=name, centre_m=centre) for name, centre in room.CUBES.items()}
+        goals = {name: ReachCubeGoal(cube=name, centre_m=centre) for name, centre in room.CUBES.items()}
         away = [name for name, goal in goals.items() if goal.distance_m(episode.moment) > NEAREST_M]
         return goals[self.choose(episode, away)]

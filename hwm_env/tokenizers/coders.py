@@ -10,7 +10,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwm_env.tokenizers.layers import TIME_TAPS, Block, Convolution3x3, channel_norm, depth_to_space, space_to_depth
+from hwm_env.tokenizers.layers import (
+    TIME_TAPS,
+    CausalResidualBlock,
+    Convolution3x3,
+    channel_norm,
+    depth_to_space,
+    space_to_depth,
+)
 
 FRAMES_PER_LATENT = 8
 PATCH = 4
@@ -113,4 +120,4 @@ class Decoder(nn.Module):
 
 
 def _blocks(count: int, width: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width) for _ in range(count)))
+    return nn.Sequential(*(CausalResidualBlock(width) for _ in range(count)))

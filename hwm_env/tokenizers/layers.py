@@ -25,7 +25,7 @@ class Convolution3x3(nn.Module):
         return rearrange(functional.conv2d(images, kernel, self.bias, padding=1), "(b t) c h w -> b t h w c", b=len(x))
 
 
-class Block(nn.Module):
+class CausalResidualBlock(nn.Module):
     """A residual block: two 3 x 3 convolutions, and a look at the two time steps before.
 
     Causal: a time step depends on itself and on earlier ones. Starts as the identity.

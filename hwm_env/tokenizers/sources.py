@@ -12,7 +12,7 @@ from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.state_tables import POSE_NAMES, StateMapping, read_states
 from hwm_env.data.tables import TABLE_SUFFIXES
-from hwm_env.data.videos import VIDEO_SUFFIXES, Damage, Timeline, frame_size, read_frames, timeline
+from hwm_env.data.videos import VIDEO_SUFFIXES, Damage, FrameTimes, frame_size, read_frames, timeline
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array
 
@@ -220,7 +220,7 @@ def _videos(directory: Path) -> dict[Path, Path]:
     return tables
 
 
-def _notes_on_video(video: Path, times: Timeline) -> dict[str, float | str]:
+def _notes_on_video(video: Path, times: FrameTimes) -> dict[str, float | str]:
     """What was not simply read of a video.
 
     Raises:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.precision import resolve_precision
-from hwm_env.training.objective import ELEMENTS_AT_ONCE, ClipBatch, arrange
+from hwm_env.training.objective import ELEMENTS_AT_ONCE, SampleBatch, arrange
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
@@ -107,7 +107,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
     )
 
 
-def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> ClipBatch:
+def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> SampleBatch:
     """A micro-batch without content."""
     num_past, num_future = config.sample_clips(model_config)
     batch = config.micro_batch_size
@@ -115,7 +115,7 @@ def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> ClipBatch
     def tokens(clips: int) -> Tensor:
         return torch.empty(batch, clips, LATENTS_PER_CLIP, *model_config.grid_size, dtype=torch.int32)
 
-    return ClipBatch(
+    return SampleBatch(
         video_past=tokens(num_past),
         video_future=tokens(num_future),
         actions_past=torch.empty(batch, FRAMES_PER_CLIP * num_past, ACTION_DIM),

@@ -10,7 +10,7 @@ from torch import Tensor
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.shuffle import EpochShuffle
-from hwm_env.training.objective import ClipBatch
+from hwm_env.training.objective import SampleBatch
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.types import Int64Array
 
@@ -79,7 +79,7 @@ def some_of(num_samples: int, most: int | None) -> Int64Array:
     return np.linspace(0, num_samples - 1, most).astype(np.int64)
 
 
-def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torch.device) -> Iterator[ClipBatch]:
+def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torch.device) -> Iterator[SampleBatch]:
     """Micro-batches on the device, read ahead by `workers` threads; 0: read when asked for."""
 
     def gather(indices: Int64Array) -> dict[str, Tensor]:
@@ -87,4 +87,4 @@ def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torc
         return {name: part.pin_memory() for name, part in parts.items()} if device.type == "cuda" else parts
 
     for parts in read_ahead(gather, plan, workers):
-        yield cast(ClipBatch, {name: part.to(device, non_blocking=True) for name, part in parts.items()})
+        yield cast(SampleBatch, {name: part.to(device, non_blocking=True) for name, part in parts.items()})

@@ -22,7 +22,7 @@ ELEMENTS_AT_ONCE = 2**26
 """Logits that exist at once: 256 MB. Those of a large codebook are made again for their gradients."""
 
 
-class ClipBatch(TypedDict):
+class SampleBatch(TypedDict):
     """Samples as tensors, see `hwm_env.data.samples.ClipSample`."""
 
     video_past: Tensor
@@ -78,7 +78,9 @@ class LossSums(NamedTuple):
     """Tokens whose every digit is predicted right."""
 
 
-def arrange(model: MaskedHWM, batch: ClipBatch, *, parallel_targets: bool, scene_BTSC: Tensor | None = None) -> Targets:
+def arrange(
+    model: MaskedHWM, batch: SampleBatch, *, parallel_targets: bool, scene_BTSC: Tensor | None = None
+) -> Targets:
     """Divides samples into past and future, nothing hidden yet.
 
     With parallel targets, of a sequence of T + 1 clips, 0 to T - 1 are the clean past and 1 to T the futures: future

@@ -32,7 +32,7 @@ _YAW_LEVER_M: Final = 2.0
 """A turn is learned as the way of a point at this distance, so that turns and shifts are learned equally fast."""
 
 
-class Moments(NamedTuple):
+class RecordingTimesBatch(NamedTuple):
     """When frames were recorded; see `hwm_env.data.recordings.Moments`."""
 
     recordings: Tensor
@@ -106,7 +106,7 @@ class PoseCorrections(nn.Module):
         """Whether corrections change within a recording."""
         return self.knots.num_embeddings > 0
 
-    def motions(self, moments: Moments) -> Tensor:
+    def motions(self, moments: RecordingTimesBatch) -> Tensor:
         """Returns the corrections at some moments: shift (m) and turn (rad), float [B, F, 3]."""
         gauge = self.constants.weight.detach().mean(dim=0)
         rows = (self.constants(moments.recordings) - gauge)[:, None].expand(*moments.times_s.shape, 3)
@@ -117,7 +117,7 @@ class PoseCorrections(nn.Module):
         motions: Tensor = rows / rows.new_tensor([1.0, 1.0, _YAW_LEVER_M])
         return motions
 
-    def forward(self, poses_BF: Tensor, moments: Moments) -> Tensor:
+    def forward(self, poses_BF: Tensor, moments: RecordingTimesBatch) -> Tensor:
         """Corrects poses float [B, F, 3] that were recorded at these moments."""
         x, y, turn = self.motions(moments).unbind(-1)
         middle = self.middles_m[moments.recordings][:, None]
@@ -132,12 +132,12 @@ class PoseCorrections(nn.Module):
             dim=-1,
         )
 
-    def squared_steps(self, moments: Moments) -> Tensor:
+    def squared_steps(self, moments: RecordingTimesBatch) -> Tensor:
         """Returns how far the knots around the moments' first frames are apart, squared: float [B] (m^2).
 
         A turn counts like the way of a point at a distance of two metres.
         """
-        knots, _ = self._between(Moments(moments.recordings, moments.times_s[:, :1]))
+        knots, _ = self._between(RecordingTimesBatch(moments.recordings, moments.times_s[:, :1]))
         steps: Tensor = (self.knots(knots[:, 0] + 1) - self.knots(knots[:, 0])).square().sum(dim=-1)
         return steps
 
@@ -165,7 +165,7 @@ class PoseCorrections(nn.Module):
             raise DatasetError(f"{path}: expected corrections of poses ({error}); copy the file again") from error
         return corrections
 
-    def _between(self, moments: Moments) -> tuple[Tensor, Tensor]:
+    def _between(self, moments: RecordingTimesBatch) -> tuple[Tensor, Tensor]:
         """Returns the last knot before each moment, int64 [B, F], and the share of the way to the next, float [B, F].
 
         There is no further drift outside of the knots.
@@ -260,13 +260,15 @@ class CorrectionTrainer:
         self.corrections.load_state_dict(state["corrections"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _moments(self, indices: Int64Array) -> Moments:
+    def _moments(self, indices: Int64Array) -> RecordingTimesBatch:
         rows = []
         for index in indices.tolist():
             shard, clip = self._windows.locate(index)
             rows.append(self._recordings.moments(shard, clip * FRAMES_PER_CLIP + np.array([self._frames])))
         recordings, times_s = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        return Moments(torch.from_numpy(recordings).to(self._device), torch.from_numpy(times_s).to(self._device))
+        return RecordingTimesBatch(
+            torch.from_numpy(recordings).to(self._device), torch.from_numpy(times_s).to(self._device)
+        )
 
 
 @torch.no_grad()
@@ -293,7 +295,7 @@ def with_corrected_poses(data: Dataset, corrections: PoseCorrections) -> Dataset
     for position, shard in enumerate(data.shards):
         assert shard.poses is not None, f"shard {shard.index} has no poses"
         rows, times_s = recordings.moments(position, np.arange(shard.num_frames)[:, None])
-        moments = Moments(translated[torch.from_numpy(rows)], torch.from_numpy(times_s))
+        moments = RecordingTimesBatch(translated[torch.from_numpy(rows)], torch.from_numpy(times_s))
         poses = corrections(torch.from_numpy(shard.poses.copy())[:, None], moments)[:, 0]
         shards.append(shard.with_poses(poses.numpy()))
     corrected = copy(data)

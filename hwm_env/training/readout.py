@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError
-from hwm_env.evaluation.readout_error import Summary, summarise
+from hwm_env.evaluation.worlds.readout_error import Summary, summarise
 from hwm_env.fields import Count, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt

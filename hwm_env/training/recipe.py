@@ -8,8 +8,7 @@ from annotated_types import Ge, Le
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Count, CountOrZero, Decay, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MAX_FUTURE_CLIPS, MaskedHWMConfig
-from hwm_env.model.presets import PRESETS as MODELS
-from hwm_env.model.presets import ROOM_64
+from hwm_env.model.presets import MODEL_PRESETS, ROOM_64
 from hwm_env.training.schedule import Recipe
 
 
@@ -170,8 +169,8 @@ QUICK = replace(
 """A try-out of a minute."""
 
 _RECIPES = {"room-64": TWO_CORES, "tiny": TWO_CORES, "masked_hwm_paper": SINGLE_TARGET}
-PRESETS: dict[str, TrainingPreset] = {
+TRAINING_PRESETS: dict[str, TrainingPreset] = {
     "quick": TrainingPreset(model=ROOM_64, training=QUICK, max_samples=256),
-    **{name: TrainingPreset(model=model, training=_RECIPES.get(name, FULL)) for name, model in MODELS.items()},
+    **{name: TrainingPreset(model=model, training=_RECIPES.get(name, FULL)) for name, model in MODEL_PRESETS.items()},
 }
 """All of them, by the name that users type."""

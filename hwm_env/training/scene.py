@@ -16,7 +16,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError
-from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
 from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel

@@ -11,7 +11,7 @@ import torch
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.model.readout import Readout
 from hwm_env.scene.locate import locate
 from hwm_env.scene.map import MapConfig

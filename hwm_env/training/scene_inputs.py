@@ -9,12 +9,12 @@ from hwm_env.data.reader import Dataset
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.scene import Scene
 from hwm_env.tokenizers.checks import check_tokenizer
-from hwm_env.training.objective import ClipBatch
+from hwm_env.training.objective import SampleBatch
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
 
 
 def told_of(
-    scene: Scene, batch: ClipBatch, seeds: list[int], noise: tuple[float, float], *, unknown_share: float = 0.0
+    scene: Scene, batch: SampleBatch, seeds: list[int], noise: tuple[float, float], *, unknown_share: float = 0.0
 ) -> Tensor:
     """Returns what a scene tells of all clips of samples, past and future.
 

@@ -28,7 +28,7 @@ MIN_ACTION_STD = 1e-2
 """Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
 
 
-class StepResult(NamedTuple):
+class TrainingStep(NamedTuple):
     """What a step tells of itself, over the whole batch."""
 
     loss: Tensor
@@ -91,7 +91,7 @@ class Trainee:
             "ema": self.ema,
         }
 
-    def step(self, step: int, batches: Sequence[Targets], *, stop: bool) -> StepResult:
+    def step(self, step: int, batches: Sequence[Targets], *, stop: bool) -> TrainingStep:
         """Changes the weights once.
 
         Args:
@@ -124,7 +124,7 @@ class Trainee:
             raise DivergedError(f"the loss became {loss.mean().item()} and its gradient's norm {norm}")
         self.optimizer.step()
         self.ema.update(self.model)
-        return StepResult(loss, accuracy, norm, stops > 0)
+        return TrainingStep(loss, accuracy, norm, stops > 0)
 
     def rehearse(self, batch: Targets) -> float:
         """Seconds that a micro-batch takes forwards and backwards, once warm; changes nothing."""

@@ -12,14 +12,14 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import DatasetError
-from hwm_env.evaluation.metrics import psnr_db
+from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.scene import Scene
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.objective import (
-    ClipBatch,
     MaskedModelling,
+    SampleBatch,
     Targets,
     arrange,
     draw_targets,
@@ -98,7 +98,7 @@ class Validation:
         self._scene = scene
         chosen = np.linspace(0, len(samples) - 1, min(config.validation_samples, len(samples))).astype(np.int64)
         batch = {name: torch.from_numpy(part) for name, part in samples.gather(chosen).items()}
-        self._batch = cast(ClipBatch, batch)
+        self._batch = cast(SampleBatch, batch)
         self._seeds = sample_seeds(config.seed, 0, range(len(chosen)))
 
     @torch.no_grad()
@@ -148,7 +148,7 @@ class Validation:
             videos=torch.cat([truth, predicted], dim=3),
         )
 
-    def _next_clip(self, model: MaskedHWM, batch: ClipBatch, actions: Tensor) -> Tensor:
+    def _next_clip(self, model: MaskedHWM, batch: SampleBatch, actions: Tensor) -> Tensor:
         past_actions = batch["actions_past"].unflatten(1, (-1, FRAMES_PER_CLIP))
         told = self._told(self._led_by(batch, actions), torch.arange(len(actions)))
         shape = (len(actions), LATENTS_PER_CLIP, *model.config.grid_size)
@@ -161,10 +161,10 @@ class Validation:
         codes = self._tokenizer.codebook_size
         return decode_clip(predict, model.head, shape, decoding, None, self._device, num_codes=codes).tokens
 
-    def _rows(self, rows: Tensor, action_rows: Tensor, *, next_only: bool = False) -> ClipBatch:
+    def _rows(self, rows: Tensor, action_rows: Tensor, *, next_only: bool = False) -> SampleBatch:
         """Some samples, with the future actions of these or others, on the device."""
         clips = 1 if next_only else self._batch["video_future"].shape[1]
-        batch = ClipBatch(
+        batch = SampleBatch(
             video_past=self._batch["video_past"][rows].to(self._device),
             video_future=self._batch["video_future"][rows, :clips].to(self._device),
             actions_past=self._batch["actions_past"][rows].to(self._device),
@@ -175,7 +175,7 @@ class Validation:
             batch["poses_future"] = self._batch["poses_future"][rows].to(self._device)
         return self._led_by(batch, batch["actions_future"]) if next_only else batch
 
-    def _led_by(self, batch: ClipBatch, actions: Tensor) -> ClipBatch:
+    def _led_by(self, batch: SampleBatch, actions: Tensor) -> SampleBatch:
         """Samples with these actions of their one future clip, and the poses that they lead to."""
         led = batch.copy()
         led["actions_future"] = actions
@@ -183,7 +183,7 @@ class Validation:
             led["poses_future"] = self._scene.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
         return led
 
-    def _told(self, batch: ClipBatch, rows: Tensor) -> Tensor | None:
+    def _told(self, batch: SampleBatch, rows: Tensor) -> Tensor | None:
         """What the scene tells of all clips of these samples, [B, T, S, C]."""
         if self._scene is None:
             return None

@@ -26,7 +26,7 @@ from hwm_env.training.assemble import NUM_STARTS
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.loader import MicroBatches, load, some_of
 from hwm_env.training.monitor import TensorBoard
-from hwm_env.training.objective import ClipBatch, Targets, arrange, draw_targets, sample_seeds
+from hwm_env.training.objective import SampleBatch, Targets, arrange, draw_targets, sample_seeds
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.training.reporter import Reporter
 from hwm_env.training.run import Run
@@ -205,7 +205,7 @@ def _take_steps(
 
 
 def _targets(
-    trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: ClipBatch, scene: Scene | None
+    trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: SampleBatch, scene: Scene | None
 ) -> Targets:
     """What a micro-batch asks of the model."""
     config = trainee.config

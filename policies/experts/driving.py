@@ -18,7 +18,7 @@ _DETOUR_CLIPS = 3
 """How long a detour drives straight on after the turn."""
 
 
-class Facing:
+class FaceTargetController:
     """face-target: turns on the spot, the shorter way."""
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
@@ -26,7 +26,7 @@ class Facing:
         return drive(state, turn_rad=angle(*goal[:2].tolist()))
 
 
-class Approach:
+class ApproachController:
     """Drives towards a place, and around what is in the way: it notices obstacles by coming no nearer.
 
     Args:
@@ -68,15 +68,15 @@ class Approach:
         return wanted
 
 
-class Driving:
+class DriveToTargetController:
     """drive-to-target: turns towards the place, then drives.
 
     Args:
-        rng: see Approach.
+        rng: see ApproachController.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._approach = Approach(rng)
+        self._approach = ApproachController(rng)
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
         """See Controller."""

@@ -6,20 +6,20 @@ from typing import Any, Final
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.interface import Interface
+from hwm_env.policy import Interface
 from hwm_env.types import Float32Array
 from policies.experts.controller import Controller
-from policies.experts.driving import Driving, Facing
-from policies.experts.looking import Looking
-from policies.experts.reaching import Reaching
+from policies.experts.driving import DriveToTargetController, FaceTargetController
+from policies.experts.looking import LookAtController
+from policies.experts.reaching import ReachCubeController
 from policies.experts.skill import GRADES, PERFECT, Impaired, Skill
 from policies.following import follow
 
 CONTROLLERS: Final[Mapping[str, Callable[[np.random.Generator], Controller]]] = {
-    "face-target": lambda _: Facing(),
-    "drive-to-target": Driving,
-    "look-at": lambda _: Looking(),
-    "reach-cube": Reaching,
+    "face-target": lambda _: FaceTargetController(),
+    "drive-to-target": DriveToTargetController,
+    "look-at": lambda _: LookAtController(),
+    "reach-cube": ReachCubeController,
 }
 """By task, who controls a robot; from a source of choices."""
 

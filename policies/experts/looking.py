@@ -9,7 +9,7 @@ from policies.experts.controller import angle, drive
 NECK_PITCH = ACTION_NAMES.index("neck_pitch")
 
 
-class Looking:
+class LookAtController:
     """look-at: turns the base towards the landmark and raises or lowers the head to it."""
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:

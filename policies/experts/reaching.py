@@ -10,7 +10,7 @@ from hwm_env.reference import robot
 from hwm_env.reference.body import quantities
 from hwm_env.tasks.room_task import DISTANCE_SCALE_M
 from hwm_env.types import ACTION_NAMES, Float32Array, Float64Array
-from policies.experts.driving import Approach
+from policies.experts.driving import ApproachController
 
 _WITHIN_REACH_M: Final = 0.12
 """Who knows a posture that brings a hand so near to the cube need not come nearer."""
@@ -21,7 +21,7 @@ _HANDS: Final = {"left": slice(9, 12), "right": slice(12, 15)}
 """In what `quantities` tells."""
 
 
-class Reaching:
+class ReachCubeController:
     """reach-cube: with the hand that comes nearest.
 
     Args:
@@ -29,7 +29,7 @@ class Reaching:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._approach = Approach(rng)
+        self._approach = ApproachController(rng)
         self._is_there = False
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:

@@ -17,7 +17,7 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip, masked_counts
 from hwm_env.model.cost import cost_of
-from hwm_env.model.history import History
+from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from tests.benchmarks.timing import matmul_flops_per_s, median_s
 from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
@@ -35,7 +35,7 @@ def repeats(preset: str) -> int:
     return 15 if preset == "room-64" else 1
 
 
-def decode(model: MaskedHWM, past: Past, history: History, config: DecodingConfig) -> Decoded:
+def decode(model: MaskedHWM, past: Past, history: EncodedHistory, config: DecodingConfig) -> Decoded:
     predict = next_clip_predictor(model, past.tokens, past.actions, past.chunk, history)
     shape = (1, 3, *model.config.grid_size)
     return decode_clip(predict, model.head, shape, config, None, torch.device("cpu"), num_codes=NUM_CODES)

@@ -7,7 +7,7 @@ import pytest
 
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.learned import LearnedWorld
-from hwm_env.tasks.face_target import Facing
+from hwm_env.tasks.face_target import FaceTargetGoal
 from hwm_env.tokenizers.tokens_only import TokensOnly
 from policies.planners.imagination import Caution, Imagination
 from policies.planners.knots import DRIVING, Knots
@@ -29,7 +29,7 @@ def test_candidates_a_second(precision: str) -> None:
     rates = {}
     for batch in (1, 64, 256):
         # A goal that is never reached, so that all plans live to the end.
-        imagination = Imagination(world, moment, Facing(landmark="", x_m=1e3, y_m=1e3), 0, Caution(), [0])
+        imagination = Imagination(world, moment, FaceTargetGoal(landmark="", x_m=1e3, y_m=1e3), 0, Caution(), [0])
         plans = knots.chunks(np.random.default_rng(0).uniform(-0.3, 0.3, (batch, knots.size)), moment.measured[-1])
         imagination.worth(plans)
         began, already = time.perf_counter(), imagination.clips

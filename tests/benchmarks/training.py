@@ -18,7 +18,7 @@ from hwm_env.data.writer import DatasetWriter
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.loader import MicroBatches, load
 from hwm_env.training.objective import arrange, draw_targets, sample_seeds
-from hwm_env.training.recipe import PRESETS
+from hwm_env.training.recipe import TRAINING_PRESETS
 from hwm_env.training.trainee import Trainee, new_model
 
 STEPS = 6
@@ -47,8 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("precision")
     precision = parser.parse_args().precision
-    model_config = PRESETS["room-64"].model
-    config = replace(PRESETS["room-64"].training, precision=precision, steps=STEPS)
+    model_config = TRAINING_PRESETS["room-64"].model
+    config = replace(TRAINING_PRESETS["room-64"].training, precision=precision, steps=STEPS)
     with tempfile.TemporaryDirectory() as directory:
         data = random_data(Path(directory) / "data", model_config.grid_size)
         model = new_model(model_config, ActionStatistics.from_dataset(data), seed=0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.model.presets import PRESETS
+from hwm_env.model.presets import MODEL_PRESETS
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 NUM_CODES = 64_000
@@ -24,7 +24,7 @@ class Past(NamedTuple):
 def untrained(preset: str) -> MaskedHWM:
     """A model whose layers all have an effect: those that start from zero are drawn too."""
     generator = torch.Generator().manual_seed(0)
-    model = MaskedHWM(PRESETS[preset], generator)
+    model = MaskedHWM(MODEL_PRESETS[preset], generator)
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwm_env.data.videos import Damage, Timeline, frame_times, read_frames, timeline
+from hwm_env.data.videos import Damage, FrameTimes, frame_times, read_frames, timeline
 from hwm_env.errors import DatasetError
 from tests.data.films import write_film
 
@@ -167,5 +167,5 @@ def test_absurd_durations_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_pictures_that_stand_still_longer_than_usual_are_counted(times: np.ndarray, held: int) -> None:
-    line = Timeline(times_s=np.asarray(times), duration_s=float(times[-1]), breaks_off=False)
+    line = FrameTimes(times_s=np.asarray(times), duration_s=float(times[-1]), breaks_off=False)
     assert line.num_held == held

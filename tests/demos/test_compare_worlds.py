@@ -8,7 +8,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from demos.compare_worlds import Comparison, compare, main
+from demos.compare_worlds import PairedEpisode, compare, main
 from demos.driving.plan import COLOURS
 from hwm_env.data.videos import frame_times
 from hwm_env.reference.rendering import can_render
@@ -44,7 +44,7 @@ def test_the_learned_world_gets_what_the_true_robot_did(needs_rendering: None, t
 def test_psnr_is_of_each_frame() -> None:
     first = np.full((4, 4, 3), 100, np.uint8)
     truth = np.stack([first + 10, first + 20])
-    comparison = Comparison(first, truth, truth + np.array([1, 2], np.uint8)[:, None, None, None], {}, None)
+    comparison = PairedEpisode(first, truth, truth + np.array([1, 2], np.uint8)[:, None, None, None], {}, None)
     np.testing.assert_allclose(comparison.psnr, 20 * np.log10(255 / np.array([1, 2])), rtol=1e-5)
     np.testing.assert_allclose(comparison.psnr_of_first, 20 * np.log10(255 / np.array([10, 20])), rtol=1e-5)
 
@@ -73,7 +73,7 @@ def test_a_world_that_knows_its_room_is_compared_on_a_plan(needs_rendering: None
 def test_a_robot_is_where_the_frame_shows_it() -> None:
     picture = np.zeros((34, 4, 4, 3), np.uint8)
     infos = [{"pose": np.array([x, 0, 0], np.float32)} for x in (0, 1, 3)]
-    comparison = Comparison(picture[0], picture, picture, {"learned": infos}, None)
+    comparison = PairedEpisode(picture[0], picture, picture, {"learned": infos}, None)
     for frame, expected in ((0, [0, 1 / 17]), (16, [0, 1]), (17, [0, 1, 1 + 2 / 17]), (33, [0, 1, 3])):
         np.testing.assert_allclose(comparison.tracks(frame)["learned"].poses[:, 0], expected, rtol=1e-6)
 

@@ -17,7 +17,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("out")
     play = quickstart.play
 
-    def without_reference(env_id: str) -> quickstart.Episode:
+    def without_reference(env_id: str) -> quickstart.QuickstartEpisode:
         if env_id == "HWMReference-v0":
             raise HWMError("no OpenGL here")
         return play(env_id)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from hwm_env.checkpoint import load, save
 from hwm_env.errors import CheckpointError
-from hwm_env.tasks.base import EpisodeStart, Moment, Outcome, known
+from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
 from tests.envs.conftest import MakeEnv
 from tests.envs.rollouts import rollout
 
@@ -32,10 +32,10 @@ class LookEast:
     def reset(self, episode: EpisodeStart) -> "LookEast":
         return self
 
-    def observe(self, moment: Moment) -> np.ndarray:
+    def observe(self, moment: TaskView) -> np.ndarray:
         return np.array([np.cos(known(moment).base_yaw_rad)], np.float32)
 
-    def evaluate(self, previous: Moment, now: Moment, elapsed_steps: int) -> Outcome:
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         terms = {"before": np.cos(known(previous).base_yaw_rad), "after": np.cos(known(now).base_yaw_rad)}
         return Outcome(terms, success=True, terminated=elapsed_steps == 2)
 

@@ -169,9 +169,9 @@ def test_options_can_differ_by_world(make_vec: Any) -> None:
 def test_worlds_with_histories_of_different_lengths_live_together(make_vec: Any) -> None:
     envs = make_vec(3, obs_mode="tokens", task=None, strict=True)
     envs.reset(seed=0)
-    rules = envs.unwrapped._rules
-    start = rules.world.start(0)
-    short = rules.world.begin(type(start)(start.tokens[-2:], start.actions[-2:], start.pose), 5)
+    engine = envs.unwrapped._engine
+    start = engine.world.start(0)
+    short = engine.world.begin(type(start)(start.tokens[-2:], start.actions[-2:], start.pose), 5)
     states = list(envs.get_state())
     states[1] = type(states[1])(states[1].origin, type(states[1].episode)(short, None, 0), states[1].np_random)
     actions = envs.action_space.sample()
@@ -334,8 +334,8 @@ def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monk
     for each in (envs, twin):
         each.reset(seed=0)
     actions = np.stack([envs.single_action_space.high] * 2)
-    rules, begun = envs.unwrapped._rules, []
-    begin = rules.begin
+    engine, begun = envs.unwrapped._engine, []
+    begin = engine.begin
 
     def fail_at_the_second(*arguments: Any) -> Any:
         begun.append(begin(*arguments))
@@ -344,7 +344,7 @@ def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monk
         return begun[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(rules, "begin", fail_at_the_second)
+        patch.setattr(engine, "begin", fail_at_the_second)
         with pytest.raises(InvalidInputError, match="no"):
             envs.step(actions)
     for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):

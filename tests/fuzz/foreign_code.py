@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from hwm_env.checkpoint import load
 from hwm_env.envs.learned import LearnedWorld
-from hwm_env.evaluation.policy import load_policies
-from hwm_env.evaluation.trials import make_cases, play
+from hwm_env.evaluation.policies.loading import load_policies
+from hwm_env.evaluation.policies.trials import make_cases, play
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
-from tests.evaluation.policies import Turner
+from tests.evaluation.policies.scripted import Turner
 from tests.fuzz.contents import Files
 from tests.fuzz.values import VALUES, Rng, damaged, mutated, pick
 

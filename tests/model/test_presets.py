@@ -14,7 +14,7 @@ from hwm_env.model.presets import (
     MASKED_HWM_FULL_SHARED,
     MASKED_HWM_FULL_UNSHARED,
     MASKED_HWM_PAPER,
-    PRESETS,
+    MODEL_PRESETS,
     ROOM_64,
     TINY,
 )
@@ -35,9 +35,9 @@ def changes(config: MaskedHWMConfig, base: MaskedHWMConfig) -> dict[str, object]
     return {field: value for field, value in asdict(config).items() if value != other[field]}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MODEL_PRESETS)
 def test_every_preset_can_be_built(name: str) -> None:
-    assert build(PRESETS[name]).config == PRESETS[name]
+    assert build(MODEL_PRESETS[name]).config == MODEL_PRESETS[name]
 
 
 def block_size(width: int, mlp: int, *, shared: bool, last: bool) -> int:

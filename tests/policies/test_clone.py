@@ -8,7 +8,7 @@ import pytest
 from hwm_env.checkpoint import load
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, InvalidInputError
-from hwm_env.evaluation.policy import load_policies
+from hwm_env.evaluation.policies.loading import load_policies
 from hwm_env.types import ANGULAR_VELOCITY
 
 pytest.importorskip("stable_baselines3")

@@ -9,11 +9,11 @@ import pytest
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.envs.episodes import Episode
-from hwm_env.evaluation.trials import make_cases, play
-from hwm_env.evaluation.units import Player
+from hwm_env.evaluation.policies.trials import make_cases, play
+from hwm_env.evaluation.policies.units import Player
 from hwm_env.reference import robot
 from hwm_env.reference.rendering import can_render
-from hwm_env.tasks.base import History
+from hwm_env.tasks.base import RecordedHistory
 from hwm_env.types import FRAMES_PER_CLIP, LINEAR_VELOCITY
 from policies.mpc import MPC
 from policies.planners.planner import PlannerConfig
@@ -35,7 +35,7 @@ def test_an_oracle_turns_to_its_target(tiny_checkpoint: Path) -> None:
 def test_another_world_is_known_by_what_was_seen_of_it() -> None:
     """Tokens and measured numbers of each clip join the history, of which nine clips are given to the imagination."""
     measured = np.tile(robot.REST_POSE, (FRAMES_PER_CLIP, 1))
-    histories = [History(np.arange(9)[:, None], np.stack([measured] * 9), None)]
+    histories = [RecordedHistory(np.arange(9)[:, None], np.stack([measured] * 9), None)]
     imagination: Any = Line(identity="imagined")
     policy = MPC("drive-to-target", "cem", imagination, QUICK)
     world: Any = SimpleNamespace(identity="true")
@@ -61,6 +61,6 @@ def test_its_own_world_is_imagined_from_where_it_is() -> None:
     policy.reset([0])
     measured = np.tile(robot.REST_POSE, (FRAMES_PER_CLIP, 1))
     here: Any = Episode(Place(3.0, measured), Arrive(2.0), 0)  # type: ignore[arg-type, type-var]
-    policy.begin(line, [History(np.zeros((1, 1), np.int32), measured[None], None)], [here])
+    policy.begin(line, [RecordedHistory(np.zeros((1, 1), np.int32), measured[None], None)], [here])
     policy.watch([here])
     assert policy.act([{}])[0, :, LINEAR_VELOCITY].mean() < 0

@@ -9,7 +9,7 @@ import pytest
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.errors import HWMError
-from hwm_env.evaluation.policy import load_policies
+from hwm_env.evaluation.policies.loading import load_policies
 from policies.recorded import Recorded
 
 CHUNKS = np.arange(3 * 17 * 25, dtype=np.float32).reshape(3, 17, 25)

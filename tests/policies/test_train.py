@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policy import load_policies
+from hwm_env.evaluation.policies.loading import load_policies
 
 pytest.importorskip("stable_baselines3")
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwm_env.reference import robot, room
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, wrap_angle
-from hwm_env.tasks.base import EpisodeStart, Goal, Moment, Outcome, Task, WorldReadout
+from hwm_env.tasks.base import EpisodeStart, Goal, Outcome, Task, TaskView, WorldReadout
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 
 ENV_STEPS = 40
@@ -24,7 +24,7 @@ Script = Callable[[RobotState], Numbers]
 
 @dataclass(frozen=True)
 class SeenMoment:
-    """The part of a Moment that tasks of the room look at."""
+    """The part of a TaskView that tasks of the room look at."""
 
     readout: WorldReadout
     measured: np.ndarray
@@ -34,7 +34,7 @@ class SeenMoment:
 class Played:
     """One episode."""
 
-    moments: list[Moment]
+    moments: list[TaskView]
     outcomes: list[Outcome]
 
     @property
@@ -45,17 +45,17 @@ class Played:
         return sum(outcome.reward_terms[term] for outcome in self.outcomes)
 
 
-def moment_of(state: RobotState) -> Moment:
+def moment_of(state: RobotState) -> TaskView:
     told = quantities(state.base_pose[None], state.action[None])[0]
     return SeenMoment(WorldReadout.from_vector(told), np.tile(state.action, (FRAMES_PER_CLIP, 1)))
 
 
-def moment_at(x_m: float, y_m: float, yaw_rad: float, **numbers: float) -> Moment:
+def moment_at(x_m: float, y_m: float, yaw_rad: float, **numbers: float) -> TaskView:
     """The robot in its rest pose, but for some numbers."""
     return moment_of(RobotState(np.array([x_m, y_m, yaw_rad]), robot.pose(numbers)))
 
 
-def begin(task: Task, moment: Moment, seed: int | np.random.Generator = 0, **options: object) -> Goal:
+def begin(task: Task, moment: TaskView, seed: int | np.random.Generator = 0, **options: object) -> Goal:
     task.check_options(options)
     rng = np.random.default_rng(seed)
     start = EpisodeStart(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hwm_env.reference import room
-from hwm_env.tasks.drive_to_target import STANDING_POINTS, DriveToTarget, Target
+from hwm_env.tasks.drive_to_target import STANDING_POINTS, DriveToTarget, DriveToTargetGoal
 from tests.tasks.playing import begin, moment_at
 
 CELL_M = 0.1
@@ -63,13 +63,13 @@ def test_a_named_target_is_taken_at_any_distance() -> None:
     ],
 )
 def test_what_is_observed(yaw_rad: float, expected: list[float]) -> None:
-    observed = Target(landmark="door", x_m=3.0, y_m=1.0).observe(moment_at(1.0, 1.0, yaw_rad))
+    observed = DriveToTargetGoal(landmark="door", x_m=3.0, y_m=1.0).observe(moment_at(1.0, 1.0, yaw_rad))
     assert observed.dtype == np.float32
     np.testing.assert_allclose(observed, expected, atol=1e-6)
 
 
 def test_success_is_within_sixty_centimetres() -> None:
-    target = Target(landmark="door", x_m=3.0, y_m=1.0)
+    target = DriveToTargetGoal(landmark="door", x_m=3.0, y_m=1.0)
     far, near = moment_at(2.39, 1.0, 0.0), moment_at(3.0, 0.41, 2.0)
     missed, reached = target.evaluate(near, far, 1), target.evaluate(far, near, 1)
     assert not missed.success

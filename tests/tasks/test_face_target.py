@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hwm_env.reference import room
-from hwm_env.tasks.face_target import FaceTarget, Facing
+from hwm_env.tasks.face_target import FaceTarget, FaceTargetGoal
 from tests.tasks.playing import begin, moment_at
 
-WINDOW = Facing(landmark="window", x_m=0.0, y_m=4.0)
+WINDOW = FaceTargetGoal(landmark="window", x_m=0.0, y_m=4.0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from hwm_env.checkpoint import load
 from hwm_env.errors import InvalidInputError
 from hwm_env.tasks.base import EpisodeStart
-from hwm_env.tasks.goal_image import TOLERANCES, GoalImage, SeenGoal
+from hwm_env.tasks.goal_image import TOLERANCES, GoalImage, GoalImageGoal
 from hwm_env.tasks.registry import make_task
 from tests.conftest import NUM_STARTS
 from tests.envs.conftest import MakeEnv
@@ -19,7 +19,7 @@ from tests.envs.rollouts import fingerprint, rollout
 from tests.tasks.seen import naive_latent_distance, random_tokens, seen
 
 
-def goal_of(env: Any) -> SeenGoal:
+def goal_of(env: Any) -> GoalImageGoal:
     return env.unwrapped.get_state().episode.goal
 
 
@@ -33,7 +33,7 @@ def at(value: float) -> SimpleNamespace:
 
 
 def test_coming_nearer_and_arriving_are_rewarded() -> None:
-    goal = SeenGoal(np.zeros((16, 16, 3), np.uint8), np.zeros((2, 2, 6), np.float32), "latents", 0.25, None)
+    goal = GoalImageGoal(np.zeros((16, 16, 3), np.uint8), np.zeros((2, 2, 6), np.float32), "latents", 0.25, None)
     nearer = goal.evaluate(at(-0.75), at(0.5), 1)
     assert (dict(nearer.reward_terms), nearer.success, nearer.terminated) == (
         {"progress": 0.25, "success": 0.0},

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from hwm_env.tasks.base import Moment, WorldReadout
-from hwm_env.tasks.look_at import LookAt, Sight
+from hwm_env.tasks.base import TaskView, WorldReadout
+from hwm_env.tasks.look_at import LookAt, LookAtGoal
 from tests.tasks.playing import SeenMoment, begin, moment_at
 
-BALL = Sight(landmark="ball", centre_m=(2.0, 0.0, 1.5))
+BALL = LookAtGoal(landmark="ball", centre_m=(2.0, 0.0, 1.5))
 
 
-def looking(azimuth_deg: float, elevation_deg: float) -> Moment:
+def looking(azimuth_deg: float, elevation_deg: float) -> TaskView:
     """A camera 1.5 m above the middle of the room."""
     turn, tilt = math.radians(azimuth_deg), math.radians(elevation_deg)
     gaze = [math.cos(turn) * math.cos(tilt), math.sin(turn) * math.cos(tilt), math.sin(tilt)]
@@ -50,7 +50,7 @@ def test_it_is_the_camera_that_must_look_not_the_base() -> None:
     """The neck's pitch and the hip's yaw move the gaze of a base that stands still."""
     level = {"hip_pitch": 0.0, "knee_pitch": 0.0, "ankle_pitch": 0.0, "neck_pitch": 0.0}
     # 6 cm ahead of the neck, which stands 12 cm behind the middle of the base, and 1.36 m high.
-    ahead = Sight(landmark="ball", centre_m=(3.0, 0.0, 1.36))
+    ahead = LookAtGoal(landmark="ball", centre_m=(3.0, 0.0, 1.36))
     assert ahead.angle_rad(moment_at(0, 0, 0, **level)) == pytest.approx(0.0, abs=1e-5)
     assert ahead.angle_rad(moment_at(0, 0, 0, **{**level, "hip_yaw": 0.3})) == pytest.approx(0.3, abs=0.01)
     assert ahead.angle_rad(moment_at(0, 0, 0, **{**level, "neck_pitch": 0.3})) == pytest.approx(0.3, abs=0.01)

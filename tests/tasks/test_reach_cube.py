@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from hwm_env.reference import room
-from hwm_env.tasks.base import Moment, WorldReadout
-from hwm_env.tasks.reach_cube import ReachCube, Reaching
+from hwm_env.tasks.base import TaskView, WorldReadout
+from hwm_env.tasks.reach_cube import ReachCube, ReachCubeGoal
 from tests.tasks.playing import SeenMoment, begin, moment_at
 
-CUBE = Reaching(cube="red", centre_m=(1.0, 2.0, 0.8))
+CUBE = ReachCubeGoal(cube="red", centre_m=(1.0, 2.0, 0.8))
 
 
-def with_hands(left_m: list[float], right_m: list[float], base: tuple[float, float, float] = (0, 0, 0)) -> Moment:
+def with_hands(left_m: list[float], right_m: list[float], base: tuple[float, float, float] = (0, 0, 0)) -> TaskView:
     told = WorldReadout.from_vector([*base, 0, 0, 1.3, 1, 0, 0, *left_m, *right_m])
     return SeenMoment(told, np.zeros((17, 25), np.float32))
 

@@ -10,11 +10,11 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot, room
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState
-from hwm_env.tasks.base import Goal, Moment, Task, WorldReadout
-from hwm_env.tasks.drive_to_target import DriveToTarget, Target
-from hwm_env.tasks.face_target import FaceTarget, Facing
-from hwm_env.tasks.look_at import LookAt, Sight
-from hwm_env.tasks.reach_cube import ReachCube, Reaching
+from hwm_env.tasks.base import Goal, Task, TaskView, WorldReadout
+from hwm_env.tasks.drive_to_target import DriveToTarget, DriveToTargetGoal
+from hwm_env.tasks.face_target import FaceTarget, FaceTargetGoal
+from hwm_env.tasks.look_at import LookAt, LookAtGoal
+from hwm_env.tasks.reach_cube import ReachCube, ReachCubeGoal
 from hwm_env.types import ACTION_NAMES
 from tests.tasks.playing import (
     Numbers,
@@ -35,15 +35,15 @@ TASKS: list[Task] = [DriveToTarget(), FaceTarget(), LookAt(), ReachCube()]
 all_tasks = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
-def drive(goal: Target) -> Script:
+def drive(goal: DriveToTargetGoal) -> Script:
     return Route((goal.x_m, goal.y_m)).drive
 
 
-def face(goal: Facing) -> Script:
+def face(goal: FaceTargetGoal) -> Script:
     return lambda state: turn_by(bearing(state, (goal.x_m, goal.y_m)))
 
 
-def look(goal: Sight) -> Script:
+def look(goal: LookAtGoal) -> Script:
     def script(state: RobotState) -> Numbers:
         told = quantities(state.base_pose[None], state.action[None])[0]
         towards = np.array(goal.centre_m) - told[3:6]
@@ -53,7 +53,7 @@ def look(goal: Sight) -> Script:
     return script
 
 
-def reach(goal: Reaching) -> Script:
+def reach(goal: ReachCubeGoal) -> Script:
     """Drives to the nearest place to the cube that the base can stand at, faces it, and bends down to it."""
     cube = np.array(goal.centre_m)
     ticks = np.arange(-39, 40) * 0.1
@@ -92,7 +92,7 @@ SCRIPTS: dict[str, Callable[..., Script]] = {
 }
 
 
-def measure_of(goal: Goal) -> Callable[[Moment], float]:
+def measure_of(goal: Goal) -> Callable[[TaskView], float]:
     """What a goal's progress is the shrinking of."""
     for name in ("distance_m", "turn_rad", "angle_rad"):
         if hasattr(goal, name):
@@ -201,7 +201,7 @@ ROTATION = np.array(
 )
 
 
-def _moved(moment: Moment) -> Moment:
+def _moved(moment: TaskView) -> TaskView:
     told = moment.readout
     x, y, _ = ROTATION @ [told.base_x_m, told.base_y_m, 0] + SHIFT_M
     points = [ROTATION @ point + SHIFT_M for point in (told.head_m, told.left_hand_m, told.right_hand_m)]
@@ -211,10 +211,10 @@ def _moved(moment: Moment) -> Moment:
 
 
 def _moved_goal(goal: Goal) -> Goal:
-    if isinstance(goal, Target | Facing):
+    if isinstance(goal, DriveToTargetGoal | FaceTargetGoal):
         x, y, _ = ROTATION @ [goal.x_m, goal.y_m, 0] + SHIFT_M
         return type(goal)(landmark=goal.landmark, x_m=x, y_m=y)
     centre = tuple((ROTATION @ goal.centre_m + SHIFT_M).tolist())
-    if isinstance(goal, Sight):
-        return Sight(landmark=goal.landmark, centre_m=centre)
-    return Reaching(cube=goal.cube, centre_m=centre)
+    if isinstance(goal, LookAtGoal):
+        return LookAtGoal(landmark=goal.landmark, centre_m=centre)
+    return ReachCubeGoal(cube=goal.cube, centre_m=centre)

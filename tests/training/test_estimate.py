@@ -11,7 +11,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from hwm_env.training.estimate import BYTES_PER_NUMBER, MASKED_SHARE, training_cost
-from hwm_env.training.objective import ClipBatch, MaskedModelling, arrange, draw_targets
+from hwm_env.training.objective import MaskedModelling, SampleBatch, arrange, draw_targets
 from hwm_env.training.recipe import TWO_CORES, TrainingConfig
 
 RECIPE = replace(TWO_CORES, batch_size=4, micro_batch_size=2, precision="float32", own_predictions=0.0)
@@ -25,7 +25,7 @@ def measured(model_config: MaskedHWMConfig, config: TrainingConfig) -> tuple[int
     past, future = config.sample_clips(model_config)
     generator = torch.Generator().manual_seed(0)
     shape = (3, *model_config.grid_size)
-    batch = ClipBatch(
+    batch = SampleBatch(
         video_past=torch.randint(12, (2, past, *shape), generator=generator),
         video_future=torch.randint(12, (2, future, *shape), generator=generator),
         actions_past=torch.randn(2, 17 * past, 25, generator=generator),

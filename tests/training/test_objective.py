@@ -12,8 +12,8 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from hwm_env.training import objective
 from hwm_env.training.objective import (
-    ClipBatch,
     MaskedModelling,
+    SampleBatch,
     Targets,
     arrange,
     draw_targets,
@@ -30,14 +30,14 @@ def model() -> MaskedHWM:
     return MaskedHWM(replace(TINY, width=32, mlp_width=64), torch.Generator().manual_seed(0))
 
 
-def random_batch(model: MaskedHWM, batch: int, past: int, future: int = 1) -> ClipBatch:
+def random_batch(model: MaskedHWM, batch: int, past: int, future: int = 1) -> SampleBatch:
     generator = torch.Generator().manual_seed(1)
 
     def tokens(clips: int) -> Tensor:
         shape = (batch, clips, 3, *model.config.grid_size)
         return torch.randint(model.config.codebook_size, shape, generator=generator, dtype=torch.int32)
 
-    return ClipBatch(
+    return SampleBatch(
         video_past=tokens(past),
         video_future=tokens(future),
         actions_past=torch.randn(batch, 17 * past, 25, generator=generator),
@@ -45,7 +45,7 @@ def random_batch(model: MaskedHWM, batch: int, past: int, future: int = 1) -> Cl
     )
 
 
-def drawn(model: MaskedHWM, batch: ClipBatch, max_corruption: float = 0.2) -> Targets:
+def drawn(model: MaskedHWM, batch: SampleBatch, max_corruption: float = 0.2) -> Targets:
     targets = arrange(model, batch, parallel_targets=True)
     seeds = sample_seeds(0, 0, range(len(batch["video_past"])))
     return draw_targets(targets, seeds, model.config.codebook_size, max_corruption)
@@ -129,7 +129,7 @@ def test_no_result_depends_on_how_a_batch_is_divided(model: MaskedHWM) -> None:
     assert len(set(seeds)) == 6
     assert seeds[4:] == sample_seeds(3, 7, range(4, 6))
     whole = draw_targets(arrange(model, batch, parallel_targets=True), seeds, model.config.codebook_size, 0.2)
-    rows = ClipBatch(**{name: part[4:] for name, part in batch.items()})  # type: ignore[typeddict-item]
+    rows = SampleBatch(**{name: part[4:] for name, part in batch.items()})  # type: ignore[typeddict-item]
     part = draw_targets(arrange(model, rows, parallel_targets=True), seeds[4:], model.config.codebook_size, 0.2)
     for name in ("past", "future", "hidden", "tokens", "actions_past", "actions_future"):
         assert torch.equal(getattr(whole, name)[4:], getattr(part, name)), name
@@ -171,7 +171,7 @@ def test_a_model_that_completes_a_clip_learns_its_last_latents() -> None:
     torch.testing.assert_close(sums.loss.sum(), expected)
 
 
-def next_clip_loss(model: MaskedHWM, batch: ClipBatch) -> float:
+def next_clip_loss(model: MaskedHWM, batch: SampleBatch) -> float:
     targets = hide_all(arrange(model, batch, parallel_targets=False), model.config.codebook_size)
     with torch.no_grad():
         sums = MaskedModelling(model, parallel_targets=False)(targets)

@@ -22,8 +22,8 @@ from hwm_env.training import scene as scene_training
 from hwm_env.training.pose_corrections import (
     CORRECTIONS_FILE,
     CorrectionTrainer,
-    Moments,
     PoseCorrections,
+    RecordingTimesBatch,
     with_corrected_poses,
     write_corrected,
 )
@@ -209,7 +209,7 @@ def test_the_mean_of_all_corrections_is_zero(tmp_path: Path, interval_s: float |
             table.weight.normal_(mean=1.0)
     at_knots = torch.linspace(0, 1, 4)[None] * (CLIPS * 17 - 1) / FRAME_RATE_HZ
     recordings = torch.arange(4)
-    motions = corrections.motions(Moments(recordings, at_knots + corrections.starts_s[:, None]))
+    motions = corrections.motions(RecordingTimesBatch(recordings, at_knots + corrections.starts_s[:, None]))
     assert motions.abs().max() > 0.3
     assert motions.mean(dim=(0, 1)).abs().max() < 1e-6
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from docs.studies import ablation, room_64
 from hwm_env.errors import InvalidInputError
-from hwm_env.model.presets import PRESETS as MODELS
-from hwm_env.training import ablation, room64
+from hwm_env.model.presets import MODEL_PRESETS
 from hwm_env.training.readout import ReadoutTrainingConfig
-from hwm_env.training.recipe import FULL, PRESETS, TrainingConfig
+from hwm_env.training.recipe import FULL, TRAINING_PRESETS, TrainingConfig
 from hwm_env.training.tokenizer import TokenizerTrainingConfig
 
 
@@ -25,8 +25,8 @@ def test_the_default_is_the_recipe_of_the_full_size() -> None:
 
 
 def test_every_model_has_a_recipe_that_fits_it() -> None:
-    assert set(PRESETS) == {*MODELS, "quick"}
-    for preset in PRESETS.values():
+    assert set(TRAINING_PRESETS) == {*MODEL_PRESETS, "quick"}
+    for preset in TRAINING_PRESETS.values():
         preset.training.check_model(preset.model)
         preset.training.micro_batches(1)
 
@@ -55,8 +55,8 @@ def test_bad_numbers_name_the_field(changes: dict[str, object], message: str) ->
 
 
 def test_every_recipe_leaves_the_number_type_to_the_hardware() -> None:
-    recipes = [preset.training for preset in PRESETS.values()]
-    recipes += [TokenizerTrainingConfig(), ReadoutTrainingConfig(), ablation.RECIPE, room64.TOKENIZER]  # type: ignore[list-item]
+    recipes = [preset.training for preset in TRAINING_PRESETS.values()]
+    recipes += [TokenizerTrainingConfig(), ReadoutTrainingConfig(), ablation.RECIPE, room_64.TOKENIZER]  # type: ignore[list-item]
     assert {recipe.precision for recipe in recipes} == {"auto"}
 
 
@@ -81,21 +81,21 @@ def test_a_named_precision_is_taken(fast_bfloat16: Callable[[bool], None], preci
 
 
 def test_models_that_cannot_have_parallel_targets_are_refused() -> None:
-    model = MODELS["room-64"]
+    model = MODEL_PRESETS["room-64"]
     for changes in ({"temporal_mask": "bidirectional"}, {"temporal_positions": "concat"}):
         with pytest.raises(InvalidInputError, match="set parallel_targets to False"):
             FULL.check_model(replace(model, **changes))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"past_latents None, got .* and 2"):
-        FULL.check_model(MODELS["masked_hwm_paper"])
+        FULL.check_model(MODEL_PRESETS["masked_hwm_paper"])
     single = TrainingConfig(parallel_targets=False, future_clips=4)
     with pytest.raises(InvalidInputError, match="future_clips 4 are more than the model's num_future_clips 2"):
         single.check_model(replace(model, num_future_clips=2))
 
 
 def test_a_sample_is_as_long_as_the_model_needs() -> None:
-    assert FULL.sample_clips(MODELS["room-64"]) == (9, 1)
-    assert TrainingConfig(parallel_targets=False, future_clips=4).sample_clips(MODELS["room-64"]) == (9, 4)
-    assert PRESETS["masked_hwm_paper"].training.sample_clips(MODELS["masked_hwm_paper"]) == (0, 1)
+    assert FULL.sample_clips(MODEL_PRESETS["room-64"]) == (9, 1)
+    assert TrainingConfig(parallel_targets=False, future_clips=4).sample_clips(MODEL_PRESETS["room-64"]) == (9, 4)
+    assert TRAINING_PRESETS["masked_hwm_paper"].training.sample_clips(MODEL_PRESETS["masked_hwm_paper"]) == (0, 1)
 
 
 def test_a_batch_is_divided_among_processes() -> None:

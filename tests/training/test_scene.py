@@ -13,7 +13,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError
-from hwm_env.evaluation.scene_scores import judge_scene
+from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.scene.drawing import most_probable
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig

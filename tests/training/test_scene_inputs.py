@@ -20,15 +20,15 @@ from hwm_env.scene.belief import PoseBelief
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.objective import (
-    ClipBatch,
     MaskedModelling,
+    SampleBatch,
     arrange,
     draw_targets,
     hide_all,
     sample_seeds,
 )
 from hwm_env.training.scene_inputs import scene_of, told_of
-from hwm_env.training.trainee import StepResult, Trainee, new_model
+from hwm_env.training.trainee import Trainee, TrainingStep, new_model
 from hwm_env.training.validation import Validation
 from hwm_env.training.world_model import train_world_model
 from tests.model.inputs import awake
@@ -49,13 +49,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture
-def batch(data: Dataset) -> ClipBatch:
+def batch(data: Dataset) -> SampleBatch:
     return some(data, [0, 3, 5, 6])
 
 
-def some(data: Dataset, indices: list[int]) -> ClipBatch:
+def some(data: Dataset, indices: list[int]) -> SampleBatch:
     parts = ClipSamples(data, 2, with_poses=True)[np.array(indices)]
-    return ClipBatch(**{name: torch.from_numpy(part) for name, part in parts.items()})  # type: ignore[typeddict-item]
+    return SampleBatch(**{name: torch.from_numpy(part) for name, part in parts.items()})  # type: ignore[typeddict-item]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def train(data: Dataset, directory: Path, recipe: Any = SHORT, **options: Any) -
     return train_world_model(data, data, TOKENIZER, directory, shape, recipe, device="cpu", **options)
 
 
-def test_each_clip_is_told_at_its_own_pose(batch: ClipBatch) -> None:
+def test_each_clip_is_told_at_its_own_pose(batch: SampleBatch) -> None:
     told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
     assert told.shape == (4, 3, 4, SCENE.input_width)
     poses, actions = batch["poses_past"][2, 17:34], batch["actions_past"][2, 17:34]
@@ -77,11 +77,13 @@ def test_each_clip_is_told_at_its_own_pose(batch: ClipBatch) -> None:
     assert torch.allclose(told[:, 2], SCENE.inputs(batch["poses_future"], batch["actions_future"]), atol=1e-5)
 
 
-def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(batch: ClipBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
+    batch: SampleBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Tensor] = []
     monkeypatch.setattr(SCENE, "inputs", lambda paths, chunks: (seen.append(paths), paths)[1])
     told_of(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
-    told_of(SCENE, ClipBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
+    told_of(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
     poses = torch.cat([batch["poses_past"], batch["poses_future"]], dim=1)
     shifts = seen[0].view(4, 51, 3) - poses
     assert torch.allclose(shifts, shifts[:, :1].expand_as(shifts), atol=1e-6)
@@ -91,7 +93,7 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(batch: ClipBatch, m
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
 
-def test_of_a_share_of_the_samples_nothing_is_told(batch: ClipBatch) -> None:
+def test_of_a_share_of_the_samples_nothing_is_told(batch: SampleBatch) -> None:
     """As of a world that does not know its place; the others are told what they are told without it."""
     silent = 0
     for seed in range(200):
@@ -103,19 +105,19 @@ def test_of_a_share_of_the_samples_nothing_is_told(batch: ClipBatch) -> None:
     assert 40 <= silent <= 80
 
 
-def some_rows(batch: ClipBatch, count: int) -> ClipBatch:
-    return ClipBatch(**{name: part[:count] for name, part in batch.items()})  # type: ignore[typeddict-item]
+def some_rows(batch: SampleBatch, count: int) -> SampleBatch:
+    return SampleBatch(**{name: part[:count] for name, part in batch.items()})  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize("parallel_targets", [True, False])
-def test_what_is_told_goes_with_the_clips(batch: ClipBatch, model: MaskedHWM, parallel_targets: bool) -> None:
+def test_what_is_told_goes_with_the_clips(batch: SampleBatch, model: MaskedHWM, parallel_targets: bool) -> None:
     told = torch.arange(3.0)[None, :, None, None].expand(4, 3, 4, SCENE.input_width)
     targets = arrange(model, batch, parallel_targets=parallel_targets, scene_BTSC=told)
     assert targets.scene_past[0, :, 0, 0].tolist() == [0.0, 1.0]
     assert targets.scene_future[0, :, 0, 0].tolist() == ([1.0, 2.0] if parallel_targets else [2.0])
 
 
-def test_a_share_of_the_pasts_is_spoilt(batch: ClipBatch, model: MaskedHWM) -> None:
+def test_a_share_of_the_pasts_is_spoilt(batch: SampleBatch, model: MaskedHWM) -> None:
     targets = arrange(model, batch, parallel_targets=True)
     targets = targets._replace(
         past=targets.past[:1].expand(600, -1, -1, -1, -1), tokens=targets.tokens[:1].expand(600, -1, -1, -1, -1)
@@ -131,7 +133,7 @@ def test_a_share_of_the_pasts_is_spoilt(batch: ClipBatch, model: MaskedHWM) -> N
     assert torch.equal(spoilt.future[shown], targets.tokens[shown]), "the future is as before"
 
 
-def test_own_predictions_are_those_of_the_told_model(batch: ClipBatch, model: MaskedHWM) -> None:
+def test_own_predictions_are_those_of_the_told_model(batch: SampleBatch, model: MaskedHWM) -> None:
     told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
     targets = arrange(model, batch, parallel_targets=True, scene_BTSC=told)
     drawn = draw_targets(targets, [1, 2, 3, 4], model.config.codebook_size, 0.0, own_share=1.0)
@@ -163,7 +165,7 @@ def test_validation_tells_of_the_path_that_the_actions_lead_along(data: Dataset,
     for shift, measured in ((0, losses.next_clip_loss), (1, losses.next_clip_loss_shuffled_actions)):
         actions = batch["actions_future"].roll(-shift, dims=0)
         future = SCENE.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
-        other = ClipBatch(**{**batch, "actions_future": actions, "poses_future": future})  # type: ignore[typeddict-item]
+        other = SampleBatch(**{**batch, "actions_future": actions, "poses_future": future})  # type: ignore[typeddict-item]
         told = told_of(SCENE, other, [0, 0, 0], NO_NOISE)
         targets = hide_all(arrange(model, other, parallel_targets=False, scene_BTSC=told), model.config.codebook_size)
         with torch.no_grad():
@@ -194,7 +196,7 @@ def test_a_training_with_a_scene_can_be_played_and_resumed(
 
     original = Trainee.step
 
-    def die(self: Trainee, step: int, *given: Any, **options: Any) -> StepResult:
+    def die(self: Trainee, step: int, *given: Any, **options: Any) -> TrainingStep:
         if step == 3:
             raise DeathError
         return original(self, step, *given, **options)
@@ -214,10 +216,10 @@ def test_the_first_loss_is_that_of_the_model_to_start_from(
 ) -> None:
     initial = awake(new_model(MODEL, ActionStatistics.from_dataset(data), seed=5))
     recipe = replace(RECIPE, steps=1, scene_corruption_share=0.0)
-    results: list[StepResult] = []
+    results: list[TrainingStep] = []
     original = Trainee.step
 
-    def note(self: Trainee, *given: Any, **options: Any) -> StepResult:
+    def note(self: Trainee, *given: Any, **options: Any) -> TrainingStep:
         results.append(original(self, *given, **options))
         return results[-1]
 

@@ -22,13 +22,13 @@ from hwm_env.training import run as run_module
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.training.run import STATE_FILE
 from hwm_env.training.stopping import TrainingStopped
-from hwm_env.training.trainee import MIN_ACTION_STD, StepResult, Trainee, new_model
+from hwm_env.training.trainee import MIN_ACTION_STD, Trainee, TrainingStep, new_model
 from hwm_env.training.world_model import train_world_model
 from tests.training.states import assert_same_bits, saved
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
 AUTO = replace(RECIPE, precision="auto")
-Wrapper = Callable[[Callable[..., StepResult], int], StepResult]
+Wrapper = Callable[[Callable[..., TrainingStep], int], TrainingStep]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_resuming_is_bit_equal_to_never_having_stopped(
 
     class DeathError(Exception): ...
 
-    def die(take_step: Callable[[], StepResult], step: int) -> StepResult:
+    def die(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
         if step == dies_at:
             raise DeathError
         return take_step()
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_stops(
     whole = train(data, tmp_path / "whole")
     before = signal.getsignal(number)
 
-    def ask(take_step: Callable[[], StepResult], step: int) -> StepResult:
+    def ask(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
         if step == 1:
             os.kill(os.getpid(), number)
         return take_step()

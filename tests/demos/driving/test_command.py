@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from demos.driving.command import JOINT_SPEED, PRESETS, Command, Shaper
+from demos.driving.command import GESTURES, JOINT_SPEED, DriveCommand, Shaper
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.reference import robot
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ
@@ -23,7 +23,7 @@ STATISTICS = ActionStatistics(
 ELBOW = ACTION_NAMES.index("left_elbow_pitch")
 
 
-def drive(*commands: Command) -> np.ndarray:
+def drive(*commands: DriveCommand) -> np.ndarray:
     """Frames of all clips, [17 N + 1, 25], from the rest pose on."""
     shaper, frames = Shaper(STATISTICS), [robot.REST_POSE[None]]
     for command in commands:
@@ -32,7 +32,7 @@ def drive(*commands: Command) -> np.ndarray:
 
 
 def test_nothing_is_faster_than_the_data_or_beyond_them() -> None:
-    command = Command(forward=1, turn=-1, preset="arms forward", joints={"neck_pitch": 1, "left_hand_closure": 1})
+    command = DriveCommand(forward=1, turn=-1, preset="arms forward", joints={"neck_pitch": 1, "left_hand_closure": 1})
     frames = drive(*[command] * 8)
     assert (np.abs(np.diff(frames, axis=0)) <= FASTEST + 1e-6).all()
     assert (frames >= robot.ACTION_LOW - 1e-6).all()
@@ -42,31 +42,35 @@ def test_nothing_is_faster_than_the_data_or_beyond_them() -> None:
 
 
 def test_speed_is_a_share_of_the_highest() -> None:
-    frames = drive(*[Command(forward=-0.5, turn=1, speed=0.5)] * 3)
+    frames = drive(*[DriveCommand(forward=-0.5, turn=1, speed=0.5)] * 3)
     np.testing.assert_allclose(frames[-1, -2:], [-0.2, 0.4], atol=1e-6)
 
 
 def test_letting_go_stops_the_wheels_and_holds_the_arm() -> None:
-    frames = drive(Command(forward=1, joints={"left_elbow_pitch": 1}), Command(), Command(), Command())
+    frames = drive(
+        DriveCommand(forward=1, joints={"left_elbow_pitch": 1}), DriveCommand(), DriveCommand(), DriveCommand()
+    )
     np.testing.assert_array_equal(frames[-1, -2:], [0, 0])
     moved = 17 * JOINT_SPEED * FASTEST[ELBOW]
     np.testing.assert_allclose(frames[17:, ELBOW], robot.REST_POSE[ELBOW] + moved, atol=1e-5)
 
 
 def test_a_preset_is_reached_although_its_key_was_let_go() -> None:
-    frames = drive(Command(preset="left arm up"), *[Command()] * 3)
-    for name, value in PRESETS["left arm up"].items():
+    frames = drive(DriveCommand(preset="left arm up"), *[DriveCommand()] * 3)
+    for name, value in GESTURES["left arm up"].items():
         assert frames[-1, ACTION_NAMES.index(name)] == pytest.approx(value)
 
 
 def test_a_joint_that_is_moved_leaves_its_preset() -> None:
-    frames = drive(Command(preset="left arm up"), Command(joints={"left_elbow_pitch": -1}), *[Command()] * 4)
+    frames = drive(
+        DriveCommand(preset="left arm up"), DriveCommand(joints={"left_elbow_pitch": -1}), *[DriveCommand()] * 4
+    )
     assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
     assert frames[-1, ACTION_NAMES.index("left_shoulder_pitch")] == pytest.approx(1.1)
 
 
 def test_a_preset_is_begun_once_however_long_it_stands_in_the_command() -> None:
-    raised = Command(preset="left arm up", presses=1)
+    raised = DriveCommand(preset="left arm up", presses=1)
     frames = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[raised] * 4)
     assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
     again = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[replace(raised, presses=2)] * 4)
@@ -74,14 +78,14 @@ def test_a_preset_is_begun_once_however_long_it_stands_in_the_command() -> None:
 
 
 def test_going_back_ends_a_preset() -> None:
-    shaper, raised = Shaper(STATISTICS), Command(preset="left arm up", presses=1)
+    shaper, raised = Shaper(STATISTICS), DriveCommand(preset="left arm up", presses=1)
     shaper.chunk(raised, robot.REST_POSE)
     shaper.reset()
     np.testing.assert_array_equal(shaper.chunk(raised, robot.REST_POSE), np.tile(robot.REST_POSE, (17, 1)))
 
 
 def test_presets_name_numbers_within_the_limits() -> None:
-    for preset in PRESETS.values():
+    for preset in GESTURES.values():
         for name, value in preset.items():
             index = ACTION_NAMES.index(name)
             assert robot.ACTION_LOW[index] <= value <= robot.ACTION_HIGH[index]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demos.driving.command import Command
+from demos.driving.command import DriveCommand
 from demos.driving.drive import FRAME_S, SPARE_FRAMES, Drive
-from demos.driving.session import Moment, View
+from demos.driving.session import DriveFrame, View
 from demos.driving.track import Track
 from hwm_env.errors import ModelOutputError
 from hwm_env.reference import robot
@@ -32,25 +32,25 @@ class Worlds:
         self.closed_in = ""
         self.now = self._moment(1)
 
-    def step(self, chunk: np.ndarray) -> Moment:
+    def step(self, chunk: np.ndarray) -> DriveFrame:
         assert self.may_step.acquire(timeout=LONGEST_S)
         self.chunks.append(chunk)
         return self._moment(17)
 
-    def rewind(self, to_step: int) -> Moment:
+    def rewind(self, to_step: int) -> DriveFrame:
         del self.chunks[to_step:]
         return self._moment(1)
 
     def close(self) -> None:
         self.closed_in = threading.current_thread().name
 
-    def _moment(self, count: int) -> Moment:
+    def _moment(self, count: int) -> DriveFrame:
         step = len(self.chunks)
         frames = np.full((count, 2, 2, 3), 100 * step) + np.arange(count)[:, None, None, None]
         state = self.chunks[-1][-1] if self.chunks else robot.REST_POSE
         infos = [{"pose": np.array([number, 0, 0], np.float32)} for number in range(step + 1)]
         view = View(frames, infos[-1], 0.0, 0.0, Track.of(infos))
-        self.now = Moment(step, state, {"learned": view}, COMPUTE_S, step)
+        self.now = DriveFrame(step, state, {"learned": view}, COMPUTE_S, step)
         return self.now
 
 
@@ -146,9 +146,9 @@ def test_latency_counts_from_the_key_to_its_first_picture(stage: Stage) -> None:
     stage.drive.tick()
     stage.computed()
     stage.frames(2)
-    stage.drive.command(Command(forward=1.0))
+    stage.drive.command(DriveCommand(forward=1.0))
     stage.time_s += 0.01
-    stage.drive.command(Command(forward=1.0, turn=1.0))
+    stage.drive.command(DriveCommand(forward=1.0, turn=1.0))
     shown = stage.time_s
     stage.frames(13)
     stage.computed()
@@ -197,7 +197,7 @@ def test_settings_change_no_picture(stage: Stage) -> None:
 
 
 def test_what_cannot_be_done_is_said_and_pauses(stage: Stage) -> None:
-    def fail(session: Any) -> Moment:
+    def fail(session: Any) -> DriveFrame:
         raise ModelOutputError([0])
 
     stage.drive.ask(fail)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demos.driving.plan import BLOCKED, COLOURS, FREE, MARGIN, Plan, captions
+from demos.driving.plan import BLOCKED, COLOURS, FREE, MARGIN, FloorPlan, captions
 from demos.driving.track import Track
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.types import UInt8Array
@@ -21,11 +21,11 @@ def make_plan(
     clearance_m: Callable[[Tensor], Tensor] | None = None,
     low_m: tuple[float, float] = (-4.0, -4.0),
     high_m: tuple[float, float] = (4.0, 4.0),
-) -> Plan:
+) -> FloorPlan:
     """Of a room that is free everywhere, unless told otherwise."""
     odometry = Odometry(OdometryConfig(low_m=low_m, high_m=high_m, hidden=8))
     odometry.clearance_m = clearance_m or (lambda xy_m: xy_m.new_ones(xy_m.shape[:-1]))  # type: ignore[method-assign]
-    return Plan(odometry, PIXELS)
+    return FloorPlan(odometry, PIXELS)
 
 
 def pixel(x_m: float, y_m: float) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from demos.driving.command import Command
+from demos.driving.command import DriveCommand
 from demos.driving.controls import Sticks
 from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
@@ -26,14 +26,14 @@ class Scene:
     def __init__(self, drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time_s = 50.0
         self.room = Room(drive, None, 2, clock=lambda: self.time_s)
-        self.commands: list[Command] = []
+        self.commands: list[DriveCommand] = []
         monkeypatch.setattr(drive, "command", self.commands.append)
         # What a world does with commands is another test's business.
         monkeypatch.setattr(drive, "tick", lambda: False)
         self.driver, self.viewer = self.room.enter(), self.room.enter()
         self.room.obey(self.driver, Wheel(take=True))
 
-    def pass_s(self, seconds: float) -> Command:
+    def pass_s(self, seconds: float) -> DriveCommand:
         """Lets time go by; the command at its end."""
         for _ in range(round(seconds / TICK_S)):
             self.time_s += TICK_S
@@ -63,7 +63,7 @@ def scene(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(drive, monkeypatch)
 
 
-def moves(command: Command) -> bool:
+def moves(command: DriveCommand) -> bool:
     return bool(command.forward or command.turn or command.joints)
 
 

@@ -19,7 +19,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
-from demos.driving.plan import Plan
+from demos.driving.plan import FloorPlan
 from demos.driving.session import Session, SessionConfig
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings
@@ -220,7 +220,7 @@ def test_the_plan_is_beside_the_world(window: None, tmp_path: Path) -> None:
     driver.until(lambda: driver.drive.is_idle)
     scene = driver.drive.session.scene
     assert scene is not None
-    plan = Plan(scene.odometry, 192)
+    plan = FloorPlan(scene.odometry, 192)
     before = plan.draw(driver.drive.shown.tracks)
     np.testing.assert_array_equal(picture_of(driver)[PLAN], before)
     driver.press("w")

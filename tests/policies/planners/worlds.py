@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwm_env.reference import robot
-from hwm_env.tasks.base import History, Outcome
+from hwm_env.tasks.base import Outcome, RecordedHistory
 from hwm_env.types import LINEAR_VELOCITY, Float32Array
 
 
@@ -29,7 +29,7 @@ class Line:
 
     def __init__(self, noise: float = 0.0, identity: str = "line") -> None:
         self.identity = identity
-        self.begun: list[History] = []
+        self.begun: list[RecordedHistory] = []
         self._noise = noise
 
     def reseeded(self, moment: Place, seed: int) -> Place:
@@ -46,7 +46,7 @@ class Line:
             for moment, chunk in zip(moments, chunks, strict=True)
         ]
 
-    def begin(self, history: History, seed: int) -> Place:
+    def begin(self, history: RecordedHistory, seed: int) -> Place:
         self.begun.append(history)
         return Place(float(history.tokens[-1].item()), history.actions[-1], seed)
 

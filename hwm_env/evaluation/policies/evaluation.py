@@ -1,0 +1,167 @@
+"""Policies x tasks x starts, in the learned and in the true world: played, kept, and summed up."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from annotated_types import Len
+from tqdm import tqdm
+
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.policies.report import TrueResults, task_report
+from hwm_env.evaluation.policies.trial_log import TrialLog
+from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
+from hwm_env.evaluation.policies.units import WORLDS, Player, Unit, WorldName, gather_policies
+from hwm_env.evaluation.reports.policy_page import write_page
+from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
+from hwm_env.evaluation.worlds.fidelity import compare_loops
+from hwm_env.evaluation.worlds.held_out import HeldOut
+from hwm_env.fields import CheckedFields, Count, Seed, short
+from hwm_env.simulator import WorldSimulator
+from hwm_env.types import HISTORY_CLIPS
+
+PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
+"""Plays units, in whatever order and wherever, and gives each one's trials as soon as they are there."""
+
+
+REPLAYED_STEPS: Final = 10
+"""Env steps of each replay."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig(CheckedFields):
+    """What is evaluated."""
+
+    policies: Annotated[Sequence[str], Len(1)]
+    """As `load_policies` takes them."""
+    tasks: Annotated[Sequence[str], Len(1)]
+    """Names of tasks."""
+    starts: Count = 50
+    """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
+    worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
+    """Where they are played."""
+    max_steps: Count = 40
+    """Env steps after which an episode is over."""
+    seed: Seed = 0
+    """Of goals, noise and policies."""
+    seen: bool = False
+    """Whether the reference world, seen through the checkpoint's read-out, takes the learned world's place: what then
+    differs from the true results is the read-out's part."""
+    allow_zips: bool = True
+    """Whether to load zips of Stable-Baselines3, which runs code that is in them."""
+    true_results: TrueResults = field(default_factory=dict)
+    """Outcomes of some cases in a world that we cannot play in."""
+    recording: Path | None = None
+    """Data set with raw images of that world, whose actions are replayed in the learned world: `starts` stretches of
+    REPLAYED_STEPS."""
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    config: EvaluationConfig,
+    directory: Path,
+    *,
+    command: str,
+    page: Path | None = None,
+    play_units: PlayUnits | None = None,
+) -> dict[str, Any]:
+    """Plays what has not been played yet, and reports on everything.
+
+    Args:
+        checkpoint: the learned world, whose starts both worlds begin at.
+        config: what is evaluated.
+        directory: keeps the trials; an interrupted evaluation goes on where it stopped.
+        command: what the report shall say it was made by.
+        page: HTML file for the report.
+        play_units: another way to play them; by default one after another in this process.
+
+    Returns:
+        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks`, by name as `task_report` makes them, and, with
+        a recording, `replay`: how true recorded actions stay in the learned world (see `compare_loops`).
+
+    Raises:
+        InvalidInputError: an unknown policy or task, a policy whose actions are not such as it announced, or a
+            directory with trials of something else. Finished trials are kept.
+        DatasetError: the recording has no raw images, or not as many stretches.
+        CheckpointError: a task needs a read-out that the checkpoint has not, or the starts have no true poses.
+        RenderingUnavailableError: the true world cannot be drawn here.
+    """
+    policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
+    cases = make_cases(config.starts, len(checkpoint.starts), config.seed)
+    stamp = make_stamp(checkpoint, config)
+    log = TrialLog(directory, stamp)
+    wanted = [
+        Unit(task, name, world) for task, of_task in policies.items() for world in config.worlds for name in of_task
+    ]
+    missing = [unit for unit in wanted if unit not in log.finished]
+    progress = tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="evaluate", unit="unit")
+    with progress, Player(checkpoint, policies, config.max_steps, seen=config.seen) as player:
+        for unit, trials in (play_units or _one_by_one(player))(missing, cases):
+            log.add(unit, trials)
+            progress.update()
+        finished = {unit: log.finished[unit] for unit in wanted}
+        tasks = {
+            task: task_report(task, list(of_task), finished, config.true_results) for task, of_task in policies.items()
+        }
+        report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
+        if config.recording is not None:
+            report["replay"] = _replay(checkpoint, config.recording, config)
+        if page is not None:
+            write_page(report, finished, player, config.max_steps, page)
+    return report
+
+
+def _replay(checkpoint: Checkpoint, recording: Path, config: EvaluationConfig) -> dict[str, Any]:
+    held_out = HeldOut(
+        recording,
+        checkpoint.tokenizer,
+        clips_per_episode=HISTORY_CLIPS + REPLAYED_STEPS,
+        num_episodes=config.starts,
+    )
+    simulator = WorldSimulator(checkpoint)
+    loops = run_closed_loops(simulator, held_out, REPLAYED_STEPS, config.seed).tokens
+    return {"recording": recording.name, **asdict(compare_loops(simulator, held_out, loops))}
+
+
+def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, Any]:
+    """What trials depend on, besides the policies themselves."""
+    return {
+        "weights": checkpoint.identity,
+        "tokenizer": checkpoint.tokenizer.identity,
+        "data": checkpoint.provenance.get("data"),
+        "decoding": asdict(checkpoint.decoding),
+        "starts": config.starts,
+        "seed": config.seed,
+        "max_steps": config.max_steps,
+        "seen": config.seen,
+    }
+
+
+def _one_by_one(player: Player) -> PlayUnits:
+    def play_units(units: Sequence[Unit], cases: Sequence[Case]) -> Iterator[tuple[Unit, list[Trial]]]:
+        for unit in units:
+            yield unit, player.play(unit, cases)
+
+    return play_units
+
+
+def check_true_results(results: object, cases: int) -> Mapping[str, Mapping[str, list[bool]]]:
+    """Outcomes that somebody wrote down.
+
+    Raises:
+        InvalidInputError: they are not a list of at most `cases` truth values for each policy of each task.
+    """
+    expected = '{"face-target": {"policy name": [true, false, ...]}}: the outcomes of the first starts, in their order'
+    if not isinstance(results, dict):
+        raise InvalidInputError(f"expected true results as {expected}, got {type(results).__name__}")
+    for task, of_task in results.items():
+        for policy, outcomes in of_task.items() if isinstance(of_task, dict) else [("", of_task)]:
+            is_list = isinstance(outcomes, list) and all(isinstance(outcome, bool) for outcome in outcomes)
+            if not is_list or not 2 <= len(outcomes) < cases:
+                raise InvalidInputError(
+                    f"expected true results as {expected}, at least 2 and fewer than the {cases} starts; got "
+                    f"{short(outcomes)} for {short(task)} {short(policy)}"
+                )
+    return results

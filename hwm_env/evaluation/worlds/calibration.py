@@ -1,0 +1,221 @@
+"""Teaches a checkpoint how far to believe itself, and measures on other episodes whether it does."""
+
+import itertools
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from hwm_env.data.format import METADATA_FILE
+from hwm_env.data.reader import Dataset
+from hwm_env.evaluation.reports.reliability import (
+    auroc_within,
+    brier_score,
+    expected_calibration_error,
+    reliability_bins,
+    with_interval,
+)
+from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.risk_loops import FOLDS, SOURCES, RiskLoops, next_of_fold
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.tokenizers.recordings import tokenize_recordings
+from hwm_env.trust import Calibration
+from hwm_env.trust.calibration import FEATURES
+from hwm_env.types import BoolArray, Float64Array, Int64Array
+
+REPORTED_STEPS: Final = (1, 5, 10, 20)
+"""Steps at which worlds are compared with each other."""
+STEP_RANGES: Final = ((1, 2), (3, 5), (6, 10), (11, 20))
+"""First and last of the steps over which probabilities are compared with shares."""
+OOD_EDGES: Final = (0.0, 0.05, 0.3, 1.0)
+"""The same for shares of numbers that leave the training data: none, then more than one edge and at most the next."""
+SUMMARY: Final = ("auroc", "auroc_within_a_step", "brier", "expected_calibration_error", "share_wrong", "clips")
+"""What of a judgement a checkpoint keeps."""
+STATISTICS_EPISODES: Final = 60
+STATISTICS_CLIPS: Final = 24
+"""Length of an episode of the split that stands in for the training data."""
+STATISTICS_OFFSETS: Final = (0, 4, 8, 12)
+"""Frames; an episode is cut into clips in each of these ways."""
+
+
+def statistics_split(directory: Path, tokenizer: VideoTokenizer, image_size: int) -> Dataset:
+    """Tokens of the reference world like those that a model was trained on, recorded unless they are there already.
+
+    Args:
+        directory: where recordings are kept.
+        tokenizer: what makes the tokens.
+        image_size: of the pictures, in pixels.
+    """
+    recording = record_held_out(directory, STATISTICS_EPISODES, STATISTICS_CLIPS, image_size, split="statistics")
+    tokens = directory / f"{recording.name}-{tokenizer.identity}"
+    if not (tokens / METADATA_FILE).exists():
+        tokenize_recordings(recording, tokens, lambda: tokenizer, STATISTICS_OFFSETS)
+    return Dataset(tokens)
+
+
+def calibrate(loops: RiskLoops, *, bound_psnr_db: float, seed: int) -> tuple[Calibration, dict[str, Any]]:
+    """Fits a risk on all episodes, and judges on each what is fitted on those of the other folds.
+
+    Args:
+        loops: of at least eight episodes.
+        bound_psnr_db: a clip is wrong if its PSNR is below this.
+        seed: of shuffles and intervals.
+
+    Returns:
+        The risk, with the essence of the judgement as its `quality`, and the whole judgement.
+
+    Raises:
+        InvalidInputError: all clips that are fitted are wrong, or none is.
+    """
+    calibration = _fitted(loops, bound_psnr_db)
+    report = {
+        "calibration": {
+            "bound_psnr_db": bound_psnr_db,
+            "intercept": calibration.intercept,
+            "weights": dict(calibration.weights),
+        },
+        **_Judgement(loops, bound_psnr_db, seed).to_dict(),
+    }
+    return replace(calibration, quality={name: report[name] for name in SUMMARY}), report
+
+
+def out_of_fold_risk(loops: RiskLoops, bound_psnr_db: float, names: Collection[str] = FEATURES) -> Float64Array:
+    """The risk of each clip as fitted on the episodes of other folds: episode e is of fold e modulo their number.
+
+    Args:
+        loops: of at least two episodes a fold.
+        bound_psnr_db: a clip is wrong if its PSNR is below this.
+        names: of the features that may be used.
+
+    Returns:
+        float64 [S, E, K].
+    """
+    episodes = np.arange(loops.psnr_db.shape[1])
+    risk = np.empty(loops.psnr_db.shape)
+    for fold in range(FOLDS):
+        judged = episodes % FOLDS == fold
+        calibration = _fitted(loops.of(episodes[~judged]), bound_psnr_db, names)
+        risk[:, judged] = calibration.error_probability(loops.of(episodes[judged]).features)
+    return risk
+
+
+def _fitted(loops: RiskLoops, bound_psnr_db: float, names: Collection[str] = FEATURES) -> Calibration:
+    """A risk of some features: the others are held constant, and so get no weight."""
+    features = {
+        name: values.ravel() if name in names else np.zeros(values.size) for name, values in loops.features.items()
+    }
+    return Calibration.fit(features, (loops.psnr_db < bound_psnr_db).ravel(), bound_psnr_db=bound_psnr_db)
+
+
+class _Judgement:
+    """Risks beside what came of them, on episodes that they were not fitted to; arrays are [S, E, K]."""
+
+    def __init__(self, loops: RiskLoops, bound_psnr_db: float, seed: int) -> None:
+        self._bound = bound_psnr_db
+        self._loops = loops
+        self._seed = seed
+        self._wrong: BoolArray = loops.psnr_db < bound_psnr_db
+        self._steps: Int64Array = loops.features["steps"].astype(np.int64)
+        self._risk = out_of_fold_risk(loops, bound_psnr_db)
+        # Worlds are compared within a fold: a fold with many wrong clips is judged by a risk that was fitted to few.
+        self._folds = np.broadcast_to((np.arange(loops.psnr_db.shape[1]) % FOLDS)[:, None], loops.psnr_db.shape)
+        self._folds_and_steps = self._folds + FOLDS * self._steps
+
+    def to_dict(self) -> dict[str, Any]:
+        risk, wrong, steps = self._risk, self._wrong, self._steps
+        rng = np.random.default_rng(self._seed)
+        # Everybody gets the risk of another world of its fold, as many steps along, with actions of the same kind.
+        exchanged = risk[:, [next_of_fold(episode, risk.shape[1]) for episode in range(risk.shape[1])]]
+        return {
+            "episodes": wrong.shape[1],
+            "folds": FOLDS,
+            "clips": wrong.size,
+            "share_wrong": float(wrong.mean()),
+            "share_wrong_by_step": wrong.mean(axis=(0, 1)).tolist(),
+            "mean_probability_by_step": risk.mean(axis=(0, 1)).tolist(),
+            "psnr_db_by_source_and_step": {
+                name: psnr.tolist() for name, psnr in zip(SOURCES, self._loops.psnr_db.mean(axis=1), strict=True)
+            },
+            "auroc": self._with_interval(auroc_within, self._folds),
+            "auroc_within_a_step": self._with_interval(auroc_within, self._folds_and_steps),
+            "auroc_at_step": {
+                str(step): {
+                    "wrong": int(wrong[..., step - 1].sum()),
+                    **self._with_interval(auroc_within, self._folds, at=slice(step - 1, step)),
+                }
+                for step in REPORTED_STEPS
+                if step <= wrong.shape[2]
+            },
+            "auroc_of_one_feature": {name: self._aurocs(self._risk_from([name])) for name in FEATURES},
+            "auroc_without_a_feature": {
+                name: self._aurocs(self._risk_from(set(FEATURES) - {name})) for name in FEATURES
+            },
+            "auroc_of_another_worlds_risk": self._aurocs(exchanged),
+            "auroc_of_shuffled_labels": auroc_within(risk.ravel(), rng.permutation(wrong.ravel()), self._folds.ravel()),
+            "brier": self._with_interval(_brier, self._folds),
+            "brier_of_steps_alone": brier_score(self._risk_from(["steps"]).ravel(), wrong.ravel()),
+            "brier_of_share_wrong": float(wrong.mean() * (1 - wrong.mean())),
+            "expected_calibration_error": expected_calibration_error(risk.ravel(), wrong.ravel()),
+            "reliability": [asdict(part) for part in reliability_bins(risk.ravel(), wrong.ravel())],
+            "by_steps": {
+                f"{first}-{last}": self._compared((steps >= first) & (steps <= last))
+                for first, last in STEP_RANGES
+                if last <= wrong.shape[2]
+            },
+            "by_source": {
+                name: self._compared(np.broadcast_to((np.arange(len(SOURCES)) == source)[:, None, None], wrong.shape))
+                for source, name in enumerate(SOURCES)
+            },
+            "by_action_ood": self._by_action_ood(),
+        }
+
+    def _risk_from(self, names: Collection[str]) -> Float64Array:
+        return out_of_fold_risk(self._loops, self._bound, names)
+
+    def _with_interval(
+        self, measure: "_Measure", groups: Int64Array, at: slice = slice(None)
+    ) -> dict[str, float | None]:
+        """A measure of the clips at some steps, with an interval over the episodes."""
+        risk, wrong, groups = self._risk[..., at], self._wrong[..., at], groups[..., at]
+
+        def of(episodes: Int64Array) -> float | None:
+            return measure(risk[:, episodes].ravel(), wrong[:, episodes].ravel(), groups[:, episodes].ravel())
+
+        return with_interval(of, wrong.shape[1], self._seed)
+
+    def _aurocs(self, risk: Float64Array) -> dict[str, float | None]:
+        risks, wrong = risk.ravel(), self._wrong.ravel()
+        return {
+            "all": auroc_within(risks, wrong, self._folds.ravel()),
+            "within_a_step": auroc_within(risks, wrong, self._folds_and_steps.ravel()),
+        }
+
+    def _compared(self, chosen: BoolArray) -> dict[str, float | None]:
+        """Probabilities beside shares."""
+        risk, wrong = self._risk[chosen], self._wrong[chosen]
+        if not len(risk):
+            return {"clips": 0}
+        return {
+            "clips": len(risk),
+            "mean_probability": float(risk.mean()),
+            "share_wrong": float(wrong.mean()),
+            "expected_calibration_error": expected_calibration_error(risk, wrong),
+            "auroc_within_a_step": auroc_within(risk, wrong, self._folds_and_steps[chosen]),
+        }
+
+    def _by_action_ood(self) -> dict[str, dict[str, float | None]]:
+        ood = self._loops.features["action_ood"]
+        compared = {"0": self._compared(ood == 0)}
+        for low, high in itertools.pairwise(OOD_EDGES):
+            compared[f"up to {high:g}"] = self._compared((ood > low) & (ood <= high))
+        return compared
+
+
+_Measure = Callable[[Float64Array, BoolArray, Int64Array], float | None]
+"""Of probabilities, outcomes and groups, each [N]."""
+
+
+def _brier(risk: Float64Array, wrong: BoolArray, groups: Int64Array) -> float:
+    return brier_score(risk, wrong)

@@ -1,0 +1,204 @@
+"""Trials are what a user's own loop over an environment would see."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from hwm_env import checkpoint as checkpoints
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.envs.episodes import Episode
+from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.policies.loading import load_policies
+from hwm_env.evaluation.policies.trials import Case, live, make_cases, make_engine, play
+from hwm_env.evaluation.policies.units import Player, Unit, WorldName
+from hwm_env.reference.rendering import can_render
+from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
+from hwm_env.types import ACTION_DIM
+from tests.evaluation.policies.scripted import Broken, Turner
+
+CASES = [Case(0, 3), Case(2, 4), Case(1, 5)]
+MAX_STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_checkpoint: Path) -> Checkpoint:
+    return checkpoints.load(tiny_checkpoint)
+
+
+@pytest.fixture
+def player(loaded: Checkpoint) -> Iterator[Player]:
+    with Player(loaded, {}, MAX_STEPS) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["learned", "true"])
+def world_name(request: pytest.FixtureRequest) -> WorldName:
+    if request.param == "true" and not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    name: WorldName = request.param
+    return name
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.8])
+def test_trials_equal_loops_over_single_environments(
+    player: Player, world_name: WorldName, tiny_checkpoint: Path, speed: float
+) -> None:
+    trials = play(player.world(world_name), Turner(speed), "face-target", CASES, MAX_STEPS)
+    env: gymnasium.Env[Any, Any] = gymnasium.make(
+        {"learned": "HWM-v0", "true": "HWMReference-v0"}[world_name],
+        checkpoint=str(tiny_checkpoint),
+        task="face-target",
+        obs_mode="state",
+        action_mode="hold",
+        max_episode_steps=MAX_STEPS,
+        strict=True,
+    )
+    for case, trial in zip(CASES, trials, strict=True):
+        policy = Turner(speed)
+        policy.reset([case.seed])
+        observation, _ = env.reset(seed=case.seed, options={"start": case.start})
+        rewards, poses, ended = [], [], False
+        while not ended:
+            observation, reward, terminated, truncated, info = env.step(policy.act([observation])[0])
+            rewards.append(reward)
+            poses.append(info["base_pose"])
+            ended = terminated or truncated
+        assert (trial.case, trial.steps, trial.success) == (case, len(rewards), info["is_success"])
+        assert trial.total_reward == pytest.approx(sum(rewards))
+        np.testing.assert_allclose(trial.poses, poses, atol=1e-4)
+        assert len(trial.error_probability) == (len(rewards) if world_name == "true" else 0)  # It is not calibrated.
+    env.close()
+
+
+class Lottery:
+    """A task whose episodes end when the predicted tokens say so; and its goal."""
+
+    name = "lottery"
+    needs_readout = False
+    option_names = ()
+
+    def goal_space(self, image_size: int) -> None: ...
+
+    def check_options(self, options: Mapping[str, Any]) -> None: ...
+
+    def reset(self, episode: EpisodeStart) -> "Lottery":
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
+        ends = int(now.tokens.sum()) % 4 == 0
+        return Outcome({"ends": float(ends)}, success=ends, terminated=ends)
+
+
+def test_episodes_that_end_early_leave_the_others_alone(player: Player) -> None:
+    task: Any = Lottery()
+    together = play(player.world("learned"), Turner(0.6), task, CASES * 4, 12)
+    apart = [play(player.world("learned"), Turner(0.6), task, [case], 12)[0] for case in CASES]
+    assert together == apart * 4
+    assert len({trial.steps for trial in together}) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        (np.full((3, ACTION_DIM), np.nan), r"'broken', start 0, step 2: .*got nan"),
+        (np.zeros((3, 7)), r"'broken', start 0, step 2: .*got shape \(7,\)"),
+        (np.zeros((2, ACTION_DIM)), "an action for each of 3 worlds, got 2"),
+        (None, "an action for each of 3 worlds, got NoneType"),
+    ],
+)
+def test_actions_that_are_none_name_their_policy(player: Player, gives: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        play(player.world("learned"), Broken(gives), "face-target", CASES, MAX_STEPS)
+
+
+def test_a_planner_sees_the_worlds(player: Player) -> None:
+    class Watcher(Turner):
+        def begin(self, world: Any, histories: list[RecordedHistory], episodes: list[Episode[Any]]) -> None:
+            self.world, self.histories = world, histories
+            self.seen = [[episode.elapsed_steps for episode in episodes]]
+
+        def watch(self, episodes: list[Episode[Any]]) -> None:
+            self.seen.append([episode.elapsed_steps for episode in episodes])
+
+    watcher, world = Watcher(0.0), player.world("learned")
+    play(world, watcher, "drive-to-target", CASES, 2)
+    assert watcher.seen == [[0] * 3, [0] * 3, [1] * 3]
+    assert watcher.world is world
+    for history, case in zip(watcher.histories, CASES, strict=True):
+        np.testing.assert_array_equal(history.tokens, world.start(case.start).tokens)
+
+
+def test_steps_come_as_they_are_taken(player: Player) -> None:
+    world = player.world("learned")
+    engine = make_engine(world, Turner(0.0), "drive-to-target", 2)
+    assert [index for index, _ in live(engine, Turner(0.0), CASES)] == [0, 1, 2] * 2
+
+
+def test_cases_share_starts_but_no_seed() -> None:
+    cases = make_cases(6, 4, seed=2)
+    assert [case.start for case in cases] == [0, 1, 2, 3, 0, 1]
+    assert len({case.seed for case in cases}) == 6
+    assert not {case.seed for case in cases} & {case.seed for case in make_cases(6, 4, seed=3)}
+    with pytest.raises(InvalidInputError, match="starts must be at least 1, got 0"):
+        make_cases(0, 4, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("policies.tour", "module:factory"),
+        ("no_such_module:factory", "No module named 'no_such_module'"),
+        ("tests.evaluation.policies.scripted:no_such", "has no attribute 'no_such'"),
+        ("tests.evaluation.policies.scripted:__doc__", "a function of a task's name, got str"),
+        ("policies.tour:Tour", "a function of a task's name: too many positional arguments"),
+        (
+            "tests.evaluation.policies.scripted:turners@more",
+            "a function of a task's name and a string: too many positional",
+        ),
+        ("tests.evaluation.policies.scripted:nothing", "gave object, which lacks name, interface"),
+    ],
+)
+def test_what_is_no_policy_is_refused(reference: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        load_policies(reference, "face-target")
+
+
+def test_policies_are_made_for_their_task() -> None:
+    assert [policy.name for policy in load_policies("tests.evaluation.policies.scripted:turners", "face-target")] == [
+        "turns -0.5 rad/s",
+        "turns 0 rad/s",
+        "turns 0.5 rad/s",
+    ]
+
+
+def test_a_player_plays_units(loaded: Checkpoint) -> None:
+    policy = Turner(0.3)
+    with Player(loaded, {"face-target": {policy.name: policy}}, MAX_STEPS) as player:
+        trials = player.play(Unit("face-target", policy.name, "learned"), CASES)
+        assert trials == play(player.world("learned"), Turner(0.3), "face-target", CASES, MAX_STEPS)
+
+
+def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None:
+    """Its robot does what the true one does, and what is known of it is what the read-out makes of the pictures."""
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    assert loaded.readout is not None
+    with Player(loaded, {}, MAX_STEPS, seen=True) as player:
+        true, seen = player.world("true"), player.world("learned")
+        chunks = np.tile(true.start(0).actions[-1], (1, 1, 1))
+        begun = seen.begin(seen.start(0), 0)
+        assert begun.readout.to_dict()["base_pose"] == pytest.approx(loaded.starts.poses[0].numpy())
+        (truth,), (moment,) = true.step([true.begin(true.start(0), 0)], chunks), seen.step([begun], chunks)
+        np.testing.assert_array_equal(moment.measured, truth.measured)
+        np.testing.assert_array_equal(moment.last_frame, truth.last_frame)
+        read = loaded.readout.read(torch.from_numpy(truth.tokens.copy())[None])[0].numpy()
+        np.testing.assert_array_equal(moment.readout.base_pose, read[:3])
+        assert np.abs(moment.readout.base_pose - truth.readout.base_pose).max() > 1e-3
