@@ -33,7 +33,7 @@ _YAW_LEVER_M: Final = 2.0
 
 
 class RecordingTimesBatch(NamedTuple):
-    """When frames were recorded; see `hwm_env.data.recordings.Moments`."""
+    """When frames were recorded; see `hwm_env.data.recordings.RecordingTimes`."""
 
     recordings: Tensor
     """int64 [B]."""
@@ -264,7 +264,7 @@ class CorrectionTrainer:
         rows = []
         for index in indices.tolist():
             shard, clip = self._windows.locate(index)
-            rows.append(self._recordings.moments(shard, clip * FRAMES_PER_CLIP + np.array([self._frames])))
+            rows.append(self._recordings.times(shard, clip * FRAMES_PER_CLIP + np.array([self._frames])))
         recordings, times_s = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         return RecordingTimesBatch(
             torch.from_numpy(recordings).to(self._device), torch.from_numpy(times_s).to(self._device)
@@ -294,7 +294,7 @@ def with_corrected_poses(data: Dataset, corrections: PoseCorrections) -> Dataset
     shards = []
     for position, shard in enumerate(data.shards):
         assert shard.poses is not None, f"shard {shard.index} has no poses"
-        rows, times_s = recordings.moments(position, np.arange(shard.num_frames)[:, None])
+        rows, times_s = recordings.times(position, np.arange(shard.num_frames)[:, None])
         moments = RecordingTimesBatch(translated[torch.from_numpy(rows)], torch.from_numpy(times_s))
         poses = corrections(torch.from_numpy(shard.poses.copy())[:, None], moments)[:, 0]
         shards.append(shard.with_poses(poses.numpy()))

@@ -15,7 +15,8 @@ from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig, normalised
+from hwm_env.tokenizers.pixels import normalised
+from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig
 from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss

@@ -40,7 +40,7 @@ def test_pictures_are_turned_and_mirrored(tmp_path: Path, suffix: str, turn: str
 def test_pictures_at_an_angle_are_refused(tmp_path: Path) -> None:
     upright = write_film(tmp_path / "upright.mp4", quarters())
     ffmpeg("-display_rotation", "45", "-i", upright, "-c", "copy", tmp_path / "a.mp4")
-    with pytest.raises(DatasetError, match=r"a\.mp4: it is to be shown turned by -?45 degrees"):
+    with pytest.raises(DatasetError, match=r"a\.mp4: .* turns by a multiple of 90 degrees, got -?45;"):
         frame_size(tmp_path / "a.mp4")
 
 
@@ -166,5 +166,5 @@ def test_absurd_sizes_are_refused_before_anything_is_decoded(tmp_path: Path) -> 
 def test_absurd_pixel_aspects_are_refused(tmp_path: Path) -> None:
     plain = write_film(tmp_path / "plain.mp4", quarters(512, 512, 1))
     ffmpeg("-i", plain, "-c", "copy", "-aspect", "255:1", tmp_path / "a.mkv")
-    with pytest.raises(DatasetError, match=r"a\.mkv: a picture of 130560 x 512 pixels is shown"):
+    with pytest.raises(DatasetError, match=r"a\.mkv: expected pictures of at most \d+ pixels, got one of 130560 x 512"):
         read(tmp_path / "a.mkv")

@@ -263,7 +263,7 @@ def test_videos_shorter_than_a_clip_are_left_out(
     with caplog.at_level(logging.WARNING):
         tokenize_recordings(videos, tmp_path / "tokens", lambda: tokenizer)
     assert "short.mp4 is left out" in caplog.text
-    assert "nothing gives neck_pitch: 0 stands for it" in caplog.text
+    assert "no column contains neck_pitch: using 0" in caplog.text
     assert len(Dataset(tmp_path / "tokens").shards) == 3
     for name in ("0", "1", "2"):
         (videos / f"{name}.mp4").unlink()
@@ -352,9 +352,9 @@ def test_the_manifest_keeps_what_was_not_simply_read(
     assert data.metadata.extra["damaged_frames"] == {"0": 1}
     for said in (
         "milliseconds.mp4: 30 of 85 states are interpolated",
-        "short.mkv breaks off: ",
+        "short.mkv is truncated: ",
         "broken.mp4 is damaged: 1 of 60 frames",
-        "broken.mp4: its states go on for 0.5",
+        "broken.mp4: its states continue for 0.5",
     ):
         assert said in caplog.text
     assert "good.mp4" not in caplog.text

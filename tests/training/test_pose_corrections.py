@@ -180,7 +180,7 @@ def test_shards_of_one_source_share_a_correction(tmp_path: Path) -> None:
     recordings = Recordings(write_drives(tmp_path, constant_errors(4)))
     assert recordings.names == tuple(f"{i}.mp4, segment {j}" for i in (0, 1) for j in (0, 1))
     frames = np.array([[0, 16], [300, 316]])
-    whole, cut = recordings.moments(1, frames), recordings.moments(3, frames - 8 * (frames > 0))
+    whole, cut = recordings.times(1, frames), recordings.times(3, frames - 8 * (frames > 0))
     assert whole.recordings.tolist() == cut.recordings.tolist() == [2, 3]
     # A frame has the same time in both.
     assert whole.times_s[1].tolist() == cut.times_s[1].tolist()
