@@ -10,6 +10,7 @@ import numpy as np
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.data.segments import clip_is_whole, num_covered, window_starts
+from hwm_env.data.windows import evenly_spread
 from hwm_env.types import (
     ACTION_DIM,
     ACTION_NAMES,
@@ -214,7 +215,7 @@ def _windows(segments: list[Int32Array], total_clips: int, num_clips: int) -> Wi
 
 def _tokens(dataset: Dataset) -> Tokens:
     num_clips = [shard.num_clips for shard in dataset.shards]
-    chosen = np.unique(np.linspace(0, sum(num_clips) - 1, min(SAMPLED_CLIPS, sum(num_clips))).astype(np.int64))
+    chosen = np.unique(evenly_spread(sum(num_clips), SAMPLED_CLIPS))
     firsts = np.cumsum([0, *num_clips])
     seen = []
     for position, shard in enumerate(dataset.shards):

@@ -250,6 +250,11 @@ class FrameWindows(_Windows):
         return FrameBatch(frames, actions)
 
 
+def evenly_spread(total: int, count: int | None) -> Int64Array:
+    """Returns `count` of the indices 0 to `total` - 1, evenly spread; all of them if there are fewer or with `None`."""
+    return np.linspace(0, total - 1, total if count is None else min(count, total)).astype(np.int64)
+
+
 def _dropped(segments: Int32Array, num_clips: int, num_covered_clips: int) -> DroppedClips:
     whole = clip_is_whole(segments)
     num_whole = int(whole.sum())

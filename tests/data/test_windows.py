@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import clip_is_whole, frame_window_starts, window_starts
-from hwm_env.data.windows import ClipWindows, DroppedClips, FrameWindows
+from hwm_env.data.windows import ClipWindows, DroppedClips, FrameWindows, evenly_spread
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from tests.data.conftest import WRITTEN_LAYOUTS
@@ -195,3 +195,9 @@ def test_an_action_that_is_not_finite_is_not_served(write_dataset, number: float
     frames.gather(np.array([0, 8]))
     with pytest.raises(DatasetError, match=message):
         frames.gather(np.array([0, 9]))
+
+
+def test_chosen_indices_are_spread_evenly_over_all() -> None:
+    np.testing.assert_array_equal(evenly_spread(5, None), np.arange(5))
+    np.testing.assert_array_equal(evenly_spread(5, 9), np.arange(5))
+    np.testing.assert_array_equal(evenly_spread(101, 5), [0, 25, 50, 75, 100])

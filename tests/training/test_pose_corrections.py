@@ -245,7 +245,7 @@ def test_what_was_learned_can_be_read_again_and_exported(tmp_path: Path) -> None
 
 def test_corrections_of_other_recordings_are_refused(tmp_path: Path) -> None:
     corrections = PoseCorrections.of(Recordings(write_drives(tmp_path / "some", constant_errors(2))))
-    with pytest.raises(DatasetError, match=r"got 2 others, such as '1\.mp4, segment 0'"):
+    with pytest.raises(DatasetError, match=r"got 2 others, such as '1\.mp4, segment 0'; train a scene"):
         with_corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections)
 
 

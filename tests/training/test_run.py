@@ -234,7 +234,7 @@ def test_strange_names_among_the_checkpoints_are_left_alone(tmp_path: Path) -> N
 def test_a_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
     save(Run(tmp_path, resume=False), 1)
     (tmp_path / "checkpoint/state.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"state\.pt is damaged .*; remove .*step-00000001 to go on"):
+    with pytest.raises(CheckpointError, match=r"state\.pt is damaged .*; remove .*step-00000001 to resume"):
         restored(tmp_path)
 
 

@@ -27,7 +27,7 @@ from hwm_env.training.objective import (
     hide_all,
     sample_seeds,
 )
-from hwm_env.training.scene_inputs import scene_of, told_of
+from hwm_env.training.scene_inputs import scene_inputs, scene_of
 from hwm_env.training.trainee import Trainee, TrainingStep, new_model
 from hwm_env.training.validation import Validation
 from hwm_env.training.world_model import train_world_model
@@ -70,7 +70,7 @@ def train(data: Dataset, directory: Path, recipe: Any = SHORT, **options: Any) -
 
 
 def test_each_clip_is_told_at_its_own_pose(batch: SampleBatch) -> None:
-    told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    told = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
     assert told.shape == (4, 3, 4, SCENE.input_width)
     poses, actions = batch["poses_past"][2, 17:34], batch["actions_past"][2, 17:34]
     assert torch.allclose(told[2, 1], SCENE.inputs(poses[None], actions[None])[0], atol=1e-5)
@@ -82,13 +82,13 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
 ) -> None:
     seen: list[Tensor] = []
     monkeypatch.setattr(SCENE, "inputs", lambda paths, chunks: (seen.append(paths), paths)[1])
-    told_of(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
-    told_of(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
+    scene_inputs(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
+    scene_inputs(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
     poses = torch.cat([batch["poses_past"], batch["poses_future"]], dim=1)
     shifts = seen[0].view(4, 51, 3) - poses
     assert torch.allclose(shifts, shifts[:, :1].expand_as(shifts), atol=1e-6)
     assert torch.equal(seen[1], seen[0][6:])
-    many = [told_of(SCENE, some_rows(batch, 1), [seed], (0.1, 0.01)).view(51, 3)[0] for seed in range(400)]
+    many = [scene_inputs(SCENE, some_rows(batch, 1), [seed], (0.1, 0.01)).view(51, 3)[0] for seed in range(400)]
     spread = torch.stack(many).std(dim=0)
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
@@ -97,11 +97,11 @@ def test_of_a_share_of_the_samples_nothing_is_told(batch: SampleBatch) -> None:
     """As of a world that does not know its place; the others are told what they are told without it."""
     silent = 0
     for seed in range(200):
-        told = told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
+        told = scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
         if (told == 0).all():
             silent += 1
         else:
-            assert torch.equal(told, told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
+            assert torch.equal(told, scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
     assert 40 <= silent <= 80
 
 
@@ -134,7 +134,7 @@ def test_a_share_of_the_pasts_is_spoilt(batch: SampleBatch, model: MaskedHWM) ->
 
 
 def test_own_predictions_are_those_of_the_told_model(batch: SampleBatch, model: MaskedHWM) -> None:
-    told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    told = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
     targets = arrange(model, batch, parallel_targets=True, scene_BTSC=told)
     drawn = draw_targets(targets, [1, 2, 3, 4], model.config.codebook_size, 0.0, own_share=1.0)
     drawn = drawn._replace(own=torch.tensor([[False, True]] * 4))
@@ -166,7 +166,7 @@ def test_validation_tells_of_the_path_that_the_actions_lead_along(data: Dataset,
         actions = batch["actions_future"].roll(-shift, dims=0)
         future = SCENE.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
         other = SampleBatch(**{**batch, "actions_future": actions, "poses_future": future})  # type: ignore[typeddict-item]
-        told = told_of(SCENE, other, [0, 0, 0], NO_NOISE)
+        told = scene_inputs(SCENE, other, [0, 0, 0], NO_NOISE)
         targets = hide_all(arrange(model, other, parallel_targets=False, scene_BTSC=told), model.config.codebook_size)
         with torch.no_grad():
             sums = MaskedModelling(model, parallel_targets=False)(targets)
@@ -230,13 +230,13 @@ def test_the_first_loss_is_that_of_the_model_to_start_from(
 
 
 def test_what_does_not_fit_is_refused(data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=rf"scene_width 0, and the scene tells {SCENE.input_width} numbers"):
+    with pytest.raises(InvalidInputError, match=rf"scene_width 0, expected {SCENE.input_width}, the .* of the scene"):
         train(data, tmp_path / "run", shape=MODEL)
-    with pytest.raises(InvalidInputError, match=rf"scene_width {SCENE.input_width}, and no scene tells 0 numbers"):
+    with pytest.raises(InvalidInputError, match=rf"scene_width {SCENE.input_width}, expected 0, the .* of no scene"):
         train(data, tmp_path / "run", scene=None)
     with pytest.raises(DatasetError, match="has no base poses"):
         train(write_world(tmp_path / "no-poses"), tmp_path / "run")
-    with pytest.raises(InvalidInputError, match="has none; train one with hwm-env train-scene"):
+    with pytest.raises(InvalidInputError, match=r"has no scene; .* hwm-env train-scene"):
         scene_of(replace(make_checkpoint(), scene=None))
     assert not (tmp_path / "run" / "checkpoint").exists()
 

@@ -48,7 +48,7 @@ def test_all_offsets_of_a_recording_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_single_recording_cannot_be_parted(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds 1 recording, so that none can be held out"):
+    with pytest.raises(DatasetError, match="contains 1 recording, so that none can be held out"):
         hold_out(write_shards(tmp_path, 2, sources=["a.mp4", "a.mp4"]))
 
 
