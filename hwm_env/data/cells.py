@@ -89,9 +89,9 @@ def _microseconds(cell: str) -> int | None:
         days, hours, minutes, seconds = match.groups(default="0")
         return round((int(days) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)) * 1e6)
     try:
-        moment = datetime.fromisoformat(cell)
+        time = datetime.fromisoformat(cell)
     except ValueError:
         return None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    return (time - datetime(1970, 1, 1)) // timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Windows and segments, against loops that follow the definition word for word."""
+"""Windows and segments, compared with loops that follow the definition literally."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.data.conftest import WRITTEN_LAYOUTS
 
 @st.composite
 def segment_arrays(draw: st.DrawFn) -> np.ndarray:
-    """Runs of any length, so that boundaries fall inside clips and on their edges; ids may come back later."""
+    """Draws runs of any length, so that boundaries are inside clips and on their edges; ids may repeat later."""
     runs = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5 * 17)), min_size=1, max_size=6))
     if draw(st.booleans()):
         runs = [(segment, -(-length // 17) * 17) for segment, length in runs]
@@ -24,7 +24,7 @@ def segment_arrays(draw: st.DrawFn) -> np.ndarray:
 
 
 def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> list[int]:
-    """Starts, in units of `unit` frames, of windows with no change of segment inside."""
+    """Returns the starts, in units of `unit` frames, of windows without a change of segment inside."""
     starts: list[int] = []
     since_run = 0
     for start in range(len(segments) // unit):
@@ -33,7 +33,7 @@ def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> l
             frames = segments[first * unit : (first + items) * unit].tolist()
             return first >= 0 and len(frames) == items * unit and len(set(frames)) == 1
 
-        # A run of items begins where this item cannot be played on from the one before.
+        # A run of items begins if this item does not continue the one before.
         since_run = since_run + 1 if is_one_segment(start - 1, 2) else 0
         if is_one_segment(start, length) and since_run % stride == 0:
             starts.append(start)
@@ -41,7 +41,7 @@ def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> l
 
 
 def naive_reason(segments_of_clip: list[int]) -> str:
-    """Why a clip that no window contains was dropped."""
+    """Returns why no window contains a clip."""
     if len(segments_of_clip) < 17:
         return "partial"
     return "too_short" if len(set(segments_of_clip)) == 1 else "crossing"

@@ -133,7 +133,7 @@ def test_files_that_are_not_there_or_damaged(directory: Path, tmp_path: Path) ->
 
 
 def test_an_encoder_of_another_kind_is_found_out(directory: Path, tmp_path: Path) -> None:
-    """NVIDIA's continuous tokenizers give numbers, those with other compression other shapes."""
+    """NVIDIA's continuous tokenizers return real numbers, those with other compression other shapes."""
 
     class Continuous(torch.nn.Module):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Which samples a step sees."""
+"""The samples of each step, for any division into micro-batches and processes."""
 
 from dataclasses import replace
 from pathlib import Path

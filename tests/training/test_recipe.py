@@ -1,4 +1,4 @@
-"""The recipes: what is refused, and that the presets are whole."""
+"""The recipes: errors for invalid ones, and complete presets."""
 
 import logging
 from collections.abc import Callable
