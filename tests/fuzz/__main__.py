@@ -49,9 +49,9 @@ def run(kinds: list[str], first: int, count: int) -> dict[str, Counter[str]]:
 def main() -> int:
     """Returns 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=10_000, help="number of inputs of all kinds together")
+    parser.add_argument("--inputs", type=int, default=10_000, help="of all kinds together")
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
-    parser.add_argument("--kind", choices=KINDS, action="append", help="kind of inputs; all by default")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="by default all")
     parser.add_argument("--json", type=Path, help="file for the counts")
     given = parser.parse_args()
     file = given.json and given.json.resolve()
