@@ -1,4 +1,4 @@
-"""What the tests of several packages use."""
+"""Fixtures and checkpoints that tests of several packages share."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,23 +21,22 @@ from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CL
 
 NUM_STARTS = 4
 
-# The models of the tests are too small to be shared out, and threads that wait for each other slow everything down as
-# soon as the machine has something else to do.
+# The models of the tests are too small for several threads, which slow each other down on a busy machine.
 torch.set_num_threads(1)
 
-# By default an example may take 200 ms, and how long it takes depends on what else the machine has to do.
+# By default an example may take 200 ms, but its duration depends on the load of the machine.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the files that hold slow tests, so that no process is left alone with one at the end."""
+    """Runs the files with slow tests first, so that no process runs one alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def make_tiny_checkpoint() -> Checkpoint:
-    """An untrained checkpoint whose shapes are those of a real one (64 x 64 pixels, 9 past clips), only narrower."""
+    """Returns an untrained checkpoint with the shapes of a real one (64 x 64 pixels, 9 past clips), but narrower."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     model_config = replace(TINY, grid_size=(8, 8), fsq_levels=(8, 8, 8, 5, 5, 5), num_past_clips=HISTORY_CLIPS)
@@ -45,7 +44,7 @@ def make_tiny_checkpoint() -> Checkpoint:
     model = MaskedHWM(model_config)
     with torch.no_grad():
         for weight in model.parameters():
-            # An untrained model does not listen to its actions yet (its output layers are zero); this one shall.
+            # The output layers of an untrained model are zero, so that it would ignore its actions.
             weight.add_(0.2 * torch.randn_like(weight))
     actions = rng.uniform(robot.ACTION_LOW, robot.ACTION_HIGH, (NUM_STARTS, HISTORY_CLIPS, 1, ACTION_DIM))
     free = [xy for xy in rng.uniform(-room.HALF_SIZE_M, room.HALF_SIZE_M, (200, 2)) if room.is_free(xy, margin_m=0.3)]
@@ -76,7 +75,7 @@ def make_tiny_checkpoint() -> Checkpoint:
 
 @pytest.fixture
 def fast_bfloat16(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Tells whether all devices shall seem to have bfloat16 in hardware."""
+    """Returns a function that sets whether all devices seem to have bfloat16 in hardware."""
     return lambda is_fast: monkeypatch.setattr("hwm_env.precision.has_fast_bfloat16", lambda _: is_fast)
 
 

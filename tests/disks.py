@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch, files_that_fit: int = 0) -> Iterator[None]:
-    """Refuses, when they are flushed, all files but the first ones, as some network file systems do."""
+    """Fails to flush all files except the first ones, as some network file systems do."""
     left = [files_that_fit]
 
     def fsync(descriptor: int) -> None:
@@ -28,7 +28,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, files_that_fit: int = 0) -> Itera
 
 @contextmanager
 def mounted(directory: Path, options: str) -> Iterator[Path]:
-    """A file system in memory, of some bytes or read-only; skips the test where nobody may mount one."""
+    """Mounts a file system in memory, of limited size or read-only; skips the test if mounting is not allowed."""
     directory.mkdir(parents=True, exist_ok=True)
     mount = shutil.which("mount")
     command = [mount or "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
@@ -41,5 +41,5 @@ def mounted(directory: Path, options: str) -> Iterator[Path]:
 
 
 def content_of(directory: Path) -> dict[str, bytes]:
-    """All files below a directory, hidden ones too."""
+    """Returns the contents of all files below a directory, hidden ones too."""
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Kills a process at a certain one of its file operations, instead of at some moment."""
+"""Kills a process at a given one of its file operations, instead of at a random time."""
 
 import io
 import os
@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 OPERATIONS = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "shutil.rmtree")
-"""What Python reports of files (PEP 578), before it is done."""
+"""Operations on files that Python reports (PEP 578) before they happen."""
 Group = Literal["operations", "writes"]
-"""Writes are far more than all other operations."""
+"""Groups that are counted separately, since there are far more writes than other operations."""
 
 
 class FileOperations:
-    """Counts what this process does to a directory's files, and kills it at the operation that is its turn.
+    """Counts this process's operations on a directory's files, and kills the process at a given one.
 
-    A write is cut in half. What threads do beside the training, such as the curves of TensorBoard, is not counted:
-    so equal trainings have equal operations.
+    A write is cut in half. Operations of other threads, such as the curves of TensorBoard, are not counted, so that
+    equal trainings have equal operations.
 
     Args:
-        directory: whose files.
-        last: which operation the process does not survive, counted from 1 within its group; None: it survives all.
+        directory: the directory of the files.
+        last: the operation at which the process is killed, counted from 1 within its group; `None` means never.
     """
 
     def __init__(self, directory: Path, last: tuple[Group, int] | None) -> None:
@@ -35,7 +35,7 @@ class FileOperations:
         self._open, io.open = io.open, self._open_counted  # type: ignore[assignment]
 
     def count(self, group: Group, halfway: Callable[[], object] = lambda: None) -> None:
-        """Counts an operation; if it is the last, does half of it and ends."""
+        """Counts an operation; if it is the last, runs `halfway` and kills the process."""
         if threading.current_thread() is not threading.main_thread():
             return
         self.counts[group] += 1
@@ -48,7 +48,7 @@ class FileOperations:
             self.count("operations")
 
     def _is_inside(self, path: object) -> bool:
-        # What is removed with its directory is named without it.
+        # Files that are removed with their directory are named without it.
         return isinstance(path, str | Path) and (str(path).startswith(self._prefix) or not os.path.isabs(path))
 
     def _open_counted(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""On a disk of 3 MB that is full, all that writes says so in one line, and leaves what was there before."""
+"""On a full disk of 3 MB, everything that writes raises an error of one line, and leaves earlier files unchanged."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ from tests.disks import content_of, mounted
 from tests.model.foreign import FIXTURE
 from tests.training.worlds import TOKENIZER, write_world
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs/results"
 NOISE = np.random.default_rng(0).integers(256, size=(34, 64, 64, 3), dtype=np.uint8)
 
 
@@ -43,7 +43,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Leaves not a byte."""
+    """Fills the disk to the last byte."""
     with (disk / "filler").open("wb", buffering=0) as file:
         try:
             while True:
@@ -90,7 +90,7 @@ def test_single_files(disk: Path, place: Path, name: str) -> None:
     with pytest.raises(SavingError, match=r"could not write .*No space left on device.*make room") as caught:
         WRITERS[name](file)
     assert "\n" not in str(caught.value)
-    # A log that could be begun is empty.
+    # A log that could be created is empty.
     assert {path: content for path, content in content_of(place).items() if content} == before
 
 
@@ -100,7 +100,7 @@ def test_a_log_keeps_its_lines(disk: Path, place: Path) -> None:
     for _ in range(5):
         run.log(step=1, loss=0.5)
         trials.add(unit, [])
-    # The log's last page is filled up, so that a line fits only in part.
+    # The log's last page is filled, so that only a part of a line fits.
     log = place / "run/log.jsonl"
     log.write_bytes(log.read_bytes() + b" " * (4090 - log.stat().st_size))
     before = content_of(place)
@@ -112,7 +112,7 @@ def test_a_log_keeps_its_lines(disk: Path, place: Path) -> None:
 
 @pytest.mark.parametrize("recorder", [RecordReplay, RecordClips])
 def test_recorders_lose_nothing(tiny_checkpoint: Path, disk: Path, place: Path, recorder) -> None:
-    """What had no room is written with the next episode, when room has been made."""
+    """An episode that did not fit is written with the next one, after space was freed."""
     (place / "episode_00000.npz").write_bytes(b"an earlier run's")
     (place / "episode_00000.mp4").write_bytes(b"an earlier run's")
     before = content_of(place)
@@ -152,7 +152,7 @@ def test_data_sets_and_checkpoints(disk: Path, place: Path) -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What commands read, on another disk, by its name on the command lines below."""
+    """The inputs of the commands, on another disk, by their names on the command lines below."""
     directory = tmp_path_factory.mktemp("inputs")
     write_world(directory / "world")
     TOKENIZER.save(directory / "tokenizer")
@@ -198,7 +198,7 @@ COMMANDS = {
 
 
 ROOM = 40_000
-"""Bytes, enough for a part of what these write."""
+"""Free bytes, enough for a part of what these commands write."""
 CASES = [(name, 0) for name in COMMANDS] + [
     (name, ROOM) for name in ("generate", "train-tokenizer", "train", "collect", "import-checkpoint")
 ]
@@ -227,7 +227,7 @@ def test_commands(
     assert "room" in line.rpartition(":")[2]
     after = content_of(place)
     assert {path: content for path, content in after.items() if path in before} == before
-    # What is there of a data set or run is whole, and nothing says that it is all.
+    # The files of a data set or run are complete, and no file marks it as finished.
     assert not [path for path in after if path.endswith((".tmp", "new/metadata.json")) or "/." in path]
     for weights in place.rglob("new/**/model.safetensors"):
         checkpoint.load(weights.parent)

@@ -1,4 +1,4 @@
-"""From nothing to a moving picture by the commands a user types, in small: the result is bad, the path is whole."""
+"""The whole pipeline by the commands of a user, with tiny models: the result is bad, but every step runs."""
 
 import json
 import shutil

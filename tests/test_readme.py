@@ -1,4 +1,4 @@
-"""The Python of the README and of the page about the environment runs as it stands, block after block."""
+"""The Python blocks of the README and of the page about the environment run unchanged."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def blocks_of(page: str) -> list[str]:
-    """The Python blocks of a page."""
+    """Returns the Python blocks of a page."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks, f"{page} has no Python"
     return blocks

@@ -1,4 +1,4 @@
-"""The README's four commands, from a directory of videos to a world that plays, as they stand there."""
+"""The README's four commands, from a directory of videos to a learned world, run unchanged."""
 
 import json
 import os

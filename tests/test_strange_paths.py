@@ -1,4 +1,4 @@
-"""Whatever is at a path that somebody names: an error of ours, in one line, at once, and nothing is replaced."""
+"""Any kind of file at a given path results in an `HWMError` of one line, immediately, and nothing is replaced."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ LONGEST_S = 10
 
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
-    """Whatever waits (for the other end of a pipe) is interrupted."""
+    """Interrupts a test that waits, such as for the other end of a pipe."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"it takes more than {LONGEST_S} s")
@@ -45,7 +45,7 @@ def no_hang() -> Iterator[None]:
 
 
 def fill(directory: Path) -> None:
-    """All that may be in the way."""
+    """Creates files, directories and pipes that may be in the way."""
     (directory / "text").write_text("not what you want\n")
     (directory / "directory").mkdir()
     (directory / "directory/thesis.txt").write_text("theirs\n")

@@ -1,6 +1,6 @@
-"""Processes that lock a file and wait to be killed, and their parents: python -m tests.waiting KIND FILE FILE.
+"""Starts processes that lock a file and wait to be killed, and their parents: python -m tests.waiting KIND FILE FILE.
 
-A lock lasts as long as the process that holds it, however that ends.
+A lock lasts until its process ends, in any way.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ def wait_with(path: Path) -> None:
 
 
 def nothing() -> None:
-    """Brings this module into a worker before it is tied to its parent."""
+    """Imports this module into a worker before that is tied to its parent."""
 
 
 def train_with(paths: Sequence[Path]) -> None:

@@ -21,13 +21,14 @@ from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.data.windows import evenly_spread
 from hwm_env.errors import exit_with_one_line, require_extra
 from hwm_env.evaluation.worlds.fidelity import measure
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.presets import ROOM_64
 from hwm_env.simulator import WorldSimulator
-from hwm_env.training.loader import MicroBatches, load, some_of
+from hwm_env.training.loader import MicroBatches, load
 from hwm_env.training.objective import arrange, draw_targets, sample_seeds
 from hwm_env.training.recipe import TWO_CORES, TrainingConfig
 from hwm_env.training.trainee import Trainee, new_model
@@ -153,7 +154,8 @@ def _size_and_speed(model_config: MaskedHWMConfig, recipe: TrainingConfig, data:
     accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=True)
     trainee = Trainee.prepare(new_model(model_config, ActionStatistics.from_dataset(data), 0), recipe, accelerator)
     samples = ClipSamples(data, *recipe.sample_clips(model_config))
-    batches = load(samples, MicroBatches(some_of(len(samples), None), recipe), workers=0, device=accelerator.device)
+    plan = MicroBatches(evenly_spread(len(samples), None), recipe)
+    batches = load(samples, plan, workers=0, device=accelerator.device)
     durations_s = []
     for step in range(1 + TIMED_STEPS):
         targets = draw_targets(

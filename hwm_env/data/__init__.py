@@ -1,1 +1,1 @@
-"""Data sets on disk: the 1X v2.0 format, windows that never cross a segment, and action statistics."""
+"""Data on disk: data sets in the 1X v2.0 format, windows of them, action statistics, videos, tables and files."""

@@ -1,4 +1,4 @@
-"""What stands in the cells of a table: numbers, times, durations or lists of numbers."""
+"""Converts the cells of a table to numbers: numbers, times, durations or lists of numbers."""
 
 import re
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ _DURATION: Final = re.compile(r"(?:(-?\d+) days? \+?)?(\d+):(\d\d):(\d\d(?:\.\d+
 
 
 class Column(NamedTuple):
-    """The values of a column."""
+    """A column of a table as numbers."""
 
     values: Float64Array
-    """float64 [rows], or [rows, places] of a column of lists; NaN where no number stands."""
+    """float64 [rows], or [rows, places] for a column of lists; NaN where a cell is not a number."""
     is_time: bool
-    """Whether the file says that they are times; then they are seconds since the first row."""
+    """Whether the file declares them as times; they are then in seconds since the first row."""
 
 
 def column_of_text(cells: Sequence[str]) -> Column:
-    """What a column of text says: numbers, or else lists of numbers, times with dates, or durations."""
+    """Parses a column of text as numbers, lists of numbers, times with dates, or durations."""
     values = numbers(cells)
     given = [index for index, cell in enumerate(cells) if cell.strip()]
     if given and np.isnan(values[given]).all():
@@ -40,7 +40,7 @@ def column_of_text(cells: Sequence[str]) -> Column:
 
 
 def column_of_lists(rows: Sequence[Sequence[object] | None]) -> Column:
-    """A number a place of the lists; no numbers where they differ in length."""
+    """Returns one number for each place of the lists; all are NaN if the lists differ in length."""
     lengths = {len(row) for row in rows if row}
     if len(lengths) != 1:
         return Column(np.full(len(rows), np.nan), is_time=False)
@@ -49,7 +49,7 @@ def column_of_lists(rows: Sequence[Sequence[object] | None]) -> Column:
 
 
 def column_of_array(values: npt.NDArray[Any]) -> Column:
-    """An array [rows] or [rows, places] of numbers, booleans, times or durations; of other kinds, no numbers."""
+    """Converts an array [rows] or [rows, places] of numbers, booleans, times or durations; other types become NaN."""
     match values.dtype.kind:
         case "m" | "M":
             return Column(_seconds(values), is_time=True)
@@ -61,7 +61,7 @@ def column_of_array(values: npt.NDArray[Any]) -> Column:
 
 
 def numbers(cells: Sequence[object]) -> Float64Array:
-    """Cells as numbers, float64 [rows]; what is none (a comment, an empty cell) is NaN, and refused if it is needed."""
+    """Converts cells to float64 [rows]; a cell that is not a number (a comment, an empty cell) becomes NaN."""
 
     def number(cell: Any) -> float:
         try:
@@ -73,25 +73,25 @@ def numbers(cells: Sequence[object]) -> Float64Array:
 
 
 def _seconds(times: npt.NDArray[Any]) -> Float64Array:
-    """Seconds since the first time that is known, exact as far as float64 goes; NaN where there is none."""
+    """Returns the seconds since the first known time, to the precision of float64; NaN if a time is missing."""
     known = np.flatnonzero(~np.isnat(times))
     if len(known) == 0:
         return np.full(len(times), np.nan)
-    # Before anything is rounded: nanoseconds since 1970 do not fit into a float64.
+    # Subtract before rounding: nanoseconds since 1970 do not fit into a float64.
     seconds: Float64Array = (times - times[known[0]]) / np.timedelta64(1, "s")
     return seconds
 
 
 def _microseconds(cell: str) -> int | None:
-    """A time with a date, since 1970, or a duration; None: it is neither."""
+    """Parses a date with a time (as microseconds since 1970) or a duration; returns `None` if it is neither."""
     cell = cell.strip()
     if match := _DURATION.fullmatch(cell):
         days, hours, minutes, seconds = match.groups(default="0")
         return round((int(days) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)) * 1e6)
     try:
-        moment = datetime.fromisoformat(cell)
+        time = datetime.fromisoformat(cell)
     except ValueError:
         return None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    return (time - datetime(1970, 1, 1)) // timedelta(microseconds=1)

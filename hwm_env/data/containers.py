@@ -1,13 +1,13 @@
-"""Whether video files were cut off, by the sizes that their parts have by their own headers."""
+"""Detects truncated video files by comparing the sizes in their headers with the file."""
 
 import os
 from pathlib import Path
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether an MP4, QuickTime or AVI file ends before its last part does, or its parts do not follow each other.
+    """Returns whether an MP4, QuickTime or AVI file is truncated, or its parts do not follow each other.
 
-    Such files play without a complaint up to the damage. False for other formats.
+    Such files play without an error up to the damage. Always `False` for other formats.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -26,16 +26,21 @@ def is_cut_off(path: Path) -> bool:
 
 
 def _riff_length(header: bytes) -> int | None:
-    """Bytes of a chunk of which the first four are "RIFF"."""
+    """Returns the length of a chunk in bytes; `None` if it does not begin with "RIFF"."""
     return 8 + int.from_bytes(header[4:8], "little") if header[:4] == b"RIFF" else None
 
 
 def _box_length(header: bytes, rest: int) -> int | None:
-    """Bytes of a box, of which `rest` are left in the file; None: it is none."""
+    """Returns the length of a box in bytes; `None` if `header` does not begin one.
+
+    Args:
+        header: the first 16 bytes.
+        rest: bytes left in the file.
+    """
     length, kind = int.from_bytes(header[:4], "big"), header[4:8]
     if length == 1:
         length = int.from_bytes(header[8:16], "big")
     elif length == 0:
-        # The last box may reach to the end of the file.
+        # The last box may extend to the end of the file.
         length = rest
     return length if length >= 8 and kind.isalnum() else None

@@ -1,4 +1,4 @@
-"""Files that are read whole, and written whole or not at all."""
+"""Reads whole files, and writes files atomically: all of a file or nothing."""
 
 import errno
 import itertools
@@ -16,15 +16,15 @@ from hwm_env.errors import DatasetError, HWMError, SavingError
 Content = bytes | bytearray | memoryview
 
 LARGEST_READ: Final = 2**31
-"""Bytes of a file that is read whole, at most."""
+"""Maximum size in bytes of a file that is read whole."""
 MAX_JSON_BYTES: Final = 2**25
-"""Far more than any configuration or metadata takes."""
+"""Maximum size of a JSON file; configurations and metadata are far smaller."""
 _READ_UNSIZED: Final = 2**20
-"""Bytes that are read of a file that does not say how long it is."""
+"""Bytes to read from a file that reports no size."""
 _LONGEST_SHOWN: Final = 200
-"""Characters of a path in a message."""
+"""Maximum number of characters of a path in a message."""
 _STEM_LENGTH: Final = 48
-"""Characters of a file's name in that of its temporary file, which must not get too long."""
+"""Characters of a file's name that its temporary file's name repeats; longer names could exceed the system's limit."""
 _REMEDIES: Final = {
     errno.ENOSPC: "make room, or choose another disk",
     errno.EDQUOT: "make room, or choose another disk",
@@ -39,15 +39,15 @@ _REMEDIES: Final = {
     errno.ENXIO: "let another program read the pipe first",
 }
 _WITHOUT_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-"""How file systems say that they have no links."""
+"""Errors of file systems without hard links."""
 _numbers: Final = itertools.count()
 
 
 def write_bytes(path: Path, content: Content) -> None:
-    """Writes a file atomically: whoever looks sees all of it or none of it. Pipes and terminals are written to.
+    """Writes a file atomically; writes directly to pipes and terminals.
 
     Raises:
-        SavingError: it could not be written; what was there before is unharmed.
+        SavingError: the file could not be written; an earlier version of it is unchanged.
     """
     with writing(path):
         if _is_stream(path):
@@ -57,14 +57,14 @@ def write_bytes(path: Path, content: Content) -> None:
 
 
 def write_files(contents: Iterable[tuple[Path, Content]]) -> None:
-    """Writes files that belong together: all of them appear, or none.
+    """Writes files that belong together: all of them or none.
 
     Args:
-        contents: paths and contents; made one after the other, so that they need not be in memory together. The last
-            file stands for the whole: it is taken away before the others appear, and appears last.
+        contents: paths and contents, consumed one at a time, so that they need not be in memory together. The last
+            file marks the set as complete: it is removed before the others appear, and appears last.
 
     Raises:
-        SavingError: one could not be written; what was there before is unharmed.
+        SavingError: a file could not be written; earlier versions are unchanged.
     """
     staged: list[tuple[Path, Path]] = []
     try:
@@ -93,24 +93,24 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def json_bytes(content: Mapping[str, object]) -> bytes:
-    """Returns the content of a JSON file, for people to read."""
+    """Returns the content of an indented JSON file."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def write_numbered(directory: Path, name: str, content: Content, number: int = 0) -> int:
-    """Writes a new file atomically, never over another one, also where several processes write at once.
+    """Writes a new file atomically and never replaces another one, even if several processes write at once.
 
     Args:
-        directory: where.
-        name: of the file, such as "episode_{:05d}.npz".
+        directory: the directory to write to; created if needed.
+        name: pattern of the file's name, such as "episode_{:05d}.npz".
         content: what to write.
-        number: for the name; if there is such a file, the next one that is free is taken.
+        number: the number for the name; if that file exists, the next free number is used.
 
     Returns:
-        The number that it got.
+        The number of the new file.
 
     Raises:
-        SavingError: it could not be written.
+        SavingError: the file could not be written.
     """
     with writing(directory / name.format(number)):
         directory.mkdir(parents=True, exist_ok=True)
@@ -124,11 +124,11 @@ def write_numbered(directory: Path, name: str, content: Content, number: int = 0
 
 
 def next_number(directory: Path, name: str) -> int:
-    """Returns the number after the highest one of the files there; 0 if there are none.
+    """Returns the number after the highest one in use; 0 if there are no such files.
 
     Args:
-        directory: where.
-        name: of the files, as for `write_numbered`.
+        directory: the directory of the files.
+        name: pattern of their names, as for `write_numbered`.
     """
     prefix, suffix = (re.escape(part) for part in re.split(r"\{.*\}", name))
     found = os.listdir(directory) if os.path.isdir(directory) else []
@@ -137,10 +137,10 @@ def next_number(directory: Path, name: str) -> int:
 
 
 def append_bytes(path: Path, content: bytes) -> None:
-    """Adds to the end of a file: all of the content or, if that fails, nothing.
+    """Appends to a file: all of the content or, if that fails, nothing.
 
     Raises:
-        SavingError: it could not be added.
+        SavingError: the content could not be appended.
     """
     with writing(path), path.open("ab", buffering=0) as file:
         size, left = file.seek(0, os.SEEK_END), memoryview(content)
@@ -153,10 +153,10 @@ def append_bytes(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Looks whether a file can be written, as far as that shows beforehand; changes nothing.
+    """Checks that a file can probably be written, without changing anything.
 
     Raises:
-        SavingError: it cannot.
+        SavingError: the file cannot be written.
     """
     with writing(path):
         if _is_stream(path):
@@ -172,10 +172,10 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the system says while a path is written into an error that names the path and the remedy.
+    """Converts the system's errors while a path is written into one that names the path and the remedy.
 
     Raises:
-        SavingError: it could not be written.
+        SavingError: the path could not be written.
     """
     try:
         if "\0" in str(path):
@@ -195,10 +195,10 @@ def read_json(path: Path, error: type[HWMError] = DatasetError) -> dict[str, Any
 
     Args:
         path: the file, of at most `MAX_JSON_BYTES`.
-        error: what to raise.
+        error: type of the error to raise.
 
     Raises:
-        HWMError: the file is missing, too large, or holds something else.
+        HWMError: of type `error`: the file is missing, too large, or not a JSON object.
     """
     check_file(path, error, "copy or write it again")
     if (size := path.stat().st_size) > MAX_JSON_BYTES:
@@ -213,10 +213,10 @@ def read_json(path: Path, error: type[HWMError] = DatasetError) -> dict[str, Any
 
 
 def parse_json(text: str) -> Any:
-    """Returns what a JSON text says.
+    """Parses a JSON text.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: the text is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -225,15 +225,15 @@ def parse_json(text: str) -> Any:
 
 
 def read_bytes(path: Path, error: type[HWMError], remedy: str) -> bytes:
-    """Reads a file whole.
+    """Reads a whole file.
 
     Args:
         path: the file.
-        error: type of the error.
-        remedy: what to do if it is missing.
+        error: type of the error to raise.
+        remedy: what to do if the file is missing.
 
     Raises:
-        HWMError: of the type `error`: it is missing, cannot be read, or is larger than LARGEST_READ.
+        HWMError: of type `error`: the file is missing, cannot be read, or is larger than `LARGEST_READ`.
     """
     check_file(path, error, remedy)
     try:
@@ -241,38 +241,38 @@ def read_bytes(path: Path, error: type[HWMError], remedy: str) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_READ:
                 raise error(f"{shown(path)}: expected at most {LARGEST_READ} bytes, found {size}; {remedy}")
-            # Some files of /proc say that they are empty, and never end.
+            # Some files in /proc report a size of 0 and never end.
             return file.read(max(size, _READ_UNSIZED))
     except OSError as refusal:
         raise error(f"{shown(path)} cannot be read ({refusal.strerror}); {remedy}") from refusal
 
 
 def check_file(path: Path, error: type[HWMError], remedy: str) -> None:
-    """Makes sure that there is a file, and nothing that whoever opens it might wait for.
+    """Checks that `path` is a regular file, which can be opened without waiting.
 
     Args:
-        path: where.
-        error: type of the error.
-        remedy: what to do if there is none.
+        path: the file.
+        error: type of the error to raise.
+        remedy: what to do if the file is missing.
 
     Raises:
-        HWMError: of the type `error`.
+        HWMError: of type `error`: `path` is not a regular file.
     """
     if not os.path.isfile(path):
         raise error(f"expected a file {shown(path)}, found {what_is_at(path)}; {remedy}")
 
 
 def same_place(path: Path, other: Path) -> bool:
-    """Whether two paths lead to the same file or directory, there or not."""
+    """Returns whether two paths lead to the same place, which need not exist."""
     try:
         return os.path.realpath(path) == os.path.realpath(other)
     except ValueError:
-        # No name has a NUL byte.
+        # Raised for a NUL byte, which no name contains.
         return False
 
 
 def what_is_at(path: Path) -> str:
-    """What a path leads to, for error messages."""
+    """Describes what a path leads to, for error messages."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -287,7 +287,7 @@ def what_is_at(path: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path in a message: shortened if it is very long, escaped if it could not be printed."""
+    """Returns a path for a message: shortened if very long, escaped if not printable."""
     text = str(path)
     if len(text) > _LONGEST_SHOWN:
         text = f"{text[: _LONGEST_SHOWN // 2]}...{text[-_LONGEST_SHOWN // 2 :]}"
@@ -295,12 +295,12 @@ def shown(path: Path) -> str:
 
 
 def _stage(path: Path, content: Content) -> Path:
-    """Writes a temporary file beside a path, to be renamed to it.
+    """Writes a temporary file beside `path`, to be renamed to it.
 
     Raises:
-        OSError: that is not possible; nothing is left.
+        OSError: the file could not be written; nothing is left behind.
     """
-    _is_stream(path)  # says so where it is a directory
+    _is_stream(path)  # Raises if it is a directory.
     path.parent.mkdir(parents=True, exist_ok=True)
     stem = f".{path.name[:_STEM_LENGTH]}."
     _remove_leftovers(path.parent, stem)
@@ -310,7 +310,7 @@ def _stage(path: Path, content: Content) -> Path:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            # Some systems say only now that the disk is full.
+            # Some systems report a full disk only here.
             os.fsync(file.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -319,7 +319,7 @@ def _stage(path: Path, content: Content) -> Path:
 
 
 def _remove_leftovers(directory: Path, stem: str) -> None:
-    """Removes temporary files of a path that a killed process left there."""
+    """Removes temporary files that killed processes left behind."""
     for name in os.listdir(directory):
         if not name.startswith(stem):
             continue
@@ -329,7 +329,7 @@ def _remove_leftovers(directory: Path, stem: str) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether there is such a process, as far as can be told; Windows has no way to ask."""
+    """Returns whether a process is probably running; always `True` on Windows, which cannot be asked."""
     if os.name == "nt":
         return True
     try:
@@ -342,7 +342,7 @@ def _is_running(process: int) -> bool:
 
 
 def _claim(path: Path, temporary: Path) -> bool:
-    """Gives a temporary file its name unless that is taken; whether it was free."""
+    """Renames a temporary file to `path` unless that exists; returns whether it did."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
@@ -357,10 +357,10 @@ def _claim(path: Path, temporary: Path) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is written to as it is, such as /dev/stdout.
+    """Returns whether a path must be written to directly, such as /dev/stdout.
 
     Raises:
-        OSError: nothing can be written there, since it is a directory, socket or disk.
+        OSError: the path is a directory, socket or disk.
     """
     try:
         mode = path.stat().st_mode
@@ -377,9 +377,9 @@ def _write_stream(path: Path, content: Content) -> None:
     """Writes to a pipe or terminal.
 
     Raises:
-        OSError: nobody reads the pipe, or no more.
+        OSError: the pipe has no reader.
     """
-    # Without O_NONBLOCK this would wait for a reader.
+    # Without O_NONBLOCK, opening a pipe waits for a reader.
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
-"""The 1X v2.0 disk format: the one file that knows folder names, file names and bytes.
+"""The 1X v2.0 disk format: folder names, file names, types and metadata.
 
-A data set is a directory with a `metadata.json`, and for each shard i its own `metadata_{i}.json` and flat,
-headerless, little-endian arrays:
+A data set is a directory with a `metadata.json`. Each shard i has its own `metadata_{i}.json` and flat, headerless,
+little-endian arrays:
 
 | file                | dtype, shape                       | content                                                |
 | ------------------- | ---------------------------------- | ------------------------------------------------------ |
@@ -11,9 +11,10 @@ headerless, little-endian arrays:
 | frames_{i}.bin      | uint8 [frames, H, W, 3]            | raw images; ours, optional                             |
 | poses_{i}.bin       | float32 [frames, 3]                | true base pose x (m), y (m), yaw (rad); ours, optional |
 
-The training split keeps each kind of file in its own folder; the validation split keeps them all in one. So does the
-test split, whose shards are single samples: no segment file says that each is one segment, and its tokens may end
-before its states do. It may come without metadata; then its files say how many and how long they are.
+The training split keeps each kind of file in its own folder; the validation split keeps all files in one folder. So
+does the test split, whose shards are single samples: a shard has no segment file, since it is one segment, and its
+tokens may end before its states. A test split may lack metadata; the number and length of its shards then follow from
+its files.
 """
 
 import os
@@ -35,7 +36,7 @@ from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PE
 METADATA_FILE: Final = "metadata.json"
 DEFAULT_TOKEN_GRID: Final = (32, 32)
 MAX_SAMPLE_FRAMES: Final = 1800
-"""A minute: a longer shard without a segment file is no sample of a test split; its file was lost."""
+"""One minute: a longer shard without a segment file is not a sample of a test split; its segment file was lost."""
 
 
 class Layout(Enum):
@@ -44,13 +45,13 @@ class Layout(Enum):
     TRAIN = "train"
     """One folder for each kind of file."""
     FLAT = "flat"
-    """Everything in one folder, as in the validation split."""
+    """All files in one folder, as in the validation split."""
     TEST = "test"
-    """Everything in one folder, each shard one sample without a segment file, as in the test split."""
+    """All files in one folder, each shard one sample without a segment file, as in the test split."""
 
     @property
     def required(self) -> "tuple[ShardFile, ...]":
-        """The arrays that no shard may lack."""
+        """The arrays that every shard must have."""
         return (ShardFile.STATES, ShardFile.TOKENS if self is Layout.TEST else ShardFile.SEGMENTS)
 
 
@@ -71,23 +72,23 @@ class ShardFile(Enum):
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """The type of the elements on disk."""
+        """The data type of the elements on disk."""
         return np.dtype(self.value[2])
 
     def path(self, directory: Path, layout: Layout, index: int) -> Path:
-        """The file of shard `index`."""
+        """Returns the path of this file of shard `index`."""
         folder = directory / self.folder if layout is Layout.TRAIN else directory
         return folder / self.value[1].format(index)
 
     def indices(self, directory: Path, layout: Layout) -> list[int]:
-        """The shards that have this kind of file, in no particular order."""
+        """Returns the indices of the shards that have this kind of file, in no particular order."""
         prefix, suffix = self.value[1].split("{}")
         folder = self.path(directory, layout, 0).parent
         numbers = (path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}*{suffix}"))
         return [int(number) for number in numbers if number.isdecimal()]
 
     def shape(self, num_frames: int, metadata: "DatasetMetadata") -> tuple[int, ...]:
-        """The shape of this array in a shard of `num_frames` frames."""
+        """Returns the shape of this array in a shard of `num_frames` frames."""
         match self:
             case ShardFile.STATES:
                 return (num_frames, ACTION_DIM)
@@ -106,7 +107,7 @@ class ShardFile(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetMetadata:
-    """What `metadata.json` says about a data set."""
+    """The content of a data set's `metadata.json`."""
 
     num_shards: int
     """Number of shards."""
@@ -115,16 +116,16 @@ class DatasetMetadata:
     num_images: int
     """Frames in all shards together."""
     token_grid: tuple[int, int] = DEFAULT_TOKEN_GRID
-    """Rows and columns of a latent frame's token grid; without meaning where there are no tokens."""
+    """Rows and columns of a latent's token grid; meaningless without tokens."""
     image_size: tuple[int, int] | None = None
-    """Height and width of the raw images in pixels, where there are any."""
+    """Height and width of the raw images in pixels; `None` without raw images."""
     tokenizer: str | None = None
-    """Identity of the tokenizer that made the tokens; None: unknown, as in files from 1X."""
+    """Identity of the tokenizer that made the tokens; `None` if unknown, as in files from 1X."""
     extra: Mapping[str, object] = field(default_factory=dict)
-    """All other keys, kept as they came (provenance such as "split" and "seed")."""
+    """All other keys, unchanged (provenance such as "split" and "seed")."""
 
     def to_json(self) -> dict[str, object]:
-        """The content of `metadata.json`; our own keys only where they say more than the format of 1X."""
+        """Returns the content of `metadata.json`; keys beyond the 1X format only if they differ from its defaults."""
         ours: dict[str, object] = {}
         if self.token_grid != DEFAULT_TOKEN_GRID:
             ours["token_grid"] = list(self.token_grid)
@@ -136,10 +137,10 @@ class DatasetMetadata:
 
     @classmethod
     def from_json(cls, content: Mapping[str, object]) -> "DatasetMetadata":
-        """Reads the content of `metadata.json`.
+        """Creates the metadata from the content of `metadata.json`.
 
         Raises:
-            DatasetError: a key is missing or has a value of the wrong kind.
+            DatasetError: a key is missing or its value is invalid.
         """
         rest = dict(content)
         token_grid, image_size = _size(rest, "token_grid"), _size(rest, "image_size")
@@ -172,7 +173,7 @@ def _size(content: dict[str, object], key: str) -> tuple[int, int] | None:
 
 
 def read_metadata(directory: Path) -> DatasetMetadata:
-    """Reads a data set's `metadata.json`, or finds out from its files what a test split without one would say.
+    """Reads a data set's `metadata.json`; for a test split without one, derives its content from the files.
 
     Raises:
         DatasetError: the directory does not exist, is not a finished data set, or its metadata cannot be read.
@@ -213,7 +214,7 @@ def read_shard_metadata(path: Path) -> int:
         The shard's number of frames.
 
     Raises:
-        DatasetError: the file is missing, or does not say a positive number of frames.
+        DatasetError: the file is missing, or its number of frames is not positive.
     """
     content = read_json(path)
     try:
@@ -224,22 +225,22 @@ def read_shard_metadata(path: Path) -> int:
 
 
 def read_damaged_frames(path: Path) -> int:
-    """How many frames of a shard have a damaged picture or another's, by its `metadata_{i}.json`."""
+    """Reads from `metadata_{i}.json` how many frames of a shard show a damaged or an earlier picture."""
     damaged = read_json(path).get("damaged_frames", 0)
     return damaged if isinstance(damaged, int) else 0
 
 
 def shard_metadata(*, index: int, num_frames: int, damaged_frames: int = 0) -> bytes:
-    """Returns the content of a shard's `metadata_{i}.json`; our own key only where there is damage."""
+    """Returns the content of a shard's `metadata_{i}.json`; the key "damaged_frames" only if there are any."""
     ours = {"damaged_frames": damaged_frames} if damaged_frames else {}
     return json_bytes({"shard_num_frames": num_frames, "shard_ind": index, **ours})
 
 
 def read_num_frames(directory: Path, layout: Layout, index: int) -> int:
-    """The number of frames of a shard: from its metadata or, in a test split without, from the size of its states.
+    """Reads a shard's number of frames from its metadata or, in a test split without, from the size of its states.
 
     Raises:
-        DatasetError: the file is missing, says no positive number of frames, or one that no sample has.
+        DatasetError: the file is missing, or its number of frames is not positive or too large for a test sample.
     """
     metadata = ShardFile.METADATA.path(directory, layout, index)
     if layout is not Layout.TEST:
@@ -267,9 +268,10 @@ def _count_states(directory: Path, index: int) -> int:
 
 
 def detect_layout(directory: Path) -> Layout:
-    """The layout of an existing data set: train where a folder of files that every shard has is there, else flat.
+    """Detects the layout of an existing data set from its folders and files.
 
-    A flat data set with tokens and without a single segment file is a test split.
+    It is `TRAIN` if one of the folders exists that every training split has, else `FLAT`, or `TEST` if there are tokens
+    and no segment file at all.
     """
     folders = (directory / file.folder for file in (ShardFile.METADATA, ShardFile.STATES))
     if any(folder.is_dir() for folder in folders):
@@ -281,6 +283,6 @@ def detect_layout(directory: Path) -> Layout:
 
 
 def count_shards(directory: Path, layout: Layout) -> int:
-    """How many shards there are by the highest number of a file of states or tokens; some may be incomplete."""
+    """Counts the shards by the highest index of a file of states or tokens; some may be incomplete."""
     indices = (file.indices(directory, layout) for file in (ShardFile.STATES, ShardFile.TOKENS))
     return 1 + max(chain((-1,), *indices))

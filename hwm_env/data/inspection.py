@@ -1,4 +1,4 @@
-"""What a data set contains: lengths, clips that can be used, tokens, and the ranges of its actions."""
+"""Summarises a data set: lengths, usable clips, tokens, and the ranges of its actions."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -10,6 +10,7 @@ import numpy as np
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.data.segments import clip_is_whole, num_covered, window_starts
+from hwm_env.data.windows import evenly_spread
 from hwm_env.types import (
     ACTION_DIM,
     ACTION_NAMES,
@@ -23,46 +24,46 @@ from hwm_env.types import (
 )
 
 WINDOW_LENGTHS: Final = (1, 10)
-"""In clips: a clip alone, and a history of nine with the clip that follows."""
+"""In clips: a single clip, and a history of nine with the clip that follows."""
 SAMPLED_CLIPS: Final = 2_000
-"""Clips whose tokens are looked at, at most: 25 MB of the full size's 8 GB."""
+"""Maximum number of clips whose tokens are read: 25 MB of the 8 GB of the full-size data set."""
 SAMPLED_FRAMES: Final = 250_000
-"""Frames that percentiles are taken from, at most."""
+"""Maximum number of frames from which percentiles are computed."""
 
 _UNITS: Final = {
     **dict.fromkeys(range(NUM_JOINTS), "rad"),
     LINEAR_VELOCITY: "m/s",
     ANGULAR_VELOCITY: "rad/s",
 }
-"""Hand closures have none."""
+"""Units by the index of the action number; hand closures have none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentLengths:
-    """Uninterrupted stretches; one that goes on in the next shard counts there again."""
+    """Lengths of the uninterrupted stretches; one that continues in the next shard is counted in both."""
 
     count: int
-    """How many there are."""
+    """Number of stretches."""
     min: int
-    """The shortest, in frames."""
+    """Shortest length in frames."""
     median: float
-    """In frames."""
+    """Median length in frames."""
     max: int
-    """The longest, in frames."""
+    """Longest length in frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clips:
-    """Clips on the 17-frame grid of each shard."""
+    """Numbers of clips on the 17-frame grid of each shard."""
 
     total: int
-    """All of them, partial ones too."""
+    """All clips, partial ones too."""
     whole: int
-    """Those of 17 frames of one segment."""
+    """Clips of 17 frames of one segment."""
     crossing: int
-    """Those of 17 frames of several segments."""
+    """Clips of 17 frames of several segments."""
     partial: int
-    """Last ones of a shard that are not whole."""
+    """Last clips of a shard with fewer than 17 frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,89 +71,89 @@ class Windows:
     """Windows of consecutive whole clips of one segment."""
 
     windows: int
-    """How many there are, at every clip."""
+    """Number of windows, one beginning at every possible clip."""
     dropped_clips: int
-    """Clips that none of them contains."""
+    """Number of clips that no window contains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """The tokens of evenly spread clips."""
+    """Statistics of the tokens of evenly spread clips."""
 
     grid: tuple[int, int]
-    """Rows and columns."""
+    """Rows and columns of a latent's token grid."""
     tokenizer: str | None
-    """Identity of what made them; None: unknown."""
+    """Identity of the tokenizer that made the tokens; `None` if unknown."""
     lowest: int
-    """Smallest token seen."""
+    """Smallest token."""
     highest: int
-    """Largest token seen."""
+    """Largest token."""
     distinct: int
-    """How many different tokens were seen."""
+    """Number of different tokens."""
     sampled_clips: int
-    """Clips that were looked at."""
+    """Number of clips whose tokens were read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionRange:
-    """One of the 25 numbers, over all frames in which it is finite; every field None where it never is."""
+    """The range of one of the 25 numbers over all frames in which it is finite; `None` if it never is."""
 
     unit: str
-    """Of all that follows; empty for hand closures, from 0 (open) to 1 (closed)."""
+    """Unit of the values; empty for hand closures, which range from 0 (open) to 1 (closed)."""
     min: float | None
     """Smallest value."""
     p01: float | None
-    """1st percentile, of evenly spread frames."""
+    """1st percentile over evenly spread frames."""
     mean: float | None
     """Mean value."""
     p99: float | None
-    """99th percentile, of evenly spread frames."""
+    """99th percentile over evenly spread frames."""
     max: float | None
     """Largest value."""
     largest_change: float | None
-    """From one frame to the next within a segment; None where there is no such pair."""
+    """Largest absolute change from one frame to the next within a segment; `None` without such a pair."""
     not_finite: int
-    """Frames in which it is NaN or infinite."""
+    """Number of frames in which it is NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What `inspect` found."""
+    """The result of `inspect`."""
 
     directory: str
-    """Where the data set is."""
+    """Directory of the data set."""
     extra: Mapping[str, object]
-    """What its metadata says beyond the format, such as its split."""
+    """Metadata beyond the format, such as the split."""
     hz: float
     """Frames a second."""
     shards: int
-    """How many there are."""
+    """Number of shards."""
     frames: int
-    """In all shards together."""
+    """Number of frames in all shards together."""
     hours: float
-    """Of recording."""
+    """Duration in hours."""
     image_size: tuple[int, int] | None
-    """Height and width of raw images in pixels; None: there are none."""
+    """Height and width of the raw images in pixels; `None` without raw images."""
     poses: bool
     """Whether the true poses are known."""
     segments: SegmentLengths
-    """Uninterrupted stretches."""
+    """Lengths of the uninterrupted stretches."""
     clips: Clips
-    """What the frames are cut into."""
+    """Numbers of clips."""
     windows: Mapping[int, Windows]
-    """By length in clips."""
+    """Windows by their length in clips."""
     tokens: Tokens | None
-    """None: there are none."""
+    """Statistics of the tokens; `None` without tokens."""
     actions: Mapping[str, ActionRange]
-    """By name."""
+    """Range of each action number by its name."""
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
+        """Returns the inspection as a dictionary for JSON."""
         return asdict(self)
 
 
 def inspect(dataset: Dataset) -> Inspection:
-    """Looks a data set over, a shard at a time: full size takes about half a minute, and 200 MB."""
+    """Inspects a data set, one shard at a time; the full-size one takes about half a minute and 200 MB."""
     segments = [_segments_with_clips(shard) for shard in dataset.shards]
     totals = [_num_clips(shard) for shard in dataset.shards]
     whole = [clip_is_whole(of_shard) for of_shard in segments]
@@ -184,20 +185,20 @@ def inspect(dataset: Dataset) -> Inspection:
 
 
 def whole_clips(dataset: Dataset) -> Int64Array:
-    """All whole clips of one segment: int64 [N, 2], position of the shard and clip in it."""
+    """Returns all whole clips of one segment: int64 [N, 2], the position of the shard and the clip in it."""
     by_shard = [np.flatnonzero(clip_is_whole(_segments_with_clips(shard))) for shard in dataset.shards]
     positions = np.repeat(np.arange(len(by_shard)), [len(clips) for clips in by_shard])
     return np.column_stack([positions, np.concatenate(by_shard)]).astype(np.int64, copy=False)
 
 
 def _num_clips(shard: Shard) -> int:
-    """Clips of a shard, the partial one too; those that have tokens, where there are tokens."""
+    """Counts a shard's clips, the partial one too; if it has tokens, only the clips with tokens."""
     return shard.num_clips if shard.has(ShardFile.TOKENS) else -(-shard.num_frames // FRAMES_PER_CLIP)
 
 
 def _segments_with_clips(shard: Shard) -> Int32Array:
-    """Segments of the frames that have a clip: the states of a test sample go on where its tokens end."""
-    # A copy of a shard lets go of the files that it maps.
+    """Returns the segments of the frames that have a clip: the states of a test sample continue after its tokens."""
+    # A copy, so that its mapped files are released.
     return copy(shard).segments[: _num_clips(shard) * FRAMES_PER_CLIP]
 
 
@@ -214,7 +215,7 @@ def _windows(segments: list[Int32Array], total_clips: int, num_clips: int) -> Wi
 
 def _tokens(dataset: Dataset) -> Tokens:
     num_clips = [shard.num_clips for shard in dataset.shards]
-    chosen = np.unique(np.linspace(0, sum(num_clips) - 1, min(SAMPLED_CLIPS, sum(num_clips))).astype(np.int64))
+    chosen = np.unique(evenly_spread(sum(num_clips), SAMPLED_CLIPS))
     firsts = np.cumsum([0, *num_clips])
     seen = []
     for position, shard in enumerate(dataset.shards):
@@ -275,7 +276,7 @@ def _known(value: np.floating | float) -> float | None:
 
 
 def describe(inspection: Inspection) -> str:
-    """An inspection as text: a few lines, and a Markdown table of the actions."""
+    """Formats an inspection as text: a few lines, and a Markdown table of the actions."""
     segments, clips, tokens = inspection.segments, inspection.clips, inspection.tokens
     lines = [
         f"{inspection.directory}: {inspection.shards} shards, {inspection.frames:,} frames at {inspection.hz:g} Hz, "

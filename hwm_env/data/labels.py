@@ -1,4 +1,4 @@
-"""Labelled pictures, written with Pillow's built-in font (the extra "evaluation")."""
+"""Labels pictures with Pillow's built-in font (the extra "evaluation")."""
 
 from typing import Final
 
@@ -11,17 +11,17 @@ STRIP_HEIGHT: Final = 24
 FONT_SIZE: Final = 15
 MARGIN: Final = 6
 GAP: Final = 4
-"""Between two pictures side by side; all of these in pixels."""
+"""Gap between two pictures side by side; all of these in pixels."""
 SMALLEST_SIDE: Final = 256
-"""Of a picture that has room for a label, in pixels."""
+"""Smallest side, in pixels, of a picture with room for a label."""
 
 
 def text_strip(text: str, width: int) -> UInt8Array:
-    """White text on black, from the left; what is too long is cut off.
+    """Draws white text on black, left-aligned; text that is too long is cut off.
 
     Args:
         text: one line.
-        width: in pixels.
+        width: width of the strip in pixels.
 
     Returns:
         uint8 [24, width, 3].
@@ -37,18 +37,18 @@ def text_strip(text: str, width: int) -> UInt8Array:
 
 
 def enlarged(image: UInt8Array) -> UInt8Array:
-    """A picture uint8 [H, W, 3], each pixel repeated as often as needed to have room for a label."""
+    """Enlarges a picture uint8 [H, W, 3] by repeating pixels until there is room for a label."""
     factor = max(1, -(-SMALLEST_SIDE // min(image.shape[:2])))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def labelled_pair(left: UInt8Array, right: UInt8Array, labels: tuple[str, str], footer: str) -> UInt8Array:
-    """Two pictures side by side, a label above each and a line below both.
+    """Draws two pictures side by side, with a label above each and a line below both.
 
     Args:
         left: uint8 [H, W, 3].
         right: uint8 [H, W, 3].
-        labels: of the left and the right one.
+        labels: labels of the left and the right picture.
         footer: the line below.
 
     Returns:

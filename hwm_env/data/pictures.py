@@ -1,4 +1,4 @@
-"""Decoded frames as a player shows them: progressive, in their colours, with square pixels and the right way up."""
+"""Converts decoded frames to what a player shows: deinterlaced, in RGB, with square pixels, and turned upright."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -10,13 +10,13 @@ from hwm_env.errors import DatasetError, require_extra
 from hwm_env.types import UInt8Array
 
 MAX_PIXELS: Final = 2**25
-"""Of one picture, as stored and as shown; just above 8K (7680 x 4320)."""
+"""Maximum number of pixels of a picture, as stored and as shown; just above 8K (7680 x 4320)."""
 _AXES_RATIO: Final = np.tan(np.radians(1))
-"""A display matrix within one degree of the axes turns by a multiple of 90 degrees, as in FFmpeg."""
+"""A display matrix within one degree of the axes counts as a multiple of 90 degrees, as in FFmpeg."""
 
 
 def deinterlaced(stream: Any, frames: Iterable[Any]) -> Iterator[Any]:
-    """Interpolates the missing lines of interlaced frames (FFmpeg's yadif), and passes on all others; one for one."""
+    """Yields each frame, interlaced ones with their missing lines interpolated (FFmpeg's yadif)."""
     av = require_extra("av", "data")
     graph = None
     for frame in frames:
@@ -35,7 +35,7 @@ def deinterlaced(stream: Any, frames: Iterable[Any]) -> Iterator[Any]:
 
 
 def _ready(graph: Any) -> Iterator[Any]:
-    """The frames that a filter graph can give now; it needs the next one to deinterlace one."""
+    """Yields the frames that a filter graph has ready; it needs the next frame to deinterlace one."""
     av = require_extra("av", "data")
     while True:
         try:
@@ -45,24 +45,26 @@ def _ready(graph: Any) -> Iterator[Any]:
 
 
 def shown(frame: Any, pixel_aspect: Fraction | None) -> UInt8Array:
-    """The picture that a player shows.
+    """Converts a decoded frame to the picture that a player shows.
 
     Args:
-        frame: a decoded frame; its colour matrix, colour range and display matrix are obeyed.
-        pixel_aspect: width of a stored pixel by its height; None: 1. Players keep the height and change the width.
+        frame: a decoded frame; its colour matrix, colour range and display matrix are applied.
+        pixel_aspect: width of a stored pixel divided by its height; `None` means 1. Players keep the height and change
+            the width.
 
     Returns:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        DatasetError: it is to be shown at an angle, or larger than `MAX_PIXELS`.
+        DatasetError: the display matrix turns the picture by an angle that is not a multiple of 90 degrees, or the
+            picture is larger than `MAX_PIXELS`.
         MissingExtraError: Pillow is needed and not installed.
     """
     height, width = frame.height, frame.width
     if pixel_aspect:
         width = max(1, round(width * pixel_aspect))
     if width * height > MAX_PIXELS:
-        raise DatasetError(f"a picture of {width} x {height} pixels is shown, expected at most {MAX_PIXELS} pixels")
+        raise DatasetError(f"expected pictures of at most {MAX_PIXELS} pixels, got one of {width} x {height} as shown")
     image: UInt8Array = frame.to_ndarray(format="rgb24")
     if width != frame.width:
         pillow = require_extra("PIL.Image", "data")
@@ -75,10 +77,10 @@ def shown(frame: Any, pixel_aspect: Fraction | None) -> UInt8Array:
 
 
 def _turned(image: UInt8Array, matrix: np.ndarray[Any, np.dtype[np.float64]]) -> UInt8Array:
-    """An image [H, W, 3] as its display matrix shows it: pixel (x, y) goes to (x, y) @ matrix, but for scale and shift.
+    """Turns an image [H, W, 3] by its display matrix: pixel (x, y) moves to (x, y) @ matrix, without scale and shift.
 
     Raises:
-        DatasetError: the axes do not become axes.
+        DatasetError: the angle is not a multiple of 90 degrees.
     """
     straight, crossed = np.abs(matrix.diagonal()), np.abs(np.fliplr(matrix).diagonal())
     if (crossed <= _AXES_RATIO * straight).all():
@@ -89,14 +91,14 @@ def _turned(image: UInt8Array, matrix: np.ndarray[Any, np.dtype[np.float64]]) ->
     else:
         angle = np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0]))
         raise DatasetError(
-            f"it is to be shown turned by {angle:.0f} degrees, expected a multiple of 90; turn it with FFmpeg's filter "
-            "rotate first"
+            f"expected a display matrix that turns by a multiple of 90 degrees, got {angle:.0f}; turn the video with "
+            "FFmpeg's filter rotate first"
         )
     return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
 
 def middle_square(image: UInt8Array, size: int) -> UInt8Array:
-    """Cuts the largest square out of the middle of an image, and scales it by area.
+    """Cuts the largest square out of the middle of an image and scales it by area.
 
     Args:
         image: uint8 [H, W, 3].

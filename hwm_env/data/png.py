@@ -1,4 +1,4 @@
-"""Picture files, through Pillow (the extra "evaluation")."""
+"""Writes PNG files with Pillow (the extra "evaluation")."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_png(path: Path, picture: UInt8Array) -> None:
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        SavingError: it could not be written.
+        SavingError: the file could not be written.
     """
     content = io.BytesIO()
     require_extra("PIL.Image", "evaluation").fromarray(picture).save(content, "PNG")

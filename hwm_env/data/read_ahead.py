@@ -1,4 +1,4 @@
-"""Batches that threads read before they are asked for."""
+"""Reads batches ahead of time in threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,19 +14,20 @@ Batch = TypeVar("Batch")
 
 
 def read_ahead(gather: Callable[[Int64Array], Batch], indices: Iterable[Int64Array], workers: int) -> Iterator[Batch]:
-    """Gathers batches in order, some of them ahead of time.
+    """Yields batches in order, gathering some of them ahead of time.
 
-    Threads, because gathering copies mapped memory, during which NumPy lets other threads run. Processes would copy
-    each batch once more into shared memory, which costs several times as much as reading it.
+    It uses threads, because gathering copies mapped memory, during which NumPy releases the GIL. Processes would copy
+    each batch again into shared memory, which costs several times as much as reading it.
 
     Args:
-        gather: makes a batch of the indices of its samples, such as `ClipSamples.gather`; threads call it at once.
-        indices: of each batch, int64 [B].
-        workers: number of threads; 0: each batch is gathered when it is asked for.
+        gather: returns the batch of the given sample indices, such as `ClipSamples.gather`; called by several threads
+            at the same time.
+        indices: the sample indices of each batch, int64 [B].
+        workers: number of threads; with 0, each batch is gathered when it is requested.
 
     Raises:
         InvalidInputError: `workers` is negative.
-        Exception: whatever `gather` raises, at the turn of the batch that it is about.
+        Exception: `gather` raised it; raised again when that batch is due.
     """
     checked("workers", workers, CountOrZero)
     if workers == 0:

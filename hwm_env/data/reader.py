@@ -27,17 +27,17 @@ from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array, fr
 _ARRAYS = (ShardFile.STATES, ShardFile.SEGMENTS, ShardFile.TOKENS, ShardFile.FRAMES, ShardFile.POSES)
 
 MAX_READ_BYTES: Final = 2**19
-"""Larger files are mapped. A map keeps a file descriptor, of which a process may have no more than about a thousand."""
+"""Larger files are mapped. A map keeps a file descriptor, and a process may have only about a thousand of them."""
 
 
 class Shard:
-    """One shard: read-only arrays that are mapped into memory (small ones: read) when first touched."""
+    """One shard: read-only arrays that are mapped into memory (small ones: read) on first access."""
 
     index: int
     num_frames: int
 
     def __init__(self, directory: Path, layout: Layout, index: int, metadata: DatasetMetadata) -> None:
-        """Finds the shard's files and compares their sizes with what its metadata says.
+        """Finds the shard's files and checks their sizes against its metadata.
 
         Raises:
             DatasetError: a file is missing, truncated or too long.
@@ -60,20 +60,20 @@ class Shard:
                 self._files[file] = (path, shape)
 
     def __getstate__(self) -> dict[str, object]:
-        """Leaves the arrays behind, so that a copy, maybe in another process, maps them itself."""
+        """Returns the state without the arrays, so that a copy, possibly in another process, maps them itself."""
         return {"index": self.index, "num_frames": self.num_frames, "_files": self._files, "_poses": self._poses}
 
     def has(self, file: ShardFile) -> bool:
-        """Whether the shard has this kind of file."""
+        """Returns whether the shard has this kind of file."""
         return file in self._files
 
     @property
     def num_clips(self) -> int:
-        """Clips that have tokens; the last one may be partial."""
+        """Number of clips that have tokens; the last one may be partial."""
         return self._files[ShardFile.TOKENS][1][0] if self.has(ShardFile.TOKENS) else 0
 
     def check_states(self, first_frame: int, stop_frame: int) -> None:
-        """Looks for broken numbers in the states of some frames.
+        """Checks that the states of some frames are finite.
 
         Raises:
             DatasetError: a state is NaN or infinite.
@@ -101,23 +101,23 @@ class Shard:
 
     @cached_property
     def tokens(self) -> Int32Array | None:
-        """Tokens of the clips, int32 [num_clips, 3, h, w], or None; the last clip may be partial."""
+        """Tokens of the clips, int32 [num_clips, 3, h, w], or `None`; the last clip may be partial."""
         return self._array(ShardFile.TOKENS) if self.has(ShardFile.TOKENS) else None
 
     @cached_property
     def frames(self) -> UInt8Array | None:
-        """Raw images, uint8 [N, H, W, 3], or None."""
+        """Raw images, uint8 [N, H, W, 3], or `None`."""
         return self._array(ShardFile.FRAMES) if self.has(ShardFile.FRAMES) else None
 
     @cached_property
     def poses(self) -> Float32Array | None:
-        """True base poses x (m), y (m), yaw (rad), float32 [N, 3], or None."""
+        """True base poses x (m), y (m), yaw (rad), float32 [N, 3], or `None`."""
         if self._poses is not None:
             return self._poses
         return self._array(ShardFile.POSES) if self.has(ShardFile.POSES) else None
 
     def with_poses(self, poses: Float32Array) -> "Shard":
-        """The shard with other base poses, float32 [N, 3], copied, in place of those in its file."""
+        """Returns the shard with other base poses, float32 [N, 3], instead of those in its file."""
         assert poses.shape == (self.num_frames, 3), f"poses {poses.shape} of {self.num_frames} frames"
         other = copy(self)
         other._poses = frozen(poses)
@@ -129,7 +129,7 @@ class Shard:
             array = np.fromfile(path, file.dtype).reshape(shape)
             array.flags.writeable = False
             return array
-        # A plain view of the map: slicing an np.memmap itself costs several times as much.
+        # A plain view of the map: slicing an np.memmap costs several times as much.
         return np.asarray(np.memmap(path, file.dtype, "r", shape=shape))
 
 
@@ -137,8 +137,8 @@ class Dataset:
     """A finished data set.
 
     Attributes:
-        directory: where it is.
-        metadata: what its `metadata.json` says.
+        directory: the directory of the data set.
+        metadata: the content of its `metadata.json`.
         shards: its shards, in order.
     """
 
@@ -147,11 +147,11 @@ class Dataset:
     shards: Sequence[Shard]
 
     def __init__(self, directory: str | Path) -> None:
-        """Opens a data set in any layout; reads metadata and file sizes only.
+        """Opens a data set in any layout; reads only metadata and file sizes.
 
         Raises:
-            DatasetError: the directory is no finished data set, has no shards, or its files are missing, truncated or
-                contradict each other.
+            DatasetError: the directory is not a finished data set, has no shards, or its files are missing, truncated
+                or inconsistent.
         """
         self.directory = Path(directory)
         self.metadata = read_metadata(self.directory)
@@ -186,23 +186,23 @@ class Dataset:
         )
 
     def subset(self, positions: Sequence[int]) -> "Dataset":
-        """The data set with some of its shards, which keep their own indices."""
+        """Returns the data set with some of its shards, which keep their indices."""
         part = copy(self)
         part.shards = tuple(self.shards[position] for position in positions)
         return part
 
     @property
     def num_frames(self) -> int:
-        """Frames in all shards together."""
+        """Number of frames in all shards together."""
         return sum(shard.num_frames for shard in self.shards)
 
     def has(self, file: ShardFile) -> bool:
-        """Whether the shards have this kind of file."""
+        """Returns whether the shards have this kind of file."""
         return self.shards[0].has(file)
 
 
 def _shape_of_fewer(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:
-    """The shape of the tokens of a sample: of as many clips as the file holds, where that is a number from 1 to all."""
+    """Returns the shape of a test sample's tokens: of the clips that the file holds, if these are 1 to all clips."""
     num_clips, rest = divmod(path.stat().st_size if path.is_file() else 0, _num_bytes(shape[1:], dtype))
     return (num_clips, *shape[1:]) if rest == 0 and 1 <= num_clips <= shape[0] else shape
 
@@ -224,7 +224,7 @@ def _check_size(path: Path, file: ShardFile, shape: tuple[int, ...]) -> None:
 
 
 def _fitting_grid(num_bytes: int, shape: tuple[int, ...]) -> str:
-    """What to do if the size of a file of tokens is that of another, square grid."""
+    """Returns a remedy for the error message if the size of a token file fits another, square grid."""
     num_bytes_of_one = _num_bytes(shape[:2], ShardFile.TOKENS.dtype)
     side = math.isqrt(num_bytes // num_bytes_of_one)
     if side == 0 or side**2 * num_bytes_of_one != num_bytes:

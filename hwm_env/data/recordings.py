@@ -1,4 +1,4 @@
-"""Recordings: what was recorded in one go, though it may be cut into clips in several ways."""
+"""Finds the recordings behind the shards of a data set, which may be cut into clips in several ways."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,21 +17,21 @@ class RecordingTimes(NamedTuple):
     """When frames were recorded."""
 
     recordings: Int64Array
-    """int64 [B]: position among the names of the recordings."""
+    """int64 [B]: index of the recording in `Recordings.names`."""
     times_s: Float32Array
-    """float32 [B, F]: since the beginning of what the recordings' shards were cut from."""
+    """float32 [B, F]: seconds since the beginning of the source that the recording's shards were cut from."""
 
 
 class Recordings:
-    """The recordings of a data set with poses: a segment of all shards that were cut from one source.
+    """The recordings of a data set with poses; a recording is one segment of all shards cut from one source.
 
-    Shards of one source begin at several frames of it (`shard_sources` and `frame_offsets` in the metadata).
+    Shards of one source begin at different frames of it (`shard_sources` and `frame_offsets` in the metadata).
 
     Attributes:
-        names: of each, such as "walk.mp4, segment 0".
-        starts_s: when each begins in what its shards were cut from, float32 [R].
-        durations_s: from the first to the last frame of each, float32 [R].
-        middles_m: mean x and y of each, float32 [R, 2].
+        names: name of each recording, such as "walk.mp4, segment 0".
+        starts_s: beginning of each recording in its source, float32 [R].
+        durations_s: time from the first to the last frame of each recording, float32 [R].
+        middles_m: mean x and y of each recording, float32 [R, 2].
     """
 
     names: tuple[str, ...]
@@ -40,10 +40,10 @@ class Recordings:
     middles_m: Float32Array
 
     def __init__(self, data: Dataset) -> None:
-        """Finds them.
+        """Finds the recordings.
 
         Raises:
-            DatasetError: the data have no poses.
+            DatasetError: the data set has no poses.
         """
         if not data.has(ShardFile.POSES):
             raise DatasetError(f"{data.directory} has no base poses")
@@ -79,12 +79,12 @@ class Recordings:
         self.durations_s = ((stop - 1 - first) / FRAME_RATE_HZ).astype(np.float32)
         self.middles_m = (totals[:, :2] / totals[:, 2:]).astype(np.float32)
 
-    def moments(self, shard: int, frames: Int64Array) -> RecordingTimes:
-        """Tells when frames of one shard were recorded.
+    def times(self, shard: int, frames: Int64Array) -> RecordingTimes:
+        """Returns when frames of one shard were recorded.
 
         Args:
             shard: position of the shard in the data set.
-            frames: int64 [B, F], those of a row of one recording.
+            frames: int64 [B, F]; the frames of a row belong to one recording.
         """
         stretches = np.searchsorted(self._stretch_starts[shard], frames[:, 0], side="right") - 1
         times_s = (frames + self._offsets[shard]) / FRAME_RATE_HZ
@@ -92,12 +92,12 @@ class Recordings:
 
 
 def shard_sources(data: Dataset) -> Iterator[tuple[str, int]]:
-    """Yields the name of what each shard was cut from, and the frame of it that the shard begins at."""
+    """Yields for each shard the name of the source that it was cut from, and the frame of it at which it begins."""
     names, offsets = data.metadata.extra.get("shard_sources"), data.metadata.extra.get("frame_offsets")
     if not isinstance(names, list) or len(names) != data.metadata.num_shards:
         names = [f"shard {index}" for index in range(data.metadata.num_shards)]
     for shard in data.shards:
         name = names[shard.index]
-        # Each source was cut at all offsets, one after the other.
+        # The shards of a source follow each other in the order of the offsets.
         earlier = names[: shard.index].count(name)
         yield name, int(offsets[earlier]) if isinstance(offsets, list) and earlier < len(offsets) else 0

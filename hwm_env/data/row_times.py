@@ -1,4 +1,4 @@
-"""When the rows of a table were measured, in seconds after the first frame of its video."""
+"""Determines when the rows of a table were measured, in seconds after the first frame of its video."""
 
 from typing import Final, NamedTuple
 
@@ -11,40 +11,40 @@ from hwm_env.types import FRAME_RATE_HZ, Float64Array
 DEFAULT_TIME_COLUMN: Final = "time"
 UNITS_S: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _FASTEST_HZ: Final = 10_000
-"""No robot's states are measured faster."""
+"""Maximum rate of measured states."""
 _LONGEST: Final = 1.5
-"""How many times as long as its video a table may be."""
+"""Maximum duration of a table, in durations of its video."""
 _FRAME_S: Final = 1 / FRAME_RATE_HZ
 
 
 class RowTimes(NamedTuple):
-    """Times of the rows of a table."""
+    """The times of the rows of a table."""
 
     times_s: Float64Array
     """float64 [rows], ascending from 0."""
     unit: str
-    """In which a column gives them: "s", "ms", "us" or "ns"; "s" where none does."""
+    """Unit of the time column: "s", "ms", "us" or "ns"; "s" without a time column."""
 
 
 def row_times(
     table: Table, column: str | None, hz: float | None, video_times: Float64Array, last_s: float, duration_s: float
 ) -> RowTimes:
-    """Finds out when the rows were measured; the first one belongs to the video's first frame.
+    """Determines when the rows were measured; the first row belongs to the video's first frame.
 
-    Plain numbers in a column count seconds, milliseconds, microseconds or nanoseconds: the unit in which they last most
-    nearly as long as the video. Their clock may start anywhere.
+    Plain numbers in a column are read as seconds, milliseconds, microseconds or nanoseconds: the unit in which their
+    duration is closest to the video's. Their clock may start at any time.
 
     Args:
-        table: whose rows these are.
-        column: that gives the times; None: "time", if there is one.
-        hz: rows a second where no column gives the times; None: a row for each frame of the video.
+        table: the table.
+        column: name of the time column; `None` means "time", if that exists.
+        hz: rows a second if no column contains the times; `None` means one row for each frame of the video.
         video_times: float64 [M], when the frames of the video are shown, in seconds after the first one.
-        last_s: until when states are needed.
-        duration_s: of the video, as it says itself.
+        last_s: time until which states are needed.
+        duration_s: duration of the video by its own header.
 
     Raises:
         DatasetError: times are missing or do not ascend, or the table is much longer or shorter than the video in every
-            reading; then the message says in which one it would not be.
+            unit; the message then contains a rate or a scale that would fit.
     """
     named = DEFAULT_TIME_COLUMN if column is None else column
     if column is not None and column not in table:
@@ -77,7 +77,7 @@ def row_times(
 
 
 def _rate(num_rows: int, duration_s: float) -> float:
-    """Rows a second at which so many last as long as the video."""
+    """Returns the rate, in rows a second, at which the table is as long as the video."""
     return (num_rows - 1) / max(duration_s, _FRAME_S)
 
 

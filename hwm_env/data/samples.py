@@ -1,4 +1,4 @@
-"""Samples for training: past and future clips with their actions, in the layout that people know from the 1X data."""
+"""Training samples: past and future clips with their actions, in the layout that is usual for the 1X data."""
 
 from typing import NotRequired, TypedDict, cast
 
@@ -11,7 +11,7 @@ from hwm_env.types import Float32Array, Int32Array, Int64Array
 
 
 class ClipSample(TypedDict):
-    """One sample of P past and F future clips; a batch of them has an axis B before the others."""
+    """One sample of P past and F future clips; a batch has a leading axis B."""
 
     video_past: Int32Array
     """int32 [P, 3, h, w]"""
@@ -22,21 +22,21 @@ class ClipSample(TypedDict):
     actions_future: Float32Array
     """float32 [17 * F, 25]"""
     poses_past: NotRequired[Float32Array]
-    """float32 [17 * P, 3]: x (m), y (m), yaw (rad) of the base, where asked for"""
+    """float32 [17 * P, 3]: x (m), y (m), yaw (rad) of the base, if requested"""
     poses_future: NotRequired[Float32Array]
-    """float32 [17 * F, 3]"""
+    """float32 [17 * F, 3], if requested"""
 
 
 class ClipSamples:
     """A map-style data set of all windows of P + F clips within a segment.
 
-    Indexed by a number it gives a sample, by an array of numbers a batch. Nothing is read before it is asked for, and a
-    copy in another process maps the files itself: `torch.utils.data.DataLoader` takes it as it is. `read_ahead` is
-    faster than its worker processes.
+    A number as index returns a sample, an array of numbers a batch. Nothing is read before it is requested, and a copy
+    in another process maps the files itself, so that `torch.utils.data.DataLoader` accepts it. `read_ahead` is faster
+    than the worker processes of a `DataLoader`.
 
     Attributes:
-        dataset: what they are samples of.
-        windows: where they are in it, and what is in none.
+        dataset: the data set of the samples.
+        windows: the windows of the data set, one for each sample.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ClipSamples:
             dataset: a data set with tokens.
             num_past_clips: P, at least 0.
             num_future_clips: F, at least 1.
-            with_poses: whether samples have the poses of the base.
+            with_poses: whether samples contain the poses of the base.
 
         Raises:
             InvalidInputError: a number is out of range.
@@ -80,7 +80,7 @@ class ClipSamples:
 
         Raises:
             InvalidInputError: an index is out of range.
-            DatasetError: an action is not finite; or poses are asked for, and there are none, or one is not finite.
+            DatasetError: an action is not finite; or poses were requested and are missing or not finite.
         """
         tokens, actions = self.windows.gather(indices)
         past, future = np.split(actions, [self._num_past], axis=1)

@@ -1,4 +1,4 @@
-"""Which clips and frames of a shard may be played in a row: only those of one segment."""
+"""Finds runs of clips and frames of a shard that belong to one segment."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from hwm_env.types import FRAMES_PER_CLIP, BoolArray, Int32Array, Int64Array
 
 
 def clip_is_whole(segments: Int32Array) -> BoolArray:
-    """Which clips of a shard can be used.
+    """Returns which clips of a shard are whole, that is, within one segment.
 
     Args:
         segments: int32 [N], the segment of each frame.
 
     Returns:
         bool [N // 17]: whether all 17 frames of a clip on the shard's 17-frame grid are in one segment. The clip of
-        the remaining N % 17 frames is never whole and not listed.
+        the remaining N % 17 frames is never whole and not included.
     """
     by_clip = _by_clip(segments)
     whole: BoolArray = (by_clip == by_clip[:, :1]).all(axis=1)
@@ -21,7 +21,7 @@ def clip_is_whole(segments: Int32Array) -> BoolArray:
 
 
 def window_starts(segments: Int32Array, num_clips: int, stride: int = 1) -> Int64Array:
-    """The first clip of every run of `num_clips` whole clips of one segment.
+    """Returns the first clip of every run of `num_clips` whole clips of one segment.
 
     Args:
         segments: int32 [N], the segment of each frame.
@@ -39,7 +39,7 @@ def window_starts(segments: Int32Array, num_clips: int, stride: int = 1) -> Int6
 
 
 def frame_window_starts(segments: Int32Array, num_frames: int, stride: int = 1) -> Int64Array:
-    """The first frame of every run of `num_frames` frames of one segment.
+    """Returns the first frame of every run of `num_frames` frames of one segment.
 
     Args:
         segments: int32 [N], the segment of each frame.
@@ -55,7 +55,7 @@ def frame_window_starts(segments: Int32Array, num_frames: int, stride: int = 1) 
 
 
 def num_covered(starts: Int64Array, length: int) -> int:
-    """How many items are in at least one of the windows of `length` items that begin at `starts` (ascending)."""
+    """Counts the items in at least one of the windows of `length` items that begin at `starts` (ascending)."""
     return int(np.minimum(np.diff(starts), length).sum()) + (length if len(starts) else 0)
 
 
@@ -65,10 +65,10 @@ def _by_clip(segments: Int32Array) -> Int32Array:
 
 
 def _starts_in_runs(joins_previous: BoolArray, usable: BoolArray, length: int, stride: int) -> Int64Array:
-    """Where windows start that stay within a run of items; an item that is not usable must be a run of its own."""
+    """Returns the starts of windows that stay within a run of items; an unusable item must be its own run."""
     index = np.arange(len(joins_previous), dtype=np.int64)
     place_in_run = index - np.maximum.accumulate(np.where(joins_previous, 0, index))
-    # Of each possible last item of a window: the place of its first item, negative where the run begins later.
+    # For each possible last item of a window, the place of its first item in the run; negative if the run begins later.
     first_place = place_in_run[length - 1 :] - (length - 1)
     fits = (first_place >= 0) & (first_place % stride == 0) & usable[length - 1 :]
     return np.flatnonzero(fits).astype(np.int64, copy=False)

@@ -1,4 +1,4 @@
-"""In which order training sees its samples: a function of a seed and a place, so that no order has to be saved."""
+"""Shuffles training samples as a function of a seed and a position, so that no order has to be saved."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ class EpochShuffle:
     """An endless sequence of indices in which each epoch is another permutation of all of them."""
 
     def __init__(self, num_items: int, seed: int) -> None:
-        """Remembers what to shuffle; one epoch's permutation is held at a time, as an array.
+        """Prepares the sequence; one epoch's permutation is in memory at a time.
 
         Raises:
-            InvalidInputError: there is nothing to shuffle.
+            InvalidInputError: `num_items` is below 1.
         """
         if num_items < 1:
             raise InvalidInputError(f"expected at least 1 item to shuffle, got {num_items}")
@@ -23,7 +23,7 @@ class EpochShuffle:
         self._order: Int64Array = np.empty(0, np.int64)
 
     def indices(self, start: int, stop: int) -> Int64Array:
-        """The indices at places `start` (counted from 0) up to `stop` of the sequence, int64 [stop - start]."""
+        """Returns the indices at positions `start` (counted from 0) to `stop` of the sequence, int64 [stop - start]."""
         parts: list[Int64Array] = []
         while start < stop:
             epoch, first = divmod(start, self._num_items)

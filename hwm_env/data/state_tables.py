@@ -1,4 +1,4 @@
-"""Robot states beside videos: tables whose columns are mapped to the 25 numbers."""
+"""Reads robot states from the tables beside videos; maps their columns to the 25 action numbers."""
 
 import re
 from collections.abc import Mapping
@@ -23,41 +23,41 @@ from hwm_env.types import (
 )
 
 POSE_NAMES: Final = ("base_x", "base_y", "base_yaw")
-"""The pose of the base in the frame of the room (m, m, rad), which a table may give besides."""
+"""Columns of the base pose in the frame of the room (m, m, rad), which a table may contain."""
 _JOINTS: Final = ACTION_NAMES[:NUM_JOINTS]
 _ANGLES: Final = (*_JOINTS, ACTION_NAMES[ANGULAR_VELOCITY], "base_yaw")
 _WIDEST_RAD: Final = 4 * np.pi
-"""No joint turns further; numbers beyond this are degrees."""
+"""No joint turns further; larger numbers must be degrees."""
 _GAP_S: Final = 0.15
-"""Between two rows; what is interpolated across more is counted."""
+"""States interpolated across a longer gap between two rows are counted."""
 _UNUSED_S: Final = 0.5
-"""How much later than its video a table may end without being noted."""
+"""A table that ends later than its video by more than this is noted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateMapping:
-    """What the columns of a table mean.
+    """The meaning of the columns of a table.
 
-    A column is named; in a .npy file without names it is a number. One number of a column of lists is named like
+    Columns are given by name; in a .npy file without names, by number. One number of a column of lists is written like
     "observation.state[3]".
     """
 
     columns: Mapping[str, str | int] = field(default_factory=dict)
-    """Columns of our 25 numbers, and of base_x (m), base_y (m) and base_yaw (rad), by our names. What is not named here
-    is looked for under its own name (in an array without names: the 25 numbers in their own place)."""
+    """Columns of the 25 action numbers, and of base_x (m), base_y (m) and base_yaw (rad), by these names. A name that
+    is missing here is looked up as a column of the table (in an array without names, the 25 numbers by their index)."""
     time: str | int | None = None
     """Column of the times, of which the first belongs to the video's first frame: dates with times, durations, or
-    numbers of seconds, milliseconds, microseconds or nanoseconds; None: the column "time", if there is one."""
+    numbers of seconds, milliseconds, microseconds or nanoseconds; `None` means the column "time", if it exists."""
     hz: float | None = None
-    """Rows a second where no column says the time; None: a row for each frame of the video."""
+    """Rows a second if no column contains the times; `None` means one row for each frame of the video."""
     fill: Mapping[str, float] = field(default_factory=dict)
-    """Values of numbers that no column gives; all others are 0."""
+    """Values of action numbers without a column; 0 for all others."""
     angle_unit: Literal["rad", "deg"] | None = None
-    """Of joint angles, angular velocity and base_yaw in the table; None: radians, and numbers that only degrees explain
-    are refused."""
+    """Unit of joint angles, angular velocity and base_yaw in the table; `None` means radians, and numbers that can only
+    be degrees raise an error."""
 
     def __post_init__(self) -> None:
-        """Raises InvalidInputError for names that are none of the 25, and for a rate that is none."""
+        """Raises `InvalidInputError` for unknown names and invalid values."""
         for given, names in (("columns", (*ACTION_NAMES, *POSE_NAMES)), ("fill", ACTION_NAMES)):
             unknown = sorted(set(getattr(self, given)) - set(names))
             if unknown:
@@ -79,7 +79,7 @@ class StateMapping:
 
         Raises:
             DatasetError: the file is missing or is not JSON.
-            InvalidInputError: a field or a name is unknown, or a value of the wrong kind.
+            InvalidInputError: a field or a name is unknown, or a value is invalid.
         """
         content = read_json(path)
         known = [field.name for field in fields(cls)]
@@ -88,12 +88,14 @@ class StateMapping:
             raise InvalidInputError(f"{path}: unknown {', '.join(unknown)}; expected {', '.join(known)}")
         for name in ("columns", "fill"):
             if not isinstance(content.get(name, {}), dict):
-                raise InvalidInputError(f"{path}: {name} must be an object with names of ours, got {content[name]!r}")
+                raise InvalidInputError(
+                    f"{path}: {name} must be an object whose keys are action names, got {content[name]!r}"
+                )
         values: dict[str, Any] = content
         return cls(**values)
 
     def to_json(self) -> dict[str, object]:
-        """The content of such a file."""
+        """Returns the content of a mapping file."""
         return {name: value for name, value in asdict(self).items() if name != "angle_unit" or value is not None}
 
 
@@ -104,31 +106,30 @@ class States:
     values: Float32Array
     """float32 [N, 25]."""
     filled: Mapping[str, float]
-    """Numbers that no column gave, and what stands for them."""
+    """Action numbers without a column, and the values used for them."""
     poses: Float32Array | None
-    """x (m), y (m), yaw (rad) of the base in the room, float32 [N, 3]; `None` where no column gives them."""
+    """x (m), y (m), yaw (rad) of the base in the room, float32 [N, 3]; `None` without such columns."""
     notes: Mapping[str, float | str]
-    """What was not simply read: "time_unit" where that is not the second, "interpolated_states" (across gaps of more
-    than 0.15 s), "held_states" (after the last row) and "unused_s" (of rows after the video), each where there are
-    some."""
+    """Deviations from plain reading, if any: "time_unit" (if not the second), "interpolated_states" (states across gaps
+    of more than 0.15 s), "held_states" (states after the last row) and "unused_s" (seconds of rows after the video)."""
 
 
 def read_states(
     path: Path, mapping: StateMapping, video_times: Float64Array, num_frames: int, duration_s: float | None = None
 ) -> States:
-    """States at the times k / 30 s, interpolated linearly between rows.
+    """Reads the states at the times k / 30 s, interpolated linearly between rows.
 
     Args:
         path: the table.
-        mapping: what its columns mean.
+        mapping: the meaning of its columns.
         video_times: float64 [F], when the frames of the video are shown, in seconds after the first one.
-        num_frames: N, how many states are wanted.
-        duration_s: of the video, as it says itself; None: until its last frame.
+        num_frames: N, the number of states.
+        duration_s: duration of the video by its own header; `None` means until its last frame.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column, has a number that is not finite or an angle that no joint
-            has, times that do not ascend, or is much longer or shorter than the video.
-        InvalidInputError: no column has a name that is known, or one has nearly such a name.
+        DatasetError: the file cannot be read, lacks a column, contains a number that is not finite or an impossible
+            joint angle, its times do not ascend, or it is much longer or shorter than the video.
+        InvalidInputError: no column has a known name, or one has nearly such a name.
         MissingExtraError: pyarrow is needed and not installed.
     """
     table = read_table(path)
@@ -159,7 +160,7 @@ def read_states(
 
 
 def _numbers(name: str, column: str, table: Table, mapping: StateMapping) -> Float64Array:
-    """The values of one of our numbers in our unit, float64 [rows]."""
+    """Returns the values of one action number in radians, m/s or rad/s, float64 [rows]."""
     values = table.numbers(column)
     if name in _ANGLES and mapping.angle_unit == "deg":
         return np.radians(values)
@@ -173,7 +174,7 @@ def _numbers(name: str, column: str, table: Table, mapping: StateMapping) -> Flo
 
 
 def _poses(table: Table, mapping: StateMapping, times: Float64Array, wanted: Float64Array) -> Float32Array | None:
-    """The pose of the base at the wanted times; headings are interpolated the short way round."""
+    """Returns the base poses at the wanted times; yaw is interpolated the short way round."""
     columns = {name: _column_of(name, table, mapping) for name in POSE_NAMES}
     given = {name: _numbers(name, column, table, mapping) for name, column in columns.items() if column is not None}
     if not given:
@@ -190,7 +191,7 @@ def _poses(table: Table, mapping: StateMapping, times: Float64Array, wanted: Flo
 
 
 def _column_of(name: str, table: Table, mapping: StateMapping) -> str | None:
-    """The column that gives one of the 25 numbers or of the pose, if there is one."""
+    """Returns the column of an action number or a coordinate of the pose; `None` if there is none."""
     if name in mapping.columns:
         column = str(mapping.columns[name])
         if column not in table:
@@ -205,7 +206,7 @@ def _column_of(name: str, table: Table, mapping: StateMapping) -> str | None:
 
 
 def _check_names(table: Table, mapping: StateMapping) -> None:
-    """Raises InvalidInputError for a column that would be left out because its name is not quite one of ours."""
+    """Raises `InvalidInputError` for a column that would be ignored because its name is slightly wrong."""
     names = {*ACTION_NAMES, *POSE_NAMES, *(() if mapping.time is not None or mapping.hz else (DEFAULT_TIME_COLUMN,))}
     missing = names - set(mapping.columns) - set(table.columns)
     used = {str(column) for column in mapping.columns.values()}
@@ -218,7 +219,7 @@ def _check_names(table: Table, mapping: StateMapping) -> None:
 
 
 def _notes(rows: RowTimes, wanted: Float64Array, duration_s: float) -> dict[str, float | str]:
-    """What `States.notes` says about rows and the times that states are wanted at."""
+    """Returns `States.notes` for the times of the rows and the wanted times."""
     times, error_s = rows.times_s, 1e-3
     after = np.searchsorted(times, wanted - error_s)
     inside = (after > 0) & (after < len(times)) & (np.abs(times[np.minimum(after, len(times) - 1)] - wanted) > error_s)

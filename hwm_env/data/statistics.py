@@ -1,4 +1,4 @@
-"""Statistics of actions, computed once over a training split and shipped with the weights."""
+"""Statistics of the actions of a training split, which are stored with the weights."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -13,18 +13,18 @@ from hwm_env.fields import short
 from hwm_env.types import ACTION_DIM, Float32Array, frozen
 
 COLUMNS_A_PASS: Final = 5
-"""A divisor of 25. All states of the full-size data set at once would be a gigabyte, and one at a time 25 passes."""
+"""A divisor of 25. All columns of the full-size data set at once take a gigabyte; one at a time takes 25 passes."""
 
 
 _LARGEST: Final = 1e6
-"""Of any number (rad, m/s, rad/s): far more than any robot does."""
+"""Largest value of a statistic (rad, m/s, rad/s), far beyond any robot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ActionStatistics:
-    """Statistics of each of the 25 action numbers, in their own units; every field is float32 [25].
+    """Statistics of the 25 action numbers in their own units; every field is float32 [25].
 
-    Immutable, its arrays too, which are copies.
+    The arrays are read-only copies.
     """
 
     mean: Float32Array
@@ -40,7 +40,7 @@ class ActionStatistics:
     p99: Float32Array
     """99th percentile."""
     max_change: Float32Array
-    """Largest absolute change from one frame to the next within a segment; 0 where there is no such pair."""
+    """Largest absolute change from one frame to the next within a segment; 0 without such a pair."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -55,12 +55,12 @@ class ActionStatistics:
             raise DatasetError("action statistics: expected low below high, and std and max_change of at least 0")
 
     def to_dict(self) -> dict[str, list[float]]:
-        """As plain lists, for JSON; `from_dict` gives back the same bits."""
+        """Returns the statistics as lists, for JSON; `from_dict` restores them to the bit."""
         return {name: values.tolist() for name, values in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, object]) -> "ActionStatistics":
-        """Undoes `to_dict`.
+        """Restores what `to_dict` returned.
 
         Raises:
             DatasetError: a field is missing, unknown, or not 25 finite numbers.
@@ -83,7 +83,7 @@ class ActionStatistics:
         Raises:
             DatasetError: a state is NaN or infinite.
         """
-        # A copy of a shard maps its files anew and lets go of them: a whole split would count as a gigabyte of memory.
+        # A copy of a shard maps its files itself and releases them; the maps of a whole split count as a gigabyte.
         max_change = np.max([_max_change(copy(shard)) for shard in dataset.shards], axis=0)
         values_by_column = np.empty((COLUMNS_A_PASS, dataset.num_frames), dtype=np.float32)
         columns = []

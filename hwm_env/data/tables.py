@@ -1,4 +1,4 @@
-"""Tables of numbers in CSV, Parquet or NumPy files."""
+"""Reads tables of numbers from CSV, Parquet and NumPy files."""
 
 import csv
 import re
@@ -18,19 +18,19 @@ from hwm_env.types import Float64Array
 TABLE_SUFFIXES: Final = (".csv", ".parquet", ".npy")
 _SEPARATORS: Final = ",;\t"
 _MAX_VALUES: Final = 2**28
-"""In a Parquet file, which may be small and yet take terabytes of memory."""
+"""Maximum number of values in a Parquet file, since a small file can take terabytes of memory."""
 _UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, OSError, EOFError, csv.Error, NotImplementedError, MemoryError, RecursionError),
-    # NumPy reads its headers as Python.
+    # NumPy parses its headers as Python.
     *(SyntaxError, TokenError, ArithmeticError),
 )
-"""What the libraries raise for files that are none of theirs, or damaged."""
+"""Errors that the libraries raise for damaged files and other formats."""
 _ELEMENT: Final = re.compile(r"(.+)\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Columns of numbers by name; those of an array without names are called "0", "1" and so on."""
+    """Columns of numbers by name; the columns of an array without names are "0", "1" and so on."""
 
     path: Path
     num_rows: int
@@ -40,7 +40,7 @@ class Table:
 
     @property
     def names(self) -> str:
-        """What there is, for error messages."""
+        """The names of the columns, for error messages."""
         return ", ".join(
             name if column.values.ndim == 1 else f"{name}[0] ... {name}[{column.values.shape[1] - 1}]"
             for name, column in self.columns.items()
@@ -51,15 +51,15 @@ class Table:
         return name in self.columns or (element is not None and element[1] in self.columns)
 
     def column(self, name: str) -> Column:
-        """A column, or one number of a column of lists, such as "observation.state[3]".
+        """Returns a column, or one number of a column of lists, such as "observation.state[3]".
 
         Raises:
-            DatasetError: it is not there, there are several, it is a list, or the list is shorter.
+            DatasetError: there is no such column or several, it contains lists, or the lists are shorter.
         """
         element = None if name in self.columns else _ELEMENT.fullmatch(name)
         base = name if element is None else element[1]
         if base not in self.columns:
-            raise DatasetError(f"{self.path}: column {name!r} is not there; it has {self.names}")
+            raise DatasetError(f"{self.path}: there is no column {name!r}; its columns are {self.names}")
         if base in self.repeated:
             raise DatasetError(f"{self.path}: expected one column {base!r}, got several; rename or remove the others")
         values = self.columns[base].values
@@ -67,14 +67,16 @@ class Table:
             return self.columns[base]
         place = -1 if element is None else int(element[2])
         if values.ndim == 1 or not 0 <= place < values.shape[1]:
-            raise DatasetError(f"{self.path}: expected the name of one number, got {name!r}; it has {self.names}")
+            raise DatasetError(
+                f"{self.path}: expected the name of one number, got {name!r}; its columns are {self.names}"
+            )
         return Column(values[:, place], is_time=False)
 
     def numbers(self, name: str) -> Float64Array:
-        """The values of a column, all of which must be finite: float64 [rows].
+        """Returns the values of a column, float64 [rows].
 
         Raises:
-            DatasetError: some are not, or there is no such column.
+            DatasetError: a value is not finite, or there is no such column.
         """
         values = self.column(name).values
         broken = np.flatnonzero(~np.isfinite(values))
@@ -90,7 +92,7 @@ def read_table(path: Path) -> Table:
     """Reads a table.
 
     Numbers, decimals and booleans become numbers; times of day, dates with times and durations become seconds since
-    the first row; a column of lists has a number a place, NaN where a list is shorter. All else is NaN.
+    the first row; a column of lists has one number for each place, NaN if a list is empty. Everything else is NaN.
 
     Raises:
         DatasetError: the file cannot be read.
@@ -130,7 +132,7 @@ def _read_parquet(path: Path) -> list[tuple[str, Column]]:
         values = file.metadata.num_rows * file.metadata.num_columns
         if values > _MAX_VALUES:
             raise ValueError(f"expected at most {_MAX_VALUES} values, got {values}; split it")
-        # Pictures and other structures would only cost memory.
+        # Pictures and other structures are not read, since they only cost memory.
         is_readable = {field.name: _is_readable(field.type) for field in file.schema_arrow}
         table = file.read(columns=[name for name, can in is_readable.items() if can])
         nothing = Column(np.full(file.metadata.num_rows, np.nan), is_time=False)
@@ -166,7 +168,7 @@ def _arrow_column(column: Any) -> Column:
 
 
 def _read_npy(path: Path) -> list[tuple[str, Column]]:
-    # Mapped, so that nothing is allocated for a header that promises more than the file holds.
+    # Mapped, so that nothing is allocated for a header that declares more than the file contains.
     with np.errstate(over="raise"):
         array = np.lib.format.open_memmap(path, mode="r")
     if array.dtype.names:

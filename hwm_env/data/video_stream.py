@@ -1,4 +1,4 @@
-"""The video stream of a file, read and decoded as far as it can be (PyAV, the extra "data")."""
+"""Decodes the video stream of a file as far as possible, even if it is damaged (PyAV, the extra "data")."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from hwm_env.errors import DatasetError, require_extra
 
 REMEDY: Final = "copy it again, or repair it with: ffmpeg -i VIDEO -c:v libx264 -crf 12 repaired.mp4"
 _LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}
-"""For FFmpeg's decoders, which check it before they allocate anything."""
+"""Options of FFmpeg's decoders, which check them before they allocate memory."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The video stream of a file; the file's name is put before all errors of the block.
+    """Opens the video stream of a file; errors raised in the block get the file's name as a prefix.
 
     Raises:
-        DatasetError: the file is no video, or its pictures are larger than `MAX_PIXELS`.
+        DatasetError: the file is not a video, or its pictures are larger than `MAX_PIXELS`.
         MissingExtraError: PyAV is not installed.
     """
     av = require_extra("av", "data")
     try:
         with av.open(str(path), options=_LIMITS, metadata_errors="replace") as container:
-            # Not simply the first one: that may be the picture on a cover.
+            # The first stream may be a cover picture.
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise DatasetError("expected a video, found a file without one that can be decoded")
+                raise DatasetError("expected a video, found a file without a video stream that can be decoded")
             if not stream.width or not stream.height:
                 raise DatasetError(f"expected pictures of 1 to {MAX_PIXELS} pixels, got none or larger ones; {REMEDY}")
             stream.codec_context.options = _LIMITS
@@ -40,10 +40,10 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def packets(stream: Any) -> Iterator[Any]:
-    """The packets that hold frames which are to be shown, in the order of decoding.
+    """Yields the packets that contain frames, in the order of decoding.
 
     Raises:
-        av.error.FFmpegError: the file cannot be read on.
+        av.error.FFmpegError: the rest of the file cannot be read.
     """
     for packet in stream.container.demux(stream):
         if packet.size:
@@ -51,17 +51,17 @@ def packets(stream: Any) -> Iterator[Any]:
 
 
 def stamp(packet: Any) -> int | None:
-    """When a packet's frame is shown, in the stream's time base."""
+    """Returns when a packet's frame is shown, in the stream's time base."""
     shown: int | None = packet.dts if packet.pts is None else packet.pts
     return shown
 
 
 class StreamDecoder:
-    """Decodes a stream, and goes on after what cannot be decoded.
+    """Decodes a stream, and continues after frames that cannot be decoded.
 
     Attributes:
-        stamps: of all frames that were read so far, ascending.
-        error: of the last one that could not be decoded.
+        stamps: time stamps of all frames read so far, ascending.
+        error: error of the last frame that could not be decoded.
     """
 
     stamps: list[int]
@@ -74,7 +74,7 @@ class StreamDecoder:
         self._num_lost = 0
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yields frames in the order of showing, each with its place among all frames of the file."""
+        """Yields frames in the order of display, each with its index among all frames of the file."""
         stream = self._stream
         counts = has_no_times(stream)
         for position, frame in enumerate(deinterlaced(stream, self._frames())):
@@ -89,7 +89,7 @@ class StreamDecoder:
         insort(self.stamps, stamp)
 
     def _frames(self) -> Iterator[Any]:
-        """The frames as they come out of FFmpeg's decoder."""
+        """Yields the frames as FFmpeg's decoder returns them."""
         av = require_extra("av", "data")
         try:
             for packet in packets(self._stream):
@@ -104,7 +104,7 @@ class StreamDecoder:
             self.error = error
         try:
             for frame in self._stream.decode(None):
-                # It stands in the packets, of which there are no more.
+                # Usually taken from the packet, and there are no more packets.
                 frame.time_base = self._stream.time_base
                 yield frame
         except av.error.FFmpegError as error:
@@ -112,17 +112,17 @@ class StreamDecoder:
 
 
 def without_holes(decoder: StreamDecoder, count: int) -> Iterator[tuple[int, Any, bool]]:
-    """Puts the frame before (at the beginning: the first one) in the place of each that could not be decoded.
+    """Replaces each frame that could not be decoded with the one before (at the beginning, with the first one).
 
     Args:
-        decoder: a stream's.
-        count: how many frames are wanted.
+        decoder: the decoder of a stream.
+        count: number of frames.
 
     Yields:
-        All of 0, 1, ... `count` - 1 in order, with a frame for each and whether that is damaged or another's.
+        The indices 0, 1, ... `count` - 1 in order, each with a frame and whether that is damaged or a replacement.
 
     Raises:
-        DatasetError: nothing can be decoded, or the file has fewer frames.
+        DatasetError: no frame can be decoded, or the file has fewer frames.
     """
     due, before = 0, None
     for index, frame in decoder:
@@ -143,19 +143,19 @@ def without_holes(decoder: StreamDecoder, count: int) -> Iterator[tuple[int, Any
 
 
 def has_no_times(stream: Any) -> bool:
-    """Whether the file only counts frames, in the order of decoding, as AVI does."""
+    """Returns whether the file only counts frames, in the order of decoding, as AVI does."""
     return bool(stream.container.format.name == "avi")
 
 
 def header_duration_s(stream: Any) -> float:
-    """How long the stream is by the file's header; 0: it does not say."""
+    """Returns the stream's duration by the file's header; 0 if unknown."""
     container = stream.container
     if has_no_times(stream):
-        # FFmpeg shortens the duration of those that are cut off.
+        # FFmpeg shortens the duration of truncated files.
         return float(stream.frames / stream.average_rate) if stream.average_rate else 0.0
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    # The file is as long as its longest stream.
+    # The file's duration is that of its longest stream.
     if container.duration is not None and len(container.streams) == 1:
         return float(container.duration / 1e6)
     return 0.0

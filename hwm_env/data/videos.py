@@ -1,4 +1,4 @@
-"""Video files, through PyAV (the extra "data")."""
+"""Reads and writes video files with PyAV (the extra "data")."""
 
 import io
 import logging
@@ -29,9 +29,9 @@ from hwm_env.types import FRAME_RATE_HZ, Float64Array, Int64Array, UInt8Array
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 MAX_DURATION_S: Final = 24 * 3600.0
-"""Longer ones are errors of time stamps; their states alone would take gigabytes."""
+"""Longer videos have wrong time stamps; their states alone would take gigabytes."""
 _CRF: Final = "12"
-"""x264's constant rate factor: visually lossless, since what is written is learned from and measured."""
+"""x264's constant rate factor: visually lossless, since the videos are used for training and measurement."""
 _TIMESTAMP_ERROR_S: Final = 1e-3
 """Matroska and WebM round the times of frames to milliseconds."""
 
@@ -45,18 +45,18 @@ class FrameTimes:
     times_s: Float64Array
     """float64 [M], seconds since the first frame, ascending."""
     duration_s: float
-    """As long as the file says that it is; at least the time of the last frame."""
+    """Duration by the file's header; at least the time of the last frame."""
     breaks_off: bool
-    """Whether the file ends before its own end: it cannot be read on, or lasts for less than it says."""
+    """Whether the file is truncated: its end cannot be read, or is earlier than the header says."""
 
     @property
     def chosen(self) -> Int64Array:
-        """The frames at 30 Hz, as `resampled` returns them."""
+        """Indices of the frames shown at 30 Hz, as `resampled` returns them."""
         return resampled(self.times_s)
 
     @property
     def num_held(self) -> int:
-        """How many of the frames at 30 Hz show a picture longer than the camera's rate accounts for."""
+        """Number of frames at 30 Hz that repeat a picture for longer than the camera's rate explains."""
         if len(self.times_s) < 2:
             return 0
         chosen = self.chosen
@@ -67,14 +67,14 @@ class FrameTimes:
 
 @dataclass(slots=True)
 class Damage:
-    """Counts, while a video is read, what its decoder could not."""
+    """Counts the frames that could not be decoded while a video is read."""
 
     num_frames: int = 0
     """Frames at 30 Hz that show an earlier picture instead of their own, or a damaged one."""
 
 
 def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> None:
-    """Writes an MP4 file (H.264, yuv420p) that every player opens; atomically, and equal frames give equal bytes.
+    """Writes an MP4 file (H.264, yuv420p) atomically; equal frames result in equal bytes.
 
     Args:
         path: the file.
@@ -82,9 +82,9 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
         fps: frames a second.
 
     Raises:
-        InvalidInputError: the frames are of another shape or type.
+        InvalidInputError: `frames` has another shape or type.
         MissingExtraError: PyAV is not installed.
-        SavingError: it could not be written.
+        SavingError: the file could not be written.
     """
     write_bytes(path, encode_video(frames, fps))
 
@@ -93,12 +93,12 @@ def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
     """Returns the content of an MP4 file (see `write_video`).
 
     Args:
-        frames: uint8 [N, H, W, 3], N at least 1. H.264 wants even sides: of an odd one, the last row or column is
+        frames: uint8 [N, H, W, 3], N at least 1. H.264 needs even sides; for an odd side, the last line of pixels is
             repeated.
         fps: frames a second.
 
     Raises:
-        InvalidInputError: the frames are of another shape or type.
+        InvalidInputError: `frames` has another shape or type.
         MissingExtraError: PyAV is not installed.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.size == 0 or frames.dtype != np.uint8:
@@ -109,15 +109,15 @@ def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
     even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     content = io.BytesIO()
     with av.open(content, "w", format="mp4") as container:
-        # x264 codes differently with another number of threads and, with its macroblock tree, from process to process
-        # in those that draw with OpenGL.
+        # x264's output depends on the number of threads and, with its macroblock tree, differs between processes that
+        # render with OpenGL.
         stream = container.add_stream(
             "libx264", rate=fps, options={"crf": _CRF, "threads": "1", "x264-params": "mbtree=0"}
         )
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in even:
-            # Left to the encoder, the conversion differs even from call to call.
+            # The encoder's own conversion differs from call to call.
             converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(converted))
         container.mux(stream.encode())
@@ -125,10 +125,10 @@ def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of a video as players show it, in pixels.
+    """Returns the height and width of a video as players show it, in pixels.
 
     Raises:
-        DatasetError: the file is no video, its first frame cannot be decoded, or its size is absurd.
+        DatasetError: the file is not a video, its first frame cannot be decoded, or it is larger than `MAX_PIXELS`.
         MissingExtraError: PyAV is not installed.
     """
     for image in read_frames(path, np.zeros(1, np.int64), None):
@@ -137,11 +137,11 @@ def frame_size(path: Path) -> tuple[int, int]:
 
 
 def timeline(path: Path) -> FrameTimes:
-    """Reads when each frame of a video is shown; nothing is decoded.
+    """Reads when each frame of a video is shown, without decoding it.
 
     Raises:
-        DatasetError: the file is no video, has no frames, or frames whose times do not increase or span more than a
-            day.
+        DatasetError: the file is not a video or has no frames, or the frames' times do not increase or span more than
+            a day.
         MissingExtraError: PyAV is not installed.
     """
     av = require_extra("av", "data")
@@ -154,7 +154,7 @@ def timeline(path: Path) -> FrameTimes:
             breaks_off = True
         if not stamps or None in stamps:
             raise DatasetError(f"expected frames with times, found {len(stamps)} frames; {REMEDY}")
-        # Packets come in the order of decoding, frames in that of showing.
+        # Packets are in the order of decoding, frames in the order of display.
         times_s = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
         times_s -= times_s[0]
         steps_s = np.diff(times_s)
@@ -179,45 +179,45 @@ def timeline(path: Path) -> FrameTimes:
 
 
 def frame_times(path: Path) -> Float64Array:
-    """The times of a video's `timeline`: float64 [M], seconds since the first frame, ascending."""
+    """Returns the times of a video's frames: float64 [M], seconds since the first frame, ascending."""
     return timeline(path).times_s
 
 
 def resampled(times_s: Float64Array) -> Int64Array:
-    """The frame that is nearest in time to each moment k / 30 s of a video; of two, the earlier.
+    """Returns the frame that is nearest to each time k / 30 s of a video; of two equally near ones, the earlier.
 
     Args:
-        times_s: float64 [M], ascending from 0: when the frames are shown.
+        times_s: float64 [M], when the frames are shown, ascending from 0.
 
     Returns:
         int64 [N], each in [0, M), ascending.
     """
-    moments_s = np.arange(int((times_s[-1] + _TIMESTAMP_ERROR_S) * FRAME_RATE_HZ) + 1) / FRAME_RATE_HZ
+    wanted_s = np.arange(int((times_s[-1] + _TIMESTAMP_ERROR_S) * FRAME_RATE_HZ) + 1) / FRAME_RATE_HZ
     turns_s = (times_s[1:] + times_s[:-1]) / 2 + _TIMESTAMP_ERROR_S
-    return np.searchsorted(turns_s, moments_s).astype(np.int64, copy=False)
+    return np.searchsorted(turns_s, wanted_s).astype(np.int64, copy=False)
 
 
 def read_frames(
     path: Path, chosen: Int64Array, image_size: int | None, damage: Damage | None = None
 ) -> Iterator[UInt8Array]:
-    """Decodes a video, a frame at a time, as players show it.
+    """Decodes a video as players show it, one frame at a time.
 
-    The picture before stands for one that cannot be decoded (at the beginning, the first one), and a warning says how
-    many.
+    A frame that cannot be decoded is replaced with the one before (at the beginning, with the first one); a warning is
+    logged with their number.
 
     Args:
         path: the file.
-        chosen: int64 [N], the frames that are wanted, ascending; some may be wanted several times.
-        image_size: cut the largest square out of the middle and scale it by area to this many pixels; None: leave the
-            frames as they are.
-        damage: where to count damaged frames.
+        chosen: int64 [N], indices of the frames to return, ascending; they may repeat.
+        image_size: side in pixels to which the largest square in the middle of each frame is scaled by area; `None`
+            leaves the frames unchanged.
+        damage: counts damaged frames.
 
     Yields:
         uint8 [H, W, 3] for each of `chosen`.
 
     Raises:
-        DatasetError: fewer than half of the frames can be decoded, there are fewer than `chosen` says, their size is
-            absurd, changes, or they are to be shown at an angle.
+        DatasetError: fewer than half of the frames can be decoded, there are fewer than `chosen` needs, they are larger
+            than `MAX_PIXELS`, change their size, or are turned by an angle that is not a multiple of 90 degrees.
         MissingExtraError: PyAV or Pillow is not installed.
     """
     damage = Damage() if damage is None else damage
@@ -233,16 +233,16 @@ def read_frames(
         if 2 * damage.num_frames > len(chosen):
             raise DatasetError(f"{damage.num_frames} of {len(chosen)} frames cannot be decoded; {REMEDY}")
     if damage.num_frames:
-        text = "%s is damaged: %d of %d frames cannot be decoded; the picture before stands for them"
+        text = "%s is damaged: %d of %d frames cannot be decoded; the frame before replaces them"
         logger.warning(text, path, damage.num_frames, len(chosen))
 
 
 def _converted(frame: Any, pixel_aspect: Fraction | None, image_size: int | None, before: UInt8Array) -> UInt8Array:
-    """The picture of a frame in its final size, which must be that of the picture before, if there is one."""
+    """Converts a frame to its final size, which must equal that of the frame before, if any."""
     image = shown(frame, pixel_aspect)
     if image_size is not None:
         return middle_square(image, image_size)
     if before.size and image.shape != before.shape:
         sizes = " to ".join(f"{height} x {width}" for height, width, _ in (before.shape, image.shape))
-        raise DatasetError(f"its size changes from {sizes}; give an image size to bring all pictures to")
+        raise DatasetError(f"its size changes from {sizes}; set an image size for all frames")
     return image

@@ -40,14 +40,14 @@ class FrameBatch(NamedTuple):
 
 
 class DroppedClips(NamedTuple):
-    """How many clips no window contains, each counted by the first reason that applies."""
+    """Numbers of clips that no window contains, each counted by the first reason that applies."""
 
     partial: int
-    """The last clip of a shard, with fewer than 17 frames."""
+    """Last clips of a shard with fewer than 17 frames."""
     crossing: int
-    """A segment ends inside the clip."""
+    """Clips inside which a segment ends."""
     too_short: int
-    """The uninterrupted run of clips is shorter than a window, or the stride leaves the clip over at the run's end."""
+    """Clips of a run that is shorter than a window, or left over by the stride at the end of a run."""
 
 
 class _Windows:
@@ -67,7 +67,7 @@ class _Windows:
         return len(self._starts)
 
     def locate(self, index: int) -> tuple[int, int]:
-        """The shard of a window, and its first clip (frame, for windows of frames) there.
+        """Returns a window's shard and its first clip (or frame, for windows of frames) in it.
 
         Raises:
             InvalidInputError: there is no such window.
@@ -85,7 +85,7 @@ class _Windows:
         return list(zip(shards.tolist(), self._starts[indices].tolist(), strict=True))
 
     def _check_actions(self, actions: Float32Array, places: list[tuple[int, int]], unit_frames: int) -> None:
-        """Raises an error that names the frame if one of the gathered actions, float32 [B, F, 25], is not finite."""
+        """Raises an error that names the frame if an action of float32 [B, F, 25] is not finite."""
         if not np.isfinite(actions).all():
             for shard, start in places:
                 first_frame = start * unit_frames
@@ -120,7 +120,7 @@ class ClipWindows(_Windows):
             raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
         starts_by_shard, dropped_by_shard = [], []
         for shard in dataset.shards:
-            # The states of a test sample go on where its tokens end.
+            # The states of a test sample continue after its tokens.
             segments = shard.segments[: shard.num_clips * FRAMES_PER_CLIP]
             starts = window_starts(segments, num_clips, stride)
             starts_by_shard.append(starts)
@@ -131,7 +131,7 @@ class ClipWindows(_Windows):
 
     @property
     def num_dropped_clips(self) -> int:
-        """Clips of the data set that no window contains, for whatever reason."""
+        """Number of clips of the data set that no window contains, for any reason."""
         return sum(self.dropped)
 
     def gather(self, indices: Int64Array) -> ClipBatch:
@@ -151,7 +151,7 @@ class ClipWindows(_Windows):
         grid = self._dataset.metadata.token_grid
         tokens = np.empty((len(places), self.num_clips, LATENTS_PER_CLIP, *grid), dtype=np.int32)
         actions = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, ACTION_DIM), dtype=np.float32)
-        # Contiguous copies, one a window, are faster than one fancy index a shard.
+        # One contiguous copy for each window is faster than one fancy index for each shard.
         for row, (shard_index, first_clip) in enumerate(places):
             shard = self._dataset.shards[shard_index]
             assert shard.tokens is not None, f"shard {shard_index} has no tokens"
@@ -248,6 +248,11 @@ class FrameWindows(_Windows):
             actions[row] = shard.states[first_frame : first_frame + self.num_frames]
         self._check_actions(actions, places, 1)
         return FrameBatch(frames, actions)
+
+
+def evenly_spread(total: int, count: int | None) -> Int64Array:
+    """Returns `count` of the indices 0 to `total` - 1, evenly spread; all of them if there are fewer or with `None`."""
+    return np.linspace(0, total - 1, total if count is None else min(count, total)).astype(np.int64)
 
 
 def _dropped(segments: Int32Array, num_clips: int, num_covered_clips: int) -> DroppedClips:

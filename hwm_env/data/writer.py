@@ -29,9 +29,9 @@ from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
 class DatasetWriter:
     """Writes one data set, shard by shard.
 
-    A shard's files appear together, its metadata after its arrays, and the data set's `metadata.json` last: an
-    interrupted write is recognised. Several processes may write into one directory, each with a writer of its own (or a
-    pickled copy) and with different shard indices; one of them calls `finish` when all are done.
+    A shard's files appear together, its metadata after its arrays, and the data set's `metadata.json` last, so that an
+    interrupted write is recognised. Several processes may write to one directory, each with its own writer (or a
+    pickled copy) and different shard indices; one of them calls `finish` when all are done.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class DatasetWriter:
         """Prepares to write; creates nothing yet.
 
         Args:
-            directory: where to write; created when needed, and must not hold a finished data set.
-            layout: how to arrange the files.
-            token_grid: rows and columns of a latent frame's tokens; None: shards have no tokens.
-            image_size: height and width of the raw images in pixels; None: shards have no raw images.
+            directory: the directory to write to; created if needed, and must not contain a finished data set.
+            layout: arrangement of the files.
+            token_grid: rows and columns of a latent's token grid; `None` if shards have no tokens.
+            image_size: height and width of the raw images in pixels; `None` if shards have no raw images.
             tokenizer: identity of the tokenizer that made the tokens.
             extra: further keys for `metadata.json`, such as "split" and "seed".
 
         Raises:
-            DatasetError: the directory already holds a finished data set, or the path is a file.
-            SavingError: nothing can be written there.
+            DatasetError: the directory already contains a finished data set, or is a file.
+            SavingError: the directory cannot be written to.
         """
         self.directory = Path(directory)
         with writing(self.directory / METADATA_FILE):
@@ -93,20 +93,20 @@ class DatasetWriter:
         poses: Float32Array | None = None,
         damaged_frames: int = 0,
     ) -> None:
-        """Writes one shard, all of its files or none; an earlier version of it is replaced.
+        """Writes one shard, all of its files or none, and replaces an earlier version of it.
 
         Args:
             index: the shard's number, counted from 0.
             states: float32 [N, 25], the measured action numbers of each frame.
-            segments: int32 [N], the segment that each frame belongs to.
-            tokens: int32 [ceil(N / 17), 3, h, w], exactly when the writer has a token grid.
-            frames: uint8 [N, H, W, 3], exactly when the writer has an image size.
-            poses: float32 [N, 3], true base pose a frame: x (m), y (m), yaw (rad).
-            damaged_frames: how many frames could not be decoded, for the metadata.
+            segments: int32 [N], the segment of each frame.
+            tokens: int32 [ceil(N / 17), 3, h, w], if and only if the writer has a token grid.
+            frames: uint8 [N, H, W, 3], if and only if the writer has an image size.
+            poses: float32 [N, 3], true base pose of each frame: x (m), y (m), yaw (rad).
+            damaged_frames: number of frames that could not be decoded, for the metadata.
 
         Raises:
-            InvalidInputError: an array is missing, not declared, of the wrong shape or type, or not finite.
-            SavingError: it could not be written.
+            InvalidInputError: an array is missing, not declared, not finite, or has the wrong shape or type.
+            SavingError: the shard could not be written.
         """
         checked("the shard index", index, CountOrZero)
         if len(states) == 0:
@@ -129,7 +129,7 @@ class DatasetWriter:
         metadata = paths[ShardFile.METADATA]
         for file in given.keys() - arrays.keys():
             if paths[file].exists():
-                # Until its new metadata is there, the shard counts as not written.
+                # Without its metadata, the shard counts as not written.
                 metadata.unlink(missing_ok=True)
                 paths[file].unlink()
         contents = [(paths[file], array.data.cast("B")) for file, array in arrays.items()]
@@ -137,17 +137,17 @@ class DatasetWriter:
         write_files([*contents, (metadata, described)])
 
     def has_shard(self, index: int) -> bool:
-        """Whether this shard has been written, by this writer or by an earlier one that was interrupted."""
+        """Returns whether a shard has been written, by this writer or by an earlier one that was interrupted."""
         return ShardFile.METADATA.path(self.directory, self._layout, index).exists()
 
     def finish(self, num_shards: int | None = None) -> DatasetMetadata:
-        """Writes `metadata.json`, which makes the directory a data set; it counts the damaged frames of each shard.
+        """Writes `metadata.json`, which completes the data set; it contains the damaged frames of each shard.
 
         Args:
-            num_shards: how many shards the caller wrote, to notice the remains of an earlier, interrupted write.
+            num_shards: number of shards that the caller wrote, to detect the remains of an interrupted write.
 
         Raises:
-            DatasetError: there is no shard, the indices have gaps, or there are more or fewer shards than `num_shards`.
+            DatasetError: there is no shard, the indices have gaps, or the number of shards is not `num_shards`.
         """
         folder = ShardFile.METADATA.path(self.directory, self._layout, 0).parent
         found = len(list(folder.glob("metadata_*.json")))
@@ -168,13 +168,13 @@ class DatasetWriter:
 def _check_declared(name: str, is_given: bool, option: str, is_declared: bool) -> None:
     if is_given != is_declared:
         raise InvalidInputError(
-            f"{name} must be given for every shard exactly when the writer was made with {option}; "
+            f"{name} must be given for every shard if and only if the writer was created with {option}; "
             f"{name} {'given' if is_given else 'missing'}, {option} {'set' if is_declared else 'not set'}"
         )
 
 
 def _checked(file: ShardFile, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    """The array as it goes to disk."""
+    """Returns the array as it is written to disk, after checking its shape, type and values."""
     name = file.name.lower()
     if array.shape != shape:
         raise InvalidInputError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")

@@ -1,4 +1,4 @@
-"""What the rest of the package expects of a video tokenizer."""
+"""The interface of video tokenizers."""
 
 from typing import Final, Protocol, Self
 
@@ -10,16 +10,16 @@ INTEGERS: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int6
 
 
 class VideoTokenizer(Protocol):
-    """Turns clips of 17 frames into 3 latent frames of tokens and back.
+    """Encodes clips of 17 frames to 3 latents of tokens, and decodes them.
 
-    Both directions are deterministic, work a clip at a time (no clip depends on its neighbours in the batch) and are
-    causal in time: the first latent depends on frame 0 alone, the second on frames 0-8, the third on all 17;
-    likewise, frame 0 is decoded from the first latent alone and frames 1-8 from the first two.
+    Both directions are deterministic, independent for each clip of a batch, and causal in time: the first latent
+    depends on frame 0 only, the second on frames 0-8, the third on all 17; likewise, frame 0 is decoded from the first
+    latent only and frames 1-8 from the first two.
     """
 
     @property
     def fsq_levels(self) -> tuple[int, ...]:
-        """Levels of each digit of a token, the fastest-running digit first."""
+        """Number of levels of each digit of a token, the fastest-running digit first."""
         ...
 
     @property
@@ -29,12 +29,12 @@ class VideoTokenizer(Protocol):
 
     @property
     def identity(self) -> str:
-        """Hash of configuration and weights: tokens are only worth something to the tokenizer that made them."""
+        """Hash of configuration and weights: tokens can only be decoded by the tokenizer that made them."""
         ...
 
     @property
     def spatial_compression(self) -> int:
-        """Pixels a token in each direction."""
+        """Pixels for each token in both directions."""
         ...
 
     def to(self, device: str | torch.device, /) -> Self:
@@ -70,12 +70,15 @@ class VideoTokenizer(Protocol):
         ...
 
     def decode_last(self, tokens: Tensor) -> Tensor:
-        """The last frame of what `decode` gives, to the bit, which may cost less than all: uint8 [B, 8 * h, 8 * w, 3].
+        """Decodes only the last frame, equal to that of `decode` to the bit and possibly faster.
 
         Args:
             tokens: int [B, 3, h, w], each in [0, V).
 
+        Returns:
+            uint8 [B, 8 * h, 8 * w, 3].
+
         Raises:
-            InvalidInputError: as `decode`.
+            InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
         """
         ...

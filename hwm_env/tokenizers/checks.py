@@ -1,4 +1,4 @@
-"""Checks of what a tokenizer is given, and of what it is said to have made."""
+"""Checks the inputs of tokenizers, and whether the tokens of a data set belong to a tokenizer."""
 
 import logging
 from copy import copy
@@ -19,9 +19,12 @@ CLIPS_AT_ONCE = 4096
 
 
 def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
-    """Raises CheckpointError where a data set was tokenised by another tokenizer than this one.
+    """Checks that data sets were tokenised by this tokenizer.
 
-    All need tokens within the codebook; those that do not say (from 1X) are believed then.
+    A data set whose tokenizer is unknown (from 1X) only needs tokens within the codebook.
+
+    Raises:
+        CheckpointError: a data set was tokenised by another tokenizer, or has tokens outside the codebook.
     """
     for dataset in datasets:
         made_by = dataset.metadata.tokenizer
@@ -31,24 +34,24 @@ def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
                 "tokenise it again or give the tokenizer that made it"
             )
         if made_by is None and dataset.has(ShardFile.TOKENS):
-            logger.warning("%s does not say which tokenizer made it; the given one is believed", dataset.directory)
+            logger.warning("%s: its tokenizer is unknown; assuming the given one", dataset.directory)
         check_codebook(dataset, tokenizer.codebook_size)
 
 
 def check_codebook(dataset: Dataset, codebook_size: int) -> None:
-    """Checks that each token of a data set is one of the codebook (a second or so a gigabyte).
+    """Checks that each token of a data set is in the codebook (about a second for each gigabyte).
 
     Raises:
-        CheckpointError: one is not; names the shard and the clip.
+        CheckpointError: a token is not; the message names the shard and the clip.
     """
     for shard in dataset.shards:
-        # A copy lets go of what it reads: a whole split would count as gigabytes of memory.
+        # A copy releases the files that it maps; the maps of a whole split count as gigabytes.
         tokens = copy(shard).tokens
         if tokens is None:
             continue
         for first in range(0, len(tokens), CLIPS_AT_ONCE):
             part = tokens[first : first + CLIPS_AT_ONCE]
-            # As unsigned numbers, those below zero are too large as well.
+            # As unsigned numbers, negative tokens are too large as well.
             if part.size and int(part.view(np.uint32).max()) >= codebook_size:
                 clip = first + int((part.view(np.uint32) >= codebook_size).any(axis=(1, 2, 3)).argmax())
                 wrong = tokens[clip].view(np.uint32)
@@ -63,7 +66,7 @@ def check_clips(clips: Tensor, spatial_compression: int) -> None:
     """Checks clips before they are encoded.
 
     Raises:
-        InvalidInputError: not uint8 [B, 17, H, W, 3], or H or W is no multiple of `spatial_compression`.
+        InvalidInputError: not uint8 [B, 17, H, W, 3], or H or W is not a multiple of `spatial_compression`.
     """
     shape = list(clips.shape)
     is_clip = clips.ndim == 5 and shape[1] == FRAMES_PER_CLIP and shape[4] == 3 and min(shape[2:4]) > 0
@@ -93,26 +96,26 @@ def check_tokens(tokens: Tensor, codebook_size: int) -> None:
     if not 0 <= lowest <= highest < codebook_size:
         raise InvalidInputError(
             f"tokens outside the codebook: expected 0..{codebook_size - 1}, got {lowest}..{highest}; "
-            "were they made by another tokenizer, are several combined into one number, or is a mask token among them?"
+            "check that they are from this tokenizer, one number for each position, and without mask tokens"
         )
 
 
 def _about_clips(shape: list[int]) -> str:
-    """What to do about clips of a wrong shape, where that can be told."""
+    """Returns a remedy for clips of a wrong shape, if it is known."""
     if len(shape) == 5 and shape[4] == 3 and shape[1] != FRAMES_PER_CLIP:
         return (
-            f"; the tokenizer takes 1 + 8k frames, of which a clip has {FRAMES_PER_CLIP} (1 + 8 * 2), not {shape[1]}: "
-            "cut or fill it up"
+            f"; the tokenizer encodes 1 + 8k frames, and a clip has {FRAMES_PER_CLIP} (1 + 8 * 2), not {shape[1]}: "
+            "cut or pad it"
         )
     if len(shape) == 5 and 3 in shape[1:3]:
-        return "; frames come before, channels after height and width"
+        return "; move the frames before height and width, and the channels after them"
     return ""
 
 
 def _about_tokens(shape: list[int]) -> str:
-    """What to do about tokens of a wrong shape, where that can be told."""
+    """Returns a remedy for tokens of a wrong shape, if it is known."""
     if len(shape) == 5:
-        return "; factorised tokens must be put together to one number a position first"
+        return "; combine factorised tokens to one number for each position first"
     if len(shape) == 3 or (len(shape) == 4 and shape[1] < LATENTS_PER_CLIP):
-        return f"; all {LATENTS_PER_CLIP} latents of a clip are decoded together, in a batch of clips"
+        return f"; give all {LATENTS_PER_CLIP} latents of a clip together, in a batch of clips"
     return ""

@@ -1,8 +1,8 @@
-"""The encoder and the decoder of the embedded tokenizer.
+"""The encoder and the decoder of the built-in tokenizer.
 
-Nearly all work is done for 3 time steps: the 8 frames of a latent are folded into channels at once, and unfolded near
-the end of the decoder. Frame 0 is treated as 8 equal frames, so that the first latent is of the same kind as the
-others. Time is mixed by causal blocks only, and norms are over channels, so that nothing leaks through statistics.
+Nearly all layers compute 3 time steps: the first layer folds the 8 frames of a latent into channels, and a layer near
+the end of the decoder unfolds them. Frame 0 is repeated 8 times, so that the first latent has the same form as the
+others. Only causal blocks mix time steps, and norms are over channels, so that no statistics leak between time steps.
 """
 
 import torch
@@ -21,11 +21,11 @@ from hwm_env.tokenizers.layers import (
 
 FRAMES_PER_LATENT = 8
 PATCH = 4
-"""Pixels a cell of the fine grid in each direction; the token grid is half as fine."""
+"""Pixels for each cell of the fine grid in both directions; the token grid is half as fine."""
 
 
 class Encoder(nn.Module):
-    """Images to unbounded latents."""
+    """Maps images to unbounded latents."""
 
     def __init__(self, *, num_digits: int, coarse_width: int, fine_width: int, num_blocks: tuple[int, int]) -> None:
         """Builds the layers.
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
         self.to_latents = nn.Linear(coarse_width, num_digits)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 17, H, W, 3] in [-1, 1] to [B, 3, H / 8, W / 8, n]; the same types of number in and out."""
+        """Maps [B, 17, H, W, 3] in [-1, 1] to [B, 3, H / 8, W / 8, n] of the same type."""
         x = space_to_depth(images, PATCH)
         x = torch.cat([x[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1, -1), x], dim=1)
         x = self.fine(self.stem(rearrange(x, "b (t f) h w c -> b t h w (f c)", f=FRAMES_PER_LATENT)))
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Values of digits to images."""
+    """Maps the values of digits to images."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
             fine_width: channels on the fine grid.
             frame_width: channels on the fine grid of single frames.
             pixel_width: channels at half of the image's resolution.
-            num_blocks: blocks on the token grid, on the fine grid, on that of single frames.
+            num_blocks: blocks on the token grid, on the fine grid, on the fine grid of single frames.
         """
         super().__init__()
         self.from_values = nn.Linear(num_digits, coarse_width)
@@ -89,20 +89,20 @@ class Decoder(nn.Module):
         self.to_pixels = Convolution3x3(pixel_width, 4 * 3)
 
     def forward(self, values: Tensor) -> Tensor:
-        """[B, 3, h, w, n] in [-1, 1] to [B, 17, 8 * h, 8 * w, 3], roughly in [-1, 1]."""
+        """Maps [B, 3, h, w, n] in [-1, 1] to [B, 17, 8 * h, 8 * w, 3], roughly in [-1, 1]."""
         return self._drawn(self._by_frame(values))
 
     def last_frame(self, values: Tensor) -> Tensor:
-        """The last of these frames alone, [B, 1, 8 * h, 8 * w, 3]."""
+        """Returns only the last of these frames, [B, 1, 8 * h, 8 * w, 3]."""
         return self._last_drawn(self._by_frame(values))
 
     def frames_ending_alike(self, values: Tensor) -> Tensor:
-        """All frames; unlike in `forward`, the last one is that of `last_frame` to the bit."""
+        """Returns all frames; unlike in `forward`, the last one equals `last_frame` to the bit."""
         x = self._by_frame(values)
         return torch.cat([self._drawn(x)[:, :-1], self._last_drawn(x)], dim=1)
 
     def _by_frame(self, values: Tensor) -> Tensor:
-        """Features of single frames on the fine grid, [B, 17, 2 * h, 2 * w, frame_width]."""
+        """Returns the features of single frames on the fine grid, [B, 17, 2 * h, 2 * w, frame_width]."""
         x = self.coarse(self.from_values(values))
         x = channel_norm(self.fine(depth_to_space(self.upsample(x), 2)))
         later = rearrange(self.to_frames(x[:, 1:]), "b t h w (f c) -> b (t f) h w c", f=FRAMES_PER_LATENT)
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         return depth_to_space(self.to_pixels(x), 2)
 
     def _last_drawn(self, by_frame: Tensor) -> Tensor:
-        # A frame depends on as many frames before it as the blocks look back, and on no others.
+        # A frame depends only on the earlier frames that the blocks attend to, `TIME_TAPS` for each block.
         return self._drawn(by_frame[:, -(1 + TIME_TAPS * len(self.frames)) :])[:, -1:]
 
 

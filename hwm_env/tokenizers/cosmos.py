@@ -1,4 +1,4 @@
-"""NVIDIA's Cosmos DV8x8x8 video tokenizer (arXiv 2501.03575), whose tokens the 1X data set is made of."""
+"""NVIDIA's Cosmos DV8x8x8 video tokenizer (arXiv 2501.03575), the tokenizer of the 1X data set."""
 
 import hashlib
 import importlib
@@ -19,6 +19,7 @@ from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError, HWMError, InvalidInputError, MissingExtraError, described
 from hwm_env.tokenizers.base import INTEGERS
 from hwm_env.tokenizers.checks import check_clips, check_tokens
+from hwm_env.tokenizers.pixels import normalised, to_pixels
 from hwm_env.torch_state import loading, plain_torch
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, SPATIAL_COMPRESSION
 
@@ -26,20 +27,20 @@ ENCODER_FILE = "encoder.jit"
 DECODER_FILE = "decoder.jit"
 FSQ_LEVELS = (8, 8, 8, 5, 5, 5)
 SLICE_BYTES = 2 * 1024**3
-"""Memory that the features of the clips worked on at a time may take, about."""
+"""Approximate memory for the features of the clips that are computed together."""
 NUMBERS_PER_PIXEL = 64
-"""Features alive at a time: 128 channels on a grid of 4 x 4 pixels, with what unfolding them for convolutions takes."""
+"""Features in memory: 128 channels on a grid of 4 x 4 pixels, and their unfolded copies for convolutions."""
 
 
 class Networks(Protocol):
-    """Encoder and decoder: the methods of NVIDIA's `CausalVideoTokenizer` that are used here."""
+    """The encoder and the decoder: those methods of NVIDIA's `CausalVideoTokenizer` that are used here."""
 
     def encode(self, images: Tensor, /) -> tuple[Tensor, ...]:
-        """Images [B, 3, 17, H, W] in [-1, 1] to indices [B, 3, H / 8, W / 8], and more that is not used."""
+        """Encodes images [B, 3, 17, H, W] in [-1, 1] to indices [B, 3, H / 8, W / 8]; further outputs are ignored."""
         ...
 
     def decode(self, indices: Tensor, /) -> Tensor:
-        """Indices [B, 3, h, w] to images [B, 3, 17, 8 * h, 8 * w], roughly in [-1, 1]."""
+        """Decodes indices [B, 3, h, w] to images [B, 3, 17, 8 * h, 8 * w], roughly in [-1, 1]."""
         ...
 
     def to(self, device: torch.device, /) -> Self:
@@ -48,10 +49,10 @@ class Networks(Protocol):
 
 
 class CosmosTokenizer:
-    """Turns clips of 17 frames into 3 latent frames of tokens and back; a VideoTokenizer.
+    """The Cosmos tokenizer: encodes clips of 17 frames to 3 latents of tokens; a `VideoTokenizer`.
 
-    Slices of a batch are worked on one after the other, so that memory does not grow with the batch. Results do not
-    depend on the slicing beyond what PyTorch's own kernels round differently for batches of different size.
+    A batch is computed in slices, so that memory does not grow with the batch. Results do not depend on the slices,
+    except for the rounding of PyTorch's kernels, which differs between batch sizes.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class CosmosTokenizer:
         dtype: torch.dtype,
         directory: Path | None = None,
     ) -> None:
-        """Wraps networks that are on this device and compute with this type, from this directory; see `load`."""
+        """Wraps networks from `directory`, which are on `device` and compute with `dtype`; see `load`."""
         self._networks = networks
         self._directory = directory or Path()
         self._identity = identity
@@ -80,20 +81,20 @@ class CosmosTokenizer:
         dtype: torch.dtype | None = None,
         backend: Literal["jit", "package"] = "jit",
     ) -> Self:
-        """Loads `encoder.jit` and `decoder.jit` as NVIDIA ships them.
+        """Loads NVIDIA's `encoder.jit` and `decoder.jit`.
 
-        They are TorchScript, that is code: take them from NVIDIA only.
+        They are TorchScript and contain code, so load only files from NVIDIA.
 
         Args:
-            directory: holds both files.
-            device: where to compute.
-            dtype: torch.float32 or torch.bfloat16; None: float32 on the CPU, bfloat16 elsewhere.
-            backend: "jit" needs PyTorch alone, "package" NVIDIA's package `cosmos_tokenizer`; the results are equal.
+            directory: the directory with both files.
+            device: device to compute on.
+            dtype: torch.float32 or torch.bfloat16; `None` means float32 on the CPU, bfloat16 on other devices.
+            backend: "jit" needs only PyTorch, "package" needs NVIDIA's package `cosmos_tokenizer`; results are equal.
 
         Raises:
             CheckpointError: a file is missing or damaged.
-            InvalidInputError: another dtype or backend, or there is no such device.
-            MissingExtraError: the package is wanted but not installed.
+            InvalidInputError: `dtype` or `backend` is invalid, or there is no such device.
+            MissingExtraError: `backend` is "package", which is not installed.
         """
         device = check_device(device)
         if dtype is None:
@@ -123,7 +124,7 @@ class CosmosTokenizer:
 
     @property
     def fsq_levels(self) -> tuple[int, ...]:
-        """Levels of each digit of a token, the fastest-running digit first."""
+        """Number of levels of each digit of a token, the fastest-running digit first."""
         return FSQ_LEVELS
 
     @property
@@ -133,16 +134,16 @@ class CosmosTokenizer:
 
     @property
     def spatial_compression(self) -> int:
-        """Pixels a token in each direction."""
+        """Pixels for each token in both directions."""
         return SPATIAL_COMPRESSION
 
     @property
     def identity(self) -> str:
-        """The name and 16 hexadecimal digits that change with every byte of both files."""
+        """The name and 16 hexadecimal digits that depend on every byte of both files."""
         return self._identity
 
     def to(self, device: str | torch.device, /) -> Self:
-        """Moves the weights, as modules do; the number type stays."""
+        """Moves the weights to a device in place; their type stays the same."""
         self._device = torch.device(device)
         self._networks = self._networks.to(self._device)
         return self
@@ -152,14 +153,14 @@ class CosmosTokenizer:
         """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8], on the device of the clips.
 
         Raises:
-            InvalidInputError: wrong shape or dtype, or H or W is no multiple of 8.
-            CheckpointError: the encoder's output shows that it is that of another tokenizer.
+            InvalidInputError: wrong shape or dtype, or H or W is not a multiple of 8.
+            CheckpointError: the encoder belongs to another tokenizer, by the form of its output.
         """
         check_clips(clips, self.spatial_compression)
         height, width = clips.shape[2:4]
         tokens = []
         for part in clips.split(clips_at_a_time(height, width, self._dtype)):
-            images = rearrange(part.to(self._device), "b f h w c -> b c f h w").float() / 127.5 - 1.0
+            images = normalised(rearrange(part.to(self._device), "b f h w c -> b c f h w"))
             with self._naming(ENCODER_FILE):
                 indices = self._networks.encode(images.to(self._dtype))[0]
             self._check_indices(indices, (len(part), LATENTS_PER_CLIP, height // 8, width // 8))
@@ -181,11 +182,11 @@ class CosmosTokenizer:
                 decoded = self._networks.decode(part.int().to(self._device))
             self._check_images(decoded, (len(part), 3, FRAMES_PER_CLIP, height, width))
             images = rearrange(decoded, "b c f h w -> b f h w c")
-            clips.append(((images.float() + 1) * 127.5).round().clamp(0, 255).to(tokens.device, torch.uint8))
+            clips.append(to_pixels(images).to(tokens.device))
         return torch.cat(clips)
 
     def decode_last(self, tokens: Tensor) -> Tensor:
-        """The last frame of `decode`, uint8 [B, 8 * h, 8 * w, 3]: the networks make all frames at once.
+        """Returns the last frame of `decode`, uint8 [B, 8 * h, 8 * w, 3], since the networks decode all frames at once.
 
         Raises:
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
@@ -194,16 +195,16 @@ class CosmosTokenizer:
 
     @contextmanager
     def _naming(self, file: str) -> Iterator[None]:
-        """Turns what the networks raise into one error that names their file."""
+        """Converts any error of the networks into one that names their file."""
         try:
             yield
-        except Exception as error:  # The networks are somebody else's code.
+        except Exception as error:  # The networks are third-party code.
             raise CheckpointError(
                 f"{self._directory / file} is not that of Cosmos DV8x8x8: it failed with {described(error)}"
             ) from error
 
     def _check_indices(self, indices: Any, expected: tuple[int, ...]) -> None:
-        """Raises CheckpointError where the encoder is another one, such as CV8x8x8 (numbers) or DV4x8x8 (5 latents)."""
+        """Raises `CheckpointError` for other encoders, such as CV8x8x8 (real numbers) or DV4x8x8 (5 latents)."""
         is_whole = isinstance(indices, Tensor) and indices.dtype in INTEGERS
         if not is_whole or tuple(indices.shape) != expected:
             raise CheckpointError(
@@ -218,7 +219,7 @@ class CosmosTokenizer:
             )
 
     def _check_images(self, images: Any, expected: tuple[int, ...]) -> None:
-        """Raises CheckpointError where the decoder is another one."""
+        """Raises `CheckpointError` for other decoders."""
         is_real = isinstance(images, Tensor) and images.is_floating_point()
         if not is_real or tuple(images.shape) != expected or not images.isfinite().all():
             raise CheckpointError(
@@ -228,7 +229,7 @@ class CosmosTokenizer:
 
 
 class _Scripts(nn.Module):
-    """The two files of TorchScript, as Networks."""
+    """The two TorchScript files as `Networks`."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -245,14 +246,14 @@ class _Scripts(nn.Module):
 
 
 def clips_at_a_time(height: int, width: int, dtype: torch.dtype) -> int:
-    """How many clips of this size in pixels fit into `SLICE_BYTES`, at least one."""
+    """Returns how many clips of this size in pixels fit into `SLICE_BYTES`, at least one."""
     clip_bytes = FRAMES_PER_CLIP * height * width * NUMBERS_PER_PIXEL * dtype.itemsize
     return max(1, SLICE_BYTES // max(1, clip_bytes))
 
 
 def _load_scripts(files: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Networks:
     with warnings.catch_warnings():
-        # PyTorch discourages writing TorchScript; these files exist and will not change.
+        # PyTorch deprecates TorchScript, but NVIDIA provides these files only.
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
         encoder, decoder = (torch.jit.load(str(file), map_location=device) for file in files)
     return _Scripts(encoder, decoder).to(device, dtype).eval()
@@ -276,7 +277,7 @@ def _load_package(files: Sequence[Path], device: torch.device, dtype: torch.dtyp
 
 
 def _kind(output: Any) -> str:
-    """What a network gave, for error messages."""
+    """Describes a network's output, for error messages."""
     if not isinstance(output, Tensor):
         return type(output).__name__
     return f"{output.dtype} {list(output.shape)}{'' if output.isfinite().all() else ' with NaN or infinity'}"

@@ -1,4 +1,4 @@
-"""Finite scalar quantisation (Mentzer et al., arXiv 2309.15505): tokens are mixed-radix numbers of small digits."""
+"""Finite scalar quantisation (Mentzer et al., arXiv 2309.15505), in which tokens are mixed-radix numbers."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from hwm_env.types import Float32Array
 
 
 class FSQ(nn.Module):
-    """Maps between tokens, digits and values, and rounds unbounded numbers to digits.
+    """Converts between tokens, digits and values, and rounds unbounded numbers to digits.
 
-    A token is `sum over i of digit_i * prod(levels[:i])`: the first digit runs fastest, as in the paper's code.
-    The values of a digit are evenly spread over [-1, 1], whether its levels are even or odd in number; the paper's are
-    shifted by half a step for even ones, so that one of them is 0 (`[-4..3] / 4` for 8 levels).
+    A token is `sum over i of digit_i * prod(levels[:i])`: the first digit runs fastest, as in the paper's code. The
+    values of a digit are evenly spread over [-1, 1]. The paper shifts them by half a step for an even number of levels,
+    so that one of them is 0 (`[-4..3] / 4` for 8 levels).
 
     Attributes:
         codebook_size: number of codes (V).
@@ -27,13 +27,13 @@ class FSQ(nn.Module):
     basis: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
-        """Sets up the tables.
+        """Creates the tables.
 
         Args:
             levels: number of levels of each digit, the fastest-running digit first; each at least 2.
 
         Raises:
-            InvalidInputError: there are no digits, or one has fewer than two levels.
+            InvalidInputError: there are no digits, or a digit has fewer than two levels.
         """
         super().__init__()
         if not levels or min(levels) < 2:
@@ -44,15 +44,15 @@ class FSQ(nn.Module):
         self.register_buffer("basis", torch.tensor(basis), persistent=False)
 
     def codes_to_digits(self, tokens: Tensor) -> Tensor:
-        """Tokens int [...] in [0, V) to digits int64 [..., n]."""
+        """Converts tokens int [...] in [0, V) to digits int64 [..., n]."""
         return torch.div(tokens.long()[..., None], self.basis, rounding_mode="floor") % self.levels
 
     def digits_to_codes(self, digits: Tensor) -> Tensor:
-        """Digits int [..., n] to tokens int64 [...]."""
+        """Converts digits int [..., n] to tokens int64 [...]."""
         return (digits.long() * self.basis).sum(dim=-1)
 
     def digits_to_values(self, digits: Tensor) -> Tensor:
-        """Digits int [..., n] to float32 values [..., n]: 2 * digit / (level - 1) - 1."""
+        """Converts digits int [..., n] to float32 values [..., n]: 2 * digit / (level - 1) - 1."""
         return digits.float() * (2.0 / (self.levels - 1)) - 1.0
 
     def quantise(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,29 +62,29 @@ class FSQ(nn.Module):
         at both ends have half that width.
 
         Args:
-            latents: float [..., n], unbounded; computed with in float32 whatever their type.
+            latents: float [..., n], unbounded; converted to float32.
 
         Returns:
-            The digits' values, float32 [..., n], whose gradient is that of the bounded latents before rounding, and the
-            digits, int64 [..., n].
+            The values of the digits, float32 [..., n], with the gradient of the bounded latents before rounding; and
+            the digits, int64 [..., n].
         """
         steps = self.levels - 1
         bounded = torch.tanh(latents.float()) * (self.levels / steps)
-        # The ends of the interval round half a step beyond the outermost digits.
+        # The ends of the interval would round to half a step beyond the outermost digits.
         digits = ((bounded.detach() + 1) / 2 * steps).round().clamp(min=torch.zeros_like(steps), max=steps).long()
         return bounded + (self.digits_to_values(digits) - bounded).detach(), digits
 
 
 @plain_torch()
 def latents_of(tokens: Tensor, levels: Sequence[int]) -> Float32Array:
-    """What tokens stand for.
+    """Returns the values of the digits of tokens.
 
     Args:
         tokens: int [...].
-        levels: of each digit of a token.
+        levels: number of levels of each digit of a token.
 
     Returns:
-        The values of their digits, float32 [..., n], in [-1, 1].
+        float32 [..., n], in [-1, 1].
     """
     fsq = FSQ(levels).to(tokens.device)
     values: Float32Array = fsq.digits_to_values(fsq.codes_to_digits(tokens)).cpu().numpy()

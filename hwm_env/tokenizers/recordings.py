@@ -1,4 +1,4 @@
-"""Turns recordings of images into data sets of tokens: in parallel, and on from where it was stopped."""
+"""Tokenises recordings, in several processes if requested; an interrupted call can be resumed."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,10 @@ from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
 from hwm_env.workers import run_in_processes
 
 MANIFEST: Final = "tokenizing.json"
-"""Says what an unfinished data set is made of; gone when it is finished."""
+"""Describes the sources of an unfinished data set; removed when the data set is finished."""
 CLIPS_AT_ONCE: Final = 16
 MAX_BYTES: Final = 2**28
-"""Of the pictures that are encoded at once, if they are more than a clip."""
+"""Maximum size of the pictures that are encoded together, unless one clip is larger."""
 
 
 def tokenize_recordings(
@@ -41,34 +41,33 @@ def tokenize_recordings(
     workers: int = 1,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Writes a v2.0 data set with tokens, states, segments and (where recorded) poses.
+    """Writes a v2.0 data set with tokens, states, segments and, if recorded, poses.
 
-    Each shard of a recording, or each video, becomes one shard for each offset: from frame `offset` on, so that the
-    same motion is cut into clips in several ways. A last clip that is not whole is filled up with its last frame; clips
-    that span two segments are encoded as they come, and left out by whoever reads windows. Killed at any moment and
-    called again, it goes on with the shards that are missing.
+    Each shard of a recording, or each video, becomes one shard for each offset, which begins at frame `offset`, so that
+    the same motion is cut into clips in several ways. A partial last clip is padded with its last frame. Clips that
+    span two segments are encoded too; windows leave them out. A call that was killed at any time can be repeated: it
+    continues with the missing shards.
 
     Args:
         recordings: data set with raw images, or a directory of videos beside states (see `video_source`).
         out: new directory for the tokens.
-        load_tokenizer: makes what encodes the clips, on `device`, in each process; it must be picklable where there are
-            several.
+        load_tokenizer: returns the tokenizer on `device`; called in each process, and picklable if there are several.
         offsets: frames to leave out at the beginning, one pass over the recordings for each.
-        mapping: what the columns of the states beside videos mean.
-        image_size: height and width to crop and resize videos to; None: as they are.
-        workers: processes; 1: this one.
-        device: where to encode.
+        mapping: meaning of the columns of the states beside videos.
+        image_size: height and width to which videos are cropped and resized; `None` leaves them unchanged.
+        workers: number of processes; 1 means this process.
+        device: device to encode on.
 
     Raises:
-        InvalidInputError: offsets, image size or mapping that do not fit, or options that are for videos only; or
-            there is no such device.
-        DatasetError: the recordings cannot be read, their size is no multiple of the tokenizer's compression, or `out`
-            already holds a data set, finished or of something else.
+        InvalidInputError: `offsets`, `image_size` or `mapping` is invalid or only valid for videos, or there is no such
+            device.
+        DatasetError: the recordings cannot be read, their size is not a multiple of the tokenizer's compression, or
+            `out` already contains a finished data set or an unfinished one of other recordings.
     """
     checked("workers", workers, Count)
     device = check_device(device)
     if os.path.exists(out / MANIFEST) and (out / METADATA_FILE).exists():
-        # All was written but the last word.
+        # An earlier call finished the data set, but was killed before it removed the manifest.
         (out / MANIFEST).unlink()
         return
     source = _open(recordings, offsets, mapping, image_size)
@@ -106,32 +105,32 @@ def _open(recordings: Path, offsets: Sequence[int], mapping: StateMapping | None
     if not (recordings / METADATA_FILE).exists():
         for path in recordings.iterdir():
             if path.exists() and not path.is_dir() and not path.name.startswith("."):
-                # Whoever opened a pipe would wait for somebody to write into it.
+                # Opening a pipe would wait for a writer.
                 check_file(path, DatasetError, "remove it from the recordings")
         return video_source(recordings, offsets, mapping or StateMapping(), image_size)
     if mapping is not None or image_size is not None:
         raise InvalidInputError(
-            f"{recordings} is a recording with states and an image size of its own; leave out mapping and image size"
+            f"{recordings} is a recording, which has states and an image size; leave out mapping and image size"
         )
     return recording_source(recordings, offsets)
 
 
 def _grid(recordings: Path, size: tuple[int, int], tokenizer: VideoTokenizer) -> tuple[int, int]:
-    """Rows and columns of the token grid."""
+    """Returns the rows and columns of the token grid."""
     compression = tokenizer.spatial_compression
     if size[0] % compression or size[1] % compression:
         raise DatasetError(
             f"{recordings}: expected images with sides that are multiples of {compression}, got {size[0]} x {size[1]}; "
-            "give an image size for videos, or record it again with another one"
+            "set an image size for videos, or record again with another one"
         )
     return size[0] // compression, size[1] // compression
 
 
 def _claim(writer: DatasetWriter, content: dict[str, object]) -> None:
-    """Notes what is being made, or makes sure that the remains of an earlier call are of the same.
+    """Writes the manifest, or checks that the one of an interrupted call is the same.
 
     Raises:
-        DatasetError: they are of something else.
+        DatasetError: the directory contains something else.
     """
     path = writer.directory / MANIFEST
     if not path.exists():
@@ -164,7 +163,7 @@ def _make_shard(
 
 
 def _encode(frames: Iterator[UInt8Array], tokenizer: VideoTokenizer, device: str | torch.device) -> Int32Array:
-    """Tokens int32 [ceil(N / 17), 3, h, w] of N frames."""
+    """Encodes N frames to tokens int32 [ceil(N / 17), 3, h, w]."""
     batches = []
     first = next(frames)
     clips_at_once = max(1, min(CLIPS_AT_ONCE, MAX_BYTES // (FRAMES_PER_CLIP * first.nbytes)))
@@ -176,7 +175,7 @@ def _encode(frames: Iterator[UInt8Array], tokenizer: VideoTokenizer, device: str
 
 
 def _whole_clips(frames: UInt8Array) -> UInt8Array:
-    """Frames uint8 [N, H, W, 3] as clips [ceil(N / 17), 17, H, W, 3], the last frame repeated where needed."""
+    """Cuts frames uint8 [N, H, W, 3] into clips [ceil(N / 17), 17, H, W, 3], repeating the last frame if needed."""
     missing = -len(frames) % FRAMES_PER_CLIP
     padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
     return padded.reshape(-1, FRAMES_PER_CLIP, *frames.shape[1:])
@@ -184,7 +183,7 @@ def _whole_clips(frames: UInt8Array) -> UInt8Array:
 
 @dataclass(frozen=True, slots=True)
 class _ShardJob:
-    """All that a worker process needs to make one shard."""
+    """The arguments with which a worker process makes one shard."""
 
     writer: DatasetWriter
     index: int

@@ -1,4 +1,4 @@
-"""What can be tokenised: recordings with raw images, and directories of videos beside states."""
+"""Sources for the tokenizer: recordings with raw images, and directories of videos beside states."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, Float32Array, Int32Array, UInt8Array
 
 NOTED_SHARE: Final = 0.01
-"""Of frames or states that are held or interpolated; a warning says if there are more."""
+"""A larger share of held or interpolated frames or states causes a warning."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +26,23 @@ class Recording(NamedTuple):
     """A stretch of N frames at 30 Hz."""
 
     frames: Iterator[UInt8Array]
-    """uint8 [H, W, 3] each."""
+    """uint8 [H, W, 3], frame by frame."""
     states: Float32Array
     """float32 [N, 25]."""
     segments: Int32Array
     """int32 [N]."""
     poses: Float32Array | None
-    """float32 [N, 3], where they are known."""
+    """float32 [N, 3]; `None` if unknown."""
     damage: Damage
-    """What is found while frames are read."""
+    """Count of damaged frames, updated while `frames` is read."""
 
 
 class Job(Protocol):
-    """One shard to be made; travels to a worker process."""
+    """One shard to make, possibly in a worker process."""
 
     @property
     def source(self) -> str:
-        """Which recording it is cut from: shards of one recording are never parted between training and validation."""
+        """Name of the source; shards of one source are never divided between training and validation."""
         ...
 
     def read(self) -> Recording:
@@ -51,20 +51,20 @@ class Job(Protocol):
 
 
 class Source(NamedTuple):
-    """All shards that are to be made of something, and what there is to say about them."""
+    """All shards to make of a directory of recordings, and their metadata."""
 
     jobs: Sequence[Job]
     image_size: tuple[int, int]
     """Height and width of all frames."""
     extra: dict[str, object]
-    """For the metadata."""
+    """Further keys of the data set's metadata."""
     fingerprint: dict[str, object]
-    """Changes when the source does."""
+    """Identifies the source and its version."""
 
 
 @dataclass(frozen=True, slots=True)
 class _RecordedShard:
-    """A shard of a recording, from a frame on."""
+    """A shard of a recording, beginning at frame `offset`."""
 
     directory: Path
     index: int
@@ -88,7 +88,7 @@ class _RecordedShard:
 
 @dataclass(frozen=True, slots=True)
 class _VideoFrom:
-    """A video and its states, from a frame on; one segment."""
+    """A video and its states, beginning at frame `offset`; one segment."""
 
     video: Path
     states: Path
@@ -112,10 +112,10 @@ class _VideoFrom:
 
 
 def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
-    """The shards of a recording with raw images, each once from every offset on.
+    """Returns the shards of a recording with raw images, one for each shard and offset.
 
     Raises:
-        InvalidInputError: no offsets, or they are negative, repeated, or as long as a shard.
+        InvalidInputError: `offsets` is empty, negative, repeated, or not less than the length of a shard.
         DatasetError: the recording has no raw images.
     """
     dataset = Dataset(directory)
@@ -138,17 +138,20 @@ def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
 
 
 def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping, image_size: int | None) -> Source:
-    """The videos of a directory, each a segment, once from every offset on; too short ones are left out.
+    """Returns the videos of a directory, one shard for each video and offset; a video is one segment.
+
+    Videos shorter than a clip are left out.
 
     Args:
-        directory: holds videos, each beside its states: `walk.mp4` and `walk.csv`, `.parquet` or `.npy`.
+        directory: contains videos, each beside its states: `walk.mp4` and `walk.csv`, `.parquet` or `.npy`.
         offsets: frames to leave out at the beginning.
-        mapping: what the states' columns mean.
-        image_size: height and width to crop and resize to; None: all videos have one size, and keep it.
+        mapping: meaning of the states' columns.
+        image_size: height and width to which videos are cropped and resized; with `None`, all videos must have one
+            size, and keep it.
 
     Raises:
         DatasetError: there are no videos, states are missing or do not fit, or all videos are too short.
-        InvalidInputError: no offsets, or they are negative or repeated; or the videos differ in size.
+        InvalidInputError: `offsets` is empty, negative or repeated, or the videos differ in size.
     """
     _check_offsets(offsets)
     if image_size is not None and image_size < 1:
@@ -162,27 +165,27 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
     for segment, (video, table) in enumerate(videos.items()):
         times = timeline(video)
         num_frames = len(times.chosen)
-        # Whatever is wrong with a table shows before hours of work, not after.
+        # Read here, so that an error in a table is found before hours of work.
         states = read_states(table, mapping, times.times_s, num_frames, times.duration_s)
         filled |= states.filled
         posed[table] = states.poses is not None
         if num_frames - max(offsets) < FRAMES_PER_CLIP:
             logger.warning("%s is left out: %d frames are less than a clip and the offset", video, num_frames)
             continue
-        if of_both := {**_notes_on_video(video, times), **states.notes}:
-            notes[video.name] = of_both
-        _warn(video, num_frames, of_both)
+        if video_notes := {**_notes_on_video(video, times), **states.notes}:
+            notes[video.name] = video_notes
+        _warn(video, num_frames, video_notes)
         jobs += [_VideoFrom(video, table, mapping, image_size, segment, offset) for offset in offsets]
     if not jobs:
         raise DatasetError(f"{directory}: all {len(videos)} videos are shorter than a clip ({FRAMES_PER_CLIP} frames)")
     if len(set(posed.values())) > 1:
         lacking = [path.name for path, has in posed.items() if not has]
         raise DatasetError(
-            f"{directory}: {len(posed) - len(lacking)} tables give the pose of the base, {len(lacking)} do not, such "
-            f"as {lacking[0]}; add {', '.join(POSE_NAMES)} to those, or leave them out of all"
+            f"{directory}: {len(posed) - len(lacking)} tables contain the pose of the base, {len(lacking)} do not, "
+            f"such as {lacking[0]}; add {', '.join(POSE_NAMES)} to those, or remove them from all"
         )
     for name, value in filled.items():
-        logger.warning("nothing gives %s: %g stands for it", name, value)
+        logger.warning("no column contains %s: using %g", name, value)
     files = [file for pair in videos.items() for file in pair]
     by_offset = [job for offset in offsets for job in jobs if job.offset == offset]
     return Source(
@@ -198,8 +201,8 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
 
 
 def _videos(directory: Path) -> dict[Path, Path]:
-    """The videos of a directory, each with the table of its states, by name."""
-    # Hidden files are other programs', such as the "._walk.mp4" that macOS writes beside a "walk.mp4".
+    """Returns the videos of a directory in the order of their names, each with the table of its states."""
+    # Hidden files belong to other programs, such as the "._walk.mp4" that macOS writes beside a "walk.mp4".
     files = sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     if not videos:
@@ -221,7 +224,7 @@ def _videos(directory: Path) -> dict[Path, Path]:
 
 
 def _notes_on_video(video: Path, times: FrameTimes) -> dict[str, float | str]:
-    """What was not simply read of a video.
+    """Returns notes on repeated and missing frames of a video, as `States.notes` does for states.
 
     Raises:
         DatasetError: most of its frames are missing.
@@ -239,16 +242,16 @@ def _notes_on_video(video: Path, times: FrameTimes) -> dict[str, float | str]:
 
 
 def _warn(video: Path, num_frames: int, notes: Mapping[str, float | str]) -> None:
-    """Says what may make a recording useless, where it is more than a little."""
+    """Logs warnings about what may make a recording useless, if it exceeds `NOTED_SHARE`."""
     for name in ("held_pictures", "interpolated_states", "held_states"):
         count = notes.get(name, 0)
         if isinstance(count, int) and count > max(1, NOTED_SHARE * num_frames):
             what, kind = name.split("_")
-            logger.warning("%s: %d of %d %s are %s, where none are given", video, count, num_frames, kind, what)
+            logger.warning("%s: %d of %d %s are %s, since their own are missing", video, count, num_frames, kind, what)
     if "missing_s" in notes:
-        logger.warning("%s breaks off: %s s at its end are missing", video, notes["missing_s"])
+        logger.warning("%s is truncated: %s s at its end are missing", video, notes["missing_s"])
     if "unused_s" in notes:
-        logger.warning("%s: its states go on for %s s after it, which are not used", video, notes["unused_s"])
+        logger.warning("%s: its states continue for %s s after its end, which are not used", video, notes["unused_s"])
     if "time_unit" in notes:
         logger.info("%s: the times of its states are read as %s", video, notes["time_unit"])
 
@@ -257,7 +260,7 @@ def _common_size(videos: Iterable[Path]) -> tuple[int, int]:
     sizes = {frame_size(video): video for video in videos}
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width} ({path.name})" for (height, width), path in sizes.items())
-        raise InvalidInputError(f"the videos differ in size: {listed}; give an image size to bring them to")
+        raise InvalidInputError(f"the videos differ in size: {listed}; set an image size for all of them")
     return next(iter(sizes))
 
 

@@ -1,4 +1,4 @@
-"""The embedded video tokenizer: small, causal in time, 8 x 8 x 8 compression."""
+"""The built-in video tokenizer: small, causal in time, 8 x 8 x 8 compression."""
 
 import dataclasses
 import hashlib
@@ -19,20 +19,21 @@ from hwm_env.fields import CheckedFields, Depth, FSQLevels, Width, from_json
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
 from hwm_env.tokenizers.fsq import FSQ
+from hwm_env.tokenizers.pixels import normalised, to_pixels
 from hwm_env.torch_state import loading, plain_torch
 from hwm_env.types import SPATIAL_COMPRESSION
 
 TOKENIZER_FILE = "tokenizer.safetensors"
 CLIPS_AT_ONCE = 4
-"""Decoded together: more take longer each, because they leave the cache of a processor."""
+"""Number of clips decoded together; more clips exceed the processor's cache and take longer each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TinyTokenizerConfig(CheckedFields):
-    """Size of a TinyTokenizer."""
+    """The size of a `TinyTokenizer`."""
 
     fsq_levels: FSQLevels = (8, 8, 8, 5, 5, 5)
-    """Levels of each digit of a token; 64,000 codes, as in Cosmos."""
+    """Number of levels of each digit of a token; 64,000 codes, as in Cosmos."""
     coarse_width: Width = 176
     """Channels on the token grid, 3 time steps."""
     fine_width: Width = 96
@@ -48,10 +49,10 @@ class TinyTokenizerConfig(CheckedFields):
 
 
 class TinyTokenizer(nn.Module):
-    """Turns clips of 17 frames into 3 latent frames of tokens and back; a VideoTokenizer."""
+    """The built-in tokenizer: encodes clips of 17 frames to 3 latents of tokens; a `VideoTokenizer`."""
 
     def __init__(self, config: TinyTokenizerConfig) -> None:
-        """Builds the layers, with weights from torch's global generator."""
+        """Builds the layers with weights from torch's global generator."""
         super().__init__()
         self.config = config
         num_digits = len(config.fsq_levels)
@@ -73,7 +74,7 @@ class TinyTokenizer(nn.Module):
 
     @property
     def fsq_levels(self) -> tuple[int, ...]:
-        """Levels of each digit of a token, the fastest-running digit first."""
+        """Number of levels of each digit of a token, the fastest-running digit first."""
         return self.config.fsq_levels
 
     @property
@@ -83,12 +84,12 @@ class TinyTokenizer(nn.Module):
 
     @property
     def spatial_compression(self) -> int:
-        """Pixels a token in each direction."""
+        """Pixels for each token in both directions."""
         return SPATIAL_COMPRESSION
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits that change with the configuration and with every weight."""
+        """16 hexadecimal digits that depend on the configuration and on every weight."""
         digest = hashlib.sha256(_config_json(self.config).encode())
         for name, weight in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -100,7 +101,7 @@ class TinyTokenizer(nn.Module):
         """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8].
 
         Raises:
-            InvalidInputError: wrong shape or dtype, or H or W is no multiple of 8.
+            InvalidInputError: wrong shape or dtype, or H or W is not a multiple of 8.
         """
         check_clips(clips, self.spatial_compression)
         _, digits = self.fsq.quantise(self.encoder(normalised(clips)))
@@ -117,7 +118,7 @@ class TinyTokenizer(nn.Module):
 
     @plain_torch()
     def decode_last(self, tokens: Tensor) -> Tensor:
-        """Decodes the last frame only: uint8 [B, 8 * h, 8 * w, 3].
+        """Decodes only the last frame: uint8 [B, 8 * h, 8 * w, 3].
 
         Raises:
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
@@ -129,11 +130,11 @@ class TinyTokenizer(nn.Module):
         clips = []
         for part in tokens.split(CLIPS_AT_ONCE):
             images = draw(self.fsq.digits_to_values(self.fsq.codes_to_digits(part)))
-            clips.append(((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+            clips.append(to_pixels(images))
         return torch.cat(clips)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images float [B, 17, H, W, 3] in [-1, 1] to their reconstruction, with a gradient through the rounding."""
+        """Reconstructs images float [B, 17, H, W, 3] in [-1, 1], with a gradient through the rounding."""
         values, _ = self.fsq.quantise(self.encoder(images))
         reconstruction: Tensor = self.decoder(values)
         return reconstruction
@@ -142,10 +143,10 @@ class TinyTokenizer(nn.Module):
         """Writes configuration and weights to one file, atomically.
 
         Args:
-            path: a `.safetensors` file, or the directory in which to write `tokenizer.safetensors`.
+            path: a `.safetensors` file, or the directory for `tokenizer.safetensors`.
 
         Raises:
-            SavingError: it could not be written.
+            SavingError: the file could not be written.
         """
         write_bytes(_file(path), self.to_bytes())
 
@@ -153,7 +154,7 @@ class TinyTokenizer(nn.Module):
     def to_bytes(self) -> bytes:
         """Returns the content of the file that `save` writes.
 
-        The weights are rounded to float16, here too, so that what is in memory stays what is in the file.
+        The weights are rounded to float16, also in memory, so that they stay equal to those in the file.
         """
         weights = {name: weight.half().cpu().contiguous() for name, weight in self.state_dict().items()}
         self.load_state_dict(weights)
@@ -162,13 +163,13 @@ class TinyTokenizer(nn.Module):
     @classmethod
     @loading()
     def load(cls, path: Path) -> Self:
-        """Reads a tokenizer that `save` wrote; on the CPU, in evaluation mode.
+        """Loads a tokenizer that `save` wrote, on the CPU and in evaluation mode.
 
         Args:
             path: the file, or the directory with `tokenizer.safetensors`.
 
         Raises:
-            CheckpointError: the file is missing, truncated, or not that of a TinyTokenizer.
+            CheckpointError: the file is missing, truncated, or not of a `TinyTokenizer`.
         """
         file = _file(path)
         if not os.path.isfile(file):
@@ -183,7 +184,7 @@ class TinyTokenizer(nn.Module):
             broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
             if broken:
                 raise ValueError(f"NaN or infinity in {', '.join(broken[:5])}")
-            # Sizes that the tensors do not have are noticed before memory is taken for them.
+            # Wrong sizes are detected before memory is allocated for them.
             with torch.device("meta"):
                 cls(config).load_state_dict(weights, assign=True)
             tokenizer = cls(config)
@@ -196,13 +197,8 @@ class TinyTokenizer(nn.Module):
 
 
 def _one_line(error: Exception) -> str:
-    """PyTorch lists each tensor that does not fit on a line of its own."""
+    """Joins the lines of PyTorch's error, which has one for each tensor that does not fit."""
     return " ".join(str(error).split())[:500]
-
-
-def normalised(clips: Tensor) -> Tensor:
-    """uint8 in [0, 255] to float32 in [-1, 1]."""
-    return clips.float() / 127.5 - 1.0
 
 
 def _config_json(config: TinyTokenizerConfig) -> str:

@@ -1,4 +1,4 @@
-"""Parts of checkpoints that fit each other."""
+"""Adds trained parts to checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,8 +7,9 @@ from hwm_env.checkpoint import Checkpoint
 from hwm_env.model.readout import Readout
 
 NUM_STARTS = 64
+"""Number of starts in a checkpoint."""
 
 
 def with_readout(checkpoint: Checkpoint, readout: Readout, provenance: Mapping[str, object]) -> Checkpoint:
-    """The checkpoint with this read-out, and what there is to say about it under `provenance["readout"]`."""
+    """Returns the checkpoint with this read-out, described by `provenance["readout"]`."""
     return replace(checkpoint, readout=readout, provenance={**checkpoint.provenance, "readout": provenance})

@@ -12,17 +12,16 @@ from hwm_env.training.distributed import sharded_like, whole
 
 
 class Ema:
-    """Averages parameters over the last `1 / (1 - decay)` updates or so.
+    """Averages parameters over about the last `1 / (1 - decay)` updates.
 
-    The first updates count more (`(1 + n) / (10 + n)` in place of a larger decay), so that the random
-    initial weights are forgotten quickly.
+    The decay of update n is at most `(1 + n) / (10 + n)`, so that the average soon forgets the random initial weights.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Starts from the module's present weights.
+        """Starts from the module's current weights.
 
         Raises:
-            InvalidInputError: the decay is not in [0, 1).
+            InvalidInputError: `decay` is not in [0, 1).
         """
         checked("the decay of averaged weights", decay, Decay)
         self.decay = decay
@@ -31,7 +30,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Moves the average towards the module's weights; call after each optimiser step."""
+        """Moves the average towards the module's weights; call it after each optimizer step."""
         decay = min(self.decay, (1 + self._num_updates) / (10 + self._num_updates))
         self._num_updates += 1
         for name, parameter in module.named_parameters():
@@ -39,13 +38,13 @@ class Ema:
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Replaces the weights of a module, which is whole, by the average; every process must take part."""
+        """Replaces the weights of a module, which must not be sharded, by the average; every process must call it."""
         for name, parameter in module.named_parameters():
             parameter.copy_(whole(self._average[name]))
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
-        """Inside, the module has the averaged weights; afterwards its own again."""
+        """Gives the module the averaged weights inside the context, and its own weights afterwards."""
         own = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
         self.copy_to(module)
         try:
@@ -56,13 +55,13 @@ class Ema:
                     parameter.copy_(own[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, whole, and the number of updates, for a checkpoint."""
+        """Returns the whole average and the number of updates."""
         average = {name: whole(tensor).cpu() for name, tensor in self._average.items()}
         return {"average": average, "num_updates": self._num_updates}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up a saved average of the same module."""
+        """Restores what `state_dict` returned for the same module."""
         average: dict[str, Tensor] = state["average"]
         assert average.keys() == self._average.keys(), f"{sorted(average.keys() ^ self._average.keys())}"
         for name, parameter in self._average.items():

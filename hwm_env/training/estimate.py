@@ -1,4 +1,4 @@
-"""What a training run will need, counted on a model without weights before anything is allocated."""
+"""Estimates the memory and operations of a training run with a model without weights, before anything is allocated."""
 
 from dataclasses import dataclass
 
@@ -16,41 +16,42 @@ from hwm_env.training.recipe import TrainingConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 BYTES_PER_NUMBER = 4
-"""Of float32."""
+"""Size of a float32."""
 PEAK_OVER_KEPT = 2.0
-"""The backward pass holds gradients beside the activations: the most that a step takes, over what the forward pass
-keeps (1.9 in bfloat16 and in float32, tests/benchmarks/test_training.py)."""
+"""Peak memory of a step divided by what the forward pass keeps, since the backward pass holds gradients beside the
+activations (1.9 in bfloat16 and in float32, tests/benchmarks/test_training.py)."""
 MASKED_SHARE = 2 / torch.pi
-"""Of the tokens, on average: the mean of cos(r * pi / 2) over r ~ U(0, 1)."""
+"""Mean share of masked tokens: the mean of cos(r * pi / 2) over r ~ U(0, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingCost:
-    """Cost of training with one process; a multiplication and an addition are two operations."""
+    """The cost of training in one process; a multiplication and an addition are two operations."""
 
     parameters: int
+    """Number of weights."""
     weight_bytes: int
-    """Of weights and gradients, and of the averaged weights, in training and as they are judged and saved."""
+    """Size of the weights, the gradients, and two copies of the averaged weights (one to update, one to validate)."""
     optimizer_bytes: int
-    """Of the optimizers' states: two numbers a weight, which is more than Muon keeps."""
+    """Size of the optimizers' states: two numbers for each weight, which is more than Muon keeps."""
     activation_bytes: int
-    """Of what a micro-batch keeps for its gradients, and of the logits that exist at once."""
+    """Size of what a micro-batch keeps for its gradients, and of the logits that exist at the same time."""
     step_flops: int
-    """Of all micro-batches of a step, forwards and backwards."""
+    """Operations of all micro-batches of a step, forwards and backwards."""
 
     @property
     def memory_bytes(self) -> int:
-        """The most at once, about; the library and the data come on top."""
+        """Approximate peak memory, without the library and the data."""
         return self.weight_bytes + self.optimizer_bytes + int(PEAK_OVER_KEPT * self.activation_bytes)
 
 
 def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_type: str = "cpu") -> TrainingCost:
-    """Counts what training costs.
+    """Computes the cost of training.
 
     Args:
         model_config: shape of the model.
         config: the recipe.
-        device_type: where it shall run: attention keeps other tensors on the CPU than on a GPU.
+        device_type: type of the device to train on, since attention keeps other tensors on the CPU than on a GPU.
     """
     in_bfloat16 = resolve_precision(config.precision, device_type) == "bfloat16"
     with FakeTensorMode(), torch.device(device_type):
@@ -68,7 +69,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
             model,
             _samples(model_config, config),
             parallel_targets=config.parallel_targets,
-            scene_BTSC=_told(model_config, config),
+            scene_BTSC=_scene_inputs(model_config, config),
         )
         with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
             with torch.autocast(device_type, torch.bfloat16, enabled=in_bfloat16):
@@ -96,7 +97,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
     hidden = int(targets.tokens.numel() * MASKED_SHARE)
     is_sliced = hidden * outputs > ELEMENTS_AT_ONCE
     head_flops = (8 if is_sliced else 6) * hidden * model_config.width * outputs
-    # A slice's logits, their softmax and its gradient.
+    # The logits of a slice, their softmax and its gradient.
     activation_bytes += 3 * BYTES_PER_NUMBER * min(hidden * outputs, ELEMENTS_AT_ONCE)
     return TrainingCost(
         parameters=parameters,
@@ -108,7 +109,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
 
 
 def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> SampleBatch:
-    """A micro-batch without content."""
+    """Returns a micro-batch without content."""
     num_past, num_future = config.sample_clips(model_config)
     batch = config.micro_batch_size
 
@@ -123,8 +124,8 @@ def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> SampleBat
     )
 
 
-def _told(model_config: MaskedHWMConfig, config: TrainingConfig) -> Tensor | None:
-    """What a scene tells of a micro-batch."""
+def _scene_inputs(model_config: MaskedHWMConfig, config: TrainingConfig) -> Tensor | None:
+    """Returns the scene's inputs for a micro-batch, without content; `None` for a model that reads none."""
     if model_config.scene_width == 0:
         return None
     clips = sum(config.sample_clips(model_config))

@@ -1,9 +1,8 @@
-"""Brings micro-batches from the disk to the training, in an order that is a function of the seed."""
+"""Loads micro-batches from disk in an order that depends only on the seed."""
 
 from collections.abc import Iterator
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,14 +15,14 @@ from hwm_env.types import Int64Array
 
 
 class MicroBatches:
-    """Sample indices of each micro-batch of one process, from a step on.
+    """The sample indices of each micro-batch of one process, beginning at a step.
 
-    A step's batch is divided among the processes, and each part into micro-batches, in order: whatever the division,
-    the batch is the same.
+    A step's batch is divided in order among the processes, and each part into micro-batches, so that the batch does not
+    depend on the division.
 
     Attributes:
-        per_step: micro-batches of a step.
-        first_step: where the plan begins.
+        per_step: number of micro-batches in a step.
+        first_step: first step of the plan.
     """
 
     def __init__(
@@ -35,17 +34,17 @@ class MicroBatches:
         process: int = 0,
         num_processes: int = 1,
     ) -> None:
-        """Plans the training.
+        """Plans the micro-batches.
 
         Args:
             candidates: indices of the samples to train on.
             config: the recipe.
-            first_step: where to begin.
-            process: which of the processes this is.
-            num_processes: how many there are.
+            first_step: first step of the plan.
+            process: index of this process.
+            num_processes: number of processes.
 
         Raises:
-            InvalidInputError: the batch cannot be divided so.
+            InvalidInputError: the batch size is not a multiple of the micro-batch size times the number of processes.
         """
         self.per_step = config.micro_batches(num_processes)
         self.first_step = first_step
@@ -59,28 +58,21 @@ class MicroBatches:
             yield from self.of_step(step)
 
     def of_step(self, step: int) -> Iterator[Int64Array]:
-        """Sample indices of the micro-batches of a step."""
+        """Yields the sample indices of each micro-batch of a step."""
         first = step * self._config.batch_size
         for index in range(self.per_step):
             rows = self.rows(index)
             yield self._candidates[self._order.indices(first + rows.start, first + rows.stop)]
 
     def rows(self, index: int) -> range:
-        """Places in the step's batch of the micro-batch `index` of this process."""
+        """Returns the rows of the step's batch in micro-batch `index` of this process."""
         size = self._config.micro_batch_size
         first = (self._process * self.per_step + index) * size
         return range(first, first + size)
 
 
-def some_of(num_samples: int, most: int | None) -> Int64Array:
-    """Indices of all samples, or of `most` of them, evenly spread."""
-    if most is None or most >= num_samples:
-        return np.arange(num_samples)
-    return np.linspace(0, num_samples - 1, most).astype(np.int64)
-
-
 def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torch.device) -> Iterator[SampleBatch]:
-    """Micro-batches on the device, read ahead by `workers` threads; 0: read when asked for."""
+    """Yields micro-batches on the device, read ahead by `workers` threads; with 0, each is read when requested."""
 
     def gather(indices: Int64Array) -> dict[str, Tensor]:
         parts = {name: torch.from_numpy(part) for name, part in samples.gather(indices).items()}

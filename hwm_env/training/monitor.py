@@ -1,4 +1,4 @@
-"""What people watch while a model is being trained: TensorBoard."""
+"""Writes the curves and sample videos of a training run for TensorBoard."""
 
 import io
 import itertools
@@ -18,18 +18,18 @@ _numbers: Final = itertools.count()
 
 
 class TensorBoard:
-    """Curves and sample videos of a run, for `tensorboard --logdir`.
+    """The curves and sample videos of a run, for `tensorboard --logdir`.
 
-    What is added is on the disk when a method returns; TensorBoard's own writer leaves that, and what goes wrong, to a
-    thread.
+    A method returns when its content is on disk, and raises if it cannot be written; TensorBoard's own writer writes,
+    and fails, in a thread.
     """
 
     def __init__(self, directory: Path, first_step: int) -> None:
         """Opens the log.
 
         Args:
-            directory: for the event file.
-            first_step: a resumed run hides what was logged from here on.
+            directory: directory for the event file.
+            first_step: first step of this run; when a run is resumed, TensorBoard hides earlier points after it.
 
         Raises:
             MissingExtraError: tensorboard is not installed.
@@ -50,7 +50,7 @@ class TensorBoard:
         """Adds a point to each curve.
 
         Raises:
-            SavingError: there is no room for it.
+            SavingError: the file could not be written.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -60,15 +60,15 @@ class TensorBoard:
         )
 
     def videos(self, step: int, name: str, videos: Tensor) -> None:
-        """Adds moving pictures.
+        """Adds animated pictures.
 
         Args:
             step: steps done.
-            name: of the group.
+            name: name of the group.
             videos: uint8 [N, F, H, W, 3], at 30 frames a second.
 
         Raises:
-            SavingError: there is no room for them.
+            SavingError: the file could not be written.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -88,7 +88,7 @@ class TensorBoard:
 
 
 def _gif(frames: Tensor) -> bytes:
-    """A video uint8 [F, H, W, 3] as a GIF that repeats."""
+    """Encodes a video uint8 [F, H, W, 3] as a GIF that repeats."""
     image = require_extra("PIL.Image", "train")
     first, *rest = [image.fromarray(frame.numpy()) for frame in frames]
     buffer = io.BytesIO()

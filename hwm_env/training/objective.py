@@ -1,7 +1,7 @@
 """The training objective: masked video modelling, on parallel targets or on the clips after one history.
 
-A loss is handed on as sums and counts a latent, since a step's loss is a mean over the hidden tokens of all its
-micro-batches in all processes.
+Losses are returned as sums and counts for each latent, since a step's loss is the mean over the hidden tokens of all
+its micro-batches in all processes.
 """
 
 from typing import NamedTuple, NotRequired, TypedDict
@@ -19,11 +19,11 @@ from hwm_env.types import FRAMES_PER_CLIP, FRAMES_PER_LATENT
 OWN_CLIPS = 0.5
 """Share of a sample's past clips that are replaced by own predictions, if any are."""
 ELEMENTS_AT_ONCE = 2**26
-"""Logits that exist at once: 256 MB. Those of a large codebook are made again for their gradients."""
+"""Maximum number of logits in memory: 256 MB. Those of a large codebook are recomputed for their gradients."""
 
 
 class SampleBatch(TypedDict):
-    """Samples as tensors, see `hwm_env.data.samples.ClipSample`."""
+    """Samples as tensors; see `hwm_env.data.samples.ClipSample`."""
 
     video_past: Tensor
     """int32 [B, P, 3, H, W]"""
@@ -40,12 +40,12 @@ class SampleBatch(TypedDict):
 
 
 class Targets(NamedTuple):
-    """What a batch asks of a model: inputs, and the tokens that it shall find."""
+    """A batch for the objective: inputs of the model, and the tokens to predict."""
 
     past: Tensor
     """int [B, T_p, L_p, H, W]: tokens of the clean past, some corrupted."""
     future: Tensor
-    """int [B, T_f, L, H, W]: tokens of the future, hidden ones masked, some of the others corrupted."""
+    """int [B, T_f, L, H, W]: tokens of the future; hidden ones are masked, some of the others corrupted."""
     actions_past: Tensor
     """float [B, frames, 25]."""
     actions_future: Tensor
@@ -55,17 +55,17 @@ class Targets(NamedTuple):
     tokens: Tensor
     """int [B, T_f, L, H, W]: the true tokens of the future."""
     hidden: Tensor
-    """bool [B, T_f, L, H, W]: which of them are hidden, and count."""
+    """bool [B, T_f, L, H, W]: which of them are hidden; the loss covers only these."""
     own: Tensor | None = None
-    """bool [B, T_p]: which clips of the past the model's own predictions of them take the place of; None: none."""
+    """bool [B, T_p]: which past clips are replaced by the model's own predictions; `None` if none are."""
     scene_past: Tensor | None = None
-    """float [B, T_p, S, C]: what a scene tells of the past; None for a model that reads none."""
+    """float [B, T_p, S, C]: the scene's inputs for the past; `None` for a model that reads none."""
     scene_future: Tensor | None = None
-    """float [B, T_f, S, C]: what it tells of the future."""
+    """float [B, T_f, S, C]: the scene's inputs for the future."""
 
     @property
     def counts(self) -> Tensor:
-        """Hidden tokens of each latent, float64 [L]."""
+        """Number of hidden tokens of each latent, float64 [L]."""
         return self.hidden.sum((0, 1, 3, 4), dtype=torch.float64)
 
 
@@ -73,25 +73,26 @@ class LossSums(NamedTuple):
     """Sums over hidden tokens, each float [L]."""
 
     loss: Tensor
-    """Cross-entropy, nats."""
+    """Cross-entropy in nats."""
     right: Tensor
-    """Tokens whose every digit is predicted right."""
+    """Number of tokens of which every digit is predicted correctly."""
 
 
 def arrange(
     model: MaskedHWM, batch: SampleBatch, *, parallel_targets: bool, scene_BTSC: Tensor | None = None
 ) -> Targets:
-    """Divides samples into past and future, nothing hidden yet.
+    """Divides samples into past and future, without hiding tokens.
 
-    With parallel targets, of a sequence of T + 1 clips, 0 to T - 1 are the clean past and 1 to T the futures: future
-    clip t sees the past before t, itself and the actions up to t, the function that the simulator calls, for every
-    length of history at once. Otherwise the past is the past. A model with `past_latents` parts a single clip.
+    With parallel targets, clips 0 to T - 1 of a sequence of T + 1 clips are the clean past and clips 1 to T the
+    futures. Future clip t attends to the past before t, itself and the actions up to t, as in the simulator, for every
+    length of history at once. Without parallel targets, past and future are those of the samples. A model with
+    `past_latents` divides a single clip.
 
     Args:
-        model: that shall be trained.
+        model: the model to train.
         batch: the samples.
         parallel_targets: see above.
-        scene_BTSC: what a scene tells of all clips, past and future, for a model that reads it.
+        scene_BTSC: the scene's inputs for all clips, past and future; `None` for a model that reads none.
     """
     past, future = batch["video_past"], batch["video_future"]
     a_p, a_f = batch["actions_past"], batch["actions_future"]
@@ -122,15 +123,14 @@ def draw_targets(
     own_share: float = 0.0,
     spoilt_share: float = 0.0,
 ) -> Targets:
-    """Hides and corrupts tokens of each sample by its own seed, so that no result depends on how a batch is divided.
+    """Hides and corrupts tokens of each sample by its own seed, so that the result does not depend on the division.
 
     Args:
         targets: from `arrange`.
-        seeds: B of them.
+        seeds: one seed for each of the B samples.
         codebook_size: V, also the mask token.
-        max_corruption: past and future tokens are replaced by random ones, each at a rate drawn from
-            U(0, max_corruption).
-        own_share: share of the samples in which half of the past's clips shall be the model's own predictions.
+        max_corruption: past and future tokens are replaced by random ones at a rate drawn from U(0, max_corruption).
+        own_share: share of the samples in which half of the past clips are replaced by the model's own predictions.
         spoilt_share: share of the samples whose past is corrupted at a rate drawn from U(0, 1) instead.
     """
     past, future, hidden, own = [], [], [], []
@@ -155,14 +155,14 @@ def draw_targets(
 
 
 def hide_all(targets: Targets, codebook_size: int) -> Targets:
-    """Hides all tokens of the future, as the first of the decoding steps finds them."""
+    """Hides all tokens of the future, as in the first decoding step."""
     return targets._replace(
         future=torch.full_like(targets.future, codebook_size), hidden=torch.ones_like(targets.hidden)
     )
 
 
 def sample_seeds(seed: int, step: int, samples: range) -> list[int]:
-    """Seeds of a step's samples, 0..2^63-1, each by its place in the whole batch."""
+    """Returns the seeds of a step's samples, 0..2^63-1, each by its row in the whole batch."""
     return [
         int(np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
         for sample in samples
@@ -170,7 +170,7 @@ def sample_seeds(seed: int, step: int, samples: range) -> list[int]:
 
 
 class MaskedModelling(nn.Module):
-    """A model as a function from targets to losses: the one call that distributed training wraps."""
+    """A model as a function from targets to losses, which distributed training wraps."""
 
     def __init__(self, model: MaskedHWM, *, parallel_targets: bool) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class MaskedModelling(nn.Module):
         self.parallel_targets = parallel_targets
 
     def forward(self, targets: Targets) -> LossSums:
-        """Sums the losses of all hidden tokens; the head runs there only."""
+        """Sums the losses of all hidden tokens; the head is only computed for these."""
         model = self.model
         if targets.own is not None:
             targets = targets._replace(past=with_own_predictions(model, targets, targets.own))
@@ -209,14 +209,14 @@ def _features(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> 
 
 @torch.no_grad()
 def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> Tensor:
-    """The past of parallel targets, some clips (bool [B, T_p]) replaced by what the model predicts there.
+    """Returns the past of parallel targets with some clips (bool [B, T_p]) replaced by the model's predictions.
 
-    A closed loop's past is full of the model's own mistakes; a model that only knows recorded pasts does not know how
-    to come back from them. The predictions are the most probable tokens, found in a single pass for all clips at once,
-    each from the clips before it as they stand in `past`; the first clip, which nothing comes before, stays.
+    In a closed loop, the past contains the model's own errors, from which a model that was only trained on recorded
+    pasts does not recover. The predictions are the most probable tokens, computed in one pass for all clips, each from
+    the clips before it in `past`; the first clip, which has no past, is kept.
     """
     rows = own_BT.any(dim=1)
-    # Processes that share a model's weights must all run it, and so each one has something to predict.
+    # Processes that share a model's weights must all run it, so each one predicts at least one sample.
     rows[0] = True
     chosen = targets._replace(
         past=targets.past[rows],
@@ -233,18 +233,18 @@ def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> 
     shifted = torch.cat([chosen.past[:, :1], predicted[:, :-1]], dim=1)
     past = targets.past.clone()
     past[rows] = torch.where(own_BT[rows][:, :, None, None, None], shifted, chosen.past)
-    # Autocast keeps the weights that it has cast, and those that were cast here would never get a gradient.
+    # Autocast caches the weights that it casts, and those cast here, without gradients, would never get one.
     torch.clear_autocast_cache()
     return past
 
 
 def token_losses(head: CodebookHead, features_ND: Tensor, latent: int, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of tokens, and how many are the most probable ones, both summed over N.
+    """Returns the cross-entropy of tokens and the number of most probable ones, both summed over N.
 
     Args:
-        head: of the model.
+        head: the model's head.
         features_ND: float [N, D].
-        latent: which latent they belong to, counted from the first that is predicted.
+        latent: latent of the tokens, counted from the first predicted one.
         tokens_N: int [N].
     """
 

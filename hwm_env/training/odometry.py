@@ -1,4 +1,4 @@
-"""Learns from recordings with true poses where the base can stand, and judges poses that are carried along."""
+"""Trains the odometry, which learns where the base can stand, on recordings with true poses, and measures its drift."""
 
 import logging
 from collections.abc import Iterator
@@ -24,26 +24,26 @@ from hwm_env.types import FRAMES_PER_CLIP
 logger = logging.getLogger(__name__)
 
 HORIZONS_CLIPS: Final = (5, 10, 15, 20)
-"""After how many clips a carried pose is judged."""
+"""Numbers of clips after which the error of a carried pose is measured."""
 OFF_M: Final = 0.05
-"""A pose with a larger error counts as off."""
+"""A carried pose with a larger error counts as off."""
 
 _FREE_EVERYWHERE_M: Final = 1e6
 _MAX_GRADIENT_NORM: Final = 1.0
 _SOFTENING_SHARE: Final = 0.7
-"""Of all steps, until the border is as sharp as it will be used."""
+"""Share of all steps until the border has its final sharpness."""
 _REFRESH_STEPS: Final = 200
 _CANDIDATES: Final = 50_000
 _NEAR_BORDER_M: Final = 0.03
 _NEAR_BLOCKED_M: Final = 0.1
 _JUDGED_AT_ONCE: Final = 128
 _Part = Annotated[float, Gt(0), Lt(1)]
-"""Neither nothing nor all."""
+"""A share above 0 and below 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OdometryTrainingConfig(Schedule):
-    """Recipe of an odometry training run."""
+    """The recipe of an odometry training run."""
 
     steps: Count = 6000
     """Optimizer steps."""
@@ -52,89 +52,89 @@ class OdometryTrainingConfig(Schedule):
     final_share: Share = 0.01
     """Learning rate of the last step, as a share of the peak."""
     batch_size: Annotated[Count, Ge(4)] = 1024
-    """Places a step that are known to be free or not."""
+    """Places for each step that are known to be free or not."""
     slope_places: Annotated[Count, Ge(2)] = 512
-    """Places a step at which the slope of the clearance is held at one."""
+    """Places for each step at which the slope of the clearance is trained to be one."""
     learning_rate: Positive = 5e-3
-    """Peak of the schedule."""
+    """Peak learning rate."""
     weight_decay: NotNegative = 0.0
-    """AdamW's."""
+    """Weight decay of AdamW."""
     blocked_share: _Part = 0.25
-    """Of the places of a batch, those where a blocked move would have ended."""
+    """Share of a batch's places at which a blocked move would have ended."""
     slope_weight: NotNegative = 1.0
-    """Of the squared error of the slope, beside the cross-entropy; it keeps walls straight between two contacts."""
+    """Weight of the slope's squared error relative to the cross-entropy; it keeps walls straight between contacts."""
     first_softness_m: Positive = 0.02
-    """How soft the border of the free floor is at the first step; it shrinks to `SOFTNESS_M`."""
+    """Softness of the border of the free floor at the first step; it decreases to `SOFTNESS_M`."""
     min_move_m: Positive = 0.002
-    """The wheels must ask for more than this in a frame for it to tell anything."""
+    """Frames in which the wheels request a shorter move are ignored."""
     moved_share: _Part = 0.5
-    """Of the motion that the wheels ask for: with less of it, a move counts as blocked."""
+    """A move counts as blocked if the base moves by less than this share of the requested move."""
     margin_m: Positive = 0.1
-    """The map's bounds are those of the recorded places and this much more."""
+    """Distance of the map's bounds from the recorded places."""
     seed: Seed = 0
-    """Of initialisation and batches."""
+    """Seed of initialisation and batches."""
 
     def softness_at(self, step: int) -> float:
-        """How soft the border is at a step (counted from 0), in metres."""
+        """Returns the softness of the border at a step (counted from 0), in metres."""
         progress = min(1.0, step / (_SOFTENING_SHARE * self.steps))
         softness: float = self.first_softness_m * (SOFTNESS_M / self.first_softness_m) ** progress
         return softness
 
 
 class Moves(NamedTuple):
-    """Moves of one frame that the wheels asked for."""
+    """Moves of one frame that the wheels requested."""
 
     starts_m: Tensor
-    """Where the base stood before, float32 [N, 2]."""
+    """Places of the base before the moves, float32 [N, 2]."""
     ends_m: Tensor
-    """Where the arc of the wheels ends, float32 [N, 2]."""
+    """Ends of the arcs of the wheels, float32 [N, 2]."""
     blocked: Tensor
     """Whether the base did not follow, bool [N]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """Errors of carried poses some time after a true one."""
+    """Errors of carried poses some clips after a true one."""
 
     clips: int
-    """How many clips later."""
+    """Number of clips after the true pose."""
     recordings: int
-    """Segments that are long enough."""
+    """Number of segments that are long enough."""
     off_share: float
-    """Of these, how many are off by more than `OFF_M`."""
+    """Share of these whose error is larger than `OFF_M`."""
     mean_m: float
     """Mean error of the place."""
     p90_m: float
-    """Nine in ten have a smaller error."""
+    """90th percentile of the error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OdometryJudgement:
-    """How well an odometry carries poses along."""
+    """The accuracy of an odometry."""
 
     learned: tuple[Drift, ...]
-    """With the learned floor plan, by horizon; without those that no segment is long enough for."""
+    """Drift with the learned floor plan for each horizon, except those that are longer than every segment."""
     wheels: tuple[Drift, ...]
-    """The same for the wheels alone."""
+    """The same for the wheels without a floor plan."""
     blocked_accuracy: float | None
-    """Share of the blocked moves whose end is judged as not free; None without any."""
+    """Share of the blocked moves whose end is classified as not free; `None` without such moves."""
     free_accuracy: float | None
-    """Share of the other moves whose end is judged as free; None without any."""
+    """Share of the other moves whose end is classified as free; `None` without such moves."""
 
 
 def train_odometry(data: Dataset, config: OdometryTrainingConfig, shape: OdometryConfig | None = None) -> Odometry:
-    """Trains an odometry on poses and states alone.
+    """Trains an odometry on poses and states only.
 
     Args:
-        data: a split with true poses; an error of a few centimetres that is constant over a recording does little harm.
+        data: a split with true poses; a constant error of a few centimetres in a recording matters little.
         config: the recipe.
-        shape: of the odometry; its bounds are replaced by those of the data.
+        shape: shape of the odometry; its bounds are replaced by those of the data.
 
     Returns:
-        The odometry, in evaluation mode. It is free everywhere if no move was blocked.
+        The odometry, in evaluation mode. Its floor is free everywhere if no move was blocked.
 
     Raises:
-        DatasetError: the data have no true poses.
+        DatasetError: the split has no true poses.
     """
     moves = find_moves(data, config)
     shape = _bounded(OdometryConfig() if shape is None else shape, data, config.margin_m)
@@ -144,17 +144,17 @@ def train_odometry(data: Dataset, config: OdometryTrainingConfig, shape: Odometr
     if moves.blocked.any():
         _fit(odometry, moves, config)
     else:
-        logger.info("none of %d moves was blocked: the floor is taken as free everywhere", len(moves.blocked))
+        logger.info("none of %d moves was blocked: assuming that the floor is free everywhere", len(moves.blocked))
         torch.nn.init.zeros_(odometry.third.weight)
         torch.nn.init.constant_(odometry.third.bias, _FREE_EVERYWHERE_M)
     return odometry.eval()
 
 
 def judge_odometry(odometry: Odometry, data: Dataset) -> OdometryJudgement:
-    """Carries the true first pose of each segment along and compares what comes with the true poses.
+    """Carries the true first pose of each segment along and compares the result with the true poses.
 
     Raises:
-        DatasetError: the data have no true poses.
+        DatasetError: the split has no true poses.
     """
     recordings = [
         (poses[: HORIZONS_CLIPS[-1] * FRAMES_PER_CLIP + 1], numbers[: HORIZONS_CLIPS[-1] * FRAMES_PER_CLIP + 1])
@@ -166,15 +166,15 @@ def judge_odometry(odometry: Odometry, data: Dataset) -> OdometryJudgement:
         some = recordings[first : first + _JUDGED_AT_ONCE]
         longest = max(len(poses) for poses, _ in some)
         starts = torch.stack([poses[0] for poses, _ in some])
-        # Wheels that stand still carry a pose on past the end of its recording, where nothing is judged.
+        # Shorter recordings are padded with wheels that stand still; errors are not measured there.
         numbers_BFA = torch.stack([pad(numbers[1:], (0, 0, 0, longest - len(numbers))) for _, numbers in some])
         for carried, errors in (
             (odometry(starts, numbers_BFA), learned),
             (integrate_wheels(starts, numbers_BFA), wheels),
         ):
             errors += [
-                (row[: len(poses) - 1, :2] - poses[1:, :2]).norm(dim=1)
-                for row, (poses, _) in zip(carried, some, strict=True)
+                (path[: len(poses) - 1, :2] - poses[1:, :2]).norm(dim=1)
+                for path, (poses, _) in zip(carried, some, strict=True)
             ]
     moves = find_moves(data, OdometryTrainingConfig())
     with torch.no_grad():
@@ -188,33 +188,33 @@ def judge_odometry(odometry: Odometry, data: Dataset) -> OdometryJudgement:
 
 
 def find_moves(data: Dataset, config: OdometryTrainingConfig) -> Moves:
-    """Finds the frames whose wheels ask for a move, and whether the base followed.
+    """Finds the frames in which the wheels request a move, and whether the base followed.
 
     Raises:
-        DatasetError: the data have no true poses.
+        DatasetError: the split has no true poses.
     """
     starts, ends, blocked = [], [], []
     for poses, numbers in _recordings(data):
         before = poses[:-1]
         arc_ends = compose(before, wheel_motions(numbers[1:]))[:, :2]
-        asked, happened = arc_ends - before[:, :2], poses[1:, :2] - before[:, :2]
-        length = asked.norm(dim=1)
-        tells = length > config.min_move_m
-        starts.append(before[tells, :2])
-        ends.append(arc_ends[tells])
-        blocked.append(((asked * happened).sum(dim=1) < config.moved_share * length**2)[tells])
+        requested, actual = arc_ends - before[:, :2], poses[1:, :2] - before[:, :2]
+        length = requested.norm(dim=1)
+        is_move = length > config.min_move_m
+        starts.append(before[is_move, :2])
+        ends.append(arc_ends[is_move])
+        blocked.append(((requested * actual).sum(dim=1) < config.moved_share * length**2)[is_move])
     return Moves(torch.cat(starts), torch.cat(ends), torch.cat(blocked))
 
 
 def _fit(odometry: Odometry, moves: Moves, config: OdometryTrainingConfig) -> None:
-    """Trains on moves of which some were blocked."""
+    """Trains on moves, some of which were blocked."""
     generator = torch.Generator().manual_seed(config.seed)
 
     def draw(places_m: Tensor, count: int) -> Tensor:
         return places_m[torch.randint(len(places_m), (count,), generator=generator)]
 
     blocked_m = moves.ends_m[moves.blocked]
-    # The border lies within one step: between where a blocked move begins and where it would have ended.
+    # The border is between the start of a blocked move and the place where it would have ended.
     touching_m = moves.starts_m[moves.blocked]
     free_m = torch.cat([moves.ends_m[~moves.blocked], touching_m])
     near_m = free_m
@@ -251,7 +251,7 @@ def _fit(odometry: Odometry, moves: Moves, config: OdometryTrainingConfig) -> No
 
 
 def _near_border(odometry: Odometry, places_m: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws places [N, 2] anew, with replacement, those near the border of the free floor more often."""
+    """Resamples places [N, 2] with replacement, those near the border of the free floor more often."""
     with torch.no_grad():
         weights = (-odometry.clearance_m(places_m).abs() / _NEAR_BORDER_M).exp() + 1e-6
     return places_m[torch.multinomial(weights, len(places_m), replacement=True, generator=generator)]
@@ -266,7 +266,7 @@ def _slope_error(odometry: Odometry, places_m: Tensor) -> Tensor:
 
 
 def _bounded(shape: OdometryConfig, data: Dataset, margin_m: Positive) -> OdometryConfig:
-    """The shape with the bounds of the recorded places."""
+    """Returns the shape with the bounds of the recorded places and a margin."""
     lows, highs = zip(
         *((poses[:, :2].amin(dim=0), poses[:, :2].amax(dim=0)) for poses, _ in _recordings(data)), strict=True
     )
@@ -275,12 +275,12 @@ def _bounded(shape: OdometryConfig, data: Dataset, margin_m: Positive) -> Odomet
 
 
 def _recordings(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields true poses [N, 3] and numbers [N, 25] of each segment of a shard."""
+    """Yields the true poses [N, 3] and action numbers [N, 25] of each segment of a shard."""
     for shard in data.shards:
         if shard.poses is None:
             raise DatasetError(
-                f"{data.directory} has no true poses, which an odometry is trained and judged with; "
-                "record the reference world with: hwm-env collect"
+                f"{data.directory} has no true poses, which an odometry needs; record the reference world with: "
+                "hwm-env collect"
             )
         edges = np.flatnonzero(np.diff(shard.segments)) + 1
         yield from zip(
@@ -291,19 +291,19 @@ def _recordings(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _drifts(errors_m: list[Tensor]) -> tuple[Drift, ...]:
-    """Drifts from the errors of each recording [frames after the first]."""
+    """Returns the drift at each horizon from the errors of each recording [frames after the first]."""
     drifts = []
     for clips in HORIZONS_CLIPS:
         frame = clips * FRAMES_PER_CLIP - 1
-        at = torch.stack([row[frame] for row in errors_m if len(row) > frame] or [torch.empty(0)])
-        if at.numel():
+        at_frame = torch.stack([errors[frame] for errors in errors_m if len(errors) > frame] or [torch.empty(0)])
+        if at_frame.numel():
             drifts.append(
                 Drift(
                     clips=clips,
-                    recordings=len(at),
-                    off_share=(at > OFF_M).float().mean().item(),
-                    mean_m=at.mean().item(),
-                    p90_m=at.quantile(0.9).item(),
+                    recordings=len(at_frame),
+                    off_share=(at_frame > OFF_M).float().mean().item(),
+                    mean_m=at_frame.mean().item(),
+                    p90_m=at_frame.quantile(0.9).item(),
                 )
             )
     return tuple(drifts)

@@ -1,4 +1,4 @@
-"""Muon for the matrices inside a network, AdamW for everything else, driven as one optimizer."""
+"""Optimises the matrices inside a network with Muon and all other weights with AdamW, as one optimizer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class Float32Muon(torch.optim.Muon):
     """Muon that multiplies in float32.
 
-    PyTorch's multiplies in bfloat16, which takes longer than the whole rest of a step where the hardware does not.
+    PyTorch's Muon multiplies in bfloat16, which takes longer than the rest of a step on hardware without bfloat16.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Changes the weights once, with PyTorch's settings and state."""
+        """Updates the weights, with PyTorch's settings and state."""
         assert closure is None, "a closure"
         for group in self.param_groups:
             for weight in group["params"]:
@@ -33,7 +33,7 @@ class Float32Muon(torch.optim.Muon):
 
 
 def orthogonalised(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """About the nearest orthogonal matrix, by Muon's Newton-Schulz iteration, in the matrix's own number type."""
+    """Returns approximately the nearest orthogonal matrix by Muon's Newton-Schulz iteration, in the matrix's type."""
     a, b, c = coefficients
     is_high = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_high else matrix
@@ -48,7 +48,7 @@ class MuonWithAdamW:
     """One or two optimizers with one schedule.
 
     Muon (https://kellerjordan.github.io/posts/muon) orthogonalises the momentum of each matrix. It is meant for a
-    network's inner matrices; what reads inputs, writes outputs or is not a matrix goes to AdamW.
+    network's inner matrices; layers that read inputs or write outputs, and weights that are not matrices, use AdamW.
 
     Attributes:
         members: the optimizers.
@@ -65,16 +65,16 @@ class MuonWithAdamW:
         weight_decay: float,
         in_bfloat16: bool,
     ) -> None:
-        """Divides the parameters.
+        """Divides the parameters between the optimizers.
 
         Args:
-            module: what to train.
-            is_inner: whether the matrix of this name goes to Muon.
-            matrix_learning_rate: peak of Muon; None: AdamW trains everything.
-            learning_rate: peak of AdamW.
+            module: the module to train.
+            is_inner: returns whether Muon trains the matrix of a name.
+            matrix_learning_rate: peak learning rate of Muon; `None` if AdamW trains everything.
+            learning_rate: peak learning rate of AdamW.
             betas: decay rates of AdamW.
-            weight_decay: of both.
-            in_bfloat16: whether Muon multiplies in bfloat16; else in float32.
+            weight_decay: weight decay of both.
+            in_bfloat16: whether Muon multiplies in bfloat16 instead of float32.
         """
         inner: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -97,20 +97,20 @@ class MuonWithAdamW:
                 group["lr"] = peak * share
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
+        """Clears the gradients."""
         for optimizer in self.members:
             optimizer.zero_grad()
 
     def step(self) -> None:
-        """Changes the weights once."""
+        """Updates the weights."""
         for optimizer in self.members:
             optimizer.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The state of each."""
+        """Returns the state of each optimizer."""
         return [optimizer.state_dict() for optimizer in self.members]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        """Undoes `state_dict`."""
+        """Restores what `state_dict` returned."""
         for optimizer, state in zip(self.members, states, strict=True):
             optimizer.load_state_dict(state)

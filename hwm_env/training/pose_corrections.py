@@ -1,7 +1,7 @@
-"""Corrections of recorded poses that are learned together with a map of the room (bundle adjustment).
+"""Corrects recorded poses; the corrections are learned together with a map of the room (bundle adjustment).
 
-Poses that somebody measured are seldom in one frame: each recording is off by a motion of the plane of its own (SE(2)),
-and perhaps by a slow drift beside it. What all recordings have in common cannot be told from the room, and stays.
+Measured poses are seldom in one frame: each recording has its own error, a motion of the plane (SE(2)) and possibly a
+slow drift. An error that all recordings share cannot be distinguished from another frame of the room and is kept.
 """
 
 import json
@@ -29,11 +29,11 @@ from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Int6
 CORRECTIONS_FILE: Final = "pose_corrections.safetensors"
 
 _YAW_LEVER_M: Final = 2.0
-"""A turn is learned as the way of a point at this distance, so that turns and shifts are learned equally fast."""
+"""A turn is learned as the motion of a point at this distance, so that turns and shifts are learned equally fast."""
 
 
 class RecordingTimesBatch(NamedTuple):
-    """When frames were recorded; see `hwm_env.data.recordings.Moments`."""
+    """When frames were recorded, as tensors; see `hwm_env.data.recordings.RecordingTimes`."""
 
     recordings: Tensor
     """int64 [B]."""
@@ -42,11 +42,11 @@ class RecordingTimesBatch(NamedTuple):
 
 
 class PoseCorrections(nn.Module):
-    """A motion of the plane for each recording, and perhaps a slow drift around it.
+    """A motion of the plane for each recording, and optionally a slow drift around it.
 
     A corrected pose is the recorded one moved in the room's frame: turned around the middle of its recording, so that
-    turns and shifts do not depend on each other, then shifted. The mean of all corrections is kept at zero, since map
-    and poses could move together otherwise.
+    turns and shifts do not depend on each other, then shifted. The mean of all corrections is fixed at zero, since
+    otherwise map and poses could move together.
     """
 
     starts_s: Tensor
@@ -58,14 +58,14 @@ class PoseCorrections(nn.Module):
     def __init__(
         self, names: Sequence[str], starts_s: Tensor, middles_m: Tensor, num_knots: Tensor, knot_intervals_s: Tensor
     ) -> None:
-        """Starts without any correction.
+        """Starts with corrections of zero.
 
         Args:
-            names: of the recordings.
-            starts_s: when each begins, float [R].
-            middles_m: what each turns around, float [R, 2].
-            num_knots: of the drift of each, int64 [R]: at least two, or none anywhere.
-            knot_intervals_s: how far they are apart, float [R]; the drift is linear between them.
+            names: names of the recordings.
+            starts_s: beginning of each recording, float [R].
+            middles_m: centre of each recording's turn, float [R, 2].
+            num_knots: number of knots of each recording's drift, int64 [R]: at least two, or 0 for all.
+            knot_intervals_s: time between two knots of each recording, float [R]; the drift is linear between them.
         """
         super().__init__()
         self.names = tuple(names)
@@ -79,11 +79,11 @@ class PoseCorrections(nn.Module):
 
     @classmethod
     def of(cls, recordings: Recordings, knot_interval_s: float | None = None) -> Self:
-        """Starts without any correction.
+        """Starts with corrections of zero for the recordings of a data set.
 
         Args:
-            recordings: those of a data set.
-            knot_interval_s: about how far knots of the drift are apart; None: there is no drift.
+            recordings: the recordings.
+            knot_interval_s: approximate time between two knots of the drift; `None` means no drift.
         """
         durations_s = torch.from_numpy(recordings.durations_s)
         num_steps = torch.ones_like(durations_s)
@@ -97,30 +97,30 @@ class PoseCorrections(nn.Module):
             torch.from_numpy(recordings.starts_s),
             torch.from_numpy(recordings.middles_m),
             num_knots,
-            # A recording of a single frame lasts no time.
+            # A recording of a single frame has no duration.
             durations_s.clamp(min=1 / FRAME_RATE_HZ) / num_steps,
         )
 
     @property
     def drifts(self) -> bool:
-        """Whether corrections change within a recording."""
+        """Whether the corrections change within a recording."""
         return self.knots.num_embeddings > 0
 
-    def motions(self, moments: RecordingTimesBatch) -> Tensor:
-        """Returns the corrections at some moments: shift (m) and turn (rad), float [B, F, 3]."""
+    def motions(self, times: RecordingTimesBatch) -> Tensor:
+        """Returns the corrections at these times: shift (m) and turn (rad), float [B, F, 3]."""
         gauge = self.constants.weight.detach().mean(dim=0)
-        rows = (self.constants(moments.recordings) - gauge)[:, None].expand(*moments.times_s.shape, 3)
+        learned = (self.constants(times.recordings) - gauge)[:, None].expand(*times.times_s.shape, 3)
         if self.drifts:
-            knots, share = self._between(moments)
+            knots, share = self._between(times)
             before, after = self.knots(knots), self.knots(knots + 1)
-            rows = rows + torch.lerp(before, after, share[..., None]) - self.knots.weight.detach().mean(dim=0)
-        motions: Tensor = rows / rows.new_tensor([1.0, 1.0, _YAW_LEVER_M])
+            learned = learned + torch.lerp(before, after, share[..., None]) - self.knots.weight.detach().mean(dim=0)
+        motions: Tensor = learned / learned.new_tensor([1.0, 1.0, _YAW_LEVER_M])
         return motions
 
-    def forward(self, poses_BF: Tensor, moments: RecordingTimesBatch) -> Tensor:
-        """Corrects poses float [B, F, 3] that were recorded at these moments."""
-        x, y, turn = self.motions(moments).unbind(-1)
-        middle = self.middles_m[moments.recordings][:, None]
+    def forward(self, poses_BF: Tensor, times: RecordingTimesBatch) -> Tensor:
+        """Corrects poses float [B, F, 3] that were recorded at these times."""
+        x, y, turn = self.motions(times).unbind(-1)
+        middle = self.middles_m[times.recordings][:, None]
         from_middle = poses_BF[..., :2] - middle
         cos, sin = turn.cos(), turn.sin()
         return torch.stack(
@@ -132,12 +132,12 @@ class PoseCorrections(nn.Module):
             dim=-1,
         )
 
-    def squared_steps(self, moments: RecordingTimesBatch) -> Tensor:
-        """Returns how far the knots around the moments' first frames are apart, squared: float [B] (m^2).
+    def squared_steps(self, times: RecordingTimesBatch) -> Tensor:
+        """Returns the squared distances between the knots around the first frames of each row: float [B] (m^2).
 
-        A turn counts like the way of a point at a distance of two metres.
+        A turn counts as the motion of a point at a distance of two metres.
         """
-        knots, _ = self._between(RecordingTimesBatch(moments.recordings, moments.times_s[:, :1]))
+        knots, _ = self._between(RecordingTimesBatch(times.recordings, times.times_s[:, :1]))
         steps: Tensor = (self.knots(knots[:, 0] + 1) - self.knots(knots[:, 0])).square().sum(dim=-1)
         return steps
 
@@ -148,10 +148,10 @@ class PoseCorrections(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Reads what `save` wrote.
+        """Loads corrections that `save` wrote.
 
         Raises:
-            DatasetError: the file is missing or broken.
+            DatasetError: the file is missing or damaged.
         """
         path = directory / CORRECTIONS_FILE
         try:
@@ -165,23 +165,23 @@ class PoseCorrections(nn.Module):
             raise DatasetError(f"{path}: expected corrections of poses ({error}); copy the file again") from error
         return corrections
 
-    def _between(self, moments: RecordingTimesBatch) -> tuple[Tensor, Tensor]:
-        """Returns the last knot before each moment, int64 [B, F], and the share of the way to the next, float [B, F].
+    def _between(self, times: RecordingTimesBatch) -> tuple[Tensor, Tensor]:
+        """Returns the last knot before each time, int64 [B, F], and the share of the way to the next, float [B, F].
 
-        There is no further drift outside of the knots.
+        The drift is constant before the first and after the last knot.
         """
-        recordings = moments.recordings
-        passed = (moments.times_s - self.starts_s[recordings][:, None]) / self.knot_intervals_s[recordings][:, None]
+        recordings = times.recordings
+        passed = (times.times_s - self.starts_s[recordings][:, None]) / self.knot_intervals_s[recordings][:, None]
         last = (self.num_knots[recordings][:, None] - 2).expand_as(passed)
         knot = passed.floor().long().clamp(min=0).minimum(last)
         return self.first_knots[recordings][:, None] + knot, (passed - knot).clamp(0, 1)
 
 
 class CorrectionTrainer:
-    """Learns the corrections of a data set's poses beside whatever is trained on them.
+    """Trains the corrections of a data set's poses together with a model that is trained on the poses.
 
     Attributes:
-        corrections: what is learned.
+        corrections: the corrections.
     """
 
     def __init__(
@@ -196,20 +196,20 @@ class CorrectionTrainer:
         drift_std_m: float = 0.02,
         device: str | torch.device = "cpu",
     ) -> None:
-        """Starts without any correction.
+        """Starts with corrections of zero.
 
         Args:
             data: a split with poses.
             windows: its single clips.
-            frames: those of a clip whose poses are corrected.
-            learning_rate: peak of Adam for what is constant over a recording, in metres a step.
-            drift_learning_rate: the same for the drift; None: there is none.
-            knot_interval_s: about how far knots of the drift are apart.
-            drift_std_m: how much the drift is expected to change from a knot to the next.
-            device: where to train.
+            frames: frames of a clip whose poses are corrected.
+            learning_rate: peak learning rate of Adam for the constant part, in metres for each step.
+            drift_learning_rate: the same for the drift; `None` means no drift.
+            knot_interval_s: approximate time between two knots of the drift.
+            drift_std_m: expected change of the drift from one knot to the next.
+            device: device to train on.
 
         Raises:
-            DatasetError: the data have no poses.
+            DatasetError: the split has no poses.
         """
         assert windows.num_clips == 1, f"windows of {windows.num_clips} clips"
         self._windows = windows
@@ -230,21 +230,21 @@ class CorrectionTrainer:
         """Corrects the poses of clips.
 
         Args:
-            poses_BF: as they were recorded, float [B, F, 3].
-            indices: of the clips, int64 [B].
+            poses_BF: recorded poses, float [B, F, 3].
+            indices: indices of the clips, int64 [B].
 
         Returns:
-            The corrected poses, and what to add to a loss in nats a token so that neighbouring knots stay alike: the
-            negative log density of the drift as a random walk, divided among all tokens that were seen on the way.
+            The corrected poses, and a penalty to add to a loss in nats for each token, which keeps neighbouring knots
+            similar: the negative log density of the drift as a random walk, divided by the number of tokens.
         """
-        moments = self._moments(indices)
+        times = self._times(indices)
         penalty = torch.zeros((), device=self._device)
         if self.corrections.drifts:
-            penalty = self._penalty_weight * self.corrections.squared_steps(moments).mean()
-        return self.corrections(poses_BF, moments), penalty
+            penalty = self._penalty_weight * self.corrections.squared_steps(times).mean()
+        return self.corrections(poses_BF, times), penalty
 
     def step(self, share: float) -> None:
-        """Changes the corrections once, at a share of the peak learning rates, and forgets the gradients."""
+        """Updates the corrections with a share of the peak learning rates, and clears the gradients."""
         if share > 0:
             for group in self._optimizer.param_groups:
                 group["lr"] = group["peak"] * share
@@ -252,20 +252,21 @@ class CorrectionTrainer:
         self._optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Corrections and optimizer."""
+        """Returns the state of corrections and optimizer."""
         return {"corrections": self.corrections.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undoes `state_dict`."""
+        """Restores what `state_dict` returned."""
         self.corrections.load_state_dict(state["corrections"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _moments(self, indices: Int64Array) -> RecordingTimesBatch:
-        rows = []
+    def _times(self, indices: Int64Array) -> RecordingTimesBatch:
+        """Returns when the corrected frames of clips were recorded."""
+        by_clip = []
         for index in indices.tolist():
             shard, clip = self._windows.locate(index)
-            rows.append(self._recordings.moments(shard, clip * FRAMES_PER_CLIP + np.array([self._frames])))
-        recordings, times_s = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+            by_clip.append(self._recordings.times(shard, clip * FRAMES_PER_CLIP + np.array([self._frames])))
+        recordings, times_s = (np.concatenate(parts) for parts in zip(*by_clip, strict=True))
         return RecordingTimesBatch(
             torch.from_numpy(recordings).to(self._device), torch.from_numpy(times_s).to(self._device)
         )
@@ -273,30 +274,30 @@ class CorrectionTrainer:
 
 @torch.no_grad()
 def with_corrected_poses(data: Dataset, corrections: PoseCorrections) -> Dataset:
-    """Returns the data set with corrected poses, which are in memory only.
+    """Returns the data set with corrected poses, which are only in memory.
 
     Args:
         data: a data set with poses.
-        corrections: learned on its recordings, or on more.
+        corrections: corrections of its recordings, and possibly of others.
 
     Raises:
-        DatasetError: the data have no poses, or hold a recording that no correction was learned for.
+        DatasetError: the data set has no poses, or a recording without a correction.
     """
     recordings = Recordings(data)
     known = {name: position for position, name in enumerate(corrections.names)}
     unknown = [name for name in recordings.names if name not in known]
     if unknown:
         raise DatasetError(
-            f"{data.directory}: expected recordings that corrections were learned for, got {len(unknown)} others, such "
-            f"as {unknown[0]!r}"
+            f"{data.directory}: expected recordings with learned corrections, got {len(unknown)} others, such as "
+            f"{unknown[0]!r}; train a scene on these recordings"
         )
     translated = torch.tensor([known[name] for name in recordings.names])
     shards = []
     for position, shard in enumerate(data.shards):
         assert shard.poses is not None, f"shard {shard.index} has no poses"
-        rows, times_s = recordings.moments(position, np.arange(shard.num_frames)[:, None])
-        moments = RecordingTimesBatch(translated[torch.from_numpy(rows)], torch.from_numpy(times_s))
-        poses = corrections(torch.from_numpy(shard.poses.copy())[:, None], moments)[:, 0]
+        indices, times_s = recordings.times(position, np.arange(shard.num_frames)[:, None])
+        times = RecordingTimesBatch(translated[torch.from_numpy(indices)], torch.from_numpy(times_s))
+        poses = corrections(torch.from_numpy(shard.poses.copy())[:, None], times)[:, 0]
         shards.append(shard.with_poses(poses.numpy()))
     corrected = copy(data)
     corrected.shards = tuple(shards)
@@ -308,11 +309,11 @@ def write_corrected(data: Dataset, corrections: PoseCorrections, out: Path) -> N
 
     Args:
         data: a data set with poses.
-        corrections: learned on its recordings, or on more.
+        corrections: corrections of its recordings, and possibly of others.
         out: new directory.
 
     Raises:
-        DatasetError: `out` holds a data set, or the recordings do not fit.
+        DatasetError: `out` contains a data set, or a recording has no correction.
     """
     corrected = with_corrected_poses(data, corrections)
     metadata = data.metadata
@@ -339,5 +340,5 @@ def write_corrected(data: Dataset, corrections: PoseCorrections, out: Path) -> N
 
 
 def _table(rows: int) -> nn.Embedding:
-    """A table of zeros, of which a step changes only the rows that it read."""
+    """Returns a table of zeros; a step updates only the rows that it read."""
     return nn.Embedding(rows, 3, sparse=True, _weight=torch.zeros(rows, 3))

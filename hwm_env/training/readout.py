@@ -24,20 +24,20 @@ JUDGED_AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadoutTrainingConfig(Recipe):
-    """Recipe of a read-out training run."""
+    """The recipe of a read-out training run."""
 
     steps: Count = 1500
     """Optimizer steps."""
     batch_size: Count = 256
-    """Clips a step."""
+    """Clips for each step."""
     learning_rate: Positive = 1e-3
-    """Peak of the schedule."""
+    """Peak learning rate."""
     weight_decay: NotNegative = 0.05
-    """AdamW's."""
+    """Weight decay of AdamW."""
     max_corruption: Share = 0.2
-    """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption): predicted clips are not perfect."""
+    """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption), as predicted clips have errors."""
     seed: Seed = 0
-    """Of initialisation, batches and corruption."""
+    """Seed of initialisation, batches and corruption."""
 
 
 def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> Readout:
@@ -46,19 +46,19 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
     Args:
         data: a split with tokens and true poses.
         config: the recipe.
-        model_config: of the world model whose tokens it shall read.
+        model_config: shape of the world model whose tokens the read-out reads.
 
     Returns:
         The read-out, in evaluation mode.
 
     Raises:
-        DatasetError: the data have no tokens or no poses.
+        DatasetError: the split has no tokens or no poses.
     """
     config = config.resolved("cpu")
     tokens, truth = labelled_clips(data)
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
-        # Weights and dropout take their random numbers from here.
+        # Weights and dropout use this generator.
         torch.manual_seed(config.seed)
         readout = Readout(ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size))
         targets = to_raw(truth, readout.config.position_scale_m)
@@ -78,20 +78,20 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
 
 
 def judge_readout(readout: Readout, data: Dataset) -> Summary:
-    """Errors of a read-out on the real tokens of another split, by quantity.
+    """Measures the errors of a read-out on the recorded tokens of another split, by quantity.
 
     Raises:
-        DatasetError: the data have no tokens or no poses.
+        DatasetError: the split has no tokens or no poses.
     """
     tokens, truth = labelled_clips(data)
     return summarise(torch.cat([readout.read(part) for part in tokens.split(JUDGED_AT_ONCE)]), truth)
 
 
 def labelled_clips(data: Dataset) -> tuple[Tensor, Tensor]:
-    """All whole clips and what is true at each one's last frame: int32 [N, 3, H, W] and float32 [N, 15].
+    """Returns all whole clips and the true quantities at their last frames: int32 [N, 3, H, W] and float32 [N, 15].
 
     Raises:
-        DatasetError: the data have no tokens or no poses.
+        DatasetError: the split has no tokens or no poses.
     """
     windows = ClipWindows(data, 1)
     tokens = torch.from_numpy(windows.gather(np.arange(len(windows))).tokens[:, 0])
@@ -102,7 +102,8 @@ def labelled_clips(data: Dataset) -> tuple[Tensor, Tensor]:
         of_shard = data.shards[shard].poses
         if of_shard is None:
             raise DatasetError(
-                f"{data.directory} has no true poses; a read-out needs recordings of the reference world"
+                f"{data.directory} has no true poses, which a read-out needs; record the reference world with: hwm-env "
+                "collect"
             )
         last_frame = (clip + 1) * FRAMES_PER_CLIP - 1
         poses[index], numbers[index] = of_shard[last_frame], data.shards[shard].states[last_frame]

@@ -1,4 +1,4 @@
-"""How a world model is trained: the recipe, and the presets of model and recipe that have a name."""
+"""The recipe of a world model's training, and the presets of model and recipe."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -14,7 +14,7 @@ from hwm_env.training.schedule import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig(Recipe):
-    """Recipe of a world-model training run; the defaults are those of the full size."""
+    """The recipe of a world model's training run; the defaults are for the full size."""
 
     steps: Count = 60_000
     """Optimizer steps."""
@@ -25,53 +25,53 @@ class TrainingConfig(Recipe):
     final_share: Share = 0.0
     """Learning rate of the last step, as a share of the peak."""
     batch_size: Count = 128
-    """Samples an optimizer step, over all processes and micro-batches together."""
+    """Samples for each optimizer step, in all processes and micro-batches together."""
     micro_batch_size: Count = 1
-    """Samples that a process works on at once; gradients are summed up until the batch is whole."""
+    """Samples that a process computes at the same time; gradients are accumulated over the batch."""
     learning_rate: Positive = 3e-5
     """Peak learning rate of AdamW."""
     matrix_learning_rate: Positive | None = None
-    """Peak learning rate of Muon, which then trains the blocks' matrices in AdamW's place; None: AdamW trains all."""
+    """Peak learning rate of Muon, which trains the blocks' matrices; `None` if AdamW trains all weights."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """AdamW's decay rates."""
+    """Decay rates of AdamW."""
     weight_decay: NotNegative = 0.01
     """Weight decay of both optimizers."""
     max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
     ema_decay: Decay = 0.999
-    """Decay of the averaged weights, which are the ones that are judged and kept."""
+    """Decay of the averaged weights, which are validated and saved."""
     max_corruption: Share = 0.2
     """Tokens are replaced by random ones at a rate drawn from U(0, max_corruption)."""
     own_predictions: Share = 0.0
-    """Share of the samples, growing from none at the first step to this at the last, in which half of the past's clips
-    are the model's own predictions of them, as in a closed loop (needs parallel targets)."""
+    """Share of the samples in which half of the past clips are replaced by the model's own predictions, as in a closed
+    loop; it grows linearly from 0 at the first step to this value at the last (needs parallel targets)."""
     scene_corruption_share: Share = 0.4
     """With a scene: share of the samples whose past is corrupted at a rate drawn from U(0, 1), so that the model learns
-    to trust the scene where its past is bad."""
+    to rely on the scene if its past is bad."""
     pose_noise: tuple[NotNegative, NotNegative] = (0.015, 0.0044)
-    """With a scene: standard deviations (m, rad) by which a sample's poses are shifted, all of them alike: what the
-    localiser errs by."""
+    """With a scene: standard deviations (m, rad) of the shift of a sample's poses, the same shift for all of them; they
+    are those of the localiser's errors."""
     unknown_place_share: Share = 0.07
-    """With a scene: share of the samples whose place is not known, as after a reset in a foreign place: the scene tells
-    nothing of their clips."""
+    """With a scene: share of the samples whose place is unknown, as after a reset in another room; the scene's inputs
+    are then empty."""
     parallel_targets: bool = True
-    """Each sample of T_p + 1 clips holds T_p targets, one for every length of history (needs a clip-causal model with
-    positions by time on the grid); otherwise the clips after a full history are the only ones."""
+    """Each sample of T_p + 1 clips contains T_p targets, one for every length of history (needs a clip-causal model
+    with positions by time on the grid); otherwise, only the clips after a full history are targets."""
     future_clips: Annotated[int, Ge(1), Le(MAX_FUTURE_CLIPS)] = 1
-    """Clips that are predicted at once (T_f), without parallel targets."""
+    """Clips that are predicted together (T_f), without parallel targets."""
     checkpoint_activations: bool = True
-    """Keep the inputs of the blocks only and run each block again for its gradients: less memory, a third more time."""
+    """Keep only the inputs of the blocks and recompute each block for its gradients: less memory, a third more time."""
     report_every: Count = 1000
     """Steps between validations, each followed by a checkpoint."""
     validation_samples: Annotated[Count, Ge(2)] = 64
-    """Samples of the validation split that the losses are measured on, always the same."""
+    """Samples of the validation split on which losses are measured, always the same."""
     preview_samples: Annotated[Count, Ge(2)] = 4
-    """How many of them are decoded for the PSNR and the sample videos."""
+    """Number of these samples that are decoded for the PSNR and the sample videos."""
     seed: Seed = 0
-    """Of initialisation, data order, masks and corruption."""
+    """Seed of initialisation, data order, masks and corruption."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError naming the fields that do not fit each other."""
+        """Raises `InvalidInputError` for fields that contradict each other."""
         if self.batch_size % self.micro_batch_size:
             raise InvalidInputError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
@@ -80,10 +80,10 @@ class TrainingConfig(Recipe):
             raise InvalidInputError("own_predictions need parallel_targets; set own_predictions to 0")
 
     def check_model(self, model: MaskedHWMConfig) -> None:
-        """Checks that a model can be trained so.
+        """Checks that a model can be trained with this recipe.
 
         Raises:
-            InvalidInputError: naming the fields that exclude each other, and what to do.
+            InvalidInputError: fields of model and recipe exclude each other; the message names them and the remedy.
         """
         by_clip_time = (model.temporal_mask, model.temporal_positions, model.position_embedding)
         if self.parallel_targets and (
@@ -96,20 +96,24 @@ class TrainingConfig(Recipe):
             )
         if not self.parallel_targets and self.future_clips > model.num_future_clips:
             raise InvalidInputError(
-                f"future_clips {self.future_clips} are more than the model's num_future_clips {model.num_future_clips}"
+                f"future_clips must be at most the model's num_future_clips {model.num_future_clips}, got "
+                f"{self.future_clips}"
             )
 
     def sample_clips(self, model: MaskedHWMConfig) -> tuple[int, int]:
-        """Past and future clips of a sample; a model that completes a clip (`past_latents`) needs that clip alone."""
+        """Returns the numbers of past and future clips of a sample.
+
+        A model that completes a clip (`past_latents`) needs only that clip.
+        """
         if model.past_latents is not None:
             return 0, 1
         return model.num_past_clips, 1 if self.parallel_targets else self.future_clips
 
     def micro_batches(self, num_processes: int) -> int:
-        """Micro-batches that each process works through in a step.
+        """Returns the number of micro-batches of each process in a step.
 
         Raises:
-            InvalidInputError: the batch cannot be divided so.
+            InvalidInputError: the batch size is not a multiple of the micro-batch size times the number of processes.
         """
         at_once = self.micro_batch_size * num_processes
         if self.batch_size % at_once:
@@ -122,12 +126,12 @@ class TrainingConfig(Recipe):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPreset(CheckedFields):
-    """A model and how it is trained."""
+    """A model and the recipe that trains it."""
 
     model: MaskedHWMConfig
     training: TrainingConfig
     max_samples: Count | None = None
-    """Train on as many samples of the data at most."""
+    """Maximum number of samples to train on; `None` for all."""
 
 
 FULL = TrainingConfig()
@@ -152,7 +156,7 @@ TWO_CORES = replace(
     checkpoint_activations=False,
     report_every=200,
 )
-"""The recipe of the model that ships, for two CPU cores."""
+"""The recipe of `room-64`, for two CPU cores."""
 
 QUICK = replace(
     TWO_CORES,
@@ -166,11 +170,11 @@ QUICK = replace(
     report_every=25,
     validation_samples=16,
 )
-"""A try-out of a minute."""
+"""A recipe that takes a minute, to try the training."""
 
 _RECIPES = {"room-64": TWO_CORES, "tiny": TWO_CORES, "masked_hwm_paper": SINGLE_TARGET}
 TRAINING_PRESETS: dict[str, TrainingPreset] = {
     "quick": TrainingPreset(model=ROOM_64, training=QUICK, max_samples=256),
     **{name: TrainingPreset(model=model, training=_RECIPES.get(name, FULL)) for name, model in MODEL_PRESETS.items()},
 }
-"""All of them, by the name that users type."""
+"""All presets by name."""

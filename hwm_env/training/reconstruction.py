@@ -1,4 +1,4 @@
-"""What the training of a tokenizer minimises, and what it is judged by."""
+"""The loss and the validation score of a tokenizer in training."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ from hwm_env.tokenizers.base import VideoTokenizer
 def reconstruction_loss(
     reconstruction: Tensor, images: Tensor, *, squared_error_weight: float, edge_weight: float
 ) -> Tensor:
-    """Mean absolute error + weighted mean squared error + weighted mean absolute error of the edges.
+    """Returns mean absolute error + weighted mean squared error + weighted mean absolute error of the edges.
 
     Args:
         reconstruction: float [B, F, H, W, 3] in [-1, 1].
-        images: the same.
-        squared_error_weight: of the mean squared error, which decides the PSNR.
-        edge_weight: of the differences between neighbouring pixels, which keep edges sharp.
+        images: the original images, of the same shape and range.
+        squared_error_weight: weight of the mean squared error, which determines the PSNR.
+        edge_weight: weight of the differences between neighbouring pixels, which keeps edges sharp.
 
     Returns:
         A scalar.
@@ -27,7 +27,7 @@ def reconstruction_loss(
 
 
 def mean_psnr(tokenizer: VideoTokenizer, clips: Tensor, batch_size: int = 10) -> float:
-    """Mean over clips uint8 [B, 17, H, W, 3] of the PSNR (dB) of encoding and decoding them, `batch_size` at a time."""
+    """Returns the mean PSNR (dB) of encoding and decoding clips uint8 [B, 17, H, W, 3], `batch_size` at a time."""
     values = []
     for batch in clips.split(batch_size):
         error = tokenizer.decode(tokenizer.encode(batch)).float() - batch.float()

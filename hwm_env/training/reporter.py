@@ -1,4 +1,4 @@
-"""Reports of a training run: validation, log, curves, checkpoints."""
+"""Reports the progress of a training run: validation, log, curves and checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,17 +15,17 @@ from hwm_env.training.validation import Validation
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reporter:
-    """Judges and saves the averaged weights; all processes call it, the first one reports."""
+    """Validates and saves the averaged weights; all processes call it, only the first one reports."""
 
     run: Run
     config: Mapping[str, object]
-    """What the run was started with."""
+    """Configuration of the run."""
     checkpoint: Checkpoint
-    """What is saved; its model is given the averaged weights."""
+    """The checkpoint to save; the averaged weights are copied to its model."""
     validation: Validation | None
-    """None in all processes but the first."""
+    """`None` in all processes but the first."""
     curves: TensorBoard | None
-    """None in all processes but the first."""
+    """`None` in all processes but the first."""
 
     def step(self, steps_done: int, numbers: Mapping[str, float]) -> None:
         """Adds a point to the curves."""
@@ -52,7 +52,7 @@ class Reporter:
         self._save(steps_done, trainee, score, judged)
 
     def save(self, steps_done: int, trainee: Trainee) -> None:
-        """Saves without looking."""
+        """Saves without validating."""
         trainee.ema.copy_to(self.checkpoint.model)
         self._save(steps_done, trainee, None, {})
 

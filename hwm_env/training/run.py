@@ -1,4 +1,4 @@
-"""The directory of a training run: a log, and checkpoints to go on from."""
+"""The directory of a training run: a log, and checkpoints from which the training can be resumed."""
 
 import json
 import logging
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "state.pt"
 SCORE_FILE = "score.json"
 COPY_NOTE: Final = "copy_of.txt"
-"""In a copy that stands for a link: the name of the checkpoint."""
+"""File with the name of the checkpoint, in a copy that replaces a link."""
 LINKS: Final = ("checkpoint", "best")
-"""To the newest checkpoint and to the one with the lowest score."""
+"""Links to the newest checkpoint and to the one with the lowest score."""
 
 
 class Stateful(Protocol):
-    """What can be saved and put back: modules, optimizers, averages."""
+    """An object whose state can be saved and restored: modules, optimizers, averages."""
 
     def state_dict(self) -> Any:
-        """Tensors and plain values."""
+        """Returns tensors and plain values."""
         ...
 
     def load_state_dict(self, state: Any, /) -> object:
-        """Undoes `state_dict`."""
+        """Restores what `state_dict` returned."""
         ...
 
 
@@ -42,15 +42,16 @@ class Run:
 
     | file | content |
     | --- | --- |
-    | log.jsonl | a line a report |
-    | checkpoints/step-00001000/ | `state.pt`, from which the training goes on, and what else was saved then |
-    | checkpoint | a link to the newest of them |
+    | log.jsonl | one line for each report |
+    | checkpoints/step-00001000/ | `state.pt`, from which the training resumes, and further files |
+    | checkpoint | a link to the newest checkpoint |
     | best | a link to the one with the lowest score |
 
-    Where the file system has no links, `checkpoint` and `best` are copies without the states.
+    If the file system has no links, `checkpoint` and `best` are copies without the states.
 
-    A checkpoint appears under its name when it is whole, and older ones go after that: a kill at any moment leaves the
-    newest whole one. The states hold tensors and plain values only and are read back with `weights_only=True`.
+    A checkpoint gets its name when it is complete, and older ones are removed afterwards, so that a complete one is
+    left if the process is killed at any time. The states contain only tensors and plain values and are loaded with
+    `weights_only=True`.
     """
 
     def __init__(
@@ -59,16 +60,16 @@ class Run:
         """Opens a run.
 
         Args:
-            directory: of the run; created when needed.
-            resume: go on with the run that is there, if there is one.
-            keep: how many of the newest checkpoints to keep; the best is kept too, but without its state.
-            writes: whether this process writes; of several, one does.
-            results: names of files that the caller will write into the directory.
+            directory: directory of the run; created if needed.
+            resume: continue the run in the directory, if there is one.
+            keep: number of the newest checkpoints to keep; the best one is kept too, without its state.
+            writes: whether this process writes; only one of several does.
+            results: names of files that the caller will write to the directory.
 
         Raises:
-            InvalidInputError: there is a run already and `resume` is not set; or there is something else, which the run
-                would write over; or `keep` is below 1.
-            SavingError: the directory cannot be made.
+            InvalidInputError: there is a run already and `resume` is not set; or there are other files that the run
+                would overwrite; or `keep` is below 1.
+            SavingError: the directory cannot be created.
         """
         checked("keep", keep, Count)
         self.directory = directory
@@ -100,14 +101,14 @@ class Run:
         return self._path(self._steps()[-1])
 
     def restore(self, config: Mapping[str, object], **parts: Stateful) -> int:
-        """Puts the newest saved state back into the parts, if there is one, and drops what was logged after it.
+        """Loads the newest saved state, if there is one, into the parts, and removes later lines of the log.
 
         Args:
-            config: what the run was started with.
-            parts: model, optimizer and whatever else has a state.
+            config: configuration of the run.
+            parts: model, optimizer and all else with a state.
 
         Returns:
-            The step to go on with; 0 in a fresh run.
+            The next step; 0 in a new run.
 
         Raises:
             InvalidInputError: the run was started with another configuration.
@@ -145,13 +146,13 @@ class Run:
 
         Args:
             step: steps done.
-            config: what the run was started with.
+            config: configuration of the run.
             parts: the same as for `restore`.
-            write: writes further files into the directory that it is given.
-            score: the lower, the better; None: not judged.
+            write: writes further files to the given directory.
+            score: validation score, lower is better; `None` if not validated.
 
         Raises:
-            SavingError: the checkpoint could not be written (a full disk?); older ones are unharmed.
+            SavingError: the checkpoint could not be written; older ones are unchanged.
         """
         state = {"config": dict(config), "parts": {name: part.state_dict() for name, part in parts.items()}}
         if not self._writes or self._path(step).exists():
@@ -172,7 +173,7 @@ class Run:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = error.__cause__ if isinstance(error, SavingError) else error
             raise SavingError(
-                f"could not save step {step} to {self._checkpoints} ({reason}); {self._what_is_left()}"
+                f"could not save step {step} to {self._checkpoints} ({reason}); {self._remedy()}"
             ) from error
         with writing(self.directory):
             self._prune()
@@ -181,7 +182,7 @@ class Run:
         """Appends a line to the log.
 
         Raises:
-            SavingError: there is no room for it.
+            SavingError: the line could not be written.
         """
         if self._writes:
             append_bytes(self._log_path, (json.dumps(values) + "\n").encode())
@@ -190,28 +191,29 @@ class Run:
         return self._checkpoints / f"step-{step:08d}"
 
     def _steps(self) -> list[int]:
-        """Steps that have a checkpoint, ascending."""
+        """Returns the steps that have a checkpoint, ascending."""
         names = os.listdir(self._checkpoints) if os.path.isdir(self._checkpoints) else []
         return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d{8,})", name)))
 
     def _check_free(self, resume: bool, results: Sequence[str]) -> None:
-        """Makes sure that a new run writes over nothing.
+        """Checks that a new run overwrites nothing.
 
         Raises:
-            InvalidInputError: something is there that it would write over.
+            InvalidInputError: the directory contains files that the run would overwrite.
         """
-        # What a run has left that ended before its first checkpoint may go.
+        # Files of a run that ended before its first checkpoint may be overwritten.
         names = results if resume and os.path.isdir(self._checkpoints) else (*LINKS, self._log_path.name, *results)
         taken = [name for name in names if os.path.lexists(self.directory / name)]
         if os.path.isdir(self._checkpoints) and any(not name.startswith(".") for name in os.listdir(self._checkpoints)):
             taken.append(self._checkpoints.name)
         if taken:
             raise InvalidInputError(
-                f"{shown(self.directory)} holds {', '.join(taken)} of something else, or of a training run without a "
-                "checkpoint; choose another directory, or move that away"
+                f"{shown(self.directory)} contains {', '.join(taken)}, of something else or of a training run without "
+                "a checkpoint; choose another directory, or move that away"
             )
 
-    def _what_is_left(self) -> str:
+    def _remedy(self) -> str:
+        """Returns what to do after a checkpoint could not be written."""
         steps = self._steps()
         if not steps:
             return "there is no older checkpoint; make room and start again"
@@ -244,7 +246,7 @@ class Run:
     def _forget_log_after(self, step: int) -> None:
         if self._writes and self._log_path.exists():
             lines = self._log_path.read_text().splitlines(keepends=True)
-            # A kill can leave half a line.
+            # The last line is incomplete if the process was killed while it wrote.
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_bytes(self._log_path, "".join(kept).encode())
 
@@ -265,14 +267,14 @@ def _read_state(path: Path) -> dict[str, Any]:
     # Damaged files can raise anything.
     except Exception as error:
         raise CheckpointError(
-            f"{path} is damaged ({type(error).__name__}); remove {path.parent} to go on from an older checkpoint, or "
+            f"{path} is damaged ({type(error).__name__}); remove {path.parent} to resume from an older checkpoint, or "
             "start again in another directory"
         ) from error
     return state
 
 
 def _link(link: Path, target: Path) -> None:
-    """Makes a relative link, or turns the one that is there round, at once; a copy where there can be no links."""
+    """Creates or replaces a relative link atomically; a copy if the file system has no links."""
     temporary = link.with_name(f".{link.name}")
     _remove(temporary)
     try:
@@ -283,7 +285,7 @@ def _link(link: Path, target: Path) -> None:
             return
         shutil.copytree(target, temporary, ignore=shutil.ignore_patterns(STATE_FILE))
         (temporary / COPY_NOTE).write_text(target.name)
-    # Nothing can be renamed to a directory that is not empty.
+    # A directory that is not empty cannot be replaced by renaming.
     if (link / COPY_NOTE).is_file() and not link.is_symlink():
         _remove(link)
     temporary.replace(link)
@@ -298,7 +300,7 @@ def _remove(path: Path) -> None:
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> str:
-    """What two configurations disagree about, as text."""
+    """Lists the differences between two configurations as text."""
     lines = []
     for key in sorted(first.keys() | second.keys()):
         old, new = first.get(key), second.get(key)

@@ -1,4 +1,4 @@
-"""Trains the scene model on tokenised recordings with base poses; can be stopped at any moment and continues."""
+"""Trains the scene model on tokenised recordings with base poses; can be stopped at any time and resumed."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.data.windows import ClipWindows
+from hwm_env.data.windows import ClipWindows, evenly_spread
 from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
@@ -33,7 +33,7 @@ PoseCorrection = Literal["none", "constant", "drift"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneTrainingConfig(Recipe):
-    """Recipe of a scene training run."""
+    """The recipe of a scene training run."""
 
     steps: Count = 24_000
     """Optimizer steps."""
@@ -44,37 +44,37 @@ class SceneTrainingConfig(Recipe):
     final_share: Share = 0.01
     """Learning rate of the last step, as a share of the peak."""
     batch_size: Count = 24
-    """Clips a step."""
+    """Clips for each step."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of the networks."""
     plane_learning_rate: Positive = 1e-2
-    """Peak learning rate of the map's planes, which decay no weights."""
+    """Peak learning rate of the map's planes, which have no weight decay."""
     weight_decay: NotNegative = 0.05
-    """AdamW's."""
+    """Weight decay of AdamW for the networks."""
     max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
     report_every: Count = 1000
     """Steps between validations and saved states."""
     validation_clips: Count = 64
-    """Held-out clips that are judged each time, always the same."""
+    """Number of held-out clips for each validation, always the same."""
     seed: Seed = 0
-    """Of initialisation, batches and jitter."""
+    """Seed of initialisation, batches and jitter."""
     pose_correction: PoseCorrection = "none"
-    """How wrong the poses may be: not at all, by a motion of the plane for each recording, or by one that also drifts
-    slowly; it is learned with the map (bundle adjustment)."""
+    """Correction of the poses that is learned with the map (bundle adjustment): none, a motion of the plane for each
+    recording, or such a motion with a slow drift."""
     correction_learning_rate: Positive = 1e-2
-    """Peak learning rate of the corrections (m a step); turns count like the way of a point at 2 m."""
+    """Peak learning rate of the corrections (m for each step); a turn counts as the motion of a point at 2 m."""
     drift_learning_rate: Positive = 2e-3
-    """Peak learning rate of the drift's knots (m a step)."""
+    """Peak learning rate of the drift's knots (m for each step)."""
     knot_interval_s: Positive = 4.0
-    """About how far knots of the drift are apart."""
+    """Approximate time between two knots of the drift."""
     drift_std_m: Positive = 0.02
-    """How much the drift is expected to change from a knot to the next; turns count like the way of a point at 2 m."""
+    """Expected change of the drift from one knot to the next; a turn counts as the motion of a point at 2 m."""
     correction_delay: Share = 0.0
-    """Share of all steps before the corrections begin, so that there is a map to correct poses by."""
+    """Share of all steps before the corrections begin, so that there is a map for them."""
 
     def correction_share_at(self, step: int) -> float:
-        """Learning rate of the corrections at a step (counted from 0) as a share of the peak."""
+        """Returns the learning rate of the corrections at a step (counted from 0) as a share of the peak."""
         return self.share_at(step) if step >= self.correction_delay * self.steps else 0.0
 
 
@@ -82,7 +82,7 @@ def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
     """Copies single clips out of a data set with poses.
 
     Raises:
-        DatasetError: it has none.
+        DatasetError: the data set has no poses.
     """
     batch, frames = windows.gather(indices), list(KEYFRAMES)
     return PosedClips(
@@ -107,29 +107,29 @@ def train_scene(
 
     Args:
         data: a split with tokens and poses.
-        validation: another one.
-        tokenizer: what made the tokens.
+        validation: another split with tokens and poses.
+        tokenizer: the tokenizer of both splits.
         out: directory of the run.
         scene: shape of the model; grid and FSQ levels must be those of the data.
         config: the recipe.
-        resume: go on with the run that is in `out`.
-        device: where to train.
+        resume: continue the run in `out`.
+        device: device to train on.
 
     Returns:
-        The model, in evaluation mode. If poses are corrected, what was learned is in the run's checkpoint too, to be
-        read with `PoseCorrections.load`; held-out clips are judged at their poses as they are.
+        The model, in evaluation mode. If poses are corrected, the corrections are in the run's checkpoint
+        (`PoseCorrections.load`); held-out clips are validated at their uncorrected poses.
 
     Raises:
         DatasetError: a split has no tokens or no poses.
-        DivergedError: the loss is not finite any more.
-        InvalidInputError: a run is in the way, or was started with another configuration; or there is no such device.
+        DivergedError: the loss became NaN or infinite.
+        InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
+            or there is no such device.
         SavingError: a file could not be written.
     """
     device = check_device(device)
     config = config.resolved(device)
     windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
-    chosen = np.linspace(0, len(held_out) - 1, min(config.validation_clips, len(held_out))).astype(np.int64)
-    judged = gather_clips(held_out, chosen)
+    judged = gather_clips(held_out, evenly_spread(len(held_out), config.validation_clips))
     run = Run(out, resume=resume)
     model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
     optimizer = _optimizer(model, config)
@@ -163,7 +163,7 @@ def train_scene(
 
 
 def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
-    """Returns an untrained scene model that normalises the robot's numbers by these statistics."""
+    """Returns an untrained scene model that normalises states by these statistics."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SceneModel(scene)
@@ -172,7 +172,7 @@ def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> Sc
 
 
 def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:
-    """A function of seed and step, so that no data order has to be saved."""
+    """Draws the clips of a batch as a function of seed and step, so that no data order has to be saved."""
     return np.random.default_rng([config.seed, step]).integers(count, size=config.batch_size)
 
 
@@ -184,7 +184,7 @@ def _train_step(
     config: SceneTrainingConfig,
     step: int,
 ) -> float:
-    """Changes the weights once, and returns the loss before, without the penalty."""
+    """Updates the weights and returns the loss before the update, without the penalty."""
     generator = torch.Generator().manual_seed((config.seed << 32) + step)
     shape = (len(batch.tokens), len(KEYFRAMES), model.rays.shape[0], model.rays.shape[1], model.config.map.samples)
     jitter = torch.rand(shape, generator=generator).to(batch.tokens.device)
@@ -192,7 +192,7 @@ def _train_step(
         logits = model(batch.poses, batch.numbers, jitter)
     loss = model.head.cross_entropy(logits, batch.tokens).mean()
     if not loss.isfinite():
-        raise DivergedError(f"the loss became {loss.item()}; the state that was saved last is sound")
+        raise DivergedError(f"the loss became {loss.item()}; the last saved state is not affected")
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * config.share_at(step)
     optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Gives a checkpoint a scene: trains map and odometry, and calibrates when a place counts as unknown."""
+"""Adds a scene to a checkpoint: trains map and odometry, and calibrates when a place counts as unknown."""
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +10,7 @@ import torch
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
-from hwm_env.data.windows import ClipWindows
+from hwm_env.data.windows import ClipWindows, evenly_spread
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.model.readout import Readout
 from hwm_env.scene.locate import locate
@@ -21,30 +21,30 @@ from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.odometry import OdometryTrainingConfig, judge_odometry, train_odometry
 from hwm_env.training.pose_corrections import PoseCorrections, with_corrected_poses
 from hwm_env.training.scene import SceneTrainingConfig, gather_clips, train_scene
-from hwm_env.types import HISTORY_CLIPS, POSE_DIM, Int64Array
+from hwm_env.types import HISTORY_CLIPS, POSE_DIM
 
 logger = logging.getLogger(__name__)
 
 MARGIN_M: Final = 1.0
-"""Of the map around the places where the base was."""
+"""Margin of the map around the places where the base was."""
 JUDGED_CLIPS: Final = 256
 CALIBRATION_WINDOWS: Final = 64
 KNOWN_SHARE: Final = 0.95
-"""Of recorded histories of the room itself, whose losses the bound is some way above."""
+"""Share of the room's recorded histories whose losses must be well below the bound."""
 SUSPICIOUS: Final = 1.5
-"""A loss of so many times the median is searched on for."""
+"""A history whose loss is above this multiple of the median is searched longer."""
 SLACK: Final = 1.5
-"""How far: histories of another room are several times as unlikely as most of the room's own."""
+"""The bound divided by the loss at `KNOWN_SHARE`; losses in another room are several times as large as in the room."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneRecipes:
-    """How the parts of a scene are trained."""
+    """The recipes of the parts of a scene."""
 
     model: SceneTrainingConfig = field(default_factory=SceneTrainingConfig)
-    """The map and what draws tokens from it."""
+    """Recipe of the scene model: the map and the network that predicts tokens from it."""
     odometry: OdometryTrainingConfig = field(default_factory=OdometryTrainingConfig)
-    """What moves the pose."""
+    """Recipe of the odometry, which moves the pose."""
 
 
 def add_scene(
@@ -61,22 +61,24 @@ def add_scene(
     """Trains a scene for a checkpoint.
 
     Args:
-        checkpoint: what made the tokens, and what will play in the scene.
+        checkpoint: the checkpoint that gets the scene; its tokenizer must be that of the splits.
         data: a split with tokens and base poses.
-        validation: another one.
+        validation: another split with tokens and base poses.
         out: directory of the run.
-        shape: of the scene model.
-        recipes: how its parts are trained.
-        resume: go on with the run that is in `out`.
-        device: where to train.
+        shape: shape of the scene model.
+        recipes: recipes of the scene's parts.
+        resume: continue the run in `out`.
+        device: device to train on.
 
     Returns:
-        The checkpoint with the scene, and what was measured under `provenance["scene"]`.
+        The checkpoint with the scene; `provenance["scene"]` contains recipes and measurements.
 
     Raises:
-        DatasetError: a split has no tokens or no poses, or the tokens are another tokenizer's.
-        InvalidInputError: a run is in the way, or was started with another configuration.
-        DivergedError: the loss is not finite any more.
+        CheckpointError: a split was tokenised by another tokenizer.
+        DatasetError: a split has no tokens or no poses.
+        InvalidInputError: `out` already contains a run or other files, or the run was started with another
+            configuration.
+        DivergedError: the loss became NaN or infinite.
     """
     check_tokenizer(checkpoint.tokenizer, data, validation)
     model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
@@ -85,7 +87,7 @@ def add_scene(
     odometry = train_odometry(data, recipes.odometry)
     scene = Scene(model.cpu(), odometry, SceneUse()).eval()
     windows = ClipWindows(validation, 1)
-    judged = gather_clips(windows, _spread(len(windows), JUDGED_CLIPS))
+    judged = gather_clips(windows, evenly_spread(len(windows), JUDGED_CLIPS))
     scores = judge_scene(model, judged, checkpoint.tokenizer)
     scene.use = replace(scene.use, unknown_above=unknown_bound(scene, checkpoint.readout, validation))
     measured = {**scores._asdict(), "odometry": asdict(judge_odometry(odometry, validation))}
@@ -95,10 +97,10 @@ def add_scene(
 
 
 def map_around(data: Dataset, room: MapConfig) -> MapConfig:
-    """Returns the map's shape with bounds along x and y that leave 1 m around the recorded places of the base.
+    """Returns the map's shape with bounds along x and y, 1 m around the recorded places of the base.
 
     Raises:
-        DatasetError: the data have no poses.
+        DatasetError: the data set has no poses.
     """
     windows = ClipWindows(data, 1)
     poses = windows.gather_poses(np.arange(len(windows)))[..., :2].reshape(-1, 2)
@@ -111,25 +113,21 @@ def map_around(data: Dataset, room: MapConfig) -> MapConfig:
 
 
 def unknown_bound(scene: Scene, readout: Readout | None, validation: Dataset) -> float:
-    """Returns the loss, nats a token, above which a history shows another place than the map's.
+    """Returns the loss, in nats for each token, above which a history shows a place outside the map.
 
-    It is some way above that of nearly all histories of the validation split, at the poses where they are found.
+    It is well above the loss of nearly all histories of the validation split, at the poses where they are found.
 
     Raises:
         DatasetError: the split has no histories of nine clips.
     """
     windows = ClipWindows(validation, HISTORY_CLIPS)
-    batch = windows.gather(_spread(len(windows), CALIBRATION_WINDOWS))
+    batch = windows.gather(evenly_spread(len(windows), CALIBRATION_WINDOWS))
     tokens, actions = torch.from_numpy(batch.tokens), torch.from_numpy(batch.actions)
     seen = None
     if readout is not None:
         seen = readout.read(tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, tokens.shape[:2])
     losses = locate(scene, tokens, actions, seen).losses
-    # A quick search misses some: those are searched for until they are as likely as the others, or to the end.
+    # A quick search misses some places: with this bound, it continues until their losses are like the others.
     scene.use = replace(scene.use, unknown_above=SUSPICIOUS * float(losses.median()))
     losses = locate(scene, tokens, actions, seen).losses
     return SLACK * float(losses.quantile(KNOWN_SHARE))
-
-
-def _spread(total: int, count: int) -> Int64Array:
-    return np.linspace(0, total - 1, min(count, total)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a frozen scene tells of the clips of samples, for a model that is trained to read it."""
+"""Computes the inputs from a frozen scene for a model that is trained to read them."""
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ from hwm_env.training.objective import SampleBatch
 from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM
 
 
-def told_of(
+def scene_inputs(
     scene: Scene, batch: SampleBatch, seeds: list[int], noise: tuple[float, float], *, unknown_share: float = 0.0
 ) -> Tensor:
-    """Returns what a scene tells of all clips of samples, past and future.
+    """Returns a scene's inputs for all clips of samples, past and future.
 
     Args:
-        scene: the room.
+        scene: the scene.
         batch: B samples with poses.
-        seeds: of their noise.
-        noise: standard deviations, in place (m) and in heading (rad), by which the poses of a sample are shifted, all
-            of them alike: what a localiser errs by.
-        unknown_share: probability that the place of a sample is not known: the scene tells nothing of its clips.
+        seeds: seeds of their noise.
+        noise: standard deviations, in place (m) and yaw (rad), of the shift of a sample's poses; the shift is the same
+            for all of them, like an error of the localiser.
+        unknown_share: probability that the place of a sample is unknown; its inputs are then empty.
 
     Returns:
         float32 [B, P + F, S, C].
@@ -36,18 +36,18 @@ def told_of(
     shifts[[rng.random() < unknown_share for rng in draws]] = np.nan
     shifted = poses + torch.from_numpy(shifts).to(poses)[:, None]
     paths, chunks = (part.unflatten(1, (-1, FRAMES_PER_CLIP)) for part in (shifted, actions))
-    told: Tensor = scene.inputs(paths.flatten(0, 1), chunks.flatten(0, 1)).unflatten(0, paths.shape[:2])
-    return told
+    inputs: Tensor = scene.inputs(paths.flatten(0, 1), chunks.flatten(0, 1)).unflatten(0, paths.shape[:2])
+    return inputs
 
 
 def scene_of(checkpoint: Checkpoint, *datasets: Dataset) -> Scene:
     """Returns a checkpoint's scene.
 
     Raises:
-        InvalidInputError: it has none.
-        CheckpointError: the data sets have tokens of another tokenizer than the scene was trained on.
+        InvalidInputError: the checkpoint has no scene.
+        CheckpointError: the data sets were tokenised by another tokenizer than the scene was trained on.
     """
     if checkpoint.scene is None:
-        raise InvalidInputError("the checkpoint that shall give its scene has none; train one with hwm-env train-scene")
+        raise InvalidInputError("the checkpoint has no scene; give one with a scene, made by: hwm-env train-scene")
     check_tokenizer(checkpoint.tokenizer, *datasets)
     return checkpoint.scene

@@ -1,4 +1,4 @@
-"""What every recipe has: how long a training lasts, its learning rate as a function of the step, its number type."""
+"""The fields that all recipes share: number of steps, learning rate as a function of the step, and precision."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule(CheckedFields):
-    """Linear warm-up, a plateau, then a cosine decay."""
+    """A schedule of the learning rate: linear warm-up, a plateau, then a cosine decay."""
 
     steps: Count = 1000
     """Optimizer steps."""
@@ -28,7 +28,7 @@ class Schedule(CheckedFields):
     """Learning rate of the last step, as a share of the peak."""
 
     def share_at(self, step: int) -> float:
-        """Learning rate of a step (counted from 0) as a share of the peak."""
+        """Returns the learning rate of a step (counted from 0) as a share of the peak."""
         assert 0 <= step < self.steps, f"step {step} of {self.steps}"
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
@@ -41,18 +41,18 @@ class Schedule(CheckedFields):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe(Schedule):
-    """A schedule, and the number type that is trained in."""
+    """A schedule and the precision of the training."""
 
     precision: TrainingPrecision = "auto"
-    """Type of the matrix products: auto is bfloat16 on GPUs and processors that have it in hardware (AVX512-BF16, AMX,
-    ARM's BF16), elsewhere float32, which is many times faster there."""
+    """Number type of the matrix products: "auto" is bfloat16 on GPUs and processors with bfloat16 in hardware
+    (AVX512-BF16, AMX, ARM's BF16), and float32 elsewhere, which is many times faster there."""
 
     def resolved(self, device: "torch.device | str", *, log: bool = True) -> Self:
-        """The recipe as a training on this device follows it, which is what its run remembers: without "auto".
+        """Returns the recipe for this device, as the run stores it: "auto" is replaced.
 
         Args:
-            device: where to train.
-            log: whether to log what "auto" came to.
+            device: device to train on.
+            log: whether to log the replacement of "auto".
         """
         precision = resolve_precision(self.precision, device)
         if self.precision == "auto" and log:

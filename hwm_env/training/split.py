@@ -1,4 +1,4 @@
-"""Fits a training to its data: a held-out part where none is given, and the model's shape."""
+"""Adapts a training to its data: holds out a validation split, and fits the model's shape."""
 
 import logging
 from dataclasses import replace
@@ -16,7 +16,7 @@ HELD_OUT_SHARE = 0.05
 
 
 def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """Parts a data set in two by recordings: one for training, and a twentieth, evenly spread, for validation.
+    """Divides a data set by recordings into training and validation; a twentieth, evenly spread, for validation.
 
     Shards that were cut from one recording at several frame offsets (`shard_sources` in the metadata) stay together.
 
@@ -28,8 +28,8 @@ def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
     recordings = list(dict.fromkeys(sources))
     if len(recordings) < 2:
         raise DatasetError(
-            f"{dataset.directory} holds {len(recordings)} recording, so that none can be held out; give another split "
-            "for validation"
+            f"{dataset.directory} contains {len(recordings)} recording, so that none can be held out; give another "
+            "split for validation"
         )
     count = max(1, round(HELD_OUT_SHARE * len(recordings)))
     chosen = {recordings[i] for i in np.linspace(0, len(recordings) - 1, count + 2).round().astype(int)[1:-1]}
@@ -40,9 +40,9 @@ def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def fitted(model: MaskedHWMConfig, data: Dataset, tokenizer: VideoTokenizer) -> MaskedHWMConfig:
-    """The model with the token grid of the data and, where it knows tokens by their digits, those of the tokenizer."""
-    knows_digits = model.token_embedding == "code" or model.codebook_head == "factored"
-    levels = tokenizer.fsq_levels if knows_digits else model.fsq_levels
+    """Returns the model with the data's token grid and, if it uses the digits of tokens, the tokenizer's FSQ levels."""
+    uses_digits = model.token_embedding == "code" or model.codebook_head == "factored"
+    levels = tokenizer.fsq_levels if uses_digits else model.fsq_levels
     shape = replace(model, grid_size=data.metadata.token_grid, fsq_levels=levels)
     if shape != model:
         logger.info("the model's grid is %s as in the data, its FSQ levels are %s", shape.grid_size, shape.fsq_levels)

@@ -1,4 +1,4 @@
-"""Stops a training between two steps when the system or a person asks for it."""
+"""Stops a training between two steps on SIGTERM or SIGINT."""
 
 import signal
 import threading
@@ -7,25 +7,25 @@ from typing import Self
 
 
 class TrainingStopped(Exception):  # noqa: N818 - nothing went wrong
-    """A signal asked the training to stop: its state is saved, and it can be resumed."""
+    """Raised after a signal requested to stop the training; its state is saved, and it can be resumed."""
 
     def __init__(self, signal: int, steps_done: int) -> None:
-        super().__init__(f"stopped by signal {signal} after step {steps_done}; its state is saved, resume to go on")
+        super().__init__(f"stopped by signal {signal} after step {steps_done}; its state is saved, resume to continue")
         self.signal = signal
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT while it is entered, in place of dying at once; a second one kills as usual.
+    """A context that records SIGTERM and SIGINT instead of ending the process; a second signal ends it as usual.
 
     Attributes:
-        signal: the signal that came; None: none yet.
+        signal: the signal that was received; `None` if none yet.
     """
 
     signal: int | None = None
 
     def __enter__(self) -> Self:
         self._previous = {}
-        # Only the main thread may take signals.
+        # Only the main thread may set signal handlers.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._note)

@@ -1,4 +1,4 @@
-"""Trains the embedded tokenizer on raw images; can be stopped at any moment and continues bit for bit."""
+"""Trains the built-in tokenizer on raw images; can be stopped at any time and resumes to the bit."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
-from hwm_env.data.windows import FrameWindows
+from hwm_env.data.windows import FrameWindows, evenly_spread
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig, normalised
+from hwm_env.tokenizers.pixels import normalised
+from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig
 from hwm_env.training.ema import Ema
 from hwm_env.training.optimizers import MuonWithAdamW
 from hwm_env.training.reconstruction import mean_psnr, reconstruction_loss
@@ -24,39 +25,39 @@ from hwm_env.training.schedule import Recipe
 from hwm_env.types import FRAMES_PER_CLIP
 
 END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "decoder.to_pixels")
-"""Layers that read or write images or tokens."""
+"""Layers that read or write images or tokens, which AdamW trains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerTrainingConfig(Recipe):
-    """Recipe of a tokenizer training run."""
+    """The recipe of a tokenizer training run."""
 
     tokenizer: TinyTokenizerConfig = field(default_factory=TinyTokenizerConfig)
     """Size of the tokenizer."""
     steps: Count = 6000
-    """Optimiser steps."""
+    """Optimizer steps."""
     batch_size: Count = 8
-    """Clips a step."""
+    """Clips for each step."""
     matrix_learning_rate: Positive = 0.02
     """Peak learning rate of Muon, which trains the matrices."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW, which trains the rest."""
     weight_decay: NotNegative = 0.01
-    """Weight decay of both optimisers."""
+    """Weight decay of both optimizers."""
     max_gradient_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
     ema_decay: Decay = 0.998
-    """Decay of the averaged weights, which are the ones that are kept."""
+    """Decay of the averaged weights, which are validated and saved."""
     squared_error_weight: NotNegative = 4.0
-    """Weight of the mean squared error beside the mean absolute error, images in [-1, 1]."""
+    """Weight of the mean squared error relative to the mean absolute error, for images in [-1, 1]."""
     edge_weight: NotNegative = 0.5
     """Weight of the mean absolute error of differences between neighbouring pixels."""
     report_every: Count = 250
     """Steps between validations and saved states."""
     validation_clips: Count = 100
-    """Held-out clips that are judged each time, always the same."""
+    """Number of held-out clips for each validation, always the same."""
     seed: Seed = 0
-    """Of initialisation and batches."""
+    """Seed of initialisation and batches."""
 
 
 def train_tokenizer(
@@ -69,23 +70,24 @@ def train_tokenizer(
     initial: VideoTokenizer | None = None,
     device: str | torch.device = "cpu",
 ) -> TinyTokenizer:
-    """Trains a tokenizer on all windows of 17 frames, whatever their offset.
+    """Trains a tokenizer on all windows of 17 frames, at every offset.
 
     Args:
         recordings: data set with raw images.
-        out: receives `tokenizer.safetensors` (averaged weights) and the files of a Run.
+        out: directory for `tokenizer.safetensors` (averaged weights) and the files of a `Run`.
         config: the recipe.
-        resume: go on with the run that is in `out`.
-        validation: another data set with raw images, on which the log's PSNR is measured; without one, `recordings`.
-        initial: start from its weights instead of random ones; a TinyTokenizer of the size that `config` names.
-        device: where to train.
+        resume: continue the run in `out`.
+        validation: data set with raw images on which the logged PSNR is measured; `None` means `recordings`.
+        initial: tokenizer whose weights to start from, a `TinyTokenizer` of the size in `config`; `None` means random
+            weights.
+        device: device to train on.
 
     Returns:
         The tokenizer with averaged weights, in evaluation mode, as saved.
 
     Raises:
-        InvalidInputError: a run is in the way, or belongs to another configuration; or `initial` is of another kind or
-            size; or there is no such device.
+        InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
+            `initial` is of another kind or size, or there is no such device.
         DatasetError: the data set has no raw images.
         SavingError: a file could not be written.
     """
@@ -123,14 +125,14 @@ def _train_step(
     images: Tensor,
     config: TokenizerTrainingConfig,
 ) -> float:
-    """Changes the weights once, and returns the loss before."""
+    """Updates the weights and returns the loss before the update."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         reconstruction = tokenizer(images).float()
     loss = reconstruction_loss(
         reconstruction, images, squared_error_weight=config.squared_error_weight, edge_weight=config.edge_weight
     )
     if not loss.isfinite():
-        raise FloatingPointError(f"the loss became {loss.item()}; the state that was saved last is sound")
+        raise FloatingPointError(f"the loss became {loss.item()}; the last saved state is not affected")
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
@@ -146,22 +148,21 @@ def _new_tokenizer(config: TokenizerTrainingConfig, initial: VideoTokenizer | No
         if not isinstance(initial, TinyTokenizer) or initial.config != config.tokenizer:
             raise InvalidInputError(
                 f"expected a TinyTokenizer of {config.tokenizer} to start from, got "
-                f"{getattr(initial, 'config', type(initial).__name__)}; give one of this size, or start from nothing"
+                f"{getattr(initial, 'config', type(initial).__name__)}; give one of this size, or leave it out"
             )
         tokenizer.load_state_dict(initial.state_dict())
     return tokenizer
 
 
 def _batch(windows: FrameWindows, config: TokenizerTrainingConfig, step: int) -> Tensor:
-    """Clips of a step, uint8 [B, 17, H, W, 3]: a function of seed and step, so that no data order has to be saved."""
+    """Draws the clips of a step, uint8 [B, 17, H, W, 3], as a function of seed and step; no order has to be saved."""
     indices = np.random.default_rng([config.seed, step]).integers(len(windows), size=config.batch_size)
     return torch.from_numpy(windows.gather(indices).frames)
 
 
 def _validation_batch(dataset: Dataset, count: int) -> Tensor:
     windows = FrameWindows(dataset, FRAMES_PER_CLIP)
-    indices = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(np.int64)
-    return torch.from_numpy(windows.gather(indices).frames)
+    return torch.from_numpy(windows.gather(evenly_spread(len(windows), count)).frames)
 
 
 def _optimizer(tokenizer: TinyTokenizer, config: TokenizerTrainingConfig) -> MuonWithAdamW:

@@ -1,4 +1,4 @@
-"""A model in training: one step of one or several processes, and all that has a state."""
+"""A model in training: its optimizer steps, in one or several processes, and all of its state."""
 
 import time
 from collections.abc import Sequence
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 MIN_ACTION_STD = 1e-2
-"""Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
+"""Smallest standard deviation for the normalisation (rad, m/s or rad/s), so that tiny motions are not magnified."""
 
 
 class TrainingStep(NamedTuple):
-    """What a step tells of itself, over the whole batch."""
+    """The result of a training step, over the whole batch."""
 
     loss: Tensor
-    """Cross-entropy of each latent, float64 [L], nats a token."""
+    """Cross-entropy of each latent, float64 [L], in nats for each token."""
     accuracy: Tensor
-    """Share of hidden tokens whose every digit was predicted right, float64 [L]."""
+    """Share of hidden tokens of which every digit was predicted correctly, float64 [L]."""
     gradient_norm: float
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     stop: bool
-    """Whether one of the processes was asked to stop."""
+    """Whether one of the processes was requested to stop."""
 
     def numbers(self) -> dict[str, float]:
-        """For a log: means over latents, the perplexity of each latent."""
+        """Returns the numbers to log: means over latents, and the perplexity of each latent."""
         perplexities = {f"perplexity/latent_{i}": value for i, value in enumerate(self.loss.exp().tolist())}
         means = {"loss": self.loss.mean().item(), "accuracy": self.accuracy.mean().item()}
         return {**means, **perplexities, "gradient_norm": self.gradient_norm}
@@ -49,26 +49,26 @@ class TrainingStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainee:
-    """A model, and what changes it."""
+    """A model in training, with its optimizer and averaged weights."""
 
     accelerator: "Accelerator"
     objective: MaskedModelling
-    """As the processes share it: wrapped or sharded, where there are several."""
+    """The objective, wrapped or sharded if there are several processes."""
     model: MaskedHWM
-    """The one inside."""
+    """The model inside `objective`."""
     optimizer: MuonWithAdamW
     ema: Ema
     config: TrainingConfig
-    """Without "auto"."""
+    """The recipe for the device, without "auto"."""
 
     @classmethod
     def prepare(cls, model: MaskedHWM, config: TrainingConfig, accelerator: "Accelerator") -> "Trainee":
-        """Puts a fresh model where it is trained."""
+        """Prepares a new model for training on the accelerator's device."""
         config = config.resolved(accelerator.device)
         model.checkpoint_activations = config.checkpoint_activations
         optimizer = MuonWithAdamW(
             model,
-            # With Muon the modulation's scales grew to several times the features within 400 steps, and the loss
+            # With Muon, the modulation's scales grew to several times the features within 400 steps, and the loss
             # diverged.
             is_inner=lambda name: name.startswith("blocks.") and ".modulation." not in name,
             matrix_learning_rate=config.matrix_learning_rate,
@@ -78,13 +78,13 @@ class Trainee:
             in_bfloat16=config.precision == "bfloat16",
         )
         objective = MaskedModelling(model, parallel_targets=config.parallel_targets)
-        # Sharding gives the optimizers other parameters in place; their wrappers are not needed without loss scaling.
+        # Sharding replaces the optimizers' parameters in place; their wrappers are only needed for loss scaling.
         wrapped = accelerator.prepare(objective, *optimizer.members)[0]
         inner = accelerator.unwrap_model(wrapped).model
         return cls(accelerator, wrapped, inner, optimizer, Ema(inner, config.ema_decay), config)
 
     def parts(self) -> dict[str, Stateful]:
-        """All that has a state. The order of data, masks and noise are functions of seed and step."""
+        """Returns all parts with a state; data order, masks and noise are functions of seed and step."""
         return {
             "model": WeightsState(self.model),
             "optimizer": OptimizerState(self.model, self.optimizer.members),
@@ -92,21 +92,21 @@ class Trainee:
         }
 
     def step(self, step: int, batches: Sequence[Targets], *, stop: bool) -> TrainingStep:
-        """Changes the weights once.
+        """Updates the weights.
 
         Args:
-            step: counted from 0.
+            step: the step, counted from 0.
             batches: this process's micro-batches.
-            stop: whether this process was asked to stop.
+            stop: whether this process was requested to stop.
 
         Raises:
-            DivergedError: loss or gradient are not finite; the weights are unchanged.
+            DivergedError: the loss or its gradient is not finite; the weights are unchanged.
         """
         config, accelerator = self.config, self.accelerator
-        # One exchange tells all processes how many tokens are hidden in the whole batch, and whether to stop.
+        # One exchange sums the hidden tokens of the whole batch and the requests to stop over all processes.
         counts = torch.stack([batch.counts for batch in batches]).sum(0)
-        told = self._over_processes(torch.cat([counts, counts.new_tensor([float(stop)])]))
-        counts, stops = told[:-1].clamp(min=1), told[-1].item()
+        summed = self._over_processes(torch.cat([counts, counts.new_tensor([float(stop)])]))
+        counts, stops = summed[:-1].clamp(min=1), summed[-1].item()
         # Gradients are averaged over processes, but the loss is a mean over the tokens of all of them.
         weights = accelerator.num_processes / (len(counts) * counts)
         totals = torch.zeros(2, len(counts), dtype=torch.float64, device=counts.device)
@@ -127,7 +127,7 @@ class Trainee:
         return TrainingStep(loss, accuracy, norm, stops > 0)
 
     def rehearse(self, batch: Targets) -> float:
-        """Seconds that a micro-batch takes forwards and backwards, once warm; changes nothing."""
+        """Measures the seconds that a micro-batch takes forwards and backwards when warm; changes no weights."""
         for _ in range(2):
             started_s = time.monotonic()
             sums = self._backward(batch, torch.ones_like(batch.counts))
@@ -137,7 +137,7 @@ class Trainee:
         return duration_s
 
     def _backward(self, batch: Targets, weights: Tensor) -> LossSums:
-        """Adds the gradients of a weighted sum of the latents' losses."""
+        """Adds the gradients of the weighted sum of the latents' losses."""
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             sums: LossSums = self.objective(batch)
         self.accelerator.backward((sums.loss * weights).sum())
@@ -151,17 +151,17 @@ class Trainee:
 def new_model(
     config: MaskedHWMConfig, statistics: ActionStatistics, seed: int, initial: MaskedHWM | None = None
 ) -> MaskedHWM:
-    """A model to train, which normalises actions by these statistics.
+    """Returns a model to train, which normalises actions by these statistics.
 
     Args:
-        config: its shape.
-        statistics: of the data that it is trained on.
-        seed: of its random weights.
-        initial: another model, whose weights are copied; those that it lacks stay random (or zero, where they add to
-            what it does).
+        config: shape of the model.
+        statistics: statistics of the training data.
+        seed: seed of the random weights.
+        initial: another model whose weights are copied; weights that it lacks stay as initialised (zero, if they add
+            to its function).
 
     Raises:
-        InvalidInputError: `initial` has weights that this model has no place for.
+        InvalidInputError: `initial` has weights that do not fit this model.
     """
     model = MaskedHWM(config, torch.Generator().manual_seed(seed))
     if initial is not None:
@@ -169,7 +169,7 @@ def new_model(
         if misfits := [name for name, weight in given.items() if name not in own or own[name].shape != weight.shape]:
             raise InvalidInputError(
                 f"the model to start from has other weights: {', '.join(misfits[:3])} ({len(misfits)} in all); train "
-                f"a model of its shape, {initial.config}, or start from nothing"
+                f"a model of its shape, {initial.config}, or start from random weights"
             )
         model.load_state_dict({**own, **given})
     model.actions.action_mean.copy_(torch.tensor(statistics.mean))

@@ -1,13 +1,13 @@
-"""Judges a model while it is being trained: losses, the gap to shuffled actions, and decoded next clips."""
+"""Validates a model in training: losses, the gap to shuffled actions, and decoded next clips."""
 
 from dataclasses import asdict, dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hwm_env.data.samples import ClipSamples
+from hwm_env.data.windows import evenly_spread
 from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
@@ -27,32 +27,32 @@ from hwm_env.training.objective import (
     sample_seeds,
 )
 from hwm_env.training.recipe import TrainingConfig
-from hwm_env.training.scene_inputs import told_of
+from hwm_env.training.scene_inputs import scene_inputs
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 DECODING_STEPS = 4
 
 Measured = tuple[Tensor, Tensor, Tensor]
-"""Sums over hidden tokens of their losses and of the right ones, and their number, each float64 [L]."""
+"""Sums over hidden tokens of their losses and of the correct ones, and their number, each float64 [L]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Losses:
-    """Losses on the validation split, nats a token, means over latents."""
+    """Losses on the validation split, in nats for each token, as means over latents."""
 
     masked_loss: float
-    """The training's objective, without anything drawn anew: always the same tokens are hidden."""
+    """Loss of the training objective; the hidden tokens are always the same."""
     next_clip_loss: float
-    """Of the next clip with all of its tokens hidden."""
+    """Loss of the next clip with all of its tokens hidden."""
     next_clip_loss_shuffled_actions: float
-    """The same with another sample's actions of that clip: where it is not larger, no simulator is being trained."""
+    """The same with another sample's actions for that clip; if it is not larger, the model ignores actions."""
     next_clip_accuracy: float
-    """Share of the next clip's tokens whose every digit is predicted right at once."""
+    """Share of the next clip's tokens of which every digit is predicted correctly in one pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
-    """Decoded next clips of a few samples; PSNR in dB against the decoded truth."""
+    """Decoded next clips of a few samples; PSNR in dB compared with the decoded true clips."""
 
     psnr_true_actions: float
     psnr_shuffled_actions: float
@@ -61,12 +61,12 @@ class Preview:
     """uint8 [N, 17, H, 2 * W, 3]: truth beside prediction."""
 
     def numbers(self) -> dict[str, float]:
-        """Without the videos."""
+        """Returns the PSNRs by name."""
         return {name: value for name, value in asdict(self).items() if isinstance(value, float)}
 
 
 class Validation:
-    """Samples of a validation split, always the same, and what is measured on them."""
+    """Measures a model on samples of a validation split, always the same."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class Validation:
         """Reads the samples, evenly spread over the split.
 
         Args:
-            samples: of the split; with poses, if there is a scene.
+            samples: samples of the split; with poses, if there is a scene.
             config: the recipe.
-            tokenizer: of the split.
-            device: where to judge.
-            scene: what tells the model of each clip.
+            tokenizer: tokenizer of the split.
+            device: device to compute on.
+            scene: scene whose inputs the model reads; `None` if it reads none.
 
         Raises:
             DatasetError: there are fewer than two samples, or they cannot be read.
@@ -96,7 +96,7 @@ class Validation:
         self._tokenizer = tokenizer
         self._device = device
         self._scene = scene
-        chosen = np.linspace(0, len(samples) - 1, min(config.validation_samples, len(samples))).astype(np.int64)
+        chosen = evenly_spread(len(samples), config.validation_samples)
         batch = {name: torch.from_numpy(part) for name, part in samples.gather(chosen).items()}
         self._batch = cast(SampleBatch, batch)
         self._seeds = sample_seeds(config.seed, 0, range(len(chosen)))
@@ -112,12 +112,13 @@ class Validation:
         shuffled: list[Measured] = []
         for rows in torch.arange(count).split(self._config.micro_batch_size):
             batch, own = self._rows(rows, rows), [self._seeds[row] for row in rows]
-            targets = arrange(model, batch, parallel_targets=parallel, scene_BTSC=self._told(batch, rows))
+            targets = arrange(model, batch, parallel_targets=parallel, scene_BTSC=self._scene_inputs(batch, rows))
             drawn = draw_targets(targets, own, codes, self._config.max_corruption, spoilt_share=spoilt_share)
             masked.append(_measure(model, drawn, parallel))
             for results, actions in ((true, rows), (shuffled, (rows + 1) % count)):
                 batch = self._rows(rows, actions, next_only=True)
-                next_clip = arrange(model, batch, parallel_targets=False, scene_BTSC=self._told(batch, rows))
+                scene_BTSC = self._scene_inputs(batch, rows)
+                next_clip = arrange(model, batch, parallel_targets=False, scene_BTSC=scene_BTSC)
                 results.append(_measure(model, hide_all(next_clip, codes), False))
         (masked_loss, _), (next_loss, accuracy), (shuffled_loss, _) = map(_means, (masked, true, shuffled))
         return Losses(
@@ -129,7 +130,7 @@ class Validation:
 
     @torch.no_grad()
     def preview(self, model: MaskedHWM) -> Preview | None:
-        """Decodes the next clip of a few samples, greedily; None for a model that only completes a clip."""
+        """Decodes the next clip of a few samples greedily; `None` for a model that only completes a clip."""
         if model.config.past_latents is not None:
             return None
         count = min(self._config.preview_samples, len(self._batch["video_past"]))
@@ -150,19 +151,19 @@ class Validation:
 
     def _next_clip(self, model: MaskedHWM, batch: SampleBatch, actions: Tensor) -> Tensor:
         past_actions = batch["actions_past"].unflatten(1, (-1, FRAMES_PER_CLIP))
-        told = self._told(self._led_by(batch, actions), torch.arange(len(actions)))
+        scene_BTSC = self._scene_inputs(self._with_actions(batch, actions), torch.arange(len(actions)))
         shape = (len(actions), LATENTS_PER_CLIP, *model.config.grid_size)
         decoding = DecodingConfig(steps=min(DECODING_STEPS, shape[1] * shape[2] * shape[3]), temperature=0.0)
         predict = next_clip_predictor(
             *(model, batch["video_past"], past_actions, actions, None),
-            scene_p=None if told is None else told[:, :-1],
-            scene_BSC=None if told is None else told[:, -1],
+            scene_p=None if scene_BTSC is None else scene_BTSC[:, :-1],
+            scene_BSC=None if scene_BTSC is None else scene_BTSC[:, -1],
         )
         codes = self._tokenizer.codebook_size
         return decode_clip(predict, model.head, shape, decoding, None, self._device, num_codes=codes).tokens
 
     def _rows(self, rows: Tensor, action_rows: Tensor, *, next_only: bool = False) -> SampleBatch:
-        """Some samples, with the future actions of these or others, on the device."""
+        """Returns some samples on the device, with the future actions of `action_rows`."""
         clips = 1 if next_only else self._batch["video_future"].shape[1]
         batch = SampleBatch(
             video_past=self._batch["video_past"][rows].to(self._device),
@@ -173,21 +174,21 @@ class Validation:
         if self._scene is not None:
             batch["poses_past"] = self._batch["poses_past"][rows].to(self._device)
             batch["poses_future"] = self._batch["poses_future"][rows].to(self._device)
-        return self._led_by(batch, batch["actions_future"]) if next_only else batch
+        return self._with_actions(batch, batch["actions_future"]) if next_only else batch
 
-    def _led_by(self, batch: SampleBatch, actions: Tensor) -> SampleBatch:
-        """Samples with these actions of their one future clip, and the poses that they lead to."""
-        led = batch.copy()
-        led["actions_future"] = actions
+    def _with_actions(self, batch: SampleBatch, actions: Tensor) -> SampleBatch:
+        """Returns samples with these actions for their only future clip, and the poses that result from them."""
+        changed = batch.copy()
+        changed["actions_future"] = actions
         if self._scene is not None:
-            led["poses_future"] = self._scene.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
-        return led
+            changed["poses_future"] = self._scene.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
+        return changed
 
-    def _told(self, batch: SampleBatch, rows: Tensor) -> Tensor | None:
-        """What the scene tells of all clips of these samples, [B, T, S, C]."""
+    def _scene_inputs(self, batch: SampleBatch, rows: Tensor) -> Tensor | None:
+        """Returns the scene's inputs for all clips of these samples, [B, T, S, C]; `None` without a scene."""
         if self._scene is None:
             return None
-        return told_of(self._scene, batch, [self._seeds[row] for row in rows], self._config.pose_noise)
+        return scene_inputs(self._scene, batch, [self._seeds[row] for row in rows], self._config.pose_noise)
 
 
 def _measure(model: MaskedHWM, targets: Targets, parallel_targets: bool) -> Measured:
@@ -196,6 +197,6 @@ def _measure(model: MaskedHWM, targets: Targets, parallel_targets: bool) -> Meas
 
 
 def _means(parts: list[Measured]) -> tuple[float, float]:
-    """Loss, averaged over tokens and then over latents, and accuracy over all tokens."""
+    """Returns the loss, averaged over tokens and then over latents, and the accuracy over all tokens."""
     loss, right, count = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
     return (loss / count.clamp(min=1)).mean().item(), (right.sum() / count.sum()).item()

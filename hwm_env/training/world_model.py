@@ -1,4 +1,4 @@
-"""Trains a MaskedHWM on a tokenised data set; can be stopped at any moment and continues bit for bit."""
+"""Trains a `MaskedHWM` on a tokenised data set; can be stopped at any time and resumes to the bit."""
 
 import logging
 import signal
@@ -15,6 +15,7 @@ from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.data.windows import evenly_spread
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -24,13 +25,13 @@ from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.assemble import NUM_STARTS
 from hwm_env.training.estimate import training_cost
-from hwm_env.training.loader import MicroBatches, load, some_of
+from hwm_env.training.loader import MicroBatches, load
 from hwm_env.training.monitor import TensorBoard
 from hwm_env.training.objective import SampleBatch, Targets, arrange, draw_targets, sample_seeds
 from hwm_env.training.recipe import TrainingConfig
 from hwm_env.training.reporter import Reporter
 from hwm_env.training.run import Run
-from hwm_env.training.scene_inputs import told_of
+from hwm_env.training.scene_inputs import scene_inputs
 from hwm_env.training.stopping import StopRequest, TrainingStopped
 from hwm_env.training.trainee import Trainee, new_model
 from hwm_env.training.validation import Validation
@@ -60,40 +61,41 @@ def train_world_model(
     device: Literal["auto", "cpu"] = "auto",
     provenance: Mapping[str, object] | None = None,
 ) -> Path:
-    """Trains a world model; started by `accelerate launch`, in all of its processes.
+    """Trains a world model; with several processes, each of them calls it (`accelerate launch`).
 
-    Logs, beside the loss, the loss of the next clip with true and with shuffled actions: while they are equal, no
-    simulator is being trained.
+    It logs the loss, and the loss of the next clip with true and with shuffled actions: while these two are equal, the
+    model ignores actions.
 
     Args:
-        data: the training split, tokenised; gives the action statistics.
-        validation: another split, tokenised by the same tokenizer; gives the starts.
-        tokenizer: of both, for previews and for the checkpoints.
-        directory: of the run, see `Run`, with curves and sample videos in `tensorboard/`. Each of its checkpoints can
-            be loaded by HWM-v0.
+        data: the tokenised training split, from which the action statistics are computed.
+        validation: another split of the same tokenizer, from which the starts are taken.
+        tokenizer: tokenizer of both splits, for previews and for the checkpoints.
+        directory: directory of the run, see `Run`, with curves and sample videos in `tensorboard/`. HWM-v0 can load
+            each of its checkpoints.
         model_config: shape of the model.
         config: the recipe.
-        resume: go on with the run that is in `directory`.
-        initial: start from its weights instead of random ones, as far as it has them (see `new_model`).
-        scene: of the room, trained; the model learns to read what it tells of each clip, and the checkpoints have it,
-            with nothing of it mixed into decoding. Needs data with poses.
-        max_samples: train on as many samples at most.
-        keep: newest checkpoints that are kept, beside the best.
-        workers: threads that read ahead.
-        device: "auto" takes a GPU where there is one.
-        provenance: what the checkpoints shall say about their origin, beside the recipe.
+        resume: continue the run in `directory`.
+        initial: model whose weights to start from, as far as it has them (see `new_model`); `None` means random
+            weights.
+        scene: trained scene of the room whose inputs the model learns to read. The checkpoints contain it, and decoding
+            does not mix its predictions in. It needs data with poses.
+        max_samples: maximum number of samples to train on; `None` for all.
+        keep: number of the newest checkpoints to keep; the best one is kept too.
+        workers: number of threads that read ahead.
+        device: "auto" means a GPU if there is one.
+        provenance: origin of the checkpoints, stored with the recipe.
 
     Returns:
         The directory of the last checkpoint, which has the averaged weights.
 
     Raises:
-        InvalidInputError: a run is in the way, or belongs to another configuration; or recipe and model do not fit, or
-            `initial` and the model, or `scene` and the model.
-        DatasetError: the data do not fit the model, or cannot be read; or there is a scene, and they have no poses.
+        InvalidInputError: `directory` already contains a run or other files, the run was started with another
+            configuration, or the model does not fit the recipe, `initial` or `scene`.
+        DatasetError: the data do not fit the model or cannot be read, or there is a scene and they have no poses.
         CheckpointError: the data were tokenised by another tokenizer.
-        DivergedError: the loss is not finite any more.
+        DivergedError: the loss became NaN or infinite.
         SavingError: a checkpoint could not be written.
-        TrainingStopped: SIGTERM or SIGINT came; the state is saved.
+        TrainingStopped: SIGTERM or SIGINT was received; the state is saved.
     """
     config.check_model(model_config)
     check_tokenizer(tokenizer, data, validation)
@@ -107,7 +109,7 @@ def train_world_model(
         scene.to(accelerator.device).eval()
     clips, with_poses = config.sample_clips(model_config), scene is not None
     samples = ClipSamples(data, *clips, with_poses=with_poses)
-    candidates = some_of(len(samples), max_samples)
+    candidates = evenly_spread(len(samples), max_samples)
     run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
     if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
         _announce(model_config, config, samples, len(candidates), accelerator.device.type)
@@ -144,7 +146,7 @@ def train_world_model(
 
 
 def check_grid(model_config: MaskedHWMConfig, *datasets: Dataset) -> None:
-    """Raises DatasetError where a data set has another token grid than the model."""
+    """Raises `DatasetError` if a data set has another token grid than the model."""
     for dataset in datasets:
         if dataset.metadata.token_grid != model_config.grid_size:
             raise DatasetError(
@@ -154,19 +156,20 @@ def check_grid(model_config: MaskedHWMConfig, *datasets: Dataset) -> None:
 
 
 def check_scene(model_config: MaskedHWMConfig, scene: Scene | None) -> None:
-    """Raises InvalidInputError where a model reads something else than a scene tells."""
-    told = 0 if scene is None else scene.input_width
-    if model_config.scene_width != told:
+    """Raises `InvalidInputError` if a model reads another number of inputs than the scene has."""
+    width = 0 if scene is None else scene.input_width
+    if model_config.scene_width != width:
         raise InvalidInputError(
-            f"the model has scene_width {model_config.scene_width}, and {'no' if scene is None else 'the'} scene tells "
-            f"{told} numbers of each grid position; give the model this scene_width, or another scene"
+            f"the model has scene_width {model_config.scene_width}, expected {width}, the number of inputs of "
+            f"{'no' if scene is None else 'the'} scene for each grid position; give the model this scene_width, or "
+            "another scene"
         )
 
 
 def _take_steps(
     trainee: Trainee, report: Reporter, samples: ClipSamples, plan: MicroBatches, workers: int, scene: Scene | None
 ) -> None:
-    """Takes all steps that are left."""
+    """Takes all remaining steps."""
     config, accelerator = trainee.config, trainee.accelerator
     if plan.first_step == config.steps:
         return
@@ -207,15 +210,15 @@ def _take_steps(
 def _targets(
     trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: SampleBatch, scene: Scene | None
 ) -> Targets:
-    """What a micro-batch asks of the model."""
+    """Returns the targets of a micro-batch."""
     config = trainee.config
-    # Step 0 of the seeds is the validation's.
+    # The seeds of step 0 are the validation's.
     seeds = sample_seeds(config.seed, step + 1, plan.rows(index))
-    told = None
+    inputs = None
     if scene is not None:
-        told = told_of(scene, batch, seeds, config.pose_noise, unknown_share=config.unknown_place_share)
+        inputs = scene_inputs(scene, batch, seeds, config.pose_noise, unknown_share=config.unknown_place_share)
     return draw_targets(
-        arrange(trainee.model, batch, parallel_targets=config.parallel_targets, scene_BTSC=told),
+        arrange(trainee.model, batch, parallel_targets=config.parallel_targets, scene_BTSC=inputs),
         seeds,
         trainee.model.config.codebook_size,
         config.max_corruption,
@@ -227,7 +230,7 @@ def _targets(
 def _announce(
     model_config: MaskedHWMConfig, config: TrainingConfig, samples: ClipSamples, num_candidates: int, device_type: str
 ) -> None:
-    """Tells what is about to be trained, on what, and which memory it will need."""
+    """Logs the size of the model, the samples, and the memory that the training needs."""
     cost = training_cost(model_config, config, device_type)
     logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, num_candidates, len(samples))
     dropped = samples.windows.dropped
@@ -247,7 +250,7 @@ def _announce(
 
 
 def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches, scene: Scene | None) -> None:
-    """Tells how long the steps will take, judged by one micro-batch."""
+    """Logs how long the steps will take, estimated from one micro-batch."""
     first = next(load(samples, plan, workers=0, device=trainee.accelerator.device))
     for _ in range(2):
         started_s = time.monotonic()
@@ -256,11 +259,11 @@ def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches, s
     seconds = (prepared_s + trainee.rehearse(targets)) * plan.per_step
     if trainee.accelerator.is_main_process:
         left = seconds * (trainee.config.steps - plan.first_step)
-        logger.info("time: about %.2f s a step, %.1f hours for what is left, without validation", seconds, left / 3600)
+        logger.info("time: about %.2f s a step, %.1f hours remaining, without validation", seconds, left / 3600)
 
 
 def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator", *, is_new: bool) -> ActionStatistics:
-    """Statistics of the training split's actions, computed when the run begins and kept with it."""
+    """Returns the statistics of the training split's actions, computed when the run begins and stored in it."""
     path = directory / STATISTICS_FILE
     if accelerator.is_main_process and (is_new or not path.exists()):
         write_json(path, ActionStatistics.from_dataset(data).to_dict())
@@ -269,7 +272,7 @@ def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator", *, i
 
 
 def _origin(samples: ClipSamples, plan: MicroBatches, step: int) -> str:
-    """Where this process's samples of a step come from."""
+    """Describes the samples of this process in a step, for an error message."""
     places = [samples.windows.locate(int(index)) for batch in plan.of_step(step) for index in batch]
     names = [f"shard {samples.dataset.shards[shard].index} clip {clip}" for shard, clip in places]
     return f"in a batch with {', '.join(names)}"

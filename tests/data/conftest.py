@@ -14,7 +14,7 @@ IMAGE_SIZE = (4, 6)
 
 
 def random_shard(segments: Sequence[int], seed: int = 0) -> dict[str, np.ndarray]:
-    """All arrays of one shard, every number different from its neighbours."""
+    """Returns all arrays of one shard; every number differs from its neighbours."""
     rng = np.random.default_rng(seed)
     num_frames = len(segments)
     return {
@@ -30,7 +30,7 @@ def random_shard(segments: Sequence[int], seed: int = 0) -> dict[str, np.ndarray
 def write_dataset(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., tuple[Dataset, list[dict[str, np.ndarray]]]]:
-    """Writes a data set with all kinds of files, one shard for each list of segments; gives the arrays back too."""
+    """Writes a data set with all kinds of files, one shard for each list of segments; returns its arrays too."""
 
     def write(*segments_by_shard: Sequence[int], layout: Layout = Layout.TRAIN, extra: dict[str, object] | None = None):
         directory: Path = tmp_path_factory.mktemp("dataset")

@@ -8,20 +8,20 @@ import pytest
 
 
 def ffmpeg(*arguments: object) -> bytes:
-    """Runs FFmpeg's program, which is not what hwm_env decodes with; what it writes to standard output."""
+    """Runs FFmpeg's program, with which hwm_env does not decode, and returns its standard output."""
     program = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     command = [program, "-y", "-v", "error", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def shown_by_ffmpeg(path: Path, filters: str, size: tuple[int, int]) -> np.ndarray:
-    """All frames as FFmpeg shows them, int [N, H, W, 3]."""
+    """Returns all frames as FFmpeg shows them, int [N, H, W, 3]."""
     raw = ffmpeg("-i", path, "-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     return np.frombuffer(raw, np.uint8).reshape(-1, *size, 3).astype(int)
 
 
 def quarters(height: int = 32, width: int = 48, count: int = 3) -> np.ndarray:
-    """Red, green, blue and white quarters: no turn and no mirror gives the same picture."""
+    """Returns pictures of red, green, blue and white quarters, which every turn and mirror changes."""
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2, 0] = 220
     image[: height // 2, width // 2 :, 1] = 220
@@ -31,7 +31,7 @@ def quarters(height: int = 32, width: int = 48, count: int = 3) -> np.ndarray:
 
 
 def write_film(path: Path, frames: np.ndarray, codec: str = "libx264", **options: str) -> Path:
-    """A video of frames uint8 [N, H, W, 3] at 30 Hz."""
+    """Writes a video of frames uint8 [N, H, W, 3] at 30 Hz."""
     av = pytest.importorskip("av")
     movflags = {"movflags": options.pop("movflags")} if "movflags" in options else {}
     with av.open(str(path), "w", options=movflags) as container:

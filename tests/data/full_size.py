@@ -1,4 +1,4 @@
-"""A data set of the size of 1X's training split that takes little room on a disk."""
+"""Writes a data set of the size of 1X's training split that needs little disk space."""
 
 import os
 from pathlib import Path

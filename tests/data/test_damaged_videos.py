@@ -1,4 +1,4 @@
-"""What a damaged video still shows is read at its own times; what is missing is counted and said."""
+"""The frames that a damaged video still has are read at their own times; missing ones are counted and logged."""
 
 import logging
 from fractions import Fraction
@@ -18,20 +18,20 @@ COUNT, STEP = 40, 6
 
 @pytest.fixture
 def levels() -> np.ndarray:
-    """Frame k is grey of level 6 k, with some noise, without which a frame has a few bytes."""
+    """Returns frames of which frame k is grey of level 6 k, with noise, so that each takes more than a few bytes."""
     noise = np.random.default_rng(0).integers(0, 12, (COUNT, 48, 64, 1))
     grey = STEP * np.arange(COUNT)[:, None, None, None] + noise
     return np.repeat(np.minimum(grey, 255), 3, axis=3).astype(np.uint8)
 
 
 def seen(path: Path, damage: Damage | None = None) -> np.ndarray:
-    """Which frame each picture is."""
+    """Returns the index of the frame that each picture shows."""
     chosen = timeline(path).chosen
     return np.array([round((image.mean() - 5.5) / STEP) for image in read_frames(path, chosen, None, damage)])
 
 
 def packets_of(path: Path) -> list[tuple[int, int]]:
-    """Where the frames lie in a file, and how many bytes they have."""
+    """Returns the positions of the frames in a file, and their sizes in bytes."""
     with av.open(str(path)) as container:
         return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
 
@@ -70,7 +70,7 @@ def test_a_video_that_ends_early_says_so(
 
 
 def test_a_fragment_that_is_cut_off_is_noticed(tmp_path: Path, levels: np.ndarray) -> None:
-    """Such a file has no duration in its header; the size of its last part is."""
+    """The header of such a file contains no duration, but the size of its last part."""
     path = write_film(tmp_path / "a.mp4", levels, movflags="frag_keyframe+empty_moov", g="10")
     position, size = packets_of(path)[25]
     path.write_bytes(path.read_bytes()[: position + size // 2])
@@ -83,7 +83,7 @@ def test_a_fragment_that_is_cut_off_is_noticed(tmp_path: Path, levels: np.ndarra
 def test_frames_that_cannot_be_decoded_are_held_and_counted(
     tmp_path: Path, levels: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every frame is a key frame, so that what is lost are those that are overwritten: 20, 21 and, later, 30."""
+    """Every frame is a key frame, so that only the overwritten ones are lost: 20, 21 and, later, 30."""
     path, damage = write_film(tmp_path / "a.mp4", levels, g="1"), Damage()
     content = bytearray(path.read_bytes())
     for lost in (20, 21, 30):
@@ -96,7 +96,7 @@ def test_frames_that_cannot_be_decoded_are_held_and_counted(
         np.testing.assert_array_equal(seen(path, damage), expected)
     assert damage.num_frames == 3
     assert "a.mp4 is damaged: 3 of 40 frames cannot be decoded" in caplog.text
-    # What is not asked for is not counted.
+    # Frames that are not requested are not counted.
     damage = Damage()
     list(read_frames(path, np.arange(22, 29), None, damage))
     assert damage.num_frames == 0
@@ -123,7 +123,7 @@ def test_mostly_damaged_videos_are_refused(tmp_path: Path, levels: np.ndarray) -
 
 
 def test_avi_files_with_frames_lost_in_the_middle_are_refused(tmp_path: Path, levels: np.ndarray) -> None:
-    """They have no times, so that nobody knows which states belong to the pictures after that."""
+    """They have no times, so that the states of the later pictures are unknown."""
     path = write_film(tmp_path / "a.avi", levels, "mjpeg")
     position, _ = packets_of(path)[20]
     content = bytearray(path.read_bytes())
@@ -135,7 +135,7 @@ def test_avi_files_with_frames_lost_in_the_middle_are_refused(tmp_path: Path, le
 
 
 def with_times(path: Path, times_s: list[float]) -> Path:
-    """A video with a frame at each time."""
+    """Writes a video with a frame at each time."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
         stream.height = stream.width = 32
@@ -162,7 +162,7 @@ def test_absurd_durations_are_refused(tmp_path: Path) -> None:
         (np.arange(30) / 30, 0),
         (np.arange(10) / 10, 0),
         (np.arange(60) / 60, 0),
-        # The moments from 3 / 30 s to 17 / 30 s have no pictures of their own.
+        # The times from 3 / 30 s to 17 / 30 s have no pictures of their own.
         ([0, 1 / 30, 2 / 30, 18 / 30, 19 / 30], 15),
     ],
 )

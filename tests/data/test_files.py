@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what nobody can read or write is said in one line."""
+"""Files are written atomically, and an unreadable or unwritable path is an error of one line."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ from tests.disks import content_of, full_disk, mounted
 
 
 def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
-    """Until the last one is there, nothing is; and it is put in place last."""
+    """None appears until all are written, and the last one appears last."""
     seen = []
 
     def contents():
@@ -124,7 +124,7 @@ def test_long_and_strange_names_that_are_allowed(tmp_path: Path) -> None:
 
 
 def test_pipes_and_devices_are_written_to(tmp_path: Path) -> None:
-    """Nothing takes the place of /dev/null."""
+    """/dev/null is not replaced by a file."""
     write_bytes(Path("/dev/null"), b"1")
     assert Path("/dev/null").is_char_device()
     pipe = tmp_path / "pipe"
@@ -142,7 +142,7 @@ def test_pipes_and_devices_are_written_to(tmp_path: Path) -> None:
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    """What it leads to may be somebody else's, such as a file of a cache."""
+    """Its target may belong to another program, such as a file of a cache."""
     (tmp_path / "theirs").write_bytes(b"old")
     (tmp_path / "link").symlink_to("theirs")
     write_bytes(tmp_path / "link", b"new")
@@ -150,7 +150,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
-    """Those of the same file, whose process is gone; nobody else's."""
+    """Only temporary files of the same file, whose process has ended, are removed."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     gone = [f".a.{ended.pid}.tmp", f".a.{ended.pid}.7.tmp"]

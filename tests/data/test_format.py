@@ -1,4 +1,4 @@
-"""The bytes on disk, against files made here by hand, as 1X makes them."""
+"""The bytes on disk, compared with files written by hand in the 1X format."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a data set contains, counted again in naive loops; and pictures of its clips."""
+"""Inspections of data sets, compared with naive loops; and contact sheets of their clips."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
 
 GRID = (2, 3)
 SEGMENTS = ([0] * 200 + [1] * 20 + [2] * 190, [2] * 30 + [3] * 17 * 11)
-"""Of two shards: segments that end within clips and between them, and a partial clip at the end of each."""
+"""Segments of two shards, which end within clips and between them, with a partial clip at the end of each shard."""
 
 
 def write(
@@ -53,7 +53,7 @@ def write(
 
 
 def write_states(dataset: Dataset, shard: int, frames: int | slice, column: int, value: float) -> Dataset:
-    """Puts a number into the states of a shard on disk, broken or not."""
+    """Writes a number, possibly NaN or infinite, into the states of a shard on disk."""
     path = dataset.directory / f"robot_states/states_{shard}.bin"
     states = np.fromfile(path, "<f4").reshape(-1, 25)
     states[frames, column] = value
@@ -104,7 +104,7 @@ def test_action_ranges_leave_out_what_is_not_finite_and_count_it(tmp_path: Path)
     dataset = write(tmp_path / "data")
     for shard, frame, column, value in ((0, 5, 3, np.nan), (1, 9, 3, np.inf), (1, 10, 7, -np.inf)):
         dataset = write_states(dataset, shard, frame, column, value)
-    # A jump from one segment to the next is no change of the robot's.
+    # A jump from one segment to the next is not a motion of the robot.
     dataset = write_states(dataset, 0, slice(200, 220), 5, 50)
     found = inspect(dataset).actions
     states = np.concatenate([shard.states for shard in dataset.shards]).astype(np.float64)
@@ -145,7 +145,7 @@ def test_the_report_is_json_and_text(tmp_path: Path) -> None:
 
 
 def test_a_test_split_has_the_clips_that_have_tokens(tmp_path: Path) -> None:
-    """Samples without a segment file; the states go on where the tokens end."""
+    """Samples without a segment file, whose states continue after their tokens."""
     write(tmp_path / "flat", layout=Layout.FLAT)
     for index in range(2):
         (tmp_path / f"flat/segment_idx_{index}.bin").unlink()
@@ -158,7 +158,7 @@ def test_a_test_split_has_the_clips_that_have_tokens(tmp_path: Path) -> None:
 
 
 class Painter:
-    """A tokenizer whose decoded frame f of a clip is all grey of level 10 f + its first token."""
+    """A tokenizer that decodes frame f of a clip to uniform grey of level 10 f + the clip's first token."""
 
     identity = "painter"
 

@@ -1,4 +1,4 @@
-"""Text is there, fits, and leaves the pictures as they are."""
+"""Labels are visible, fit, and do not change the pictures."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LONGEST_LABEL = "history as the model sees it"
 
 
 def ink(strip: np.ndarray) -> np.ndarray:
-    """Columns of a strip that have text."""
+    """Returns the columns of a strip that contain text."""
     return np.flatnonzero((strip > 100).any(axis=(0, 2)))
 
 

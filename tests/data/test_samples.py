@@ -1,4 +1,4 @@
-"""Samples against the arrays that were written."""
+"""Samples, compared with the arrays that were written."""
 
 import pickle
 
@@ -70,7 +70,7 @@ def test_a_copy_leaves_the_arrays_behind(write_dataset) -> None:
     samples = ClipSamples(dataset, 2)
     samples[0]
     content = pickle.dumps(samples)
-    assert len(content) < 17 * 400 * 25  # a byte a number would be more
+    assert len(content) < 17 * 400 * 25  # One byte for each number would be more.
     np.testing.assert_array_equal(pickle.loads(content)[5]["video_past"], samples[5]["video_past"])
 
 

@@ -18,7 +18,7 @@ def test_the_full_size(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path)
     windows = ClipWindows(dataset, LENGTH)
 
-    # By arithmetic on segments: a segment holds the clips from the first that begins in it to the last that ends in it.
+    # Computed from the segments: a segment contains the clips from the first that begins to the last that ends in it.
     edges = [0, *(np.flatnonzero(np.diff(segments)) + 1).tolist(), len(segments)]
     whole = [range(-(-first // 17), stop // 17) for first, stop in pairwise(edges)]
     starts = [clip for clips in whole for clip in range(clips.start, clips.stop - LENGTH + 1)]
@@ -40,7 +40,7 @@ def test_the_full_size(tmp_path: Path) -> None:
 
 
 def test_maps_keep_two_descriptors_a_shard(tmp_path: Path) -> None:
-    """Those of states and tokens; a thousand are often all that a process may have."""
+    """These are for states and tokens; a process often has a limit of a thousand descriptors."""
     write_full_size(tmp_path)
     dataset = Dataset(tmp_path)
     before = len(os.listdir("/proc/self/fd"))

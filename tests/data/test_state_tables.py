@@ -1,4 +1,4 @@
-"""Tables of states: three formats, columns by name, and values at the moments of the frames."""
+"""Tables of states: three formats, columns by name, and values at the times of the frames."""
 
 import csv
 import json
@@ -53,11 +53,11 @@ def test_the_formats_agree_and_a_row_is_a_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mapping", [StateMapping(time="stamp"), StateMapping(hz=50), StateMapping()])
 def test_states_are_interpolated_at_the_moments_of_the_frames(tmp_path: Path, mapping: StateMapping) -> None:
-    """A straight line stays one: at moment k / 30 s it is at slope * k / 30, whatever the rows' rate."""
+    """A straight line stays one: at time k / 30 s its value is slope * k / 30, at every rate of the rows."""
     times = np.arange(61) / 50
     slopes = np.linspace(-3, 3, 25)
     columns = {name: 1 + slope * times for name, slope in zip(ACTION_NAMES, slopes, strict=True)}
-    # Clocks of robots start anywhere.
+    # Clocks of robots start at any time.
     stamps = {"stamp": 1_000 + times} if mapping.time else {} if mapping.hz else {"time": times}
     path = write_csv(tmp_path / "a.csv", {**stamps, **columns})
     states = read_states(path, mapping, FRAMES_30, 31)
@@ -71,7 +71,7 @@ def test_uneven_rows_are_interpolated_between_their_neighbours(tmp_path: Path) -
 
 
 def test_rows_of_uneven_frames_have_their_times(tmp_path: Path) -> None:
-    """Without any time, row i belongs to frame i, when that was shown."""
+    """Without times, row i belongs to frame i, at the time when that is shown."""
     video_times = np.array([0, 0.1, 0.2])
     path = write_csv(tmp_path / "a.csv", {"hip_yaw": [0, 3, 3]})
     values = read_states(path, AS_IT_IS, video_times, 7).values[:, 0]
@@ -136,7 +136,7 @@ def test_states_may_end_a_frame_before_the_video_and_no_earlier(tmp_path: Path, 
 
 
 def test_more_rows_than_frames_need_a_time(tmp_path: Path) -> None:
-    """A log at 100 Hz without times is not taken for one at the video's rate."""
+    """A log at 100 Hz without times is not read at the video's rate."""
     path = write_csv(tmp_path / "a.csv", {"hip_yaw": np.arange(100.0)})
     with pytest.raises(DatasetError, match=r"a\.csv: .*100 rows"):
         read_states(path, AS_IT_IS, FRAMES_30, 31)

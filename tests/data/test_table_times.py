@@ -1,4 +1,4 @@
-"""When the rows of a table were measured: units, types, and what fits no reading."""
+"""The times of a table's rows: units, types, and errors for tables that fit in no unit."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 NECK = ACTION_NAMES.index("neck_pitch")
 FRAMES = np.arange(85) / 30
 UNEVEN = np.concatenate([np.linspace(0, 0.3, 42), np.linspace(0.35, 84 / 30, 43)])
-"""Rows of a video of 85 frames, as many as that; taken for one a frame, each would be at a wrong time."""
+"""Times of 85 rows beside a video of 85 frames; read as one row for each frame, all would be wrong."""
 START_NS = 1_700_000_000_000_000_000
 
 
@@ -26,7 +26,7 @@ def read(path: Path, mapping: StateMapping | None = None, frames: np.ndarray = F
 
 
 def write(path: Path, columns: dict[str, object]) -> Path:
-    """A table in the format of the suffix; values that are no strings are written as Python says them."""
+    """Writes a table in the format of the suffix; values that are not strings are written as Python prints them."""
     if path.suffix == ".parquet":
         parquet.write_table(pa.table(columns), str(path))
     else:
@@ -37,7 +37,7 @@ def write(path: Path, columns: dict[str, object]) -> Path:
 
 
 def _in_python(column: object) -> list[object]:
-    """Cells; Python has no nanoseconds."""
+    """Returns the cells of a column as Python objects, which have no nanoseconds."""
     if not isinstance(column, pa.Array):
         return list(column)  # type: ignore[call-overload]
     for has, to in ((pa.types.is_timestamp, pa.timestamp("us")), (pa.types.is_duration, pa.duration("us"))):
@@ -52,7 +52,7 @@ def _in_python(column: object) -> list[object]:
 def test_the_unit_of_times_is_that_which_fits_the_video(
     tmp_path: Path, suffix: str, start: int, unit: str, per_second: int
 ) -> None:
-    """The neck is where the clock is, in seconds."""
+    """The neck's angle is the time in seconds."""
     times = start * per_second + UNEVEN * per_second
     if suffix == ".npy":
         array = np.zeros(len(UNEVEN), [("time", "f8"), ("neck_pitch", "f8")])
@@ -174,7 +174,7 @@ def test_what_is_interpolated_held_or_unused_is_counted(tmp_path: Path) -> None:
     times = np.concatenate([np.arange(0, 31) / 30, np.arange(60, 84) / 30])
     path = write(tmp_path / "a.csv", {"time": times, "neck_pitch": times})
     states = read(path)
-    # Moments 31 to 59 lie in the gap, moment 84 after the last row.
+    # Frames 31 to 59 are in the gap, frame 84 is after the last row.
     assert states.notes == {"interpolated_states": 29, "held_states": 1}
     np.testing.assert_allclose(states.values[:84, NECK], FRAMES[:84], atol=1e-5)
     longer = np.arange(120) / 30
@@ -186,7 +186,7 @@ def test_what_is_interpolated_held_or_unused_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_lists_are_columns(tmp_path: Path, suffix: str) -> None:
-    """As LeRobot writes them."""
+    """LeRobot writes them so."""
     lists = [[float(index), index / 100, 0.5] for index in range(85)]
     columns = {"timestamp": pa.array(FRAMES), "observation.state": pa.array(lists, pa.list_(pa.float64()))}
     path = write(tmp_path / f"a{suffix}", columns)
@@ -297,7 +297,7 @@ def test_numpy_files_that_promise_more_than_they_hold_are_refused(tmp_path: Path
 
 
 def test_small_files_of_many_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million times the same number take 1 kB in a file and 8 MB in memory; so would more."""
+    """A million equal numbers take 1 kB in a file and 8 MB in memory; larger files could exhaust it."""
     monkeypatch.setattr(tables, "_MAX_VALUES", 10**6 - 1)
     path = write(tmp_path / "a.parquet", {"neck_pitch": pa.array(np.zeros(10**6, np.int8))})
     assert path.stat().st_size < 10_000

@@ -1,4 +1,4 @@
-"""The test split: one sample a shard, without segment files, against files made here by hand."""
+"""The test split, whose shards are samples without segment files, compared with files written by hand."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.data.conftest import random_shard
 
 FRAMES = (17 * 4, 17 * 4, 17 * 3 + 5)
 CLIPS = (3, 4, 4)
-"""The first sample's states go on for one clip; the last one ends with a partial clip."""
+"""The first sample's states continue for one clip after its tokens; the last one ends with a partial clip."""
 
 
 def write_by_hand(directory: Path, grid: tuple[int, int] = (32, 32)) -> tuple[list[np.ndarray], list[np.ndarray]]:

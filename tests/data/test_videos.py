@@ -1,4 +1,4 @@
-"""Videos are written whole and read at 30 Hz by the frames' own times."""
+"""Videos are written atomically and read at 30 Hz by the frames' own times."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +16,12 @@ LEVEL_STEP = 6
 
 
 def levels(count: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """Frame k is all grey of level 6 k."""
+    """Returns frames of which frame k is uniform grey of level 6 k."""
     return np.broadcast_to((np.arange(count) * LEVEL_STEP).astype(np.uint8)[:, None, None, None], (count, *size, 3))
 
 
 def write(path: Path, frames: np.ndarray, fps: int, codec: str = "libx264", times: list[int] | None = None) -> Path:
-    """Any container and codec; times in 1/90000 s where frames are not evenly spread."""
+    """Writes a video with any container and codec; `times` in 1/90000 s if frames are not evenly spread."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = frames.shape[1:3]
@@ -96,7 +96,7 @@ def test_the_nearest_frame_in_time_is_taken(tmp_path: Path, name: str, codec: st
     path = write(tmp_path / name, levels(count), fps, codec)
     times = frame_times(path)
     np.testing.assert_allclose(times, np.arange(count) / fps, atol=1e-3)
-    # In exact arithmetic: the moments k / 30 up to the last frame, and of two equally near frames the earlier.
+    # In exact arithmetic: the times k / 30 up to the last frame, and of two equally near frames the earlier.
     moments = [k for k in range(1000) if k * fps <= (count - 1) * 30]
     expected = [min(range(count), key=lambda i: (abs(i * 30 - k * fps), i)) for k in moments]
     np.testing.assert_array_equal(resampled(times), expected)
@@ -104,7 +104,7 @@ def test_the_nearest_frame_in_time_is_taken(tmp_path: Path, name: str, codec: st
 
 
 def test_frames_keep_their_own_uneven_times(tmp_path: Path) -> None:
-    """A camera that stalls for half a second: its last picture before stands still."""
+    """A camera stalls for half a second, and its last picture is repeated."""
     times_s = np.array([0, 1, 2, 3, 18, 19, 20]) / 30
     path = write(tmp_path / "a.mp4", levels(7), 30, times=(times_s * 90_000).astype(int).tolist())
     np.testing.assert_allclose(frame_times(path), times_s, atol=1e-6)
@@ -125,7 +125,7 @@ def test_resampling_equals_a_search_over_all_frames(seed: int) -> None:
 
 
 def test_the_middle_square_is_scaled_by_area(tmp_path: Path) -> None:
-    """Stripes outside of the square never show; four pixels become one by their mean."""
+    """Stripes outside of the square are cut off, and four pixels become one by their mean."""
     frames = np.full((2, 32, 64, 3), 255, np.uint8)
     frames[:, :, 16:48] = np.linspace(40, 200, 32).astype(np.uint8)[:, None]
     path = tmp_path / "wide.mp4"

@@ -1,4 +1,4 @@
-"""Windows and segments, against loops that follow the definition word for word."""
+"""Windows and segments, compared with loops that follow the definition literally."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import clip_is_whole, frame_window_starts, window_starts
-from hwm_env.data.windows import ClipWindows, DroppedClips, FrameWindows
+from hwm_env.data.windows import ClipWindows, DroppedClips, FrameWindows, evenly_spread
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from tests.data.conftest import WRITTEN_LAYOUTS
@@ -15,7 +15,7 @@ from tests.data.conftest import WRITTEN_LAYOUTS
 
 @st.composite
 def segment_arrays(draw: st.DrawFn) -> np.ndarray:
-    """Runs of any length, so that boundaries fall inside clips and on their edges; ids may come back later."""
+    """Draws runs of any length, so that boundaries are inside clips and on their edges; ids may repeat later."""
     runs = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5 * 17)), min_size=1, max_size=6))
     if draw(st.booleans()):
         runs = [(segment, -(-length // 17) * 17) for segment, length in runs]
@@ -24,7 +24,7 @@ def segment_arrays(draw: st.DrawFn) -> np.ndarray:
 
 
 def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> list[int]:
-    """Starts, in units of `unit` frames, of windows with no change of segment inside."""
+    """Returns the starts, in units of `unit` frames, of windows without a change of segment inside."""
     starts: list[int] = []
     since_run = 0
     for start in range(len(segments) // unit):
@@ -33,7 +33,7 @@ def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> l
             frames = segments[first * unit : (first + items) * unit].tolist()
             return first >= 0 and len(frames) == items * unit and len(set(frames)) == 1
 
-        # A run of items begins where this item cannot be played on from the one before.
+        # A run of items begins if this item does not continue the one before.
         since_run = since_run + 1 if is_one_segment(start - 1, 2) else 0
         if is_one_segment(start, length) and since_run % stride == 0:
             starts.append(start)
@@ -41,7 +41,7 @@ def naive_starts(segments: np.ndarray, length: int, stride: int, unit: int) -> l
 
 
 def naive_reason(segments_of_clip: list[int]) -> str:
-    """Why a clip that no window contains was dropped."""
+    """Returns why no window contains a clip."""
     if len(segments_of_clip) < 17:
         return "partial"
     return "too_short" if len(set(segments_of_clip)) == 1 else "crossing"
@@ -195,3 +195,9 @@ def test_an_action_that_is_not_finite_is_not_served(write_dataset, number: float
     frames.gather(np.array([0, 8]))
     with pytest.raises(DatasetError, match=message):
         frames.gather(np.array([0, 9]))
+
+
+def test_chosen_indices_are_spread_evenly_over_all() -> None:
+    np.testing.assert_array_equal(evenly_spread(5, None), np.arange(5))
+    np.testing.assert_array_equal(evenly_spread(5, 9), np.arange(5))
+    np.testing.assert_array_equal(evenly_spread(101, 5), [0, 25, 50, 75, 100])

@@ -140,7 +140,7 @@ def test_an_interrupted_write_is_recognised_and_can_be_done_again(tmp_path: Path
         writer.write_shard(index, **shard())
     writer.finish(written + 1)
     assert Dataset(tmp_path).num_frames == 20 * (written + 1)
-    assert not list(tmp_path.rglob("*.tmp"))  # of what was being written then
+    assert not list(tmp_path.rglob("*.tmp"))  # Nothing is left of the interrupted write.
 
 
 def _write_one(writer: DatasetWriter, index: int) -> None:

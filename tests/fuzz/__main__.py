@@ -1,6 +1,6 @@
 """Tries many inputs and counts the answers: `python -m tests.fuzz --inputs 10000` (also as `make fuzz`).
 
-An input is told by its kind and number alone: `--kind actions --first 17 --inputs 1` tries one again.
+An input is determined by its kind and number: `--kind actions --first 17 --inputs 1` tries one again.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from tests.fuzz.answers import GOOD, answer
 
 KINDS = {**arguments.KINDS, **contents.KINDS, **foreign_code.KINDS, **paths.KINDS}
 MOST_MEMORY = 3 * 2**30
-"""More than all this takes; whoever asks for terabytes gets none."""
+"""More than all inputs need; allocating terabytes fails."""
 
 
 def run(kinds: list[str], first: int, count: int) -> dict[str, Counter[str]]:
-    """Returns how often inputs of each kind were answered how; what is wrong is printed with the input's number."""
+    """Returns the counts of answers for each kind; a wrong answer is printed with the input's number."""
     counts = {kind: Counter[str]() for kind in kinds}
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
@@ -57,7 +57,7 @@ def main() -> int:
     file = given.json and given.json.resolve()
     logging.disable(logging.ERROR)
     warnings.simplefilter("ignore")
-    # What is loaded already counts as well.
+    # The limit includes what is already loaded.
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY, resource.RLIM_INFINITY))
     counts = run(given.kind or list(KINDS), given.first, given.inputs)

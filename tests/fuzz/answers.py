@@ -1,4 +1,4 @@
-"""Tries an input and says how it was answered."""
+"""Tries an input and classifies the answer."""
 
 import contextlib
 import io
@@ -13,12 +13,12 @@ from hwm_env.cli import EXIT_BAD_INPUT, main
 from hwm_env.errors import HWMError
 
 CPU_SECONDS = 10
-"""Of the processor's time, so that other processes decide nothing."""
+"""Limit of CPU time, which does not depend on other processes."""
 WALL_SECONDS = 60
-"""For what waits and does not compute."""
+"""Limit of wall time, for inputs that wait and do not compute."""
 MOST_GROWTH_KB = 1_000_000
 LONGEST_MESSAGE = 6000
-"""Names of 5,000 characters are repeated whole."""
+"""Maximum number of characters; names of 5,000 characters are repeated in full."""
 GOOD = ("accepted", "refused")
 
 
@@ -27,7 +27,7 @@ class Hang(BaseException):
 
 
 def answer(attempt: Callable[[], object]) -> str:
-    """Returns "accepted", "refused", or what is wrong with the answer."""
+    """Returns "accepted", "refused", or the fault of the answer."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
     try:
@@ -50,7 +50,7 @@ def answer(attempt: Callable[[], object]) -> str:
 
 
 def run_command(*arguments: object) -> None:
-    """Runs `hwm-env`; raises HWMError where it exits as it should on bad input, AssertionError where otherwise."""
+    """Runs `hwm-env`; raises `HWMError` if it reports bad input correctly, `AssertionError` if it fails otherwise."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(argument) for argument in arguments])

@@ -1,4 +1,4 @@
-"""Fuzz of what users give in Python: arguments, actions, seeds, options, states."""
+"""Fuzzes the Python interface: arguments, actions, seeds, options, states."""
 
 import copy
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Attempt = Callable[[], object]
 
 
 class Worlds:
-    """What the inputs are given to, made when first needed."""
+    """Environments and a simulator for the inputs, created when first needed."""
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
@@ -45,7 +45,7 @@ class Worlds:
 
 
 def make_arguments(rng: Rng, worlds: Worlds) -> Attempt:
-    # Devices are another kind, and Gymnasium fails itself where the render mode is no text, or its own limit no number.
+    # Devices are another kind, and Gymnasium itself fails for invalid types of the render mode and its own limit.
     left_out = ("checkpoint", "device", "render_mode", "max_episode_steps")
     given = {pick(rng, [field.name for field in fields(EnvConfig) if field.name not in left_out]): pick(rng, VALUES)}
     if rng.integers(4):
@@ -150,7 +150,7 @@ def simulator_states(rng: Rng, worlds: Worlds) -> Attempt:
 
 
 def _tampered(rng: Rng, state: Any) -> Any:
-    """A state with one part, at any depth, replaced."""
+    """Returns a state with one part, at any depth, replaced."""
     names = [field.name for field in fields(state)]
     name = pick(rng, names)
     inner = getattr(state, name)

@@ -1,4 +1,4 @@
-"""Fuzz of what files hold: checkpoints, foreign checkpoints, data sets, tables, replays."""
+"""Fuzzes the contents of files: checkpoints, foreign checkpoints, data sets, tables, replays."""
 
 import io
 import json
@@ -31,13 +31,13 @@ FOREIGN = Path(__file__).parents[1] / "fixtures" / "masked_hwm_checkpoint"
 
 @dataclass
 class Files:
-    """Whole files, and a directory for their damaged copies."""
+    """Valid files, and a directory for their damaged copies."""
 
     checkpoint: Path
     directory: Path
 
     def copy_of(self, source: Path) -> Path:
-        """A copy to be damaged, in place of the last one."""
+        """Returns a copy to damage, which replaces the last one."""
         target = self.directory / "damaged"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)

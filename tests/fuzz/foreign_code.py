@@ -1,4 +1,4 @@
-"""Fuzz of what others' code returns: TorchScript, zips of Stable-Baselines3, policies and their factories."""
+"""Fuzzes the results of third-party code: TorchScript, zips of Stable-Baselines3, policies and their factories."""
 
 import io
 import json
@@ -29,7 +29,7 @@ Attempt = Callable[[], object]
 
 
 class Encoder(nn.Module):
-    """Gives tokens of a shape, type and range."""
+    """An encoder that returns tokens of any shape, type and range."""
 
     def __init__(self, shape: tuple[int, ...], value: float, dtype: torch.dtype) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
 
 
 class Bare(nn.Module):
-    """Gives one tensor."""
+    """A network that returns one tensor."""
 
     def __init__(self, shape: tuple[int, ...], value: float) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Bare(nn.Module):
 
 
 class Failing(nn.Module):
-    """Raises."""
+    """A network that raises an error."""
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.numel() < 0, "never"
@@ -59,7 +59,7 @@ class Failing(nn.Module):
 
 
 class Text(nn.Module):
-    """Gives no tensor."""
+    """A network that returns no tensor."""
 
     def forward(self, images: Tensor) -> str:
         return "tokens"
@@ -100,7 +100,7 @@ def tokenizers(rng: Rng, files: Files) -> Attempt:
 
 
 class Zips:
-    """A whole zip of Stable-Baselines3."""
+    """A valid zip of Stable-Baselines3."""
 
     @cached_property
     def content(self) -> dict[str, bytes]:
@@ -150,7 +150,7 @@ def zips(rng: Rng, files: Files) -> Attempt:
 
 
 class Odd(Turner):
-    """Gives some value as action, or raises it."""
+    """A policy that returns any value as action, or raises it."""
 
     def __init__(self, gives: Any) -> None:
         super().__init__(0.0)
@@ -167,7 +167,7 @@ odd_value: Any = None
 
 
 def factory(task: str) -> Any:
-    """Gives or raises the value of the time."""
+    """Returns or raises the current value of `odd_value`."""
     if isinstance(odd_value, BaseException):
         raise odd_value
     return odd_value

@@ -1,4 +1,4 @@
-"""Fuzz of file systems and devices: what is there in place of a file, and devices that are not."""
+"""Fuzzes file systems and devices: paths that are not files, and devices that do not exist."""
 
 import os
 from collections.abc import Callable

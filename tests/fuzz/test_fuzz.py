@@ -15,7 +15,7 @@ INPUTS_A_KIND = 8
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
-    """How inputs were answered, in a process of its own: what they do to it shall harm no other test."""
+    """The counts of answers, from a separate process, so that the inputs cannot affect other tests."""
     file: Path = tmp_path_factory.mktemp("fuzz") / "counts.json"
     command = [sys.executable, "-m", "tests.fuzz", "--inputs", str(INPUTS_A_KIND * len(KINDS)), "--json", str(file)]
     subprocess.run(command, check=False, capture_output=True)

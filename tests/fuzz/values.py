@@ -1,4 +1,4 @@
-"""Values that are wrong in most places, and a few that are right in some."""
+"""Values for fuzzing that are invalid in most places, and a few that are valid in some."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ Rng = np.random.Generator
 
 
 class Hostile:
-    """Fails whatever is asked of it."""
+    """An object whose methods all fail."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -129,7 +129,7 @@ def pick(rng: Rng, values: Any) -> Any:
 
 
 def mutated(rng: Rng, content: Any) -> Any:
-    """Returns a copy of JSON content in which one place is other, missing or surplus."""
+    """Returns a copy of JSON content with one value changed, missing or added."""
     changed = copy.deepcopy(content)
     parent, key = pick(rng, list(_places(changed)))
     action = rng.integers(8)
@@ -143,7 +143,7 @@ def mutated(rng: Rng, content: Any) -> Any:
 
 
 def nasty_json(rng: Rng) -> bytes:
-    """Returns bytes in place of a JSON file."""
+    """Returns bytes instead of a valid JSON file."""
     makers = (
         lambda: b"[" * 10_000,
         lambda: b'{"a":' * 10_000,

@@ -16,7 +16,7 @@ TINY = TinyTokenizerConfig(
 
 @pytest.fixture
 def tokenizer() -> TinyTokenizer:
-    """A small tokenizer with random weights in every layer, so that whatever can leak does."""
+    """A small tokenizer with random weights in every layer, so that every possible leak shows."""
     tokenizer = TinyTokenizer(TINY)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

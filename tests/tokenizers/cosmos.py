@@ -1,4 +1,4 @@
-"""Stand-ins for NVIDIA's TorchScript files, of the same signature: a token tells the colour of its patch."""
+"""Replacements for NVIDIA's TorchScript files with the same signature, in which a token is the colour of its patch."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ LEVELS = (8, 8, 8, 5, 5, 5)
 
 
 class Encoder(nn.Module):
-    """Images [B, 3, 17, H, W] to (indices [B, 3, H / 8, W / 8], codes, a number), as the real one returns a tuple.
+    """Encodes images [B, 3, 17, H, W] to (indices [B, 3, H / 8, W / 8], codes, a number), a tuple as NVIDIA's encoder.
 
     The first latent tells frame 0, the others the mean of 8 frames; three digits a colour, the others 0.
     """
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Indices [B, 3, h, w] to images [B, 3, 17, 8 * h, 8 * w] in [-1, 1]."""
+    """Decodes indices [B, 3, h, w] to images [B, 3, 17, 8 * h, 8 * w] in [-1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -90,10 +90,10 @@ def test_bfloat16_computes_in_bfloat16(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (torch.zeros(2, 32, 32, dtype=torch.int32), "all 3 latents of a clip are decoded together"),
-        (torch.zeros(2, 1, 32, 32, dtype=torch.int32), "all 3 latents of a clip are decoded together"),
-        (torch.zeros(2, 3, 32, 32, 2, dtype=torch.int32), "factorised tokens must be put together"),
-        (torch.full((2, 3, 4, 4), 64_000), r"expected 0..63999, got 64000..64000; .* combined into one number"),
+        (torch.zeros(2, 32, 32, dtype=torch.int32), "give all 3 latents of a clip together"),
+        (torch.zeros(2, 1, 32, 32, dtype=torch.int32), "give all 3 latents of a clip together"),
+        (torch.zeros(2, 3, 32, 32, 2, dtype=torch.int32), "combine factorised tokens"),
+        (torch.full((2, 3, 4, 4), 64_000), r"expected 0..63999, got 64000..64000; .* one number for each position"),
         (torch.full((2, 3, 4, 4), -1), "outside the codebook"),
         (torch.zeros(2, 3, 4, 4), r"expected integers, got torch\.float32"),
     ],
@@ -106,9 +106,12 @@ def test_wrong_tokens_are_told_what_is_wrong(tokenizer: CosmosTokenizer, tokens:
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        (torch.zeros(1, 16, 32, 32, 3, dtype=torch.uint8), r"takes 1 \+ 8k frames, of which a clip has 17 .* not 16"),
+        (torch.zeros(1, 16, 32, 32, 3, dtype=torch.uint8), r"encodes 1 \+ 8k frames, and a clip has 17 .* not 16"),
         (torch.zeros(1, 9, 32, 32, 3, dtype=torch.uint8), r"1 \+ 8k frames"),
-        (torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8), "channels after height and width"),
+        (
+            torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8),
+            "move the frames before height and width, and the channels after them",
+        ),
         (torch.zeros(1, 17, 30, 32, 3, dtype=torch.uint8), "multiples of 8"),
         (torch.zeros(1, 17, 32, 32, 3), "expected uint8"),
     ],
@@ -130,7 +133,7 @@ def test_files_that_are_not_there_or_damaged(directory: Path, tmp_path: Path) ->
 
 
 def test_an_encoder_of_another_kind_is_found_out(directory: Path, tmp_path: Path) -> None:
-    """NVIDIA's continuous tokenizers give numbers, those with other compression other shapes."""
+    """NVIDIA's continuous tokenizers return real numbers, those with other compression other shapes."""
 
     class Continuous(torch.nn.Module):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ SHARD_FRAMES = (60, 41)
 
 
 def record(directory: Path, *, size: tuple[int, int] = (16, 24), poses: bool = True, frames: bool = True) -> Dataset:
-    """Two shards of noise; the first holds two segments."""
+    """Two shards of noise; the first contains two segments."""
     rng = np.random.default_rng(0)
     writer = DatasetWriter(directory, image_size=size if frames else None, extra={"split": "train", "seed": 7})
     for index, count in enumerate(SHARD_FRAMES):
@@ -74,7 +74,7 @@ def test_tokens_are_those_of_the_frames_from_the_offset_on(
         frames = source.frames[5:]
         assert len(shard.tokens) == -(-len(frames) // 17)
         for clip, tokens in enumerate(shard.tokens):
-            # A last clip that is not whole goes on with its last frame.
+            # A partial last clip is padded with its last frame.
             indices = np.minimum(np.arange(17 * clip, 17 * clip + 17), len(frames) - 1)
             expected = tokenizer.encode(torch.from_numpy(frames[indices])[None])[0]
             np.testing.assert_array_equal(tokens, expected.numpy())
@@ -119,7 +119,7 @@ OPTIONS = {"offsets": (0, 5), "image_size": 16}
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    """Three videos of noise with an axis of time, and states that count frames: hip_yaw is the frame's number / 10."""
+    """Three videos of noise with times, and states that count frames: hip_yaw is the frame's index / 10."""
     pytest.importorskip("av")
     pytest.importorskip("PIL")
     directory, rng = tmp_path / "videos", np.random.default_rng(0)
@@ -133,7 +133,7 @@ def videos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def load(tokenizer: TinyTokenizer, tmp_path: Path) -> Callable[[], TinyTokenizer]:
-    """Can be pickled."""
+    """Returns a tokenizer; a function that can be pickled."""
     tokenizer.save(tmp_path / "tokenizer")
     return functools.partial(TinyTokenizer.load, tmp_path / "tokenizer")
 
@@ -158,7 +158,7 @@ def test_every_video_is_a_segment_and_every_offset_a_shard(
     for shard, (offset, number) in zip(tokens.shards, expected, strict=True):
         assert shard.num_frames == VIDEO_FRAMES[number] - offset
         assert set(shard.segments) == {number}
-        # A row is a frame, whose time the container rounds.
+        # A row belongs to a frame, whose time the container rounds.
         np.testing.assert_allclose(shard.states[:, 0], np.arange(offset, VIDEO_FRAMES[number]) / 10, atol=1e-5)
         assert set(shard.states[:, 1]) == {number}
         assert not shard.states[:, 2:].any()
@@ -167,7 +167,7 @@ def test_every_video_is_a_segment_and_every_offset_a_shard(
 def test_frames_and_states_stay_together_at_other_rates(
     tokenizer: TinyTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frame i at 60 fps is grey of level 2 i; so are 20 times the states, at 100 Hz: both are 4 k at k / 30 s."""
+    """Frame i at 60 fps is grey of level 2 i, and so are 20 times the states at 100 Hz: both are 4 k at k / 30 s."""
     pytest.importorskip("av")
     seen: list[np.ndarray] = []
     encode = TinyTokenizer.encode
@@ -196,7 +196,7 @@ def test_the_number_of_workers_changes_nothing(videos: Path, load: Callable[[], 
 def test_a_killed_call_goes_on_without_making_finished_shards_again(
     videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path
 ) -> None:
-    """Killed at its fourth shard by a signal that nothing can catch, as by the system out of memory."""
+    """The process is killed at its fourth shard by a signal that cannot be caught, as if out of memory."""
     script = (
         "import functools, os, signal, sys; from pathlib import Path\n"
         "from hwm_env.tokenizers import recordings; from hwm_env.tokenizers.tiny import TinyTokenizer\n"
@@ -263,7 +263,7 @@ def test_videos_shorter_than_a_clip_are_left_out(
     with caplog.at_level(logging.WARNING):
         tokenize_recordings(videos, tmp_path / "tokens", lambda: tokenizer)
     assert "short.mp4 is left out" in caplog.text
-    assert "nothing gives neck_pitch: 0 stands for it" in caplog.text
+    assert "no column contains neck_pitch: using 0" in caplog.text
     assert len(Dataset(tmp_path / "tokens").shards) == 3
     for name in ("0", "1", "2"):
         (videos / f"{name}.mp4").unlink()
@@ -306,21 +306,21 @@ def test_options_for_videos_do_not_go_with_a_recording(tokenizer: TinyTokenizer,
 
 
 def tiny_video(path: Path, count: int = 85) -> Path:
-    """All pictures differ."""
+    """Writes a video whose pictures all differ."""
     levels = (np.arange(count) * 2).astype(np.uint8)[:, None, None, None]
     write_video(path, np.ascontiguousarray(np.broadcast_to(levels, (count, 16, 16, 3))))
     return path
 
 
 def table(path: Path, times: np.ndarray, per_second: int = 1) -> None:
-    """The neck is where the clock is, in seconds."""
+    """Writes a table in which the neck's angle is the time in seconds."""
     path.write_text("time,neck_pitch\n" + "".join(f"{time * per_second:.6f},{time:.6f}\n" for time in times))
 
 
 def test_the_manifest_keeps_what_was_not_simply_read(
     tokenizer: TinyTokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One video is whole, one breaks off, one has a frame that is overwritten; the tables have other faults."""
+    """One video is whole, one is truncated, one has an overwritten frame; the tables have other faults."""
     av = pytest.importorskip("av")
     source, times = tmp_path / "videos", np.arange(85) / 30
     source.mkdir()
@@ -348,13 +348,13 @@ def test_the_manifest_keeps_what_was_not_simply_read(
     assert notes["milliseconds.mp4"] == {"time_unit": "ms", "interpolated_states": 30, "held_states": 1}
     assert notes["broken.mp4"] == {"unused_s": pytest.approx(17 / 30, abs=0.01)}
     assert sorted(notes["short.mkv"]) == ["missing_s"]
-    # Shards 0 to 3 begin at frame 0, the others at frame 30, after the one that is lost.
+    # Shards 0 to 3 begin at frame 0, the others at frame 30, after the lost one.
     assert data.metadata.extra["damaged_frames"] == {"0": 1}
     for said in (
         "milliseconds.mp4: 30 of 85 states are interpolated",
-        "short.mkv breaks off: ",
+        "short.mkv is truncated: ",
         "broken.mp4 is damaged: 1 of 60 frames",
-        "broken.mp4: its states go on for 0.5",
+        "broken.mp4: its states continue for 0.5",
     ):
         assert said in caplog.text
     assert "good.mp4" not in caplog.text
@@ -388,7 +388,7 @@ def test_suffixes_may_be_in_capitals(tokenizer: TinyTokenizer, tmp_path: Path, v
     source.mkdir()
     tiny_video(tmp_path / "walk.mp4").rename(source / video)
     table(source / states, np.arange(85) / 30)
-    # macOS and others leave files of their own.
+    # macOS and other systems add their own files.
     (source / "._walk.mp4").write_bytes(b"\0\5\x16\7" + bytes(100))
     (source / "._walk.csv").write_bytes(b"\0\5\x16\7" + bytes(100))
     (source / "old.mp4").mkdir()

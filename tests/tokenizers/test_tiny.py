@@ -10,7 +10,7 @@ from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 
 FIRST_FRAMES = (0, 1, 9, 17)
-"""Latent i stands for the frames from FIRST_FRAMES[i] up to FIRST_FRAMES[i + 1]."""
+"""Latent i encodes the frames from FIRST_FRAMES[i] up to FIRST_FRAMES[i + 1]."""
 
 
 def test_shapes_types_and_ranges(tokenizer: TinyTokenizer, clips: Tensor) -> None:
@@ -27,7 +27,7 @@ def test_shapes_types_and_ranges(tokenizer: TinyTokenizer, clips: Tensor) -> Non
 
 @pytest.mark.parametrize("frame", range(17))
 def test_encoder_is_causal_and_sees_every_frame(tokenizer: TinyTokenizer, clips: Tensor, frame: int) -> None:
-    """A latent changes with its own and earlier frames, and never with a later one."""
+    """A latent depends on its own and earlier frames, and never on a later one."""
     changed = clips.clone()
     changed[:, frame] = 255 - changed[:, frame]
     before, after = (tokenizer.encoder(images.float() / 127.5 - 1) for images in (clips, changed))

@@ -28,7 +28,7 @@ def fork(work: Callable[[], object]) -> int:
     """Runs a function in a new process."""
     process = os.fork()
     if process == 0:
-        # Whatever happens, this copy of the program ends here.
+        # This copy of the process ends here in any case.
         try:
             work()
         except BaseException as error:
@@ -43,7 +43,7 @@ def exit_code(process: int) -> int:
 
 
 def main(directory: Path, kills: int) -> None:
-    """Trains once in peace and once under fire."""
+    """Trains once without interruption and once with kills."""
     torch.set_num_threads(1)
     data: Dataset = write_world(directory / "data")
 

@@ -23,7 +23,7 @@ from hwm_env.training.world_model import train_world_model
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER
 
 RECIPES = {
-    # Muon makes much of small differences.
+    # Muon amplifies small differences.
     "adamw": replace(RECIPE, micro_batch_size=1, matrix_learning_rate=None, report_every=1),
     "muon": replace(RECIPE, micro_batch_size=1, report_every=1),
     "again": replace(
@@ -47,7 +47,7 @@ def shard_on_processors() -> None:
 
 
 def main(data: Path, run: Path, kind: str, recipe: str, steps: int) -> None:
-    """Trains up to a step, or goes on from where another call has ended."""
+    """Trains up to a step, or resumes where another call ended."""
     torch.set_num_threads(1)
     if kind == "fsdp":
         shard_on_processors()

@@ -1,4 +1,4 @@
-"""What checkpoints of a run hold, and whether two hold the same."""
+"""Reads and compares the contents of a run's checkpoints."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +11,13 @@ from hwm_env.training.run import STATE_FILE
 
 
 def saved(directory: Path) -> dict[str, Any]:
-    """The state to go on from, and the averaged weights as they ship."""
+    """Returns the state from which a run resumes, and the averaged weights as saved."""
     state = torch.load(directory / STATE_FILE, weights_only=True)
     return {"state": state["parts"], "shipped": load_file(directory / "model.safetensors")}
 
 
 def assert_same_bits(first: Path, second: Path) -> None:
-    """Compares everything that two checkpoints hold."""
+    """Asserts that the contents of two checkpoints are equal to the bit."""
     ours, others = dict(leaves(saved(first))), dict(leaves(saved(second)))
     assert ours.keys() == others.keys()
     for name, leaf in ours.items():
@@ -26,7 +26,7 @@ def assert_same_bits(first: Path, second: Path) -> None:
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything in nested dictionaries and lists, by where it is."""
+    """Yields every value in nested dictionaries and lists with its path."""
     if isinstance(tree, dict | list | tuple):
         for key, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
             yield from leaves(part, f"{name}/{key}")

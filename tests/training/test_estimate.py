@@ -1,4 +1,4 @@
-"""Estimates against what a real model keeps and does."""
+"""Estimates, compared with the memory and operations of a real model."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ WIDE = replace(TINY, width=32, mlp_width=128, grid_size=(4, 4), num_past_clips=3
 
 
 def measured(model_config: MaskedHWMConfig, config: TrainingConfig) -> tuple[int, int]:
-    """Bytes that autograd keeps for one micro-batch, and operations of its passes, on real tensors."""
+    """Returns the bytes that autograd keeps for one micro-batch, and the operations of its passes, on real tensors."""
     model = MaskedHWM(model_config, torch.Generator().manual_seed(0))
     model.checkpoint_activations = config.checkpoint_activations
     past, future = config.sample_clips(model_config)
@@ -98,11 +98,11 @@ def test_running_blocks_again_costs_a_third_more_and_keeps_little() -> None:
 
 
 def test_a_large_head_costs_what_its_products_cost() -> None:
-    """Three products a hidden token, a multiplication and an addition each; nothing is allocated on the way."""
+    """Three products for each hidden token, of a multiplication and an addition each; no memory is allocated."""
     small, large = (
         training_cost(replace(WIDE, codebook_head="joint", token_embedding="table", fsq_levels=(codes,)), RECIPE)
         for codes in (1000, 65_536)
     )
-    hidden = int(2 * 3 * 3 * 16 * MASKED_SHARE)  # two samples, three targets, three latents, 16 positions
+    hidden = int(2 * 3 * 3 * 16 * MASKED_SHARE)  # Two samples, three targets, three latents, 16 positions.
     expected = 2 * 6 * hidden * 32 * (65_536 - 1000)
     assert large.step_flops - small.step_flops == pytest.approx(expected, rel=0.02)

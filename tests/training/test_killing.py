@@ -1,4 +1,4 @@
-"""kill -9 between and within the file operations of a training: it always goes on, to the same bits."""
+"""A training that is killed between and within file operations resumes, and ends with the same bits."""
 
 import re
 import subprocess

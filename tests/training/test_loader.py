@@ -1,4 +1,4 @@
-"""Which samples a step sees."""
+"""The samples of each step, for any division into micro-batches and processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwm_env.data.samples import ClipSamples
-from hwm_env.training.loader import MicroBatches, load, some_of
+from hwm_env.training.loader import MicroBatches, load
 from tests.training.worlds import RECIPE, write_world
 
 LONG = replace(RECIPE, steps=9, batch_size=8, micro_batch_size=2)
@@ -35,12 +35,6 @@ def test_a_plan_goes_on_where_another_stopped() -> None:
 def test_an_epoch_sees_every_sample_once() -> None:
     seen = np.concatenate(list(MicroBatches(np.arange(24), replace(LONG, steps=3))))
     np.testing.assert_array_equal(np.sort(seen), np.arange(24))
-
-
-def test_some_samples_are_spread_over_all() -> None:
-    np.testing.assert_array_equal(some_of(5, None), np.arange(5))
-    np.testing.assert_array_equal(some_of(5, 9), np.arange(5))
-    np.testing.assert_array_equal(some_of(101, 5), [0, 25, 50, 75, 100])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

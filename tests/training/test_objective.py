@@ -1,4 +1,4 @@
-"""The objective against naive computations, closed forms, and what it must be able to learn."""
+"""The objective, compared with naive computations and closed forms, and on data that a model must learn."""
 
 import math
 from dataclasses import replace
@@ -101,13 +101,13 @@ def test_what_is_hidden_and_corrupted_has_the_expected_shares(model: MaskedHWM) 
     codes = model.config.codebook_size
     hidden = targets.hidden.float().mean(dim=(2, 3, 4))  # of each clip
     assert float(hidden.mean()) == pytest.approx(2 / math.pi, abs=0.01)
-    # The variance of cos(r * pi / 2) is 1/2 - 4/pi^2, and that of 18 Bernoulli draws with this mean comes on top.
+    # The variance of cos(r * pi / 2) is 1/2 - 4/pi^2, plus that of 18 Bernoulli draws with this mean.
     spread = 0.5 - 4 / math.pi**2
     noise = (2 / math.pi - 0.5) / 18
     assert float(hidden.var()) == pytest.approx(spread + noise, abs=0.005)
     assert (targets.hidden.flatten(2).sum(-1) >= 1).all()
 
-    # A random token is another one with probability 1 - 1 / V.
+    # A random token differs from the true one with probability 1 - 1 / V.
     changed = 0.1 * (1 - 1 / codes)
     past, future = clean["video_past"], torch.cat([clean["video_past"], clean["video_future"]], dim=1)[:, 1:]
     assert float((targets.past != past).float().mean()) == pytest.approx(changed, abs=0.003)
@@ -135,6 +135,18 @@ def test_no_result_depends_on_how_a_batch_is_divided(model: MaskedHWM) -> None:
         assert torch.equal(getattr(whole, name)[4:], getattr(part, name)), name
 
 
+def assert_loss_is_that_of_forward(model: MaskedHWM, hidden: Targets) -> None:
+    """Compares the loss of targets whose tokens are all hidden with `forward` and torch's cross-entropy."""
+    sums = MaskedModelling(model, parallel_targets=False)(hidden)
+    logits = model(
+        hidden.past.transpose(1, 2), hidden.future.transpose(1, 2), hidden.actions_past, hidden.actions_future
+    )
+    expected = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2), hidden.tokens.permute(2, 0, 1, 3, 4).flatten().long(), reduction="sum"
+    )
+    torch.testing.assert_close(sums.loss.sum(), expected)
+
+
 def test_single_targets_are_the_clips_after_the_whole_history(model: MaskedHWM) -> None:
     batch = random_batch(model, batch=2, past=3, future=2)
     targets = arrange(model, batch, parallel_targets=False)
@@ -143,14 +155,7 @@ def test_single_targets_are_the_clips_after_the_whole_history(model: MaskedHWM) 
     assert targets.times.tolist() == [3, 4]
     hidden = hide_all(targets, model.config.codebook_size)
     assert hidden.counts.tolist() == [2 * 2 * 6] * 3
-    sums = MaskedModelling(model, parallel_targets=False)(hidden)
-    logits = model(
-        targets.past.transpose(1, 2), hidden.future.transpose(1, 2), targets.actions_past, targets.actions_future
-    )
-    expected = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2), targets.tokens.permute(2, 0, 1, 3, 4).flatten().long(), reduction="sum"
-    )
-    torch.testing.assert_close(sums.loss.sum(), expected)
+    assert_loss_is_that_of_forward(model, hidden)
 
 
 def test_a_model_that_completes_a_clip_learns_its_last_latents() -> None:
@@ -161,14 +166,7 @@ def test_a_model_that_completes_a_clip_learns_its_last_latents() -> None:
     assert torch.equal(targets.past, batch["video_future"][:, :, :2])
     assert torch.equal(targets.tokens, batch["video_future"][:, :, 2:])
     assert torch.equal(targets.actions_past, batch["actions_future"][:, :9])
-    sums = MaskedModelling(model, parallel_targets=False)(targets)
-    logits = model(
-        targets.past.transpose(1, 2), targets.future.transpose(1, 2), targets.actions_past, targets.actions_future
-    )
-    expected = torch.nn.functional.cross_entropy(
-        logits.flatten(0, -2), targets.tokens.permute(2, 0, 1, 3, 4).flatten().long(), reduction="sum"
-    )
-    torch.testing.assert_close(sums.loss.sum(), expected)
+    assert_loss_is_that_of_forward(model, targets)
 
 
 def next_clip_loss(model: MaskedHWM, batch: SampleBatch) -> float:
@@ -179,7 +177,7 @@ def next_clip_loss(model: MaskedHWM, batch: SampleBatch) -> float:
 
 
 def test_it_overfits_one_batch(model: MaskedHWM) -> None:
-    """Four windows of random tokens, each told apart by its actions alone where the history is short."""
+    """Four windows of random tokens, which only their actions distinguish if the history is short."""
     batch = random_batch(model, batch=4, past=2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.98))
     learner = MaskedModelling(model, parallel_targets=True)

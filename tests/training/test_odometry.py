@@ -1,4 +1,4 @@
-"""The odometry learns a room with one wall, from poses and wheels alone."""
+"""The odometry learns a room with one wall, only from poses and wheels."""
 
 import logging
 from pathlib import Path
@@ -24,7 +24,7 @@ CONFIG = OdometryTrainingConfig(steps=300, batch_size=256, slope_places=128)
 
 
 def record(rng: np.random.Generator, wall_m: float) -> tuple[Float32Array, Float32Array]:
-    """Poses and numbers of a drive in a plane that no x beyond the wall can be reached in."""
+    """Returns poses and numbers of a drive in a plane with a wall at a maximum x."""
     numbers = np.zeros((FRAMES, 25), np.float32)
     numbers[:, LINEAR_VELOCITY] = 0.6
     numbers[:, ANGULAR_VELOCITY] = np.repeat(rng.normal(size=6), 17)
@@ -44,7 +44,7 @@ def record(rng: np.random.Generator, wall_m: float) -> tuple[Float32Array, Float
 def write_drives(
     directory: Path, num: int, *, seed: int = 0, wall_m: float = WALL_M, poses: bool = True, error_m: float = 0.0
 ) -> Dataset:
-    """A data set of drives; of each, all places are wrong by the same error."""
+    """Writes a data set of drives; all places of a drive have the same error."""
     rng = np.random.default_rng(seed)
     drives = [record(rng, wall_m) for _ in range(num)]
     errors = np.array([[*rng.normal(0, error_m, 2), 0.0] for _ in drives])

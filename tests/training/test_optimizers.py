@@ -1,4 +1,4 @@
-"""Muon in float32 does what PyTorch's does in bfloat16, only exactly."""
+"""Muon in float32 computes the same as PyTorch's in bfloat16, but exactly."""
 
 import copy
 
@@ -16,7 +16,7 @@ def weights() -> list[nn.Parameter]:
 
 
 def stepped(optimizer: torch.optim.Optimizer, steps: int = 3) -> list[nn.Parameter]:
-    """The weights after steps with gradients of their own; the last of them never has one."""
+    """Returns the weights after steps with their own gradients; the last weight never has one."""
     (group,) = optimizer.param_groups
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Corrections of poses: found in a room that is known, kept apart from the room, shared, saved and gone on with."""
+"""Corrections of poses: learned in a known room, separate from the room, shared, saved and resumed."""
 
 import pickle
 from dataclasses import replace
@@ -56,7 +56,7 @@ OFFSETS = (0, 8)
 
 
 def room() -> SceneModel:
-    """A room whose tokens tell where the base is."""
+    """A room in which tokens are a function of the pose of the base."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = SceneModel(SCENE)
@@ -69,14 +69,14 @@ def room() -> SceneModel:
 
 
 def drive(rng: np.random.Generator, frames: int) -> Float32Array:
-    """Poses of a walk in a circle."""
+    """Returns the poses of a walk in a circle."""
     phase = rng.uniform(-np.pi, np.pi) + np.linspace(0, 4, frames)
     x, y = rng.uniform(-1, 1, 2)
     return np.stack([x + np.cos(phase), y + np.sin(phase), phase + rng.uniform(-np.pi, np.pi)], 1).astype(np.float32)
 
 
 def moved(poses: Float32Array, motion: Float32Array, middle: Float32Array) -> Float32Array:
-    """Poses turned around a place, then shifted."""
+    """Turns poses around a place, then shifts them."""
     cos, sin = np.cos(motion[..., 2]), np.sin(motion[..., 2])
     x, y = (poses[..., :2] - middle).T
     return np.stack([cos * x - sin * y + middle[0], sin * x + cos * y + middle[1], poses[..., 2]], 1) + motion.astype(
@@ -87,7 +87,7 @@ def moved(poses: Float32Array, motion: Float32Array, middle: Float32Array) -> Fl
 def write_drives(
     directory: Path, errors: Float32Array, *, seed: int = 0, offsets: tuple[int, ...] = OFFSETS
 ) -> Dataset:
-    """Drives through the room, two segments a shard, cut at the offsets; errors [drives, frames or 1, 3] move poses."""
+    """Writes drives through the room, two segments for each shard, cut at the offsets; `errors` are added to poses."""
     rng, model = np.random.default_rng(seed), room()
     frames = CLIPS * 17
     true = np.stack([drive(rng, frames) for _ in errors])
@@ -127,14 +127,14 @@ def constant_errors(count: int) -> Float32Array:
 
 
 def drifting_errors(count: int) -> Float32Array:
-    """Constant ones, and one that grows from -4 to 4 cm."""
+    """Returns constant errors, and one that grows from -4 to 4 cm."""
     drift = np.zeros((count, CLIPS * 17, 3), np.float32)
     drift[:, :, 0] = np.linspace(-0.04, 0.04, CLIPS * 17) * np.where(np.arange(count) % 2, 1, -1)[:, None]
     return constant_errors(count) + drift
 
 
 def fit(trainer: CorrectionTrainer, data: Dataset, steps: int) -> None:
-    """Learns corrections in the room as it is."""
+    """Learns corrections in the known room."""
     model, windows = room().requires_grad_(False), ClipWindows(data, 1)
     rng = np.random.default_rng(0)
     for step in range(steps):
@@ -147,7 +147,7 @@ def fit(trainer: CorrectionTrainer, data: Dataset, steps: int) -> None:
 
 
 def errors_of(data: Dataset, right: Dataset, corrections: PoseCorrections) -> Float32Array:
-    """Corrected poses against true ones, all frames."""
+    """Returns the errors of the corrected poses at all frames."""
     found = np.concatenate([shard.poses for shard in with_corrected_poses(data, corrections).shards])
     return found - np.concatenate([shard.poses for shard in right.shards])
 
@@ -180,7 +180,7 @@ def test_shards_of_one_source_share_a_correction(tmp_path: Path) -> None:
     recordings = Recordings(write_drives(tmp_path, constant_errors(4)))
     assert recordings.names == tuple(f"{i}.mp4, segment {j}" for i in (0, 1) for j in (0, 1))
     frames = np.array([[0, 16], [300, 316]])
-    whole, cut = recordings.moments(1, frames), recordings.moments(3, frames - 8 * (frames > 0))
+    whole, cut = recordings.times(1, frames), recordings.times(3, frames - 8 * (frames > 0))
     assert whole.recordings.tolist() == cut.recordings.tolist() == [2, 3]
     # A frame has the same time in both.
     assert whole.times_s[1].tolist() == cut.times_s[1].tolist()
@@ -233,7 +233,7 @@ def test_what_was_learned_can_be_read_again_and_exported(tmp_path: Path) -> None
         assert np.array_equal(shard.poses, corrected[of_all])
         assert np.abs(shard.poses - original.poses).max() > 0.05
         assert np.array_equal(shard.tokens, original.tokens)
-    # Corrected poses travel to other processes, which read the files anew.
+    # Corrected poses are copied to other processes, which map the other files themselves.
     travelled = pickle.loads(pickle.dumps(with_corrected_poses(data, corrections)))
     assert np.array_equal(travelled.shards[3].poses, corrected[3])
     # Frames that are in both shards are corrected alike.
@@ -245,7 +245,7 @@ def test_what_was_learned_can_be_read_again_and_exported(tmp_path: Path) -> None
 
 def test_corrections_of_other_recordings_are_refused(tmp_path: Path) -> None:
     corrections = PoseCorrections.of(Recordings(write_drives(tmp_path / "some", constant_errors(2))))
-    with pytest.raises(DatasetError, match=r"got 2 others, such as '1\.mp4, segment 0'"):
+    with pytest.raises(DatasetError, match=r"got 2 others, such as '1\.mp4, segment 0'; train a scene"):
         with_corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections)
 
 

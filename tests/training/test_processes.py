@@ -1,4 +1,4 @@
-"""Two processes train what one trains, whether each has the whole model (DDP) or half of it (FSDP)."""
+"""Two processes train the same weights as one, with the whole model (DDP) or half of it (FSDP) in each."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def log(directory: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same recipes in one process."""
+    """Returns the results of the same recipes in one process."""
     root = tmp_path_factory.mktemp("alone")
     for recipe in ("adamw", "muon"):
         run(data, root / recipe, "ddp", recipe, processes=1)
@@ -66,8 +66,10 @@ def test_two_processes_equal_one(data: Path, alone: dict[str, Path], tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(data: Path, alone: dict[str, Path], tmp_path: Path) -> None:
-    """Two processes with half of the model each stop after step 3 (SIGTERM reaches one of them, both stop after the
-    step that follows); one process goes on."""
+    """One process resumes a run of two processes with half of the model each.
+
+    These stop after step 3: SIGTERM reaches one of them, and both stop after the next step.
+    """
     run(data, tmp_path / "run", "fsdp", "adamw", processes=2, steps=2)
     assert [line["step"] for line in log(tmp_path / "run")] == [1, 2, 3]
     run(data, tmp_path / "run", "ddp", "adamw", processes=1)

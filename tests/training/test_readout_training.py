@@ -1,4 +1,4 @@
-"""The read-out learns a world whose answer is known."""
+"""The read-out learns data in which the answer is known."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ SHOULDER = ACTION_NAMES.index("left_shoulder_pitch")
 
 
 def write_world(directory: Path, num_clips: int, *, poses: bool = True) -> Dataset:
-    """Clips whose first tokens tell pose and arm of the last frame, and nothing else does."""
+    """Writes clips in which only the first tokens determine pose and arm of the last frame."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(TINY.codebook_size, size=(num_clips, 3, *TINY.grid_size), dtype=np.int32)
     of_clip, states = np.zeros((num_clips, 3), np.float32), np.tile(robot.REST_POSE, (num_clips * 17, 1))

@@ -1,4 +1,4 @@
-"""The recipes: what is refused, and that the presets are whole."""
+"""The recipes: errors for invalid ones, and complete presets."""
 
 import logging
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_models_that_cannot_have_parallel_targets_are_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"past_latents None, got .* and 2"):
         FULL.check_model(MODEL_PRESETS["masked_hwm_paper"])
     single = TrainingConfig(parallel_targets=False, future_clips=4)
-    with pytest.raises(InvalidInputError, match="future_clips 4 are more than the model's num_future_clips 2"):
+    with pytest.raises(InvalidInputError, match="future_clips must be at most the model's num_future_clips 2, got 4"):
         single.check_model(replace(model, num_future_clips=2))
 
 

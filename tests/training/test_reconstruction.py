@@ -20,7 +20,7 @@ def test_loss_matches_a_naive_sum() -> None:
 
 
 class OnePixelTokenizer:
-    """Remembers the first pixel of a clip only."""
+    """A tokenizer that encodes only the first pixel of a clip."""
 
     fsq_levels = (256,)
     codebook_size = 256

@@ -1,4 +1,4 @@
-"""A run's directory: whatever happens while a checkpoint is written, a whole one is left."""
+"""A run's directory: an interruption at any time leaves a complete checkpoint."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ CONFIG = {"training": {"steps": 5, "betas": (0.9, 0.98)}}
 
 @dataclass
 class Part:
-    """Has one number as its state."""
+    """An object whose state is one number."""
 
     value: float
 
@@ -63,7 +63,7 @@ def test_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == ["step-00000002", "step-00000004", "step-00000005"]
     assert (tmp_path / "best").resolve().name == "step-00000002"
     assert not (tmp_path / "best/state.pt").exists()
-    # The best of a run that is resumed is still the best.
+    # The best checkpoint of a resumed run is still the best.
     save(Run(tmp_path, resume=True, keep=1), 6, 1.5)
     assert steps_in(tmp_path) == ["step-00000002", "step-00000006"]
     save(Run(tmp_path, resume=True, keep=1), 7, 0.5)
@@ -83,7 +83,7 @@ def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(tmp_path: Pat
 
 
 class KilledError(BaseException):
-    """Stands for a kill: nothing may catch it."""
+    """Simulates a kill: no code catches it."""
 
 
 FILE_OPERATIONS = ["mkdir", "open", "rename", "replace", "symlink_to", "unlink", "fsync", "rmtree"]
@@ -92,7 +92,7 @@ FILE_OPERATIONS = ["mkdir", "open", "rename", "replace", "symlink_to", "unlink",
 def test_a_kill_at_any_file_operation_leaves_a_whole_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dies before the n-th operation of saving step 3, for all n; goes on each time, and ends like an unharmed run."""
+    """A run dies before the n-th operation of saving step 3, for all n; resumed, it ends like an uninterrupted one."""
     tick = {"left": -1}
 
     def deadly(function: Callable[..., object]) -> Callable[..., object]:
@@ -170,7 +170,7 @@ def test_what_really_does_not_fit_is_reported_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on exFAT, SMB and mounted buckets."""
+    """exFAT, SMB and mounted buckets have no links."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
@@ -234,7 +234,7 @@ def test_strange_names_among_the_checkpoints_are_left_alone(tmp_path: Path) -> N
 def test_a_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
     save(Run(tmp_path, resume=False), 1)
     (tmp_path / "checkpoint/state.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"state\.pt is damaged .*; remove .*step-00000001 to go on"):
+    with pytest.raises(CheckpointError, match=r"state\.pt is damaged .*; remove .*step-00000001 to resume"):
         restored(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The scene model learns a world whose tokens tell where the base is, and can be stopped at any moment."""
+"""The scene model learns data in which tokens are a function of the pose, and can be stopped at any time."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ CONFIG = SceneTrainingConfig(
 
 
 def write_world(directory: Path, num_clips: int = 20, *, seed: int = 0, poses: bool = True) -> Dataset:
-    """A base that jumps from place to place between clips and turns a little in them; tokens are a function of x."""
+    """Writes clips of a base that jumps between clips and turns a little in them; tokens are a function of x."""
     rng = np.random.default_rng(seed)
     of_clip = rng.uniform(-3, 3, (num_clips, 3))
     tokens = np.broadcast_to((of_clip[:, 0] > 0)[:, None, None, None] * 7 + 2, (num_clips, 3, *GRID))
@@ -54,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 class InterruptionError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def test_stopping_and_resuming_changes_no_bit(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_stopping_and_resuming_changes_no_bit(data: Dataset, tmp_path: Path, mon
 
     def step_or_interruption(*arguments: Any) -> float:
         steps.append(arguments[-1])
-        if len(steps) == 6:  # after the state of step 4 was saved, and one step more
+        if len(steps) == 6:  # One step after the state of step 4 was saved.
             raise InterruptionError
         return train_step(*arguments)
 
@@ -107,7 +107,7 @@ def test_it_learns_what_a_place_shows(tmp_path: Path) -> None:
         logits = model(clips.poses, clips.numbers)
         assert (most_probable(model, logits) == clips.tokens).float().mean() > 0.85
         expected = model.head.cross_entropy(logits, clips.tokens).mean().item()
-    # Judged in batches of 32 and of 8, each clip counts the same.
+    # In batches of 32 and of 8, each clip has the same weight.
     assert judge_scene(model, clips, TOKENIZER).loss == pytest.approx(expected, abs=1e-5)
     assert entry["validation_loss"] == pytest.approx(expected, abs=1e-5)
 

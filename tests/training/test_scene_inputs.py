@@ -1,4 +1,4 @@
-"""Training a model to read what a scene tells: inputs, corruption, validation, and a run from end to end."""
+"""Training a model to read a scene's inputs: inputs, corruption, validation, and a run from end to end."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from hwm_env.training.objective import (
     hide_all,
     sample_seeds,
 )
-from hwm_env.training.scene_inputs import scene_of, told_of
+from hwm_env.training.scene_inputs import scene_inputs, scene_of
 from hwm_env.training.trainee import Trainee, TrainingStep, new_model
 from hwm_env.training.validation import Validation
 from hwm_env.training.world_model import train_world_model
@@ -69,12 +69,12 @@ def train(data: Dataset, directory: Path, recipe: Any = SHORT, **options: Any) -
     return train_world_model(data, data, TOKENIZER, directory, shape, recipe, device="cpu", **options)
 
 
-def test_each_clip_is_told_at_its_own_pose(batch: SampleBatch) -> None:
-    told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
-    assert told.shape == (4, 3, 4, SCENE.input_width)
+def test_the_inputs_of_each_clip_are_those_at_its_own_pose(batch: SampleBatch) -> None:
+    inputs = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    assert inputs.shape == (4, 3, 4, SCENE.input_width)
     poses, actions = batch["poses_past"][2, 17:34], batch["actions_past"][2, 17:34]
-    assert torch.allclose(told[2, 1], SCENE.inputs(poses[None], actions[None])[0], atol=1e-5)
-    assert torch.allclose(told[:, 2], SCENE.inputs(batch["poses_future"], batch["actions_future"]), atol=1e-5)
+    assert torch.allclose(inputs[2, 1], SCENE.inputs(poses[None], actions[None])[0], atol=1e-5)
+    assert torch.allclose(inputs[:, 2], SCENE.inputs(batch["poses_future"], batch["actions_future"]), atol=1e-5)
 
 
 def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
@@ -82,26 +82,26 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
 ) -> None:
     seen: list[Tensor] = []
     monkeypatch.setattr(SCENE, "inputs", lambda paths, chunks: (seen.append(paths), paths)[1])
-    told_of(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
-    told_of(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
+    scene_inputs(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
+    scene_inputs(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
     poses = torch.cat([batch["poses_past"], batch["poses_future"]], dim=1)
     shifts = seen[0].view(4, 51, 3) - poses
     assert torch.allclose(shifts, shifts[:, :1].expand_as(shifts), atol=1e-6)
     assert torch.equal(seen[1], seen[0][6:])
-    many = [told_of(SCENE, some_rows(batch, 1), [seed], (0.1, 0.01)).view(51, 3)[0] for seed in range(400)]
+    many = [scene_inputs(SCENE, some_rows(batch, 1), [seed], (0.1, 0.01)).view(51, 3)[0] for seed in range(400)]
     spread = torch.stack(many).std(dim=0)
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
 
-def test_of_a_share_of_the_samples_nothing_is_told(batch: SampleBatch) -> None:
-    """As of a world that does not know its place; the others are told what they are told without it."""
+def test_a_share_of_the_samples_has_empty_inputs(batch: SampleBatch) -> None:
+    """These are those of an unknown place; the inputs of the others do not change."""
     silent = 0
     for seed in range(200):
-        told = told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
-        if (told == 0).all():
+        inputs = scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
+        if (inputs == 0).all():
             silent += 1
         else:
-            assert torch.equal(told, told_of(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
+            assert torch.equal(inputs, scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
     assert 40 <= silent <= 80
 
 
@@ -110,9 +110,9 @@ def some_rows(batch: SampleBatch, count: int) -> SampleBatch:
 
 
 @pytest.mark.parametrize("parallel_targets", [True, False])
-def test_what_is_told_goes_with_the_clips(batch: SampleBatch, model: MaskedHWM, parallel_targets: bool) -> None:
-    told = torch.arange(3.0)[None, :, None, None].expand(4, 3, 4, SCENE.input_width)
-    targets = arrange(model, batch, parallel_targets=parallel_targets, scene_BTSC=told)
+def test_inputs_are_divided_like_the_clips(batch: SampleBatch, model: MaskedHWM, parallel_targets: bool) -> None:
+    inputs = torch.arange(3.0)[None, :, None, None].expand(4, 3, 4, SCENE.input_width)
+    targets = arrange(model, batch, parallel_targets=parallel_targets, scene_BTSC=inputs)
     assert targets.scene_past[0, :, 0, 0].tolist() == [0.0, 1.0]
     assert targets.scene_future[0, :, 0, 0].tolist() == ([1.0, 2.0] if parallel_targets else [2.0])
 
@@ -133,9 +133,9 @@ def test_a_share_of_the_pasts_is_spoilt(batch: SampleBatch, model: MaskedHWM) ->
     assert torch.equal(spoilt.future[shown], targets.tokens[shown]), "the future is as before"
 
 
-def test_own_predictions_are_those_of_the_told_model(batch: SampleBatch, model: MaskedHWM) -> None:
-    told = told_of(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
-    targets = arrange(model, batch, parallel_targets=True, scene_BTSC=told)
+def test_own_predictions_use_the_inputs(batch: SampleBatch, model: MaskedHWM) -> None:
+    inputs = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    targets = arrange(model, batch, parallel_targets=True, scene_BTSC=inputs)
     drawn = draw_targets(targets, [1, 2, 3, 4], model.config.codebook_size, 0.0, own_share=1.0)
     drawn = drawn._replace(own=torch.tensor([[False, True]] * 4))
     with torch.no_grad():
@@ -144,8 +144,8 @@ def test_own_predictions_are_those_of_the_told_model(batch: SampleBatch, model: 
         logits = model.predict(
             *(drawn.past[:, :1], first, drawn.actions_past[:, :17], drawn.actions_future[:, :17], torch.tensor([1])),
             parallel_targets=False,
-            scene_p=told[:, :1],
-            scene_f=told[:, 1:2],
+            scene_p=inputs[:, :1],
+            scene_f=inputs[:, 1:2],
         )
         digits = torch.stack([part.argmax(-1) for part in model.head.split(logits)], dim=-1)
         past = torch.cat([drawn.past[:, :1], model.head.fsq.digits_to_codes(digits).int()], dim=1)
@@ -153,8 +153,8 @@ def test_own_predictions_are_those_of_the_told_model(batch: SampleBatch, model: 
     torch.testing.assert_close(sums.loss, expected.loss)
 
 
-def test_validation_tells_of_the_path_that_the_actions_lead_along(data: Dataset, model: MaskedHWM) -> None:
-    """A model that sees actions through the scene only still shows what shuffled actions cost."""
+def test_validation_computes_inputs_along_the_path_of_the_actions(data: Dataset, model: MaskedHWM) -> None:
+    """A model that gets actions only through the scene still has a higher loss with shuffled actions."""
     recipe = replace(RECIPE, validation_samples=3, pose_noise=NO_NOISE)
     model.actions.action_std.fill_(torch.inf)
     validation = Validation(ClipSamples(data, 2, with_poses=True), recipe, TOKENIZER, torch.device("cpu"), SCENE)
@@ -166,8 +166,8 @@ def test_validation_tells_of_the_path_that_the_actions_lead_along(data: Dataset,
         actions = batch["actions_future"].roll(-shift, dims=0)
         future = SCENE.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
         other = SampleBatch(**{**batch, "actions_future": actions, "poses_future": future})  # type: ignore[typeddict-item]
-        told = told_of(SCENE, other, [0, 0, 0], NO_NOISE)
-        targets = hide_all(arrange(model, other, parallel_targets=False, scene_BTSC=told), model.config.codebook_size)
+        inputs = scene_inputs(SCENE, other, [0, 0, 0], NO_NOISE)
+        targets = hide_all(arrange(model, other, parallel_targets=False, scene_BTSC=inputs), model.config.codebook_size)
         with torch.no_grad():
             sums = MaskedModelling(model, parallel_targets=False)(targets)
         assert measured == pytest.approx((sums.loss / targets.counts).mean().item(), rel=1e-5)
@@ -230,13 +230,13 @@ def test_the_first_loss_is_that_of_the_model_to_start_from(
 
 
 def test_what_does_not_fit_is_refused(data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=rf"scene_width 0, and the scene tells {SCENE.input_width} numbers"):
+    with pytest.raises(InvalidInputError, match=rf"scene_width 0, expected {SCENE.input_width}, the .* of the scene"):
         train(data, tmp_path / "run", shape=MODEL)
-    with pytest.raises(InvalidInputError, match=rf"scene_width {SCENE.input_width}, and no scene tells 0 numbers"):
+    with pytest.raises(InvalidInputError, match=rf"scene_width {SCENE.input_width}, expected 0, the .* of no scene"):
         train(data, tmp_path / "run", scene=None)
     with pytest.raises(DatasetError, match="has no base poses"):
         train(write_world(tmp_path / "no-poses"), tmp_path / "run")
-    with pytest.raises(InvalidInputError, match="has none; train one with hwm-env train-scene"):
+    with pytest.raises(InvalidInputError, match=r"has no scene; .* hwm-env train-scene"):
         scene_of(replace(make_checkpoint(), scene=None))
     assert not (tmp_path / "run" / "checkpoint").exists()
 

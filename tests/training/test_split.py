@@ -1,4 +1,4 @@
-"""What is held out where no validation split is given, and the shape that data give to a model."""
+"""The recordings that are held out without a validation split, and the model's shape by its data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_twentieth_is_held_out_and_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_all_offsets_of_a_recording_stay_together(tmp_path: Path) -> None:
-    """Otherwise the same motion, cut into clips in another way, would be trained on."""
+    """Otherwise the training would use the same motion, cut into clips in another way."""
     data = write_shards(tmp_path, 6, sources=["a.mp4", "b.mp4", "c.mp4"] * 2)
     train, validation = hold_out(data)
     assert {shard.index for shard in validation.shards} == {1, 4}
@@ -48,7 +48,7 @@ def test_all_offsets_of_a_recording_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_single_recording_cannot_be_parted(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds 1 recording, so that none can be held out"):
+    with pytest.raises(DatasetError, match="contains 1 recording, so that none can be held out"):
         hold_out(write_shards(tmp_path, 2, sources=["a.mp4", "a.mp4"]))
 
 

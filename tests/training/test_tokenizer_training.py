@@ -28,7 +28,7 @@ CONFIG = TokenizerTrainingConfig(
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One shard of 60 frames of 16 x 16: a bright square that drifts over a coloured ground."""
+    """Writes one shard of 60 frames of 16 x 16: a bright square that moves over a coloured background."""
     frames = np.empty((60, 16, 16, 3), np.uint8)
     frames[:] = (40, 90, 160)
     for frame in range(60):
@@ -42,7 +42,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class InterruptionError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def test_stopping_and_resuming_changes_no_bit(
@@ -54,7 +54,7 @@ def test_stopping_and_resuming_changes_no_bit(
     def loss_or_interruption(*args: torch.Tensor, **weights: float) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        if calls == 6:  # After the state of step 4 was saved, and one step more.
+        if calls == 6:  # One step after the state of step 4 was saved.
             raise InterruptionError
         return reconstruction_loss(*args, **weights)
 

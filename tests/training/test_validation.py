@@ -1,4 +1,4 @@
-"""Validation: what a model that is blind, or knows the answer, scores."""
+"""Validation scores of models that ignore their inputs or return the answer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def model() -> MaskedHWM:
 
 
 def test_the_next_clips_loss_is_the_forward_passs(samples: ClipSamples, model: MaskedHWM) -> None:
-    """Against the public forward and torch's own cross-entropy, one sample at a time, actions of the next sample."""
+    """Compares with `forward` and torch's cross-entropy, one sample at a time, with the actions of the next sample."""
     recipe = replace(RECIPE, validation_samples=3, micro_batch_size=2)
     losses = Validation(samples, recipe, TOKENIZER, CPU).losses(model)
     chosen = [samples[index] for index in (0, (len(samples) - 1) // 2, len(samples) - 1)]

@@ -1,4 +1,4 @@
-"""Training a world model: stopping and going on changes nothing, and bad runs are refused."""
+"""Training a world model: stopping and resuming change nothing, and invalid runs raise errors."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def train(data: Dataset, directory: Path, recipe: TrainingConfig = RECIPE, **opt
 
 @pytest.fixture
 def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], None]:
-    """Lets a test do something in place of a step, or before it."""
+    """Lets a test run a function instead of a step, or before it."""
 
     def install(wrapper: Wrapper) -> None:
         original = Trainee.step
@@ -135,7 +135,7 @@ def logged(directory: Path) -> list[dict[str, float]]:
 
 
 def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Path) -> None:
-    # Muon makes much of small differences.
+    # Muon amplifies small differences.
     recipe = replace(RECIPE, matrix_learning_rate=None, report_every=1)
     for size in (1, 4):
         train(data, tmp_path / str(size), replace(recipe, micro_batch_size=size))
@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, 
     explosive = replace(RECIPE, learning_rate=1e30, report_every=1)
     with pytest.raises(DivergedError, match=r"norm nan at step [1-5], in a batch with shard 0 clip \d+, "):
         train(data, tmp_path, explosive)
-    # Saved before the loss was seen, with weights that no float16 can hold: nobody plays with it by mistake.
+    # Saved before the loss was computed, with weights beyond float16: it cannot be loaded by mistake.
     with pytest.raises(CheckpointError, match=r"NaN or infinity in .* train it again"):
         checkpoint.load(tmp_path / "checkpoint")
     weights = load_file(tmp_path / "checkpoint" / "model.safetensors")
@@ -284,10 +284,10 @@ def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_pa
     expected = ActionStatistics.from_dataset(data)
     loaded = checkpoint.load(newest)
     np.testing.assert_array_equal(loaded.statistics.mean, expected.mean)
-    # In half precision, as weights ship.
+    # In half precision, as in checkpoints.
     torch.testing.assert_close(loaded.model.actions.action_mean, torch.tensor(expected.mean), rtol=1e-3, atol=1e-5)
     weights = new_model(MODEL, expected, seed=0).state_dict()
-    assert weights["actions.action_std"][4] == pytest.approx(MIN_ACTION_STD)  # not blown up by a division by zero
+    assert weights["actions.action_std"][4] == pytest.approx(MIN_ACTION_STD)  # Not magnified by a division by zero.
     assert weights["actions.action_std"][0] == pytest.approx(expected.std[0])
 
 

@@ -1,4 +1,4 @@
-"""Small worlds to train in."""
+"""Writes small data sets and models for trainings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from hwm_env.training.recipe import TWO_CORES
 
 MODEL = replace(TINY, num_past_clips=2, grid_size=(2, 2), fsq_levels=(6, 2))
 TOKENIZER = stand_in_tokenizer(MODEL.codebook_size)
-"""An untrained one: its frames mean nothing, but differ where tokens do. Its weights are rounded as in a file."""
+"""An untrained tokenizer, whose frames differ if tokens do. Its weights are rounded as in a file."""
 TOKENIZER.load_state_dict({name: weight.half() for name, weight in TOKENIZER.state_dict().items()})
 RECIPE = replace(
     TWO_CORES,
@@ -30,7 +30,7 @@ RECIPE = replace(
 
 
 def write_world(directory: Path, num_clips: int = 12, seed: int = 0, *, with_poses: bool = False) -> Dataset:
-    """One segment of random tokens and actions, and poses if asked for; an ankle never moves."""
+    """Writes one segment of random tokens and actions, and poses if requested; an ankle never moves."""
     rng = np.random.default_rng(seed)
     writer = DatasetWriter(directory, token_grid=MODEL.grid_size, tokenizer=TOKENIZER.identity)
     frames = num_clips * 17
