@@ -105,7 +105,7 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": "fly"}, r"unknown task 'fly'.*drive-to-target"),
+        ({"task": "fly"}, r"task must be one of .*drive-to-target.* got 'fly'"),
         ({"obs_mode": "sound"}, "obs_mode must be one of 'pixels', .* or 'latents', got 'sound'"),
         ({"action_mode": "joystick"}, "action_mode must be one of 'chunk', 'hold' or 'delta', got 'joystick'"),
         ({"render_mode": "ansi"}, "render_mode must be one of .* or 'human' or None, got 'ansi'"),
