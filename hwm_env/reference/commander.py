@@ -1,4 +1,4 @@
-"""Sudden commands, as planners, policies in training and people at a keyboard give them."""
+"""Sudden commands, like those of planners, policies in training and people at a keyboard."""
 
 from typing import Final
 
@@ -21,17 +21,17 @@ _ARM_RANGES_RAD: Final = {
     "wrist_pitch": (-0.5, 0.5),
     "wrist_roll": (-0.5, 0.5),
 }
-"""What a Teleoperator's arms do as well, in any combination here."""
+"""Ranges of a Teleoperator's gestures, here in any combination."""
 
 
 class Commander:
-    """Jumps from one wanted posture to the next and drives like a Teleoperator; the robot follows as fast as it can.
+    """Jumps from one target posture to the next and drives like a Teleoperator; the robot follows as fast as it can.
 
     Two of five commands are the rest pose, so that arms rise from hanging and heads and hips swing from straight
     again and again.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -41,13 +41,13 @@ class Commander:
         self._frames_left = 0
 
     def act(self, state: RobotState) -> Float32Array:
-        """The wanted numbers, which may be far from the measured ones.
+        """Returns the target numbers, which may be far from the measured ones.
 
         Args:
-            state: the world's present state.
+            state: present state of the robot.
 
         Returns:
-            Within joint limits, float32 [25].
+            float32 [25], within joint limits.
         """
         if self._frames_left <= 0:
             self._frames_left = round(self._rng.uniform(*_SECONDS) * FRAME_RATE_HZ)

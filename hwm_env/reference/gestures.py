@@ -1,4 +1,4 @@
-"""What a teleoperator does with arms, hands, head and leg: one gesture at a time, with rests between."""
+"""Gestures of a teleoperator with arms, hands, head and leg: one at a time, with rests between."""
 
 from typing import Final
 
@@ -31,10 +31,10 @@ _ARM_POSES: Final[dict[str, dict[str, tuple[float, float]]]] = {
 
 
 class Gesturer:
-    """Chooses target angles and closures, a new gesture every one to three seconds.
+    """Chooses target angles and closures: a new gesture every one to three seconds.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ class Gesturer:
         self._is_raised = {"left": False, "right": False}
 
     def targets(self) -> Float32Array:
-        """The numbers to aim at in this frame, [25]; the velocities among them are zero."""
+        """Returns the target numbers of this frame, [25]; the velocities among them are zero."""
         if self._frames_left <= 0:
             self._frames_left = round(self._rng.uniform(1.0, 3.0) * FRAME_RATE_HZ)
             self._choose()
