@@ -81,7 +81,7 @@ def test_seeds_are_whole_numbers(env: HumanoidWorldModelEnv, seed: Any) -> None:
     [
         (1.5, None, "seed must be a whole number, got 1.5"),
         (True, None, "seed must be a whole number, got True"),
-        ([0, "1"], None, "world 1: seed must be a whole number or None, got '1'"),
+        ([0, "1"], None, "row 1: seed must be a whole number or None, got '1'"),
         (None, {"per_world": 3}, "per_world must be"),
         (None, {"per_world": [{}, 3]}, r"per_world\[1\] must be"),
         (None, 3, "options must be a dict or None, got 3"),

@@ -71,7 +71,7 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stat": 1}, r"\['stat'\]: expected some of \['start', 'state', 'target'\]"),
+        ({"stat": 1}, r"must be some of \['start', 'state', 'target'\], got unknown \['stat'\]"),
         ({"start": NUM_STARTS}, rf"start must be below {NUM_STARTS}, got {NUM_STARTS}"),
         ({"start": -1}, "got -1"),
         ({"start": 1.0}, "start must be a whole number, got 1.0"),
@@ -96,7 +96,7 @@ def test_bad_options_change_nothing(make_env: MakeEnv, env_id: str, options: Any
 
 
 def test_options_of_a_task_are_unknown_without_it(make_env: MakeEnv) -> None:
-    with pytest.raises(InvalidInputError, match=r"\['target'\]: expected some of \['start', 'state'\]"):
+    with pytest.raises(InvalidInputError, match=r"must be some of \['start', 'state'\], got unknown \['target'\]"):
         make_env(task=None).reset(options={"target": "sofa"})
 
 

@@ -133,10 +133,10 @@ def test_without_autoreset_somebody_must_reset(make_vec: Any) -> None:
     envs = make_vec(3, max_episode_steps=1, autoreset_mode=AutoresetMode.DISABLED)
     envs.reset(seed=0)
     envs.step(envs.action_space.sample())
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"worlds \[0, 1, 2\] have ended"):
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"rows \[0, 1, 2\] have ended"):
         envs.step(envs.action_space.sample())
     envs.reset(options={"reset_mask": np.array([True, False, True])})
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"worlds \[1\] have ended"):
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"rows \[1\] have ended"):
         envs.step(envs.action_space.sample())
     envs.reset(options={"reset_mask": np.array([False, True, False])})
     assert envs.step(envs.action_space.sample())[3].all()
@@ -202,10 +202,10 @@ def test_states_branch_a_world_and_fit_single_environments(make_vec: Any, make_e
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
-        ([1, 2], "expected a seed for each of 3 worlds, got 2"),
-        ([4, 5, 4], "world 2: seed 4 is also that of world 0"),
-        ([1, -2, 3], "world 1: seed must be at least 0 or None, got -2"),
-        ([1, 2, 3.5], "world 2: seed must be .* got 3.5"),
+        ([1, 2], "seed must be a number, or one for each of 3 rows, got 2"),
+        ([4, 5, 4], "row 2: seed 4 is also that of row 0"),
+        ([1, -2, 3], "row 1: seed must be at least 0 or None, got -2"),
+        ([1, 2, 3.5], "row 2: seed must be .* got 3.5"),
     ],
 )
 def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> None:
@@ -215,10 +215,10 @@ def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stat": 1}, r"world 0: unknown reset options \['stat'\]"),
-        ({"per_world": [{}, {"start": "first"}, {}]}, "world 1: the option start must be .* got 'first'"),
-        ({"per_world": [{"start": i} for i in range(2, 5)]}, "world 2: the option start must be below 4, got 4"),
-        ({"per_world": [{}]}, "per_world must be options for 3 worlds, got 1"),
+        ({"stat": 1}, r"row 0: options must be some of .*, got unknown \['stat'\]"),
+        ({"per_world": [{}, {"start": "first"}, {}]}, "row 1: the option start must be .* got 'first'"),
+        ({"per_world": [{"start": i} for i in range(2, 5)]}, "row 2: the option start must be below 4, got 4"),
+        ({"per_world": [{}]}, "per_world must be options for each of 3 rows, got 1"),
         ({"per_world": [{}, 5, {}]}, "per_world.1. must be a dict"),
         ({"reset_mask": np.zeros(3, bool)}, r"reset_mask must be a bool array of shape \(3,\) with a True"),
         ({"reset_mask": [True, False, True]}, "reset_mask must be a bool array"),
@@ -232,10 +232,10 @@ def test_bad_options_change_nothing(make_vec: Any, options: Any, message: str) -
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda actions: spoilt(actions, np.nan), r"world 1: action: expected 17 x 25 finite numbers .* got nan"),
-        (lambda actions: actions[:2], "one for each of 3 worlds, got 2"),
-        (lambda actions: actions[:, :16], "world 0: action: expected 17 x 25 .* got shape"),
-        (lambda actions: None, "actions: expected one for each world, got NoneType"),
+        (lambda actions: spoilt(actions, np.nan), r"row 1: action: expected 17 x 25 finite numbers .* got nan"),
+        (lambda actions: actions[:2], "one for each of 3 rows, got 2"),
+        (lambda actions: actions[:, :16], "row 0: action: expected 17 x 25 .* got shape"),
+        (lambda actions: None, "actions: expected one for each row, got NoneType"),
     ],
 )
 def test_bad_actions_change_nothing(make_vec: Any, spoil: Any, message: str) -> None:
@@ -249,8 +249,8 @@ def test_foreign_states_change_nothing(make_vec: Any) -> None:
     def call(envs: Any) -> None:
         envs.set_state([*envs.get_state()[:2], *other.get_state()])
 
-    check_unharmed(make_vec, call, "world 2: state must be of this environment")
-    check_unharmed(make_vec, lambda envs: envs.set_state(envs.get_state()[:1]), "for each of 3 worlds, got 1")
+    check_unharmed(make_vec, call, "row 2: state must be of this environment")
+    check_unharmed(make_vec, lambda envs: envs.set_state(envs.get_state()[:1]), "for each of 3 rows, got 1")
 
 
 def spoilt(actions: np.ndarray, value: float) -> np.ndarray:
@@ -299,7 +299,7 @@ def test_a_model_that_answers_nonsense_is_named_by_world(
     [
         ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
         ({"autoreset_mode": "LATER"}, "autoreset_mode must be one of .* got 'LATER'"),
-        ({"render_mode": "human"}, "render_mode of many worlds must be None or 'rgb_array', got 'human'"),
+        ({"render_mode": "human"}, "render_mode of a vector environment must be None or 'rgb_array', got 'human'"),
     ],
 )
 def test_bad_arguments_are_refused(tiny_checkpoint: Path, arguments: dict[str, Any], message: str) -> None:

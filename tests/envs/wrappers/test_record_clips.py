@@ -93,7 +93,7 @@ def test_a_refused_reset_goes_on_recording(make_env: MakeEnv, tmp_path: Path) ->
 
 
 def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="belongs inside of RepeatAction, not around it"):
+    with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         RecordClips(gymnasium.wrappers.TimeLimit(RepeatAction(make_env(), 2), 2), tmp_path)
     env = RepeatAction(RecordClips(make_env(), tmp_path), 2)
     env.reset(seed=0)
@@ -103,7 +103,7 @@ def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv, tmp_p
 
 
 def test_other_environments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"expected HWM-v0 or HWMReference-v0 inside the wrapper, got CartPole"):
+    with pytest.raises(InvalidInputError, match=r"env must be HWM-v0 or HWMReference-v0, got CartPole"):
         RecordClips(gymnasium.make("CartPole-v1"), tmp_path)
 
 

@@ -186,7 +186,7 @@ def test_wrappers_inside_change_nothing(make_env: MakeEnv, tiny_checkpoint: Path
 def test_inside_of_repeated_actions_no_step_is_missing(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInputError, match="belongs inside of RepeatAction, not around it"):
+    with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         RecordReplay(RepeatAction(make_env(), 2), tmp_path)
     env = RepeatAction(RecordReplay(make_env(), tmp_path), 2)
     env.reset(seed=0)
@@ -196,9 +196,7 @@ def test_inside_of_repeated_actions_no_step_is_missing(
 
 
 def test_only_learned_worlds_are_recorded(make_env: MakeEnv, tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidInputError, match="expected HWM-v0 or HWMReference-v0 inside the wrapper, got CartPoleEnv"
-    ):
+    with pytest.raises(InvalidInputError, match="env must be HWM-v0 or HWMReference-v0, got CartPoleEnv"):
         RecordReplay(gymnasium.make("CartPole-v1"), tmp_path)
-    with pytest.raises(InvalidInputError, match="only HWM-v0 can be replayed, got HumanoidReferenceEnv"):
+    with pytest.raises(InvalidInputError, match=r"env must be HWM-v0, .* got HumanoidReferenceEnv"):
         RecordReplay(make_env("HWMReference-v0"), tmp_path)
