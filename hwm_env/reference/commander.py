@@ -6,6 +6,7 @@ import numpy as np
 
 from hwm_env.reference import robot
 from hwm_env.reference.driving import Driver
+from hwm_env.reference.gestures import random_crouch, random_sides
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, FRAME_RATE_HZ, LINEAR_VELOCITY, Float32Array
 
@@ -61,24 +62,15 @@ class Commander:
         if choice == "rest":
             self._numbers = robot.pose({})
         elif choice == "arms":
-            for side in self._sides():
+            for side in random_sides(self._rng):
                 self._set({f"{side}_{joint}": limits for joint, limits in _ARM_RANGES_RAD.items()})
         elif choice == "head":
             self._set({"neck_pitch": (-0.2, 0.6)})
         elif choice == "body":
             self._set({"hip_yaw": (-0.45, 0.45), "hip_roll": (-0.1, 0.1), "ankle_roll": (-0.05, 0.05)})
-            self._crouch()
+            self._set({name: (angle, angle) for name, angle in random_crouch(self._rng).items()})
         else:
-            self._set({f"{side}_hand_closure": (0.0, 1.0) for side in self._sides()})
-
-    def _sides(self) -> tuple[str, ...]:
-        both = ("left", "right")
-        return (both[:1], both[1:], both)[self._rng.integers(3)]
-
-    def _crouch(self) -> None:
-        depth, lean = self._rng.uniform(0.0, 0.4), self._rng.uniform(-0.1, 0.2)
-        crouched = {"ankle_pitch": depth, "knee_pitch": 2 * depth, "hip_pitch": depth + lean}
-        self._set({name: (value, value) for name, value in crouched.items()})
+            self._set({f"{side}_hand_closure": (0.0, 1.0) for side in random_sides(self._rng)})
 
     def _set(self, ranges: dict[str, tuple[float, float]]) -> None:
         for name, (low, high) in ranges.items():

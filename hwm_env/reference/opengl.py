@@ -8,9 +8,11 @@ import contextlib
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
 
 from hwm_env.errors import HWMError
 
@@ -20,6 +22,22 @@ _T = TypeVar("_T")
 
 class RenderingUnavailableError(HWMError, RuntimeError):
     """MuJoCo cannot make an OpenGL context on this machine or in this process."""
+
+
+class ClosedOnExit(ABC):
+    """Base class of holders of an OpenGL context, which a `with` block closes at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the OpenGL context; the next rendering opens another one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 _here = threading.local()

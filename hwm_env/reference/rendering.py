@@ -2,14 +2,13 @@
 
 import functools
 import weakref
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.backend import GL_BACKEND, mujoco
-from hwm_env.reference.opengl import RenderingUnavailableError, free_later, in_gl_thread
+from hwm_env.reference.opengl import ClosedOnExit, RenderingUnavailableError, free_later, in_gl_thread
 from hwm_env.types import UInt8Array
 
 __all__ = ["MAX_IMAGE_SIZE", "MIN_IMAGE_SIZE", "CameraRenderer", "RenderingUnavailableError", "can_render"]
@@ -22,7 +21,7 @@ _open: Final[set[mujoco.Renderer]] = set()
 """Renderers that are not freed yet. A forked child keeps those of its parent, since freeing them would hang it."""
 
 
-class CameraRenderer:
+class CameraRenderer(ClosedOnExit):
     """Renders one camera of a model at twice the size and averages it down: smooth edges cost fewer tokens.
 
     Opens an OpenGL context on the first call of `render`. May be used from any thread, copied and pickled; copies open
@@ -78,14 +77,6 @@ class CameraRenderer:
         self._renderer.update_scene(data, self._camera)
         self._renderer.render(out=self._drawn)
         return _halved(self._drawn)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _opened(model: mujoco.MjModel, size: int) -> mujoco.Renderer:

@@ -1,7 +1,6 @@
 """The reference world: a robot in a room with kinematic motion, rendered from its head camera."""
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from hwm_env.reference import robot, room
 from hwm_env.reference.backend import mujoco
 from hwm_env.reference.kinematics import RobotState, advance
 from hwm_env.reference.mujoco_model import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, mujoco_xml
-from hwm_env.reference.opengl import in_gl_thread
+from hwm_env.reference.opengl import ClosedOnExit, in_gl_thread
 from hwm_env.reference.rendering import CameraRenderer
 from hwm_env.types import (
     ACTION_DIM,
@@ -27,7 +26,7 @@ from hwm_env.types import (
 _RESET_MARGIN_M: Final = 0.25
 
 
-class ReferenceWorld:
+class ReferenceWorld(ClosedOnExit):
     """A robot in a room that takes one action a frame at 30 Hz.
 
     Opens an OpenGL context on the first rendering: close it, or use it in a `with` block. May be copied and pickled.
@@ -167,14 +166,6 @@ class ReferenceWorld:
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         return self._renderer.render(self._data)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _qpos_addresses(self, joints: list[str]) -> list[int]:
         return [int(self._model.joint(name).qposadr[0]) for name in joints]

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 from hwm_env.errors import InvalidInputError
 from hwm_env.types import LINEAR_VELOCITY
 from tests.envs import cleanrl_ppo
-from tests.envs.conftest import MakeEnv
+from tests.envs.conftest import MakeEnv, MakeVec
 from tests.envs.rollouts import fingerprint, rollout
 
 FAST = {"decoding_steps": 1}
@@ -27,22 +26,10 @@ def speed(previous: Any, now: Any) -> float:
     return 1.0 + float(np.abs(now.measured[:, LINEAR_VELOCITY]).mean())
 
 
-MakeVec = Callable[..., gymnasium.vector.VectorEnv]
-
-
 @pytest.fixture
-def make_vec(tiny_checkpoint: Path) -> Iterator[MakeVec]:
-    """Makes vector environments from the tiny checkpoint and closes them after the test."""
-    opened = []
-
-    def make(num_envs: int = 2, **arguments: Any) -> gymnasium.vector.VectorEnv:
-        envs = gymnasium.make_vec("HWM-v0", num_envs=num_envs, checkpoint=str(tiny_checkpoint), **FAST, **arguments)
-        opened.append(envs)
-        return envs
-
-    yield make
-    for envs in opened:
-        envs.close()
+def make_vec(make_vec: MakeVec) -> MakeVec:
+    """Makes vector environments with few decoding steps."""
+    return lambda num_envs=2, **arguments: make_vec(num_envs, **FAST, **arguments)
 
 
 # Gymnasium
