@@ -87,7 +87,7 @@ def test_seeds_are_whole_numbers(env: HumanoidWorldModelEnv, seed: Any) -> None:
         (None, 3, "options must be a dict or None, got 3"),
     ],
 )
-def test_bad_resets_of_many_worlds(tiny_checkpoint: Path, seed: Any, options: Any, message: str) -> None:
+def test_bad_resets_of_many_rows(tiny_checkpoint: Path, seed: Any, options: Any, message: str) -> None:
     envs = HumanoidWorldModelVectorEnv(2, checkpoint=tiny_checkpoint, task=None)
     with pytest.raises(InvalidInputError, match=message):
         envs.reset(seed=seed, options=options)

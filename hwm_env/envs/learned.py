@@ -180,12 +180,13 @@ class LearnedWorld(CheckpointWorld):
                 states, clip = self.simulator.step(
                     self._joined([moments[row] for row in rows]), torch.from_numpy(chunks[rows])
                 )
+                readouts = self._read_out(states, clip)
             except ModelOutputError as error:
                 raise error.among(rows) from error
             entropies, offsets = clip.mean_entropy.tolist(), [0.0] * len(rows)
             if self.trust is not None and self.trust.calibration.asks_for_painted_offset:
                 offsets = self.simulator.painted_offset(states, clip).tolist()
-            for place, (row, read) in enumerate(zip(rows, self._read_out(states, clip), strict=True)):
+            for place, (row, read) in enumerate(zip(rows, readouts, strict=True)):
                 steps = states.step_indices[place]
                 path_entropy = (moments[row].path_entropy * (steps - 1) + entropies[place]) / steps
                 after[row] = LearnedMoment(states, clip, place, *read, path_entropy, offsets[place])

@@ -50,11 +50,11 @@ def make_vec(tiny_checkpoint: Path, make_env: MakeEnv) -> Iterator[MakeVec]:
 
 @pytest.fixture(params=["HWM-v0", "HWMReference-v0"])
 def env_id(request: pytest.FixtureRequest) -> str:
-    """Both worlds, one after the other."""
+    """The environments of both worlds, one after the other."""
     return str(request.param)
 
 
 @pytest.fixture
 def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows go nowhere."""
+    """Opens windows on a display without output."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

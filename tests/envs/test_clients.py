@@ -22,7 +22,7 @@ NORMALIZED = {"action_mode": "hold", "normalized_actions": True}
 
 
 def speed(previous: Any, now: Any) -> float:
-    """A reward that is never 0, and never ends an episode, as the room's tasks do where read-outs are random."""
+    """Rewards speed: never 0, and never the end of an episode, which random read-outs cause in the room's tasks."""
     return 1.0 + float(np.abs(now.measured[:, LINEAR_VELOCITY]).mean())
 
 
@@ -118,16 +118,16 @@ def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_ve
     envs = vector_wrappers.RecordEpisodeStatistics(make_vec(task=speed, max_episode_steps=3, autoreset_mode=mode))
     envs.reset(seed=5)
     chunk = envs.single_action_space.high
-    told: list[list[float]] = [[], []]
+    returns: list[list[float]] = [[], []]
     for _ in range(8):
         *_, info = envs.step(np.stack([chunk, chunk]))
         for world in np.flatnonzero(info.get("_episode", [])):
             assert info["episode"]["l"][world] == 3
-            told[world].append(info["episode"]["r"][world])
-    assert (envs.episode_count, [len(each) for each in told]) == (4, [2, 2])
+            returns[world].append(info["episode"]["r"][world])
+    assert (envs.episode_count, [len(each) for each in returns]) == (4, [2, 2])
     for world in range(2):
         single = make_env(task=speed, max_episode_steps=3, **FAST)
-        for episode, total in enumerate(told[world]):
+        for episode, total in enumerate(returns[world]):
             single.reset(seed=5 + world if episode == 0 else None)
             assert total == pytest.approx(sum(single.step(chunk)[1] for _ in range(3)), abs=1e-6)
 
@@ -142,14 +142,16 @@ def test_vector_rewards_are_normalised(make_vec: MakeVec, mode: str) -> None:
         action = plain.action_space.sample()
         rewards, scaled = plain.step(action)[1], envs.step(action)[1]
         assert scaled == pytest.approx(rewards / np.sqrt(envs.return_rms.var + 1e-8))
-    assert envs.return_rms.count == pytest.approx(10 if mode == "SAME_STEP" else 8, abs=1e-3), "one step begins anew"
+    assert envs.return_rms.count == pytest.approx(10 if mode == "SAME_STEP" else 8, abs=1e-3), (
+        "one step begins an episode"
+    )
 
 
 # Stable-Baselines3
 
 
 def learned(model: Any, steps: int) -> Any:
-    """The model after some steps, in which its weights have changed and stayed finite."""
+    """Returns the model after some steps, in which its weights have changed and stayed finite."""
     before = copy.deepcopy(model.policy.state_dict())
     model.learn(steps)
     assert model.num_timesteps >= steps
@@ -370,10 +372,10 @@ def test_torchrl_lives_what_gymnasium_lives(make_env: MakeEnv, obs_mode: str) ->
     assert len(played) == 3
     for step in played:
         seen, reward, terminated, truncated, _ = plain.step(step["action"].numpy())
-        for told, values in ((step, observation), (step["next"], seen)):
+        for stored, values in ((step, observation), (step["next"], seen)):
             for name, value in (values if isinstance(values, dict) else {single_name: values}).items():
                 # TorchRL calls what is named "state" an observation.
-                np.testing.assert_array_equal(told["observation" if name == "state" else name].numpy(), value)
+                np.testing.assert_array_equal(stored["observation" if name == "state" else name].numpy(), value)
         assert step["next", "reward"].item() == pytest.approx(reward)
         assert (step["next", "terminated"].item(), step["next", "truncated"].item()) == (terminated, truncated)
         observation = seen

@@ -1,4 +1,4 @@
-"""What observations show, in their various modes."""
+"""Observations and actions in their modes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.envs.conftest import MakeEnv
 
 
 def step(make_env: MakeEnv, env_id: str, **arguments: Any) -> tuple[Any, Any]:
-    """The observation after one step, and the environment."""
+    """Returns the observation after one step, and the environment."""
     env = make_env(env_id, task=None, **arguments)
     env.reset(seed=1)
     env.action_space.seed(1)

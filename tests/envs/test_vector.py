@@ -18,12 +18,12 @@ from tests.envs.rollouts import fingerprint
 
 
 def row_of(batch: Any, row: int) -> Any:
-    """One row of a batched observation."""
+    """Returns one row of a batched observation."""
     return {name: part[row] for name, part in batch.items()} if isinstance(batch, dict) else batch[row]
 
 
 def info_of(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """One row of infos as Gymnasium batches them."""
+    """Returns one row of infos as Gymnasium batches them."""
     own = {}
     for name, value in infos.items():
         if name.startswith("_") or not infos.get(f"_{name}", np.ones(row + 1, bool))[row]:
@@ -33,7 +33,7 @@ def info_of(infos: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the bit, but for the Python types of numbers."""
+    """Returns whether values are equal to the bit, apart from the Python types of numbers."""
     if isinstance(one, dict):
         return set(one) == set(other) and all(same(one[name], other[name]) for name in one)
     return np.array_equal(np.asarray(one), np.asarray(other))
@@ -139,7 +139,7 @@ def test_some_rows_can_be_reset(make_vec: Any) -> None:
     assert infos["start"][1] == 2
     assert infos["_start"].tolist() == mask.tolist()
     after, expected = envs.step(actions)[0], twin.step(actions)[0]
-    assert same(after[[0, 2]], expected[[0, 2]]), "the others go on as if nothing had happened"
+    assert same(after[[0, 2]], expected[[0, 2]]), "the other rows continue unchanged"
     assert (after[1] != expected[1]).any()
 
 
@@ -264,8 +264,8 @@ def test_output_that_is_not_finite_is_named_by_row(
     model, before = envs.unwrapped.simulator.model, [moment.tokens for moment in envs.unwrapped.moments]
     encode, broken_clip = model.encode_history, torch.from_numpy(before[1])
 
-    def nonsense(past: torch.Tensor, actions: torch.Tensor, **told: Any) -> Any:
-        history = encode(past, actions, **told)
+    def nonsense(past: torch.Tensor, actions: torch.Tensor, **arguments: Any) -> Any:
+        history = encode(past, actions, **arguments)
         history.clips[-1].video_values[:, (past[:, -1] == broken_clip).flatten(1).all(dim=1)] = torch.nan
         return history
 

@@ -55,7 +55,7 @@ def test_arms_rise_from_hanging_more_often_than_a_teleoperators(side: str) -> No
 
 
 def test_numbers_stay_within_what_room_64_was_trained_on() -> None:
-    """So that the bounds of the action space are about the same whoever drove."""
+    """So that the bounds of the action space are about the same for both behaviours."""
     bounds = checkpoint.load("room-64").statistics
     numbers = measured(Commander)
     assert (numbers >= bounds.low - 0.02).all()

@@ -155,7 +155,7 @@ def test_success_is_decided_where_the_recording_ends(
     env.reset(seed=0, options={"recording": 0})
     steps = [env.step(written.chunk(0, 9)) for _ in range(3)]
     assert [step[-1]["is_success"] for step in steps] == [False, success, success]
-    # Who goes on is compared with the last clip.
+    # Later steps are compared with the last clip.
     assert [step[2] for step in steps] == [False, True, True]
 
 

@@ -108,7 +108,7 @@ def test_other_environments_are_refused(tmp_path: Path) -> None:
 
 
 def drawn(rewards: list[float], num_steps: int, width: int) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Row and column of every pixel that is not background."""
+    """Returns row and column of every pixel that is not background."""
     chart = reward_chart(rewards, num_steps, width)
     assert (chart.shape, chart.dtype) == ((48, width, 3), np.uint8)
     coloured = np.argwhere((chart != BACKGROUND).any(axis=-1)).tolist()

@@ -1,4 +1,4 @@
-"""RecordReplay: what is recorded can be lived again, and ends where that is no longer so."""
+"""RecordReplay: recordings can be replayed, and end where they no longer could."""
 
 import itertools
 import json
@@ -17,11 +17,11 @@ from hwm_env.replay import Replay
 from tests.envs.conftest import MakeEnv
 
 LAST_FRAMES = {"obs_mode": "clip", "num_frames": 1}
-"""Decoded with all others, as a replay decodes them; `pixels` may differ from them by a rounding."""
+"""Decodes all frames of a clip, as a replay does; `pixels` may differ from them by a rounding."""
 
 
 def live_again(path: Path, checkpoint: Path) -> tuple[list[np.ndarray], list[bool]]:
-    """The last frames of a recorded episode, and whether each step was the same."""
+    """Returns the last frames of a recorded episode, and whether each step was equal."""
     replay = Replay.load(path)
     steps = list(replay.run(replay.make_simulator(checkpoint)))
     return [clip.frames[0, -1].numpy() for clip, _ in steps], [is_equal for _, is_equal in steps]

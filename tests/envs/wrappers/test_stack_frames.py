@@ -14,7 +14,7 @@ BAD_OPTIONS = {"start": -1}
 
 
 def expected(clips: list[np.ndarray], num_frames: int, stride: int) -> np.ndarray:
-    """Of all frames since the first clip, every `stride`-th up to the last one, side by side in the channels."""
+    """Stacks every `stride`-th frame since the first clip, up to the last one, along the channels."""
     frames = [frame for clip in clips for frame in clip]
     chosen = []
     for back in range(num_frames):
