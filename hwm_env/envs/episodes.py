@@ -87,7 +87,7 @@ class EpisodeEngine(Generic[M]):
         self.task = as_task(config.task)
         if self.task is not None and self.task.needs_readout and not world.has_readout:
             raise CheckpointError(
-                f"the task {self.task.name!r} needs a read-out, which this checkpoint lacks; train one with "
+                f"the task {self.task.name!r} needs a read-out, but this checkpoint has no read-out; train one with "
                 "`hwm-env train-readout`, or make the environment with task=None"
             )
         if config.untrusted_above is not None and world.trust is None and not world.is_exact:
