@@ -1,32 +1,75 @@
 """hwm_env: a learned simulator of a humanoid robot, as a Gymnasium environment.
 
-Importing it registers `HWM-v0` and, where MuJoCo is installed, `HWMReference-v0`. PyTorch and MuJoCo are imported only
-when something that needs them is used.
+Importing the package registers `HWM-v0` and, if MuJoCo is installed, `HWMReference-v0`. PyTorch and MuJoCo are imported
+on first use.
 """
 
 import importlib
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium
 
-from hwm_env.types import MAX_EPISODE_STEPS
+from hwm_env.errors import (
+    CheckpointError,
+    DatasetError,
+    DivergedError,
+    HWMError,
+    InvalidInputError,
+    MissingExtraError,
+    ModelOutputError,
+    SavingError,
+)
+from hwm_env.types import ACTION_NAMES, MAX_EPISODE_STEPS
 
 if TYPE_CHECKING:
+    from hwm_env.checkpoint import load
+    from hwm_env.envs.config import EnvConfig
+    from hwm_env.envs.reference_env import HumanoidReferenceEnv, HumanoidReferenceVectorEnv
     from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldModelVectorEnv
     from hwm_env.model.config import MaskedHWMConfig
     from hwm_env.model.masked_hwm import MaskedHWM
+    from hwm_env.policy import Policy
     from hwm_env.simulator import WorldSimulator
+    from hwm_env.tasks.base import Task
 
-__all__ = ["HumanoidWorldModelEnv", "HumanoidWorldModelVectorEnv", "MaskedHWM", "MaskedHWMConfig", "WorldSimulator"]
+__all__ = [
+    "ACTION_NAMES",
+    "CheckpointError",
+    "DatasetError",
+    "DivergedError",
+    "EnvConfig",
+    "HWMError",
+    "HumanoidReferenceEnv",
+    "HumanoidReferenceVectorEnv",
+    "HumanoidWorldModelEnv",
+    "HumanoidWorldModelVectorEnv",
+    "InvalidInputError",
+    "MaskedHWM",
+    "MaskedHWMConfig",
+    "MissingExtraError",
+    "ModelOutputError",
+    "Policy",
+    "SavingError",
+    "Task",
+    "WorldSimulator",
+    "load",
+]
 
-_MODULES = {
+_MODULES: Final = {
+    "EnvConfig": "hwm_env.envs.config",
+    "HumanoidReferenceEnv": "hwm_env.envs.reference_env",
+    "HumanoidReferenceVectorEnv": "hwm_env.envs.reference_env",
     "HumanoidWorldModelEnv": "hwm_env.envs.world_model_env",
     "HumanoidWorldModelVectorEnv": "hwm_env.envs.world_model_env",
     "MaskedHWM": "hwm_env.model.masked_hwm",
     "MaskedHWMConfig": "hwm_env.model.config",
+    "Policy": "hwm_env.policy",
+    "Task": "hwm_env.tasks.base",
     "WorldSimulator": "hwm_env.simulator",
+    "load": "hwm_env.checkpoint",
 }
+"""Modules of the names that are imported on first use."""
 
 gymnasium.register(
     "HWM-v0",

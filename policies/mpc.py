@@ -58,8 +58,15 @@ class MPC:
         """See Planner."""
         self._world = self._imagination or world
         # What the environment would clip is not planned.
-        low, high = self._world.statistics.low, self._world.statistics.high
-        self._knots = Knots(self._controls, self._config.horizon, self._config.knots, low, high)
+        statistics = self._world.checkpoint.statistics
+        self._knots = Knots(
+            self._controls,
+            self._config.horizon,
+            self._config.knots,
+            statistics.low,
+            statistics.high,
+            statistics.max_change,
+        )
         self._is_elsewhere = self._world.identity != world.identity
         self._seen: list[Episode[Any] | None] = [None] * len(episodes)
         self._tokens = [list(history.tokens) for history in histories]

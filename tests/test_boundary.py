@@ -81,13 +81,13 @@ def test_seeds_are_whole_numbers(env: HumanoidWorldModelEnv, seed: Any) -> None:
     [
         (1.5, None, "seed must be a whole number, got 1.5"),
         (True, None, "seed must be a whole number, got True"),
-        ([0, "1"], None, "world 1: seed must be a whole number or None, got '1'"),
+        ([0, "1"], None, "row 1: seed must be a whole number or None, got '1'"),
         (None, {"per_world": 3}, "per_world must be"),
         (None, {"per_world": [{}, 3]}, r"per_world\[1\] must be"),
         (None, 3, "options must be a dict or None, got 3"),
     ],
 )
-def test_bad_resets_of_many_worlds(tiny_checkpoint: Path, seed: Any, options: Any, message: str) -> None:
+def test_bad_resets_of_many_rows(tiny_checkpoint: Path, seed: Any, options: Any, message: str) -> None:
     envs = HumanoidWorldModelVectorEnv(2, checkpoint=tiny_checkpoint, task=None)
     with pytest.raises(InvalidInputError, match=message):
         envs.reset(seed=seed, options=options)

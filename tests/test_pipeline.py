@@ -12,8 +12,8 @@ import torch
 
 from docs.studies import ablation
 from hwm_env.cli import main
+from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 from hwm_env.reference.rendering import can_render
-from hwm_env.reference.scene import CAMERA_NAME, scene_xml
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training import scene_checkpoint
@@ -91,7 +91,7 @@ def test_a_scene_makes_the_world_carry_its_pose(
     monkeypatch.setattr(scene_checkpoint, "CALIBRATION_WINDOWS", 2)
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(directory / "run/checkpoint", checkpoint)
-    (tmp_path / "robot.xml").write_text(scene_xml())
+    (tmp_path / "robot.xml").write_text(mujoco_xml())
     few = ("--model.steps", 2, "--model.batch-size", 2, "--model.validation-clips", 2, "--model.warmup-steps", 1)
     splits = (directory / "train", "--validation", directory / "validation")
     robot = ("--robot", tmp_path / "robot.xml", "--camera", CAMERA_NAME, "--base", "base")
@@ -99,7 +99,7 @@ def test_a_scene_makes_the_world_carry_its_pose(
     simulator = WorldSimulator.from_pretrained(checkpoint)
     scene, starts = simulator.scene, simulator.checkpoint.starts
     assert scene is not None
-    assert scene.model.config.camera == links_from_mjcf(scene_xml(), CAMERA_NAME, "base")
+    assert scene.model.config.camera == links_from_mjcf(mujoco_xml(), CAMERA_NAME, "base")
     assert scene.use.unknown_above is not None
     # Three recordings have not been everywhere: begin in the middle of where they were.
     room = scene.model.config.map

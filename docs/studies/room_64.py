@@ -97,9 +97,9 @@ def make_room_64(
 
 def scene_shape() -> SceneConfig:
     """The shape of the shipped scene: a map of the reference room, and the camera of its robot."""
-    from hwm_env.reference.scene import CAMERA_NAME, scene_xml
+    from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 
-    return SceneConfig(camera=links_from_mjcf(scene_xml(), CAMERA_NAME, base="base"))
+    return SceneConfig(camera=links_from_mjcf(mujoco_xml(), CAMERA_NAME, base="base"))
 
 
 def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:

@@ -1,1 +1,1 @@
-"""Gymnasium environments: one environment, driven by the learned world or by the reference world."""
+"""Gymnasium environments of the learned world and of the reference world, with one interface."""

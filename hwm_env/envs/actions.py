@@ -1,4 +1,4 @@
-"""From what a user sends to the 17 x 25 numbers that a world executes."""
+"""Actions: their space, and their conversion to the chunk that a world executes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,47 +23,47 @@ from hwm_env.types import (
 )
 
 REACH_FRAMES: Final = 10
-"""After so many frames a held target is reached."""
+"""Frames after which a held target is reached."""
 _SMALLEST_HALF_RANGE: Final = 1e-3
-"""A number that never changed in the training data gets a little room: a Box wants low < high."""
+"""Smallest half range of a number, for those that are constant in the training data: a Box needs low < high."""
 _ROUNDING: Final = 1e-5
-"""What may exceed a bound before an action is refused."""
+"""Excess over a bound that still counts as within it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdaptedAction:
-    """A user's action, made ready for a world."""
+    """A user's action, converted for a world."""
 
     chunk: Float32Array
-    """Physical units, within the bounds, [17, 25]."""
+    """The chunk to execute, physical units, within the bounds, [17, 25]."""
     clipped: bool
-    """Whether what the user wanted was beyond the bounds."""
+    """Whether the action was beyond the bounds."""
     excess: Float64Array
-    """How far each number, before clipping, leaves the training data, [17, 25]; 0 inside (see `action_excess`)."""
+    """Excess of each number, before clipping, over the training data, [17, 25]; 0 inside (see `action_excess`)."""
 
     @property
     def ood(self) -> float:
-        """Share (0 to 1) of the 17 x 25 numbers that the training data never showed."""
+        """Share (0 to 1) of the 17 x 25 numbers that are outside the training data."""
         return float((self.excess > 0).mean())
 
     @property
     def ood_joints(self) -> dict[str, float]:
-        """The largest excess of each number that leaves the training data, by name."""
+        """Largest excess of each number that is outside the training data, by name."""
         largest = self.excess.max(axis=0)
         return {name: float(excess) for name, excess in zip(ACTION_NAMES, largest, strict=True) if excess > 0}
 
 
 class ActionAdapter:
-    """Knows the action space of an environment and what its actions mean.
+    """Converts the actions of an environment to chunks.
 
     Args:
-        statistics: of the training data's actions; gives the bounds.
+        statistics: statistics of the training data's actions, which determine the bounds.
         mode: "chunk" for an action in each of the 17 frames, "hold" for one that is approached smoothly and then held,
             "delta" for a change from the present numbers, spread evenly over the 17 frames.
-        normalized: whether users send [-1, 1] in place of physical units.
-        out_of_range: what to do with numbers beyond the bounds.
-        controls: the numbers that users send, in this order; None: all. Of the others, joints and hands stay as they
-            are, and velocities go to 0.
+        normalized: whether actions are in [-1, 1] instead of physical units.
+        out_of_range: treatment of numbers beyond the bounds.
+        controls: names of the numbers in an action, in this order; None: all. Of the others, joints and hands keep
+            their values, and velocities go to 0.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ActionAdapter:
         self._statistics = statistics
         self._mode = mode
         self._normalized = normalized
-        self._refuses = out_of_range == "refuse"
+        self._is_strict = out_of_range == "refuse"
         constant = statistics.high - statistics.low < 2 * _SMALLEST_HALF_RANGE
         self.low: Float32Array = np.where(constant, statistics.low - np.float32(_SMALLEST_HALF_RANGE), statistics.low)
         """Lowest value of each number, physical units, [25]."""
@@ -85,7 +85,7 @@ class ActionAdapter:
             constant, statistics.high + np.float32(_SMALLEST_HALF_RANGE), statistics.high
         )
         """Highest value of each number, physical units, [25]."""
-        # A whole clip of the fastest change that the data show.
+        # A clip of the fastest change in the data.
         reach = np.maximum(FRAMES_PER_CLIP * statistics.max_change, np.float32(_SMALLEST_HALF_RANGE))
         names = ACTION_NAMES if controls is None else controls
         self._sent = np.array([ACTION_NAMES.index(name) for name in names])
@@ -94,17 +94,18 @@ class ActionAdapter:
         self._space_high: Float32Array = (reach if mode == "delta" else self.high)[self._sent]
         self._progress = (_even() if mode == "delta" else _minimum_jerk())[:, None]
         self.space = self._make_space()
-        """Box of float32, [17, 25] or [25]; with `controls`, as many numbers as those."""
+        """Box of float32, [17, 25] or [25]; with `controls`, [17, C] or [C]."""
 
-    def command(self, action: Any, last: Float32Array) -> AdaptedAction:
-        """Makes an action ready.
+    def adapt(self, action: Any, last: Float32Array) -> AdaptedAction:
+        """Converts an action.
 
         Args:
             action: numbers of the shape of `space`.
-            last: the measured numbers of the last frame, [25].
+            last: measured numbers of the last frame, [25].
 
         Raises:
-            InvalidInputError: not numbers, of another shape, not finite, or beyond the bounds where that is refused.
+            InvalidInputError: the action is not of numbers, has another shape, is not finite, or is beyond the bounds
+                with `out_of_range="refuse"`.
         """
         sent = self._physical(self._validated(action))
         wanted, allowed = sent, np.clip(sent, self._space_low, self._space_high)
@@ -113,7 +114,7 @@ class ActionAdapter:
             wanted, allowed = now + wanted, np.clip(now + allowed, self.low[self._sent], self.high[self._sent])
         wanted, allowed = self._completed(wanted, last), self._completed(allowed, last)
         beyond = np.abs(wanted - allowed) > _ROUNDING
-        if self._refuses and beyond.any():
+        if self._is_strict and beyond.any():
             self._refuse(wanted, allowed, beyond)
         excess = action_excess(self._statistics, self._as_chunk(wanted, last)[None], last[None])[0]
         return AdaptedAction(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
@@ -130,11 +131,11 @@ class ActionAdapter:
         expected = f"{' x '.join(map(str, shape))} finite numbers (action_mode={self._mode!r})"
         array = real_numbers("action", action, expected)
         if array.shape != shape:
-            raise InvalidInputError(f"action: expected {expected}, got shape {array.shape}; env.action_space says more")
+            raise InvalidInputError(f"action: expected {expected}, got shape {array.shape}; see env.action_space")
         if not np.isfinite(array).all():
             where = np.argwhere(~np.isfinite(array))[0].tolist()
             raise InvalidInputError(
-                f"action: expected {expected}, got {array[tuple(where)]} at index {where}; nothing was done"
+                f"action: expected {expected}, got {array[tuple(where)]} at index {where}; no step was taken"
             )
         return array
 
@@ -145,7 +146,7 @@ class ActionAdapter:
         return low + (array + 1.0) / 2.0 * (high - low)
 
     def _completed(self, sent: Float64Array, last: Float32Array) -> Float64Array:
-        """All 25 numbers, [..., 25], from those that were sent."""
+        """Returns all 25 numbers, [..., 25], from those that were sent."""
         numbers = np.empty((*sent.shape[:-1], ACTION_DIM))
         numbers[...] = last
         numbers[..., self._stopped] = 0.0
@@ -153,7 +154,7 @@ class ActionAdapter:
         return numbers
 
     def _as_chunk(self, numbers: Float64Array, last: Float32Array) -> Float64Array:
-        """A chunk [17, 25]: the numbers themselves, or the way to them from the last ones."""
+        """Returns a chunk [17, 25]: the numbers themselves, or the path to them from the last ones."""
         if self._mode == "chunk":
             return numbers
         return (1.0 - self._progress) * last + self._progress * numbers
@@ -162,16 +163,16 @@ class ActionAdapter:
         where = tuple(np.argwhere(beyond)[0])
         raise InvalidInputError(
             f"action: {ACTION_NAMES[where[-1]]} would be {wanted[where]:.4g}, which is beyond the training data; the "
-            f"nearest that is not is {allowed[where]:.4g}; nothing was done (out_of_range='clip' would take that)"
+            f"nearest allowed value is {allowed[where]:.4g} (out_of_range='clip' takes it); no step was taken"
         )
 
 
 def _minimum_jerk() -> Float64Array:
-    """Share of the way gone after each frame, [17]: the polynomial that starts and stops without velocity and jolt."""
+    """Returns the progress after each frame, [17]: minimum jerk, without velocity or acceleration at both ends."""
     time = np.minimum(np.arange(1, FRAMES_PER_CLIP + 1) / REACH_FRAMES, 1.0)
     return time**3 * (10.0 - 15.0 * time + 6.0 * time**2)
 
 
 def _even() -> Float64Array:
-    """Share of the way gone after each frame, [17]: as much in every frame, so that steps join without a stop."""
+    """Returns the progress after each frame, [17]: equal in every frame, so that steps join without a stop."""
     return np.arange(1, FRAMES_PER_CLIP + 1) / FRAMES_PER_CLIP

@@ -1,9 +1,9 @@
-"""The arguments that all environments take."""
+"""The arguments of the environments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Le, Len
@@ -17,7 +17,6 @@ from hwm_env.model.precision import Precision
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import Task
 from hwm_env.tasks.function import RewardFunction
-from hwm_env.tokenizers.tokens_only import TokensOnly
 from hwm_env.types import FRAMES_PER_CLIP
 
 ObsMode = Literal["pixels", "pixels_state", "state", "clip", "tokens", "latents"]
@@ -25,85 +24,80 @@ ActionMode = Literal["chunk", "hold", "delta"]
 OutOfRange = Literal["clip", "refuse"]
 RenderMode = Literal["rgb_array", "rgb_array_list", "human"]
 
-_WITHOUT_FRAMES: Final = ("tokens", "latents", "state")
-
 ImageSide = Annotated[int, Ge(16), Le(512)]
-"""Pixels of an image in an observation."""
+"""Height and width of an image in an observation, in pixels."""
 NumFrames = Annotated[int, Ge(1), Le(FRAMES_PER_CLIP)]
-"""Of a clip that are shown."""
+"""Number of frames of a `clip` observation."""
 Controls = Annotated[Sequence[ActionName], Len(1)]
 """Names of the numbers that actions consist of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EnvConfig(CheckedFields):
-    """Arguments of `gymnasium.make("HWM-v0", ...)`, `make_vec`, and of the same in the reference world.
+class Interface(CheckedFields):
+    """The arguments that define observations and actions."""
 
-    In the reference world, those about the model's predictions have no meaning; they are taken so that a script runs in
-    either world.
+    obs_mode: ObsMode = "pixels"
+    """Content of observations."""
+    image_size: ImageSide | None = None
+    """Height and width of images in observations, in pixels, 16 to 512; None: the world's own size."""
+    num_frames: NumFrames = FRAMES_PER_CLIP
+    """Frames of a `clip` observation, evenly spread over the 17 of a step; the last frame is always included."""
+    action_mode: ActionMode = "chunk"
+    """Meaning of actions."""
+    normalized_actions: bool = False
+    """Whether actions are in [-1, 1] instead of physical units."""
+    controls: Controls | None = None
+    """Names (`hwm_env.types.ACTION_NAMES`) of the numbers that actions consist of, in this order; None: all 25. Of the
+    others, joints and hands keep their values, and velocities go to 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvConfig(Interface):
+    """Arguments of `gymnasium.make("HWM-v0", ...)` and `make_vec`, and of the same in the reference world.
+
+    The reference world accepts the arguments about the model's predictions too but ignores them, so that a script runs
+    in both worlds.
     """
 
     task: SkipValidation[str | Task | RewardFunction | None] = "drive-to-target"
-    """Name of a task (see `hwm_env.tasks.registry`), a Task, a function of two moments that gives a reward (see
+    """Name of a task (see `hwm_env.tasks.registry`), a Task, a function of two moments that returns a reward (see
     `hwm_env.tasks.function`), or None for no reward."""
-    obs_mode: ObsMode = "pixels"
-    """What observations show."""
-    image_size: ImageSide | None = None
-    """Height and width of images in observations, in pixels, 16 to 512; None: as the world makes them."""
-    num_frames: NumFrames = FRAMES_PER_CLIP
-    """Frames of a `clip` observation, evenly spread over the 17 of a step; the last frame is always the last."""
-    action_mode: ActionMode = "chunk"
-    """What actions mean."""
-    normalized_actions: bool = False
-    """Whether actions are sent in [-1, 1] in place of physical units."""
-    controls: Controls | None = None
-    """Names (`hwm_env.types.ACTION_NAMES`) of the numbers that actions consist of, in this order; None: all 25. Of the
-    others, joints and hands stay as they are, and velocities go to 0."""
     out_of_range: OutOfRange = "clip"
-    """What happens to actions beyond those of the training data: clipped to them, or refused with an error."""
+    """Treatment of actions beyond those of the training data: `clip` them, or `refuse` them with an error."""
     checkpoint: str | Path = "room-64"
-    """Name ("room-64" ships with the package), directory or Hugging Face id."""
+    """Name ("room-64" comes with the package), directory or Hugging Face id."""
     tokenizer: str | Path | None = None
-    """Directory of the tokenizer, for a checkpoint that does not hold its own (Cosmos); None takes that of the
-    environment variable HWM_TOKENIZER."""
+    """Directory of the tokenizer, for a checkpoint without its own (Cosmos); None: that of the environment variable
+    HWM_TOKENIZER."""
     decoding_steps: Count | None = None
-    """Passes of the model a clip (K), 1 to 12 are sensible: more are slower and may be truer; None: as in the
-    checkpoint."""
+    """Decoding steps a clip (K), usually 1 to 12: more are slower and may be more accurate; None: the checkpoint's."""
     temperature: NotNegative | None = None
-    """Of the sampling, 0 for the most probable tokens; None: as in the checkpoint."""
+    """Temperature of the sampling; 0 takes the most probable tokens; None: the checkpoint's."""
     order: Order | None = None
-    """In which tokens are revealed; None: as in the checkpoint."""
+    """Order in which tokens are revealed; None: the checkpoint's."""
     history: HistoryMode | None = None
-    """`window` encodes the past anew at each step, `streaming` each clip once, which is faster (see DecodingConfig);
-    None: as in the checkpoint."""
+    """`window` encodes the whole history at each step; `streaming` encodes each clip once, which is faster (see
+    DecodingConfig); None: the checkpoint's."""
     precision: Precision = "float32"
-    """Number type of the model's matrix products; `auto`: bfloat16 where the device has it in hardware, float32
-    elsewhere."""
+    """Number type of the model's matrix products; `auto`: bfloat16 if the device has it in hardware, else float32."""
     strict: bool = False
-    """Whether a world's results do not depend, to the bit, on how many others are computed with it."""
-    tokens_only: bool = False
-    """Whether nothing may decode frames: the fastest way to run, and an error where something would look at some."""
+    """Whether a row's results are equal to the bit whatever the size of its batch."""
     max_episode_steps: Count | Literal[-1] | None = None
-    """Env steps until truncation; None or -1: no limit. `gymnasium.make` keeps its argument of this name for itself and
-    puts Gymnasium's TimeLimit around the environment; many worlds, and environments made without it, keep it here."""
+    """Env steps until truncation; None or -1: no limit. `gymnasium.make` does not pass on its argument of this name but
+    wraps the environment in TimeLimit; vector environments, and environments made without it, apply this limit."""
     untrusted_above: Share | None = None
     """Truncates an episode when `info["error_probability"]` is above this, with `info["untrusted"]`; None: never."""
     render_mode: RenderMode | None = None
     """`rgb_array`: the last frame, 256 x 256; `rgb_array_list`: all frames since the last call; `human`: a window that
-    plays all frames; None."""
+    plays all frames; None: nothing."""
     device: str | torch.device = "cpu"
-    """Where the model runs, such as "cpu" or "cuda"; the reference world always runs on the CPU."""
+    """Device of the model, such as "cpu" or "cuda"; the reference world always runs on the CPU."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError for a device that is not here, and naming arguments that do not fit each other."""
+        """Raises InvalidInputError if the device is absent or a control is named twice."""
         if self.controls is not None and len(set(self.controls)) < len(self.controls):
             raise InvalidInputError(f"controls must be different names, got {short(self.controls)}")
         check_device(self.device)
-        if self.tokens_only and (self.obs_mode not in _WITHOUT_FRAMES or self.render_mode is not None):
-            raise InvalidInputError(
-                "tokens_only decodes no frames: expected obs_mode 'tokens', 'latents' or 'state', and render_mode "
-                f"None, got {self.obs_mode!r} and {self.render_mode!r}"
-            )
 
     @property
     def step_limit(self) -> float:
@@ -111,13 +105,13 @@ class EnvConfig(CheckedFields):
         return float("inf") if self.max_episode_steps in (None, -1) else self.max_episode_steps
 
     def make_simulator(self) -> WorldSimulator:
-        """The simulator that these arguments describe.
+        """Makes the simulator that these arguments describe.
 
         Raises:
-            InvalidInputError: decoding settings that the model cannot have.
+            InvalidInputError: decoding settings that the model does not support.
             CheckpointError: the checkpoint is unknown or damaged.
         """
-        simulator = WorldSimulator.from_pretrained(
+        return WorldSimulator.from_pretrained(
             self.checkpoint,
             device=self.device,
             tokenizer=self.tokenizer,
@@ -128,6 +122,3 @@ class EnvConfig(CheckedFields):
             precision=self.precision,
             strict=self.strict,
         )
-        if self.tokens_only:
-            simulator.tokenizer = TokensOnly(simulator.tokenizer)
-        return simulator

@@ -1,33 +1,33 @@
-"""The rules of the environments, for any number of worlds: what begins, ends and judges an episode.
+"""Rules of episodes for all environments: how they begin, step, end and are judged.
 
-The environment of one world and the vector environment differ only in how many episodes they keep.
+The environments of one row and the vector environments differ only in the number of episodes that they hold.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Generic
 
 import numpy as np
+import numpy.typing as npt
 
 from hwm_env.envs.actions import ActionAdapter, AdaptedAction
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.observations import Observation, ObservationAdapter
 from hwm_env.envs.options import Options, parse_options
 from hwm_env.envs.world import M, World
-from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.errors import CheckpointError, InvalidInputError, ModelOutputError
 from hwm_env.fields import CountOrZero, checked, short
 from hwm_env.tasks.base import BringsHistory, EpisodeStart, Goal, Outcome
 from hwm_env.tasks.registry import as_task
-from hwm_env.trust import Assessment
 
 _NO_OUTCOME: Final = Outcome({}, success=False, terminated=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Episode(Generic[M]):
-    """Where one world's episode stands. Immutable."""
+    """The present state of one row's episode. Immutable."""
 
     moment: M
     goal: Goal | None
@@ -36,22 +36,22 @@ class Episode(Generic[M]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EnvState(Generic[M]):
-    """A saved world: what `get_state` gives and `set_state` takes. Immutable."""
+    """The saved state of one row, from `get_state` to `set_state`. Immutable."""
 
     origin: str
-    """World and task that it belongs to."""
+    """World and task that the state belongs to."""
     episode: Episode[M]
     _np_random: np.random.Generator
 
     @property
     def np_random(self) -> np.random.Generator:
-        """The world's own generator as it was; a new copy."""
+        """A new copy of the row's own generator as it was."""
         return copy.deepcopy(self._np_random)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EnvStep(Generic[M]):
-    """What an env step of one world gave."""
+    """The result of one row's env step."""
 
     episode: Episode[M]
     reward: float
@@ -61,24 +61,24 @@ class EnvStep(Generic[M]):
 
 
 @contextmanager
-def naming(world: int) -> Iterator[None]:
-    """Adds a world's index to errors about its input."""
+def naming(subject: str) -> Iterator[None]:
+    """Puts a subject, such as "row 3", before the messages of errors about input."""
     try:
         yield
     except InvalidInputError as error:
-        raise InvalidInputError(f"world {world}: {error}") from error
+        raise InvalidInputError(f"{subject}: {error}") from error
 
 
 class EpisodeEngine(Generic[M]):
-    """Begins episodes and goes on with them; keeps none.
+    """Begins and steps episodes; holds none itself.
 
     Args:
-        world: what happens after an action.
+        world: the dynamics.
         config: the environment's arguments.
 
     Raises:
-        InvalidInputError: an unknown task, or an argument that does not go with the world.
-        CheckpointError: the task or the trust limit needs a part that the checkpoint has not.
+        InvalidInputError: the task is unknown.
+        CheckpointError: the task or `untrusted_above` needs a part that the checkpoint lacks.
     """
 
     def __init__(self, world: World[M], config: EnvConfig) -> None:
@@ -87,23 +87,28 @@ class EpisodeEngine(Generic[M]):
         self.task = as_task(config.task)
         if self.task is not None and self.task.needs_readout and not world.has_readout:
             raise CheckpointError(
-                f"the task {self.task.name!r} needs to know where the robot is, but this checkpoint has no read-out; "
-                "train one with `hwm-env train-readout`, or make the environment with task=None"
+                f"the task {self.task.name!r} needs a read-out, but this checkpoint has no read-out; train one with "
+                "`hwm-env train-readout`, or make the environment with task=None"
             )
         if config.untrusted_above is not None and world.trust is None and not world.is_exact:
             raise CheckpointError(
                 "untrusted_above needs a calibrated checkpoint, and this one is not; run `hwm-env calibrate`, or make "
                 "the environment with untrusted_above=None"
             )
-        if not world.num_starts:
+        self._num_starts = len(world.checkpoint.starts)
+        if not self._num_starts:
             raise CheckpointError(
-                "the checkpoint holds no starts, and an episode begins at one; make it again with some"
+                "the checkpoint holds no starts, at which episodes begin; make the checkpoint again with some"
             )
         self.origin = f"{world.identity}, task {self.task.name if self.task else None}"
         self.actions = ActionAdapter(
-            world.statistics, config.action_mode, config.normalized_actions, config.out_of_range, config.controls
+            world.checkpoint.statistics,
+            config.action_mode,
+            config.normalized_actions,
+            config.out_of_range,
+            config.controls,
         )
-        self.observations = ObservationAdapter(config, world, self.task, self.actions.low, self.actions.high)
+        self.observations = ObservationAdapter(config, world.checkpoint, self.task, self.actions.low, self.actions.high)
 
     def parse(self, options: Mapping[str, Any] | None) -> Options:
         """Checks the options of a reset.
@@ -111,7 +116,7 @@ class EpisodeEngine(Generic[M]):
         Raises:
             InvalidInputError: an option is unknown or has a value that is not allowed.
         """
-        parsed = parse_options(options, self.world.num_starts, self.task)
+        parsed = parse_options(options, self._num_starts, self.task)
         if parsed.state is not None:
             self.check_state(parsed.state)
         return parsed
@@ -120,17 +125,17 @@ class EpisodeEngine(Generic[M]):
         """Begins an episode.
 
         Args:
-            rng: the world's own generator, from which start, noise and goal are drawn.
+            rng: the row's own generator, from which start, noise and goal are drawn.
             parsed: options of the reset.
 
         Returns:
             The episode and its info.
 
         Raises:
-            InvalidInputError: the task needs to know where the robot is, and nothing says.
+            InvalidInputError: the task needs a read-out, which is not possible at this place.
         """
-        # Drawn even where the user names a start, so that naming the one that the seed draws changes nothing.
-        drawn, seed = int(rng.integers(self.world.num_starts)), int(rng.integers(2**63))
+        # Drawn even if the start is given, so that giving the start that the seed draws changes nothing.
+        drawn, seed = int(rng.integers(self._num_starts)), int(rng.integers(2**63))
         info: dict[str, Any] = {}
         history = None
         if parsed.state is not None:
@@ -146,57 +151,77 @@ class EpisodeEngine(Generic[M]):
         if self.task is not None:
             if self.task.needs_readout and moment.readout is None:
                 raise InvalidInputError(
-                    f"the task {self.task.name!r} needs to know where the robot is, and the history shows a place that "
-                    "this checkpoint's scene does not know; begin elsewhere, or train a read-out as well with "
+                    f"the task {self.task.name!r} needs a read-out, but the history shows a place that this "
+                    "checkpoint's scene does not know; begin elsewhere, or train a read-out with "
                     "`hwm-env train-readout`"
                 )
             start = EpisodeStart(
-                rng, moment, history, parsed.of_task, self.world.num_starts, self._recorded, self.world.tokenizer
+                rng,
+                moment,
+                history,
+                parsed.of_task,
+                self._num_starts,
+                self._recorded,
+                self.world.checkpoint.tokenizer,
             )
             goal = self.task.reset(start)
-        # A task of somebody else's may describe its goal by arrays that it goes on using.
+        # A user's task may describe its goal with arrays that it continues to use.
         info |= {**self._of_moment(moment), **copy.deepcopy(goal.describe() if goal else {})}
         return Episode(moment, goal, 0), info
 
-    def command(self, episode: Episode[M], action: Any) -> AdaptedAction:
-        """Makes a world's action ready.
-
-        Raises:
-            InvalidInputError: it is not of the action space's shape, not finite, or beyond what is allowed.
-        """
-        return self.actions.command(action, episode.moment.measured[-1])
-
-    def advance(self, episodes: Sequence[Episode[M]], commands: Sequence[AdaptedAction]) -> list[EnvStep[M]]:
-        """Lives one clip in each world.
+    def step(
+        self,
+        episodes: Sequence[Episode[M]],
+        actions: Sequence[Any] | npt.NDArray[Any],
+        rows: Sequence[int],
+        subject: Callable[[int], str] | None = None,
+    ) -> dict[int, EnvStep[M]]:
+        """Takes one env step in some rows of a batch.
 
         Args:
-            episodes: where the worlds stand; stay valid.
-            commands: one for each.
+            episodes: the episode of each row of the batch; stay valid.
+            actions: the action of each row of the batch.
+            rows: indices of the rows that take the step.
+            subject: names a row in errors about its action; None: they name none.
+
+        Returns:
+            The results by row.
 
         Raises:
-            ModelOutputError: names the worlds in which the model's output is not finite; nothing has changed.
+            InvalidInputError: an action is not of the action space's shape, not finite, or not allowed.
+            ModelOutputError: the model's output is not finite; names the rows. Nothing has changed.
         """
-        moments = self.world.step(
-            [episode.moment for episode in episodes], np.stack([command.chunk for command in commands])
-        )
-        assessments = self._assess(moments, commands)
-        return [
-            self._judge(episode, moment, command, assessment)
-            for episode, moment, command, assessment in zip(episodes, moments, commands, assessments, strict=True)
-        ]
+        if not rows:
+            return {}
+        adapted = []
+        for row in rows:
+            with nullcontext() if subject is None else naming(subject(row)):
+                adapted.append(self.actions.adapt(actions[row], episodes[row].moment.measured[-1]))
+        try:
+            moments = self.world.step(
+                [episodes[row].moment for row in rows], np.stack([action.chunk for action in adapted])
+            )
+        except ModelOutputError as error:
+            raise error.among(rows) from error
+        return {
+            row: self._judge(episodes[row], moment, action, assessment)
+            for row, moment, action, assessment in zip(
+                rows, moments, adapted, self._assess(moments, adapted), strict=True
+            )
+        }
 
     def observe(self, episode: Episode[M]) -> Observation:
-        """What a user is shown; new arrays."""
+        """Returns the observation of an episode's present moment; new arrays."""
         return self.observations.observe(episode.moment, episode.goal)
 
     def check_state(self, state: object) -> None:
-        """Looks whether a saved state can be gone on from here.
+        """Checks that a saved state belongs to this environment.
 
         Raises:
-            InvalidInputError: it is something else, or of another world or task.
+            InvalidInputError: it is not a state, or one of another world or task.
         """
         if not isinstance(state, EnvState):
-            raise InvalidInputError(f"state must be what get_state() gives, got {type(state).__name__}")
+            raise InvalidInputError(f"state must be what get_state() returned, got {type(state).__name__}")
         if checked("the state's origin", state.origin, str) != self.origin:
             raise InvalidInputError(
                 f"state must be of this environment ({self.origin}), got one of {short(state.origin)}"
@@ -211,18 +236,18 @@ class EpisodeEngine(Generic[M]):
     def _recorded(self, start: int) -> M:
         return self.world.begin(self.world.start(start), 0)
 
-    def _assess(self, moments: Sequence[M], commands: Sequence[AdaptedAction]) -> list[dict[str, float]]:
-        """How far each clip can be believed, as entries of the info; none where nothing says."""
+    def _assess(self, moments: Sequence[M], adapted: Sequence[AdaptedAction]) -> list[dict[str, float]]:
+        """Returns how far to believe each clip, as entries of the info; empty if the world is not calibrated."""
         if self.world.is_exact:
             return [{"drift": 0.0, "error_probability": 0.0}] * len(moments)
         trust = self.world.trust
         if trust is None:
             return [{}] * len(moments)
-        assessment: Assessment = trust.assess(
+        assessment = trust.assess(
             tokens=np.stack([moment.tokens for moment in moments]),
             confidence=np.array([moment.confidence for moment in moments]),
             path_entropy=np.array([moment.path_entropy for moment in moments]),
-            action_ood=np.array([command.ood for command in commands]),
+            action_ood=np.array([action.ood for action in adapted]),
             painted_offset=np.array([moment.painted_offset for moment in moments]),
             steps=np.array([moment.predicted_steps for moment in moments]),
         )
@@ -230,7 +255,7 @@ class EpisodeEngine(Generic[M]):
         return [{"drift": drift, "error_probability": probability} for drift, probability in pairs]
 
     def _judge(
-        self, episode: Episode[M], moment: M, command: AdaptedAction, assessment: Mapping[str, float]
+        self, episode: Episode[M], moment: M, action: AdaptedAction, assessment: Mapping[str, float]
     ) -> EnvStep[M]:
         elapsed = episode.elapsed_steps + 1
         outcome = episode.goal.evaluate(episode.moment, moment, elapsed) if episode.goal else _NO_OUTCOME
@@ -242,9 +267,9 @@ class EpisodeEngine(Generic[M]):
             "untrusted": untrusted,
             "reward_terms": dict(outcome.reward_terms),
             "is_success": outcome.success,
-            "action_clipped": command.clipped,
-            "action_ood": command.ood,
-            "action_ood_joints": command.ood_joints,
+            "action_clipped": action.clipped,
+            "action_ood": action.ood,
+            "action_ood_joints": action.ood_joints,
         }
         truncated = untrusted or elapsed >= self.config.step_limit
         return EnvStep(Episode(moment, episode.goal, elapsed), outcome.reward, outcome.terminated, truncated, info)

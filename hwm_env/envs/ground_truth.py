@@ -1,4 +1,4 @@
-"""The reference world as an environment sees it, begun where the learned world begins. Needs MuJoCo."""
+"""The reference world as ground truth of a learned world, with the same starts. Needs MuJoCo."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ from annotated_types import Len
 from pydantic import InstanceOf
 
 from hwm_env.checkpoint import Checkpoint
-from hwm_env.data.statistics import ActionStatistics
-from hwm_env.envs.learned import recorded_start
+from hwm_env.envs.world import CheckpointWorld
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
@@ -35,53 +34,53 @@ from hwm_env.types import (
 
 @dataclass(frozen=True)
 class GroundTruthMoment:
-    """A Moment of the reference world; drawn when somebody looks at it."""
+    """The WorldMoment of the reference world; frames are rendered on first access."""
 
     path: tuple[RobotState, ...]
-    """After each of the 17 frames."""
+    """States after each of the 17 frames."""
     measured: Float32Array
     """The robot's numbers in each frame, [17, 25]."""
     draw: Callable[[RobotState], UInt8Array]
-    """Gives the picture [S, S, 3] of a state."""
+    """Renders the frame [S, S, 3] of a state."""
     tokenizer: VideoTokenizer
 
     def __post_init__(self) -> None:
         self.measured.setflags(write=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A moment that leaves its process takes its pictures along, since it cannot take what draws them."""
-        drawn = {"frames": self.frames, "last_frame": self.last_frame, "draw": None}
-        return {**self.__dict__, **drawn}
+        """Returns the state with rendered frames instead of the renderer, which cannot leave its process."""
+        rendered = {"frames": self.frames, "last_frame": self.last_frame, "draw": None}
+        return {**self.__dict__, **rendered}
 
     @property
     def robot(self) -> RobotState:
-        """At the last frame."""
+        """State at the last frame."""
         return self.path[-1]
 
     @cached_property
     def frames(self) -> UInt8Array:
-        """Drawn after each frame, [17, S, S, 3]; not to be written to."""
+        """All frames, uint8 [17, S, S, 3], read-only; rendered on first access."""
         frames = np.stack([*(self.draw(state) for state in self.path[:-1]), self.last_frame])
         frames.setflags(write=False)
         return frames
 
     @cached_property
     def last_frame(self) -> UInt8Array:
-        """[S, S, 3]; not to be written to."""
+        """The last frame, uint8 [S, S, 3], read-only; rendered on first access."""
         frame = self.draw(self.robot)
         frame.setflags(write=False)
         return frame
 
     @cached_property
     def tokens(self) -> Int32Array:
-        """What the tokenizer makes of the frames, int32 [3, h, w]."""
+        """Tokens of the frames, int32 [3, h, w], read-only."""
         tokens: Int32Array = self.tokenizer.encode(torch.from_numpy(self.frames.copy())[None])[0].numpy()
         tokens.setflags(write=False)
         return tokens
 
     @property
     def latents(self) -> Float32Array:
-        """float32 [3, h, w, digits], in [-1, 1]."""
+        """Values of the tokens' digits in [-1, 1], float32 [3, h, w, digits]."""
         return latents_of(torch.from_numpy(self.tokens.copy()), self.tokenizer.fsq_levels)
 
     @property
@@ -101,12 +100,12 @@ class GroundTruthMoment:
 
     @property
     def painted_offset(self) -> float:
-        """0: the picture is drawn from where the robot is."""
+        """0: frames are rendered at the robot's pose."""
         return 0.0
 
     @property
     def readout_source(self) -> ReadoutSource:
-        """The truth itself."""
+        """The ground truth."""
         return "truth"
 
     @property
@@ -116,20 +115,20 @@ class GroundTruthMoment:
 
     @property
     def predicted_steps(self) -> int:
-        """0: nothing is predicted."""
+        """0: clips are not predicted."""
         return 0
 
     @cached_property
     def readout(self) -> WorldReadout:
-        """The exact state."""
+        """The exact read-out."""
         return WorldReadout.from_vector(quantities(self.robot.base_pose[None], self.robot.action[None])[0])
 
 
-class ReferenceGroundTruth:
-    """A World that MuJoCo draws and whose laws are programmed, at the starts of a checkpoint.
+class ReferenceGroundTruth(CheckpointWorld):
+    """The reference world as a World, at the starts of a checkpoint.
 
     Raises:
-        CheckpointError: the starts come without poses, so that nobody knows where they are.
+        CheckpointError: the starts have no poses.
     """
 
     identity: Final = "reference world"
@@ -143,55 +142,25 @@ class ReferenceGroundTruth:
                 "the checkpoint's starts have no poses in the reference room; use a checkpoint that was trained on "
                 "recordings of the reference world"
             )
-        self._checkpoint = checkpoint
-        self._seen = ReferenceWorld(checkpoint.image_size)
-
-    @property
-    def statistics(self) -> ActionStatistics:
-        """Of the training data's actions."""
-        return self._checkpoint.statistics
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame in pixels."""
-        return self._checkpoint.image_size
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of the token grid."""
-        return self._checkpoint.model.config.grid_size
-
-    @property
-    def tokenizer(self) -> VideoTokenizer:
-        """The checkpoint's."""
-        return self._checkpoint.tokenizer
-
-    @property
-    def num_starts(self) -> int:
-        """Starts of the checkpoint."""
-        return len(self._checkpoint.starts)
-
-    def start(self, index: int) -> RecordedHistory:
-        """A start of the checkpoint."""
-        return recorded_start(self._checkpoint, index)
+        super().__init__(checkpoint)
+        self._renderer = ReferenceWorld(checkpoint.image_size)
 
     def begin(self, history: RecordedHistory, seed: int) -> GroundTruthMoment:
-        """Begins at the end of a history; the world has no randomness, so the seed changes nothing.
+        """Returns the moment at the end of a history; the world has no randomness, so the seed has no effect.
 
-        The history's last clip is drawn anew, along the path that its wheels tell (at an obstacle they may have
-        slipped).
+        The history's last clip is rendered again, along the path of its wheels (which may have slipped at an obstacle).
 
         Raises:
-            InvalidInputError: nobody knows where the history ends.
+            InvalidInputError: the history has no pose.
         """
         if history.pose is None:
-            raise InvalidInputError("the reference world needs to know where a history ends: expected a pose, got None")
+            raise InvalidInputError("history.pose must be known in the reference world, got None")
         measured = history.actions[-1].copy()
         poses = [history.pose.astype(np.float64)]
         for numbers in measured[:0:-1]:
             poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
         path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
-        return GroundTruthMoment(path, measured, self._seen.draw, self._checkpoint.tokenizer)
+        return GroundTruthMoment(path, measured, self._renderer.draw, self.checkpoint.tokenizer)
 
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
@@ -203,11 +172,11 @@ class ReferenceGroundTruth:
             raise InvalidInputError(f"the state's measured numbers must be finite [17, 25], got {list(numbers.shape)}")
 
     def reseeded(self, moment: GroundTruthMoment, seed: int) -> GroundTruthMoment:
-        """The same moment: there is no noise."""
+        """Returns the same moment: there is no noise."""
         return moment
 
     def step(self, moments: Sequence[GroundTruthMoment], chunks: Float32Array) -> list[GroundTruthMoment]:
-        """One clip forward; the measured numbers are the chunk after the robot's joint and rate limits. See World."""
+        """Advances each row by one clip, within the robot's joint and rate limits; see World."""
         after = []
         for moment, chunk in zip(moments, chunks, strict=True):
             state, path = moment.robot, []
@@ -215,9 +184,9 @@ class ReferenceGroundTruth:
                 state = advance(state, action)
                 path.append(state)
             measured = np.stack([state.action for state in path])
-            after.append(GroundTruthMoment(tuple(path), measured, self._seen.draw, self._checkpoint.tokenizer))
+            after.append(GroundTruthMoment(tuple(path), measured, self._renderer.draw, self.checkpoint.tokenizer))
         return after
 
     def close(self) -> None:
-        """Frees the OpenGL context; the world opens another one when it is used again."""
-        self._seen.close()
+        """Frees the OpenGL context; the next rendering opens another one."""
+        self._renderer.close()

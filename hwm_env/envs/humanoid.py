@@ -1,4 +1,4 @@
-"""The environment of one world, whatever world that is."""
+"""The environment of a single row, for any world."""
 
 import copy
 from typing import Any, Generic, get_args
@@ -17,16 +17,10 @@ from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, UInt8Array
 class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
     """A humanoid robot with a task; see HumanoidWorldModelEnv for the datasheet.
 
-    Args:
-        world: what happens after an action.
-        config: the environment's arguments.
-
-    Raises:
-        InvalidInputError: an unknown task, or an argument that does not go with the world.
-        CheckpointError: the task or the trust limit needs a part that the checkpoint has not.
+    Args and Raises: see EpisodeEngine.
     """
 
-    # Env steps a second, rounded: video writers drop frames when it is not whole.
+    # Env steps a second, rounded: video writers drop frames if it is not a whole number.
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": list(get_args(RenderMode)),
         "render_fps": round(FRAME_RATE_HZ / FRAMES_PER_CLIP),
@@ -34,18 +28,18 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
     def __init__(self, world: World[M], config: EnvConfig) -> None:
         self._engine = EpisodeEngine(world, config)
-        # Of its own, so that whoever writes to it changes no other environment.
+        # A copy, so that modifying it affects no other environment.
         self.metadata = copy.deepcopy(type(self).metadata)
         self.action_space = self._engine.actions.space
         self.observation_space = self._engine.observations.space
         self.render_mode = config.render_mode
         self._window: Window | None = None
         self._unseen: list[Episode[M]] = []
-        """What has happened since the last `render`, where all frames are wanted."""
+        """Episodes since the last `render`, for `rgb_array_list`."""
         self._episode: Episode[M] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, maybe in another process, opens a window of its own."""
+        """Returns the state without the window; copies, also in other processes, open their own."""
         return {**self.__dict__, "_window": None}
 
     def reset(
@@ -54,13 +48,13 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         """Begins an episode.
 
         Args:
-            seed: seeds `np_random`, from which the start, the world's own noise and the task's goal are drawn.
-            options: `start` (int) names a recorded start, `state` goes on from what `get_state` gave, with new noise
-                and a new goal; other entries belong to the task.
+            seed: seed of `np_random`, from which the start, the world's own noise and the task's goal are drawn.
+            options: `start` (int), the index of a recorded start; `state`, a saved state to continue from with new
+                noise and a new goal; other entries belong to the task.
 
         Raises:
             InvalidInputError: an option is unknown or has a value that is not allowed, or there is no display for
-                `render_mode="human"`; the episode goes on.
+                `render_mode="human"`; the present episode continues.
         """
         parsed = self._engine.parse(options)
         if self.render_mode == "human":
@@ -70,33 +64,33 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             super().reset(seed=checked("seed", seed, EnvSeed | None))
             self._episode, info = self._engine.begin(self.np_random, parsed)
         except Exception:
-            # Some goals show only in the world that they do not fit it.
+            # Some goals can only be checked against the moment.
             self._np_random, self._np_random_seed = before
             raise
         self._unseen.clear()
-        self._look()
+        self._show_newest()
         return self._engine.observe(self._episode), info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Lives one clip of 17 frames, 0.567 s of robot time.
+        """Advances the world by one clip (17 frames, 0.567 s).
 
         Raises:
-            InvalidInputError: the action is not of the action space's shape, or not finite; nothing has changed.
+            InvalidInputError: the action is not of the action space's shape, not finite, or not allowed; nothing has
+                changed.
             ModelOutputError: the model's output is not finite; nothing has changed.
             ResetNeeded: there is no episode yet.
         """
-        episode = self._current()
-        step = self._engine.advance([episode], [self._engine.command(episode, action)])[0]
+        step = self._engine.step([self._current()], [action], [0])[0]
         self._episode = step.episode
-        self._look()
+        self._show_newest()
         return self._engine.observe(step.episode), step.reward, step.terminated, step.truncated, step.info
 
     def render(self) -> Any:
-        """What the head camera sees.
+        """Renders the head camera.
 
         Returns:
-            With `rgb_array` the newest frame, uint8 [256, 256, 3]; with `rgb_array_list` all frames since the last call
-            (17 an env step), each like that; with `human` None, and the newest frame in a window.
+            With `rgb_array` the newest frame, uint8 [256, 256, 3]; with `rgb_array_list` a list of all frames since the
+            last call (17 an env step); with `human` `None`, and the newest frame is shown in a window.
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -110,13 +104,15 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             self._unseen.clear()
             return frames
         if self.render_mode is None:
-            gymnasium.logger.warn("render() shows nothing with render_mode=None; make the environment with another one")
+            gymnasium.logger.warn(
+                "render() returns nothing with render_mode=None; make the environment with another render_mode"
+            )
             return None
         return enlarged(moment.last_frame)
 
     @property
     def clip(self) -> UInt8Array:
-        """All frames of the newest step, whatever observations show: uint8 [17, S, S, 3].
+        """All frames of the newest step, for any `obs_mode`: uint8 [17, S, S, 3].
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -125,7 +121,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
     @property
     def moment(self) -> M:
-        """All that is known of the world now (see `hwm_env.envs.world.Moment`).
+        """The present moment (see `hwm_env.envs.world.WorldMoment`).
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -140,7 +136,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         self._engine.world.close()
 
     def get_state(self) -> EnvState[M]:
-        """Everything that the future depends on, in constant time and memory.
+        """Returns everything that the future depends on, in constant time and memory.
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -148,16 +144,16 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         return EnvState(self._engine.origin, self._current(), copy.deepcopy(self.np_random))
 
     def set_state(self, state: EnvState[M]) -> None:
-        """Goes back to a saved state; from there on equal actions have bit-equal results.
+        """Restores a saved state, after which equal actions have bit-equal results.
 
-        Gymnasium's wrappers, such as the TimeLimit of `gymnasium.make`, know nothing of it: they count on from the last
-        reset. (`reset` with the option `state` begins an episode, and their counts, at a saved state.)
+        Gymnasium's wrappers, such as the TimeLimit of `gymnasium.make`, do not notice it: they continue to count from
+        the last reset. (`reset` with the option `state` begins an episode, and their counts, at a saved state.)
 
         Args:
-            state: what `get_state` gave, of this environment or of one with the same checkpoint and task.
+            state: what `get_state` returned, of this environment or of one with the same checkpoint and task.
 
         Raises:
-            InvalidInputError: it is something else, or of another world or task; nothing has changed.
+            InvalidInputError: `state` is something else, or of another world or task; nothing has changed.
         """
         self._engine.check_state(state)
         self._episode = state.episode
@@ -168,8 +164,8 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             raise gymnasium.error.ResetNeeded("there is no episode yet; call env.reset() first")
         return self._episode
 
-    def _look(self) -> None:
-        """Shows or keeps the newest moment, where the render mode wants that."""
+    def _show_newest(self) -> None:
+        """Shows or keeps the newest step, as `render_mode` requires."""
         episode = self._current()
         if self.render_mode == "human":
             self._show(_new_frames(episode))
@@ -186,5 +182,5 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
 
 
 def _new_frames(episode: Episode[M]) -> UInt8Array:
-    """The frames of the newest step; after a reset the one that the episode begins with."""
+    """Returns the frames of the newest step; after a reset the frame at which the episode begins."""
     return episode.moment.frames if episode.elapsed_steps else episode.moment.last_frame[None]

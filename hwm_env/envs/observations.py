@@ -1,47 +1,51 @@
-"""What a user is shown of a world."""
+"""Observations: their space, and their values at a moment."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.rendering import resized
-from hwm_env.envs.world import M, World, WorldMoment
+from hwm_env.envs.world import WorldMoment
 from hwm_env.tasks.base import Goal, Task
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, UInt8Array
 
 Observation = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 
-_IMAGES: Final = ("pixels", "pixels_state", "clip")
-
 
 class ObservationAdapter:
-    """Knows the observation space of an environment and fills it.
+    """Makes the observations of an environment.
 
     Args:
-        config: says what is shown.
-        world: what it is shown of.
-        task: whose goal is shown; may be None.
+        config: arguments of the environment.
+        checkpoint: determines the sizes of frames and tokens.
+        task: the task whose goals are observed, if there is one.
         state_low: lowest values of the robot's numbers, [25].
         state_high: highest values of the robot's numbers, [25].
     """
 
     def __init__(
-        self, config: EnvConfig, world: World[M], task: Task | None, state_low: Float32Array, state_high: Float32Array
+        self,
+        config: EnvConfig,
+        checkpoint: Checkpoint,
+        task: Task | None,
+        state_low: Float32Array,
+        state_high: Float32Array,
     ) -> None:
         self._mode = config.obs_mode
-        self._image_size = config.image_size or world.image_size
+        self._image_size = config.image_size or checkpoint.image_size
         self._frames = spread_frames(config.num_frames)
         self._state_low, self._state_high = state_low, state_high
-        goal_space = task.goal_space(world.image_size) if task else None
+        goal_space = task.goal_space(checkpoint.image_size) if task else None
         self._shows_goal = goal_space is not None
-        self.space = self._make_space(world, goal_space)
-        """A Box, or a Dict of them."""
+        self.space = self._make_space(checkpoint, goal_space)
+        """Observation space: a Box, or a Dict of them."""
 
     def observe(self, moment: WorldMoment, goal: Goal | None) -> Observation:
-        """New arrays, which the user may keep and change."""
+        """Returns the observation of a moment; new arrays, which the user may keep and modify."""
         if self._mode == "tokens":
             return moment.tokens.copy()
         if self._mode == "latents":
@@ -66,13 +70,13 @@ class ObservationAdapter:
     def _sized(self, frames: UInt8Array) -> UInt8Array:
         return resized(frames, self._image_size) if frames.shape[1] != self._image_size else frames.copy()
 
-    def _make_space(self, world: World[M], goal_space: spaces.Box | None) -> spaces.Space[Any]:
+    def _make_space(self, checkpoint: Checkpoint, goal_space: spaces.Box | None) -> spaces.Space[Any]:
         image = (self._image_size, self._image_size, 3)
-        clip = (LATENTS_PER_CLIP, *world.grid_size)
+        clip = (LATENTS_PER_CLIP, *checkpoint.model.config.grid_size)
         if self._mode == "tokens":
-            return spaces.Box(0, world.tokenizer.codebook_size - 1, clip, np.int32)
+            return spaces.Box(0, checkpoint.tokenizer.codebook_size - 1, clip, np.int32)
         if self._mode == "latents":
-            return spaces.Box(-1.0, 1.0, (*clip, len(world.tokenizer.fsq_levels)), np.float32)
+            return spaces.Box(-1.0, 1.0, (*clip, len(checkpoint.tokenizer.fsq_levels)), np.float32)
         if self._mode == "clip":
             return spaces.Box(0, 255, (len(self._frames), *image), np.uint8)
         pixels = spaces.Box(0, 255, image, np.uint8)
@@ -87,5 +91,5 @@ class ObservationAdapter:
 
 
 def spread_frames(count: int) -> npt.NDArray[np.int64]:
-    """Which of the 17 frames of a step `count` evenly spread ones are, the last always among them; int64 [count]."""
+    """Returns the indices of `count` evenly spread frames of the 17 of a step, the last included; int64 [count]."""
     return np.arange(1, count + 1) * FRAMES_PER_CLIP // count - 1

@@ -13,22 +13,22 @@ from hwm_env.tasks.base import BringsHistory, Task
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a reset is asked for."""
+    """Checked options of a reset."""
 
     start: int | None
-    """Which recorded start; None: a random one."""
+    """Index of the recorded start; None: a random one."""
     state: Any
-    """A saved state to begin from, not looked at yet; None: a recorded start."""
+    """A saved state to begin from, not checked yet; None: a recorded start."""
     of_task: Mapping[str, Any]
-    """Options that belong to the task, checked."""
+    """Options of the task, checked."""
 
 
 def parse_options(options: Mapping[str, Any] | None, num_starts: int, task: Task | None) -> Options:
-    """Checks the options of a reset without changing anything.
+    """Checks the options of a reset, all but the saved state.
 
     Args:
-        options: what the user gave.
-        num_starts: starts of the world.
+        options: the user's options.
+        num_starts: number of recorded starts.
         task: the task, if there is one.
 
     Raises:
@@ -37,21 +37,21 @@ def parse_options(options: Mapping[str, Any] | None, num_starts: int, task: Task
     if options is None:
         return Options(None, None, {})
     checked("options", options, Mapping[Any, Any])
-    # Some tasks know best where their episodes begin.
-    where = () if isinstance(task, BringsHistory) else ("start", "state")
-    known = [*where, *(task.option_names if task else ())]
+    # Tasks with histories of their own decide where episodes begin.
+    own = () if isinstance(task, BringsHistory) else ("start", "state")
+    known = [*own, *(task.option_names if task else ())]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise InvalidInputError(f"unknown reset options {short(unknown)}: expected some of {known}")
+        raise InvalidInputError(f"options must be some of {known}, got unknown {short(unknown)}")
     of_task = dict(options)
     state = of_task.pop("state", None)
     if state is None and "state" in options:
-        raise InvalidInputError("the option state must be what get_state() gives, got None")
+        raise InvalidInputError("the option state must be what get_state() returned, got None")
     start = None
     if "start" in options:
         start = checked("the option start", of_task.pop("start"), Annotated[int, Ge(0), Lt(num_starts)])
     if state is not None and start is not None:
-        raise InvalidInputError("the options start and state exclude each other: an episode begins at one of them")
+        raise InvalidInputError("the options start and state exclude each other; give one of them")
     if task is not None:
         task.check_options(of_task)
     return Options(start, state, of_task)

@@ -1,4 +1,4 @@
-"""Pictures for people: enlarged frames, and a window that plays them."""
+"""Frames for display: resizing, and a window that plays them."""
 
 import os
 from types import ModuleType
@@ -13,20 +13,20 @@ from hwm_env.torch_state import plain_torch
 from hwm_env.types import FRAME_RATE_HZ, UInt8Array
 
 RENDER_SIZE: Final = 256
-"""Height and width of a rendered picture in pixels."""
-_UNSEEN: Final = ("offscreen", "dummy")
-"""Drivers of SDL that draw into nothing; it takes one of them by itself where there is no display."""
+"""Height and width of a rendered frame in pixels."""
+_INVISIBLE: Final = ("offscreen", "dummy")
+"""SDL drivers without output; without a display, SDL selects one of them on its own."""
 
 
 def enlarged(frame: UInt8Array, size: int = RENDER_SIZE) -> UInt8Array:
-    """A square frame [S, S, 3] at another size [size, size, 3]; each pixel takes the nearest one."""
+    """Resizes a square frame [S, S, 3] to [size, size, 3] with nearest-neighbour sampling."""
     nearest = np.arange(size) * len(frame) // size
     return frame[nearest[:, None], nearest]
 
 
 @plain_torch()
 def resized(frames: UInt8Array, size: int) -> UInt8Array:
-    """Square frames [N, S, S, 3] at another size [N, size, size, 3], smoothly."""
+    """Resizes square frames [N, S, S, 3] to [N, size, size, 3] with anti-aliased bilinear sampling."""
     channels_first = torch.tensor(frames).permute(0, 3, 1, 2).float()
     smooth = interpolate(channels_first, (size, size), mode="bilinear", antialias=True, align_corners=False)
     resized: UInt8Array = smooth.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
@@ -34,14 +34,14 @@ def resized(frames: UInt8Array, size: int) -> UInt8Array:
 
 
 def init_display(pygame: ModuleType, remedy: str) -> None:
-    """Initialises pygame's display, and makes sure that somebody can see it.
+    """Initialises pygame's display and checks that it is visible.
 
     Args:
         pygame: the module.
-        remedy: what to do where there is no display, for the error.
+        remedy: what to do without a display, for the error.
 
     Raises:
-        InvalidInputError: there is none, and SDL_VIDEODRIVER does not choose a driver that needs none.
+        InvalidInputError: there is no display, and SDL_VIDEODRIVER does not select a driver that needs none.
     """
     try:
         pygame.display.init()
@@ -49,7 +49,7 @@ def init_display(pygame: ModuleType, remedy: str) -> None:
         raise InvalidInputError(f"there is no display to open a window on ({error}); {remedy}") from error
     driver = pygame.display.get_driver()
     chosen = os.environ.get("SDL_VIDEODRIVER") or os.environ.get("SDL_VIDEO_DRIVER") or ""
-    if driver in _UNSEEN and driver not in chosen.split(","):
+    if driver in _INVISIBLE and driver not in chosen.split(","):
         pygame.display.quit()
         raise InvalidInputError(f"there is no display to open a window on (SDL would draw {driver}); {remedy}")
 
@@ -63,9 +63,9 @@ class Window:
     """
 
     def __init__(self, title: str) -> None:
-        # A library does not greet; pygame does unless told.
+        # pygame prints a greeting by default.
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        # Nor does it take signals: with SDL's handlers, SIGTERM would end no process that has a window.
+        # With SDL's handlers, SIGTERM would not end a process that has a window.
         os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
         self._pygame = require_extra("pygame", "demo")
         init_display(self._pygame, "use render_mode='rgb_array', or run under xvfb-run")
@@ -74,9 +74,9 @@ class Window:
         self._clock = self._pygame.time.Clock()
 
     def play(self, frames: UInt8Array) -> None:
-        """Shows frames [F, S, S, 3] in real time, 30 a second."""
+        """Plays frames [F, S, S, 3] in real time, 30 a second."""
         for frame in frames:
-            # pygame counts columns first.
+            # pygame's first axis is the column.
             surface = self._pygame.surfarray.make_surface(enlarged(frame).swapaxes(0, 1))
             self._screen.blit(surface, (0, 0))
             self._pygame.event.pump()
@@ -84,5 +84,5 @@ class Window:
             self._clock.tick(FRAME_RATE_HZ)
 
     def close(self) -> None:
-        """Takes the window off the screen."""
+        """Closes the window."""
         self._pygame.display.quit()

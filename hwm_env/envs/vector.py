@@ -1,4 +1,4 @@
-"""The environment of many worlds at once, whatever worlds those are."""
+"""The environment of many rows at once, for any world."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -12,43 +12,45 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
+from hwm_env.envs.arguments import EnvArguments
 from hwm_env.envs.config import EnvConfig
-from hwm_env.envs.episodes import EnvState, EnvStep, Episode, EpisodeEngine, naming
+from hwm_env.envs.episodes import EnvState, Episode, EpisodeEngine, naming
 from hwm_env.envs.humanoid import HumanoidEnv
 from hwm_env.envs.options import Options
 from hwm_env.envs.rendering import enlarged
-from hwm_env.envs.vector_input import checked_mask, checked_mode, checked_seeds
+from hwm_env.envs.vector_input import checked_mask, checked_mode, checked_seeds, row_name
 from hwm_env.envs.world import M, World
-from hwm_env.errors import InvalidInputError, ModelOutputError
+from hwm_env.errors import InvalidInputError
 from hwm_env.fields import NumWorlds, checked
 from hwm_env.types import MAX_EPISODE_STEPS, BoolArray, Float64Array, UInt8Array
 
 
-def vector_config(max_episode_steps: int | None, arguments: Mapping[str, Any]) -> EnvConfig:
-    """The arguments of many worlds, with Gymnasium's limit: None is the registered one, as in `gymnasium.make`."""
-    limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
-    return EnvConfig(max_episode_steps=limit, **arguments)
+def vector_config(arguments: EnvArguments) -> EnvConfig:
+    """Returns the config of a vector environment; the step limit None is the registered one, as in `gymnasium.make`."""
+    limit = arguments.get("max_episode_steps")
+    limited: EnvArguments = {**arguments, "max_episode_steps": MAX_EPISODE_STEPS if limit is None else limit}
+    return EnvConfig(**limited)
 
 
 class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
     """Many humanoid robots with a task; see HumanoidWorldModelVectorEnv for the datasheet.
 
     Args:
-        world: what happens after actions.
+        world: the dynamics.
         config: the environment's arguments.
-        num_envs: how many worlds.
-        autoreset_mode: when a world whose episode has ended begins another one.
+        num_envs: number of rows.
+        autoreset_mode: when a row whose episode has ended begins another one.
 
     Raises:
-        InvalidInputError: an unknown task or mode, no world, or an argument that does not go with the world.
-        CheckpointError: the task or the trust limit needs a part that the checkpoint has not.
+        InvalidInputError: the task or mode is unknown, or there is no row.
+        CheckpointError: the task or `untrusted_above` needs a part that the checkpoint lacks.
     """
 
     def __init__(self, world: World[M], config: EnvConfig, num_envs: int, autoreset_mode: AutoresetMode | str) -> None:
         num_envs = checked("num_envs", num_envs, NumWorlds)
         if config.render_mode not in (None, "rgb_array"):
             raise InvalidInputError(
-                f"render_mode of many worlds must be None or 'rgb_array', got {config.render_mode!r}"
+                f"render_mode of a vector environment must be None or 'rgb_array', got {config.render_mode!r}"
             )
         self.autoreset_mode = checked_mode(autoreset_mode)
         self._engine = EpisodeEngine(world, config)
@@ -67,100 +69,100 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         self._max_episode_steps = config.max_episode_steps
         self._spec: EnvSpec | None = None
         self._ended = np.zeros(num_envs, np.bool_)
-        """Worlds whose episode has ended and which have not begun another one."""
+        """Rows whose episode has ended and that have not begun another one."""
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What it was made from, with the step limit that holds; `None` if not by `gymnasium.make_vec`."""
+        """Spec with the effective step limit; `None` if not made by `gymnasium.make_vec`."""
         return self._spec
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        # Gymnasium leaves the registered limit there, whatever it was asked for.
+        # Gymnasium keeps the registered limit there, even if another one was requested.
         limit = None if self._max_episode_steps == -1 else self._max_episode_steps
         self._spec = spec if spec is None else replace(spec, max_episode_steps=limit)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode in every world, or in some.
+        """Begins an episode in every row, or in some.
 
         Args:
-            seed: a seed for each world (None: the world goes on with its own generator), or one number, from which
-                they count up.
-            options: those of one world's reset, for all of them; `per_world`, a sequence of such dicts, one for each
-                world, which add to them; and `reset_mask`, bool [num_envs], which names the worlds to reset. The others
-                go on, and their observations are the same as before.
+            seed: a seed for each row (None: the row continues with its own generator), or the seed of row 0, from which
+                the others count up.
+            options: the options of a single reset, for all rows; `per_world`, a sequence of such dicts, one for each
+                row, which add to them; and `reset_mask`, bool [num_envs], which selects the rows to reset. The other
+                rows continue, and their observations stay the same.
 
         Raises:
-            InvalidInputError: seeds, options or mask that are not allowed; names the world. Nothing has changed.
-            ResetNeeded: some worlds shall be reset before all have been.
+            InvalidInputError: seeds, options or mask are not allowed; names the row. Nothing has changed.
+            ResetNeeded: `reset_mask` selects some rows before all have been reset.
         """
-        observations, infos = self.reset_worlds(seed, options)
+        observations, infos = self.reset_rows(seed, options)
         return observations, self._batched(infos)
 
-    def reset_worlds(
+    def reset_rows(
         self, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Any, list[dict[str, Any]]]:
-        """`reset`, with an info for each world; empty for those that go on."""
+        """Resets like `reset`, but returns an info for each row, empty for those that continue."""
         seeds = checked_seeds(seed, self.num_envs)
         parsed, mask = self._parse(options)
         if not mask.all():
             self._current()
         episodes, infos = dict(enumerate(self._episodes)), [dict[str, Any]() for _ in range(self.num_envs)]
         rngs = list(self._rngs)
-        for world in np.flatnonzero(mask).tolist():
-            seed_of_world = seeds[world]
-            rngs[world] = copy.deepcopy(rngs[world]) if seed_of_world is None else seeding.np_random(seed_of_world)[0]
-            with naming(world):
-                episodes[world], infos[world] = self._engine.begin(rngs[world], parsed[world])
-        self._rngs, self._episodes = rngs, [episodes[world] for world in range(self.num_envs)]
+        for row in np.flatnonzero(mask).tolist():
+            seed_of_row = seeds[row]
+            rngs[row] = copy.deepcopy(rngs[row]) if seed_of_row is None else seeding.np_random(seed_of_row)[0]
+            with naming(row_name(row)):
+                episodes[row], infos[row] = self._engine.begin(rngs[row], parsed[row])
+        self._rngs, self._episodes = rngs, [episodes[row] for row in range(self.num_envs)]
         self._ended = self._ended & ~mask
         return self._observe(), infos
 
     def step(self, actions: Any) -> tuple[Any, Float64Array, BoolArray, BoolArray, dict[str, Any]]:
-        """Lives one clip of 17 frames in each world, all in one batch.
+        """Advances each row by one clip (17 frames, 0.567 s), all in one batch.
 
         Returns:
             Observations, rewards float64 [num_envs], terminations and truncations bool [num_envs], and infos as
-            Gymnasium batches them: an array for each entry, and a mask of the worlds that have it. With NEXT_STEP a
-            world whose episode ended in the step before begins another one in this step, whatever its action; with
-            SAME_STEP it begins at once, and `final_obs` and `final_info` hold what the episode ended with.
+            Gymnasium batches them: an array for each entry, and a mask of the rows that have it. With NEXT_STEP a row
+            whose episode ended in the previous step begins another one in this step and ignores its action; with
+            SAME_STEP it begins another one at once, and `final_obs` and `final_info` belong to the end of the episode.
 
         Raises:
-            InvalidInputError: an action is not of the action space's shape, or not finite; names the world. Nothing has
-                changed.
-            ModelOutputError: names the worlds in which the model's output is not finite. Nothing has changed.
-            ResetNeeded: there are no episodes yet, or some have ended and nothing resets them.
+            InvalidInputError: an action is not of the action space's shape, not finite, or not allowed; names the row.
+                Nothing has changed.
+            ModelOutputError: the model's output is not finite; names the rows. Nothing has changed.
+            ResetNeeded: there are no episodes yet, or some have ended and autoreset is disabled.
         """
-        observations, rewards, terminated, truncated, infos = self.step_worlds(actions)
+        observations, rewards, terminated, truncated, infos = self.step_rows(actions)
         return observations, rewards, terminated, truncated, self._batched(infos)
 
-    def step_worlds(self, actions: Any) -> tuple[Any, Float64Array, BoolArray, BoolArray, list[dict[str, Any]]]:
-        """`step`, with an info for each world."""
+    def step_rows(self, actions: Any) -> tuple[Any, Float64Array, BoolArray, BoolArray, list[dict[str, Any]]]:
+        """Steps like `step`, but returns an info for each row."""
         self._current()
         if self.autoreset_mode == AutoresetMode.DISABLED and self._ended.any():
             raise gymnasium.error.ResetNeeded(
-                f"the episodes of worlds {np.flatnonzero(self._ended).tolist()} have ended; reset them with "
+                f"the episodes of rows {np.flatnonzero(self._ended).tolist()} have ended; reset them with "
                 "options={'reset_mask': ...}"
             )
         begins = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
-        steps = self._advance(np.flatnonzero(~begins).tolist(), self._per_world(actions))
+        steps = self._engine.step(self._episodes, self._per_row(actions), np.flatnonzero(~begins).tolist(), row_name)
         episodes, infos = [], []
-        # Those of worlds that begin anew are replaced by ones that have gone on, once nothing can fail any more.
+        # The generators of rows that begin an episode are copied, and kept once nothing can fail any more.
         rngs = list(self._rngs)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
-        for world in range(self.num_envs):
-            if begins[world]:
-                episode, info = self._begin_anew(world, rngs)
+        for row in range(self.num_envs):
+            if begins[row]:
+                episode, info = self._begin_next(row, rngs)
             else:
-                step = steps[world]
+                step = steps[row]
                 episode, info = step.episode, step.info
-                rewards[world], terminated[world], truncated[world] = step.reward, step.terminated, step.truncated
+                rewards[row], terminated[row], truncated[row] = step.reward, step.terminated, step.truncated
                 if self.autoreset_mode == AutoresetMode.SAME_STEP and (step.terminated or step.truncated):
                     final = {"final_obs": self._engine.observe(episode), "final_info": info}
-                    episode, info = self._begin_anew(world, rngs)
+                    episode, info = self._begin_next(row, rngs)
                     info |= final
             episodes.append(episode)
             infos.append(info)
@@ -170,14 +172,14 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         return self._observe(), rewards, terminated, truncated, infos
 
     def render(self) -> tuple[UInt8Array, ...] | None:
-        """The newest frame of each world, uint8 [256, 256, 3], with `rgb_array`."""
+        """Returns the newest frame of each row, uint8 [256, 256, 3], with `rgb_array`; otherwise `None`."""
         if self.render_mode is None:
             return None
         return tuple(enlarged(episode.moment.last_frame) for episode in self._current())
 
     @property
     def moments(self) -> tuple[M, ...]:
-        """All that is known of each world now (see `hwm_env.envs.world.Moment`).
+        """The present moment of each row (see `hwm_env.envs.world.WorldMoment`).
 
         Raises:
             ResetNeeded: there are no episodes yet.
@@ -185,9 +187,9 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         return tuple(episode.moment for episode in self._current())
 
     def get_state(self) -> tuple[EnvState[M], ...]:
-        """Everything that each world's future depends on, in constant time and memory.
+        """Returns everything that each row's future depends on, in constant time and memory.
 
-        The state of a world also fits `set_state` of an environment of one world, and the other way round.
+        A row's state also fits `set_state` of a single environment, and the other way round.
 
         Raises:
             ResetNeeded: there are no episodes yet.
@@ -198,21 +200,21 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         )
 
     def set_state(self, states: Sequence[EnvState[M]]) -> None:
-        """Goes back to saved states; one of them several times branches a world.
+        """Restores saved states; giving one several times branches a row.
 
         Args:
-            states: one for each world, what `get_state` gave, of this environment or of one with the same checkpoint
-                and task.
+            states: one for each row, as `get_state` returned them, of this environment or of one with the same
+                checkpoint and task.
 
         Raises:
-            InvalidInputError: there is not one for each world, or one is of another world or task; names the world.
-                Nothing has changed.
+            InvalidInputError: there is not one for each row, or one is of another world or task; names the row. Nothing
+                has changed.
         """
         states = checked("states", states, Sequence[Any])
         if len(states) != self.num_envs:
-            raise InvalidInputError(f"expected a state for each of {self.num_envs} worlds, got {len(states)}")
-        for world, state in enumerate(states):
-            with naming(world):
+            raise InvalidInputError(f"states must be one for each of {self.num_envs} rows, got {len(states)}")
+        for row, state in enumerate(states):
+            with naming(row_name(row)):
                 self._engine.check_state(state)
         self._episodes = [state.episode for state in states]
         self._rngs = [state.np_random for state in states]
@@ -227,30 +229,17 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             raise gymnasium.error.ResetNeeded("there are no episodes yet; call reset() first")
         return self._episodes
 
-    def _begin_anew(self, world: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
-        rngs[world] = copy.deepcopy(rngs[world])
-        return self._engine.begin(rngs[world], self._engine.parse(None))
+    def _begin_next(self, row: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
+        rngs[row] = copy.deepcopy(rngs[row])
+        return self._engine.begin(rngs[row], self._engine.parse(None))
 
-    def _advance(self, worlds: list[int], actions: Sequence[Any]) -> dict[int, EnvStep[M]]:
-        if not worlds:
-            return {}
-        commands = []
-        for world in worlds:
-            with naming(world):
-                commands.append(self._engine.command(self._episodes[world], actions[world]))
-        try:
-            steps = self._engine.advance([self._episodes[world] for world in worlds], commands)
-        except ModelOutputError as error:
-            raise error.among(worlds) from error
-        return dict(zip(worlds, steps, strict=True))
-
-    def _per_world(self, actions: Any) -> Sequence[Any]:
+    def _per_row(self, actions: Any) -> Sequence[Any]:
         try:
             parts = list(iterate(self.action_space, actions))
         except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"actions: expected one for each world, got {type(actions).__name__}") from error
+            raise InvalidInputError(f"actions: expected one for each row, got {type(actions).__name__}") from error
         if len(parts) != self.num_envs:
-            raise InvalidInputError(f"actions: expected one for each of {self.num_envs} worlds, got {len(parts)}")
+            raise InvalidInputError(f"actions: expected one for each of {self.num_envs} rows, got {len(parts)}")
         return parts
 
     def _observe(self) -> Any:
@@ -260,8 +249,8 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
 
     def _batched(self, infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         batched: dict[str, Any] = {}
-        for world, info in enumerate(infos):
-            batched = self._add_info(batched, dict(info), world)
+        for row, info in enumerate(infos):
+            batched = self._add_info(batched, dict(info), row)
         return batched
 
     def _parse(self, options: Mapping[str, Any] | None) -> tuple[list[Options], BoolArray]:
@@ -270,10 +259,10 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         mask = checked_mask(common.pop("reset_mask", None), self.num_envs)
         per_world = checked("per_world", common.pop("per_world", None), Sequence[Mapping[Any, Any] | None] | None)
         if per_world is not None and len(per_world) != self.num_envs:
-            raise InvalidInputError(f"per_world must be options for {self.num_envs} worlds, got {len(per_world)}")
+            raise InvalidInputError(f"per_world must be options for each of {self.num_envs} rows, got {len(per_world)}")
         parsed = []
-        for world in range(self.num_envs):
-            with naming(world):
-                own = {} if per_world is None else per_world[world] or {}
+        for row in range(self.num_envs):
+            with naming(row_name(row)):
+                own = {} if per_world is None else per_world[row] or {}
                 parsed.append(self._engine.parse({**common, **own}))
         return parsed, mask

@@ -1,4 +1,4 @@
-"""What users say to many worlds at once, checked before anything changes."""
+"""Checks of the arguments of vector environments, before anything changes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,16 @@ from hwm_env.fields import EnvSeed, checked, short
 from hwm_env.types import BoolArray
 
 
+def row_name(row: int) -> str:
+    """Returns the name of a row in errors."""
+    return f"row {row}"
+
+
 def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    """A seed for each world, or None where it goes on with its own generator.
+    """Returns the seed of each row, or None if the row continues with its own generator.
 
     Raises:
-        InvalidInputError: there is not one for each, one is none, or two are equal; names the world.
+        InvalidInputError: there is not one seed for each row, one has a value that is not allowed, or two are equal.
     """
     if seed is None:
         return [None] * num_envs
@@ -23,25 +28,25 @@ def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> lis
         seed = seed.tolist()
     if not isinstance(seed, Sequence) or isinstance(seed, str):
         first: int = checked("seed", seed, EnvSeed)
-        return [first + world for world in range(num_envs)]
+        return [first + row for row in range(num_envs)]
     if len(seed) != num_envs:
-        raise InvalidInputError(f"expected a seed for each of {num_envs} worlds, got {len(seed)}")
-    seeds: list[int | None] = [checked(f"world {world}: seed", one, EnvSeed | None) for world, one in enumerate(seed)]
+        raise InvalidInputError(f"seed must be a number, or one for each of {num_envs} rows, got {len(seed)}")
+    seeds: list[int | None] = [checked(f"{row_name(row)}: seed", one, EnvSeed | None) for row, one in enumerate(seed)]
     first_with: dict[int, int] = {}
-    for world, its_seed in enumerate(seeds):
-        if its_seed is None:
+    for row, seed_of_row in enumerate(seeds):
+        if seed_of_row is None:
             continue
-        if its_seed in first_with:
+        if seed_of_row in first_with:
             raise InvalidInputError(
-                f"world {world}: seed {its_seed} is also that of world {first_with[its_seed]}, and both would live the "
-                "same; give different seeds (set_state copies a world)"
+                f"{row_name(row)}: seed {seed_of_row} is also that of {row_name(first_with[seed_of_row])}, and their "
+                "episodes would be the same; give different seeds (set_state copies a row)"
             )
-        first_with[its_seed] = world
+        first_with[seed_of_row] = row
     return seeds
 
 
 def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """Gymnasium's mode, by its name or its value.
+    """Returns Gymnasium's mode of this name or value.
 
     Raises:
         InvalidInputError: there is none.
@@ -56,10 +61,10 @@ def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def checked_mask(mask: Any, num_envs: int) -> BoolArray:
-    """The worlds to reset; all where none are named.
+    """Returns the mask of the rows to reset; without a mask, all of them.
 
     Raises:
-        InvalidInputError: it is no mask of the worlds, or names none.
+        InvalidInputError: it is not a mask of the rows, or selects none.
     """
     if mask is None:
         return np.ones(num_envs, np.bool_)

@@ -1,17 +1,19 @@
-"""What an environment asks of a world, be it learned or the reference."""
+"""The protocols that environments need of a world and its moments, and what worlds of a checkpoint share."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from hwm_env.data.statistics import ActionStatistics
+import numpy as np
+from torch import Tensor
+
+from hwm_env.checkpoint import Checkpoint
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, TaskView
-from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.trust import Trust
 from hwm_env.types import Float32Array
 
 
 class WorldMoment(TaskView, Protocol):
-    """All that one world is after a clip. Never changed, so that keeping a reference saves the world."""
+    """All that is known of one row after a clip. Never modified, so that keeping a reference saves the row."""
 
     @property
     def confidence(self) -> float:
@@ -20,7 +22,7 @@ class WorldMoment(TaskView, Protocol):
 
     @property
     def entropy(self) -> float:
-        """Mean entropy of what the clip's tokens were chosen from, in nats a token; 0 is certain."""
+        """Mean entropy of the distributions of the clip's tokens, in nats a token; 0 is certain."""
         ...
 
     @property
@@ -30,12 +32,12 @@ class WorldMoment(TaskView, Protocol):
 
     @property
     def painted_offset(self) -> float:
-        """How far the clip seems to be painted from another pose than the carried one (m); 0 without a scene."""
+        """Distance of the painted pose from the carried one (m); 0 without a scene."""
         ...
 
     @property
     def readout_source(self) -> ReadoutSource | None:
-        """Who says what the readout says; `None` without one."""
+        """Where the read-out comes from; `None` without one."""
         ...
 
     @property
@@ -45,7 +47,7 @@ class WorldMoment(TaskView, Protocol):
 
     @property
     def predicted_steps(self) -> int:
-        """Clips since the last recorded one."""
+        """Number of clips since the last recorded one."""
         ...
 
 
@@ -53,63 +55,43 @@ M = TypeVar("M", bound=WorldMoment)
 
 
 class World(Protocol[M]):
-    """The dynamics of any number of independent worlds, as a function of the moments before."""
+    """The dynamics of a batch of independent rows, as a function of their moments; holds no moments itself."""
 
     @property
-    def identity(self) -> str:
-        """The same for worlds that can go on from each other's moments."""
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint whose starts, action statistics, tokenizer and shapes the world uses."""
         ...
 
     @property
-    def statistics(self) -> ActionStatistics:
-        """Statistics of the actions that the learned world was trained with."""
+    def identity(self) -> str:
+        """Name of the dynamics; equal for worlds that can continue from each other's moments."""
         ...
 
     @property
     def trust(self) -> Trust | None:
-        """What tells how far to believe a predicted clip; None where nothing does."""
+        """Estimates how far to believe a predicted clip; `None` if the world is not calibrated."""
         ...
 
     @property
     def is_exact(self) -> bool:
-        """Whether the world is the truth itself."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame in pixels (S)."""
-        ...
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of the token grid (h, w)."""
-        ...
-
-    @property
-    def tokenizer(self) -> VideoTokenizer:
-        """What its tokens are made with."""
-        ...
-
-    @property
-    def num_starts(self) -> int:
-        """How many recorded starts there are."""
+        """Whether the world is the ground truth."""
         ...
 
     @property
     def has_readout(self) -> bool:
-        """Whether moments have a readout."""
+        """Whether moments have a read-out."""
         ...
 
     def start(self, index: int) -> RecordedHistory:
-        """A recorded start, 0 to `num_starts` - 1."""
+        """Returns a start of the checkpoint, 0 to its number of starts - 1."""
         ...
 
     def begin(self, history: RecordedHistory, seed: int) -> M:
-        """Begins at the end of a recorded history.
+        """Returns the moment at the end of a recorded history.
 
         Args:
-            history: where to begin.
-            seed: of all randomness of the world itself, 0..2^63-1.
+            history: recorded clips.
+            seed: seed of all of the row's own randomness, 0..2^63-1.
 
         Raises:
             InvalidInputError: the history does not fit this world.
@@ -120,26 +102,48 @@ class World(Protocol[M]):
         """Checks a moment that comes from outside, as part of a saved state.
 
         Raises:
-            InvalidInputError: it is none of this world, or was tampered with.
+            InvalidInputError: it is not a moment of this world, or it was tampered with.
         """
         ...
 
     def reseeded(self, moment: M, seed: int) -> M:
-        """The same moment with another future noise."""
+        """Returns the same moment with other future noise."""
         ...
 
     def step(self, moments: Sequence[M], chunks: Float32Array) -> list[M]:
-        """One clip forward in each world.
+        """Advances each row by one clip.
 
         Args:
-            moments: where the B worlds go on from; stay valid.
+            moments: present moments of the B rows; stay valid.
             chunks: finite actions within the bounds of the training data, physical units, [B, 17, 25].
 
         Raises:
-            ModelOutputError: names the worlds in which the model's output is not finite; nothing has changed.
+            ModelOutputError: the model's output is not finite; names the rows. Nothing has changed.
         """
         ...
 
     def close(self) -> None:
-        """Frees what the world holds; may be called twice."""
+        """Frees the resources of the world; may be called twice."""
         ...
+
+
+class CheckpointWorld:
+    """Base class of worlds that begin at a checkpoint's starts.
+
+    Args:
+        checkpoint: see World.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def start(self, index: int) -> RecordedHistory:
+        """Returns a start of the checkpoint; see World."""
+        starts = self.checkpoint.starts
+        pose = None if starts.poses is None else to_array(starts.poses[index])
+        return RecordedHistory(to_array(starts.tokens[index]), to_array(starts.actions[index]), pose)
+
+
+def to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Returns a copy of a tensor as an array, which users may modify."""
+    return tensor.cpu().numpy().copy()

@@ -1,1 +1,1 @@
-"""The MuJoCo reference world: the ground truth that makes the data and judges the learned world."""
+"""The MuJoCo reference world: the ground truth that provides training data and judges learned worlds."""

@@ -1,4 +1,4 @@
-"""MuJoCo, imported with an OpenGL back end chosen; where none works, all but rendering still does."""
+"""Imports MuJoCo with an OpenGL back end; without a working one, everything but rendering works."""
 
 import importlib
 import os
@@ -10,10 +10,10 @@ __all__ = ["GL_BACKEND", "mujoco"]
 
 
 def _import_mujoco() -> str:
-    """Imports MuJoCo and returns the back end that was asked for.
+    """Imports MuJoCo and returns the requested back end.
 
-    MuJoCo reads MUJOCO_GL once, while it is first imported, and imports the back end along with itself: without the
-    graphics libraries that can fail with any exception.
+    MuJoCo reads MUJOCO_GL once, on its first import, and imports the back end then: without the graphics libraries this
+    can fail with any exception.
     """
     if sys.platform == "linux" and "mujoco" not in sys.modules:
         os.environ.setdefault("MUJOCO_GL", "egl")
@@ -21,7 +21,7 @@ def _import_mujoco() -> str:
     try:
         importlib.import_module("mujoco")
     except Exception:
-        # Without a back end the import works, unless it is MuJoCo itself that is missing.
+        # Without a back end the import works, unless MuJoCo itself is missing.
         os.environ["MUJOCO_GL"] = "disable"
         try:
             require_extra("mujoco", "reference")
@@ -31,6 +31,6 @@ def _import_mujoco() -> str:
 
 
 GL_BACKEND = _import_mujoco()
-"""The OpenGL back end that was asked for; "" leaves the choice to MuJoCo."""
+"""The requested OpenGL back end; "" leaves the choice to MuJoCo."""
 
 import mujoco  # noqa: E402

@@ -1,11 +1,10 @@
-"""Who drives in recordings: a scripted teleoperator, smooth as people who record robot data, or a commander."""
+"""Behaviour of the robot in recordings: a scripted teleoperator with smooth motion, or a commander."""
 
 from collections.abc import Callable
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
 from hwm_env.reference.commander import Commander
 from hwm_env.reference.driving import Driver
@@ -27,10 +26,10 @@ _STIFFNESS_1_S: Final = np.array([_stiffness(name) for name in ACTION_NAMES])
 
 
 class Teleoperator:
-    """Plays one endless episode of smooth behaviour; equal generators and equal worlds give equal actions.
+    """Acts smoothly, like people who record robot data; equal generators and states give equal actions.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -39,13 +38,13 @@ class Teleoperator:
         self._change_per_s = np.zeros(len(ACTION_NAMES))
 
     def act(self, state: RobotState) -> Float32Array:
-        """The next action, a small step from the measured numbers of `state` towards what is being done.
+        """Returns the next action, a small step from the measured numbers of `state` towards the present targets.
 
         Args:
-            state: the world's present state.
+            state: present state of the robot.
 
         Returns:
-            Within joint and rate limits, float32 [25].
+            float32 [25], within joint and rate limits.
         """
         targets = self._gesturer.targets().astype(np.float64)
         targets[LINEAR_VELOCITY], targets[ANGULAR_VELOCITY] = self._driver.velocities(state.base_pose)
@@ -57,7 +56,7 @@ class Teleoperator:
 
 
 class Operator(Protocol):
-    """Whoever gives the robot its actions in a recording."""
+    """A source of the robot's actions in a recording."""
 
     def act(self, state: RobotState) -> Float32Array:
         """Returns the next action, float32 [25]."""
@@ -65,20 +64,14 @@ class Operator(Protocol):
 
 
 Behaviour = Literal["teleoperator", "commander", "both"]
-"""Smooth, as people who record robot data; sudden, as policies in training; or one episode each in turn."""
-
-
-def check_behaviour(behaviour: str) -> None:
-    """Raises InvalidInputError: nobody behaves so."""
-    if behaviour not in get_args(Behaviour):
-        raise InvalidInputError(f"behaviour must be one of {', '.join(get_args(Behaviour))}; got {behaviour!r}")
+"""Smooth motion, as of people who record robot data; sudden commands, as of policies in training; or both in turn."""
 
 
 def operator_of(behaviour: Behaviour, episode: int) -> Callable[[np.random.Generator], Operator]:
-    """Returns what makes the operator of an episode from its generator.
+    """Returns the class that makes the operator of an episode from its generator.
 
     Args:
-        behaviour: of the recording.
-        episode: its number; of "both", even ones are a teleoperator's.
+        behaviour: behaviour of the recording.
+        episode: index of the episode; with "both", even ones are a teleoperator's.
     """
     return Commander if behaviour == "commander" or (behaviour == "both" and episode % 2) else Teleoperator

@@ -1,6 +1,6 @@
-"""Where the robot's parts are: head, gaze and hands from base pose and joint angles, without MuJoCo.
+"""Forward kinematics without MuJoCo: head, gaze and hands from base pose and joint angles.
 
-The kinematic tree is read from the model that MuJoCo draws, so that there is one description of the robot.
+The kinematic tree is read from the MuJoCo model, so that there is one description of the robot.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from hwm_env.reference.scene import CAMERA_NAME, FINGER_TRAVEL_M, Side, finger_joints, scene_xml
+from hwm_env.reference.mujoco_model import CAMERA_NAME, FINGER_TRAVEL_M, Side, finger_joints, mujoco_xml
 from hwm_env.types import ACTION_NAMES, LEFT_HAND_CLOSURE, NUM_JOINTS, RIGHT_HAND_CLOSURE, Float64Array
 
 QUANTITY_DIM: Final = 15
-"""Numbers that `quantities` tells of a moment."""
+"""Numbers that `quantities` returns for each moment."""
 _CLOSURES: Final[dict[Side, int]] = {"left": LEFT_HAND_CLOSURE, "right": RIGHT_HAND_CLOSURE}
 
 
@@ -25,7 +25,7 @@ class _Joint:
     axis: Float64Array
     """Unit vector in the frame of its body, [3]."""
     slides: bool
-    """Along the axis, by metres; otherwise it turns around it, by radians."""
+    """Whether the joint slides along its axis (m) instead of turning around it (rad)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,46 +33,46 @@ class _Body:
     name: str
     parent: str | None
     offset_m: Float64Array
-    """Of its origin in the frame of the parent, [3]."""
+    """Origin in the frame of the parent, [3]."""
     joints: tuple[_Joint, ...]
-    """From the parent on."""
+    """In order from the parent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frames:
-    """Where a body is in each of N moments, in the frame of the room."""
+    """Poses of a body in N moments, in the frame of the room."""
 
     origin_m: Float64Array
     """[N, 3]"""
     rotation: Float64Array
-    """From the body's frame to the room's, [N, 3, 3]."""
+    """Rotation from the body's frame to the room's, [N, 3, 3]."""
 
     def place(self, point_m: Float64Array) -> Float64Array:
-        """Where a point [3] of the body is, [N, 3]."""
+        """Returns the positions [N, 3] of a point [3] of the body."""
         return self.origin_m + self.rotation @ point_m
 
 
 def quantities(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> Float64Array:
-    """Where the robot's parts are in N moments, in metres and in the frame of the room (z up from the floor).
+    """Computes where the robot's parts are in N moments, in metres in the frame of the room (z up from the floor).
 
-    A hand is where it grips: the middle between its fingers.
+    The position of a hand is the middle between its fingers, where it grips.
 
     Args:
         base_poses: x (m), y (m), yaw (rad) of the base, [N, 3].
         numbers: measured numbers of the robot, [N, 25].
 
     Returns:
-        float64 [N, 15]: base x, y, yaw; position of the head camera; its looking direction, a unit vector; position of
+        float64 [N, 15]: base x, y, yaw; position of the head camera; its viewing direction, a unit vector; position of
         the left hand; position of the right hand.
     """
     poses, frames = _frames(base_poses, numbers)
-    carrier, camera_m, looking = _camera()
+    carrier, camera_m, gaze = _camera()
     hands = [(frames[f"{side}_inner"].origin_m + frames[f"{side}_outer"].origin_m) / 2.0 for side in ("left", "right")]
-    return np.hstack([poses, frames[carrier].place(camera_m), frames[carrier].rotation @ looking, *hands])
+    return np.hstack([poses, frames[carrier].place(camera_m), frames[carrier].rotation @ gaze, *hands])
 
 
 def skeleton(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> dict[str, tuple[Float64Array, Float64Array]]:
-    """Bones, from a body's parent to the body, in N moments: ends [N, 3] each in metres, in the frame of the room.
+    """Computes the bones, from a body's parent to the body, in N moments: ends [N, 3] in metres in the room's frame.
 
     Args:
         base_poses: x (m), y (m), yaw (rad) of the base, [N, 3].
@@ -87,7 +87,7 @@ def skeleton(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> dict[str, tup
 
 
 def _frames(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> tuple[Float64Array, dict[str | None, _Frames]]:
-    """The poses as an array, and where all bodies are; None is the room."""
+    """Returns the poses as an array, and the frames of all bodies by name; `None` is the room."""
     poses, measured = np.asarray(base_poses, np.float64), np.asarray(numbers, np.float64)
     values = _joint_values(poses, measured)
     frames: dict[str | None, _Frames] = {
@@ -99,7 +99,7 @@ def _frames(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> tuple[Float64A
 
 
 def _joint_values(poses: Float64Array, measured: Float64Array) -> dict[str, Float64Array]:
-    """The value [N] of every joint of the model."""
+    """Returns the value [N] of every joint of the model."""
     base = dict(zip(("base_x", "base_y", "base_yaw"), poses.T, strict=True))
     angles = dict(zip(ACTION_NAMES[:NUM_JOINTS], measured.T[:NUM_JOINTS], strict=True))
     fingers = {
@@ -111,7 +111,7 @@ def _joint_values(poses: Float64Array, measured: Float64Array) -> dict[str, Floa
 
 
 def _moved(parent: _Frames, body: _Body, values: dict[str, Float64Array]) -> _Frames:
-    """Goes from the parent's frame through all joints of a body."""
+    """Returns the frames of a body after all of its joints, from those of its parent."""
     origin, rotation = parent.place(body.offset_m), parent.rotation
     for joint in body.joints:
         value = values[joint.name]
@@ -123,7 +123,7 @@ def _moved(parent: _Frames, body: _Body, values: dict[str, Float64Array]) -> _Fr
 
 
 def _turns(axis: Float64Array, angles_rad: Float64Array) -> Float64Array:
-    """Rotations around an axis [3] by angles [N]: [N, 3, 3] (Rodrigues)."""
+    """Returns the rotations around an axis [3] by angles [N]: [N, 3, 3] (Rodrigues)."""
     x, y, z = axis
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     sin, cos = np.sin(angles_rad)[:, None, None], np.cos(angles_rad)[:, None, None]
@@ -132,7 +132,7 @@ def _turns(axis: Float64Array, angles_rad: Float64Array) -> Float64Array:
 
 @cache
 def _bodies() -> tuple[_Body, ...]:
-    """All bodies of the model, parents before children."""
+    """Returns all bodies of the model, parents before children."""
     found: list[_Body] = []
 
     def add(element: ElementTree.Element, parent: str | None) -> None:
@@ -154,7 +154,7 @@ def _joints(body: ElementTree.Element) -> tuple[_Joint, ...]:
 
 @cache
 def _camera() -> tuple[str, Float64Array, Float64Array]:
-    """The body that carries the head camera, and the camera's place and looking direction in its frame, [3] each."""
+    """Returns the body of the head camera, and the camera's position and viewing direction in its frame, [3] each."""
     for body in _world().iter("body"):
         for camera in body.findall("camera"):
             if camera.attrib["name"] == CAMERA_NAME:
@@ -165,7 +165,7 @@ def _camera() -> tuple[str, Float64Array, Float64Array]:
 
 @cache
 def _world() -> ElementTree.Element:
-    world = ElementTree.fromstring(scene_xml()).find("worldbody")
+    world = ElementTree.fromstring(mujoco_xml()).find("worldbody")
     assert world is not None, "every model has a worldbody"
     return world
 

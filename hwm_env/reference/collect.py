@@ -1,4 +1,4 @@
-"""Makes recordings of the reference world: many seeded episodes, in parallel, the same whatever the parallelism."""
+"""Records seeded episodes of the reference world in parallel; the number of processes does not change them."""
 
 import os
 import zlib
@@ -15,7 +15,7 @@ from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
 from hwm_env.fields import Count, CountOrZero, checked
-from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, check_behaviour, operator_of
+from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, operator_of
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
 from hwm_env.workers import run_in_processes
@@ -24,7 +24,7 @@ _Job = TypeVar("_Job")
 
 EPISODES_PER_SHARD: Final = 10
 _WARM_UP_FRAMES: Final = 60
-"""Frames played before the recording starts, so that episodes do not all start in the rest pose."""
+"""Frames before the recording starts, so that episodes do not all start in the rest pose."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +34,13 @@ class RecordedEpisode:
     states: Float32Array
     """Measured numbers of each frame, [N, 25]."""
     frames: UInt8Array
-    """The picture after each frame's action, [N, S, S, 3]."""
+    """Image after each frame's action, uint8 [N, S, S, 3]."""
     poses: Float32Array
     """True base pose of each frame: x (m), y (m), yaw (rad), [N, 3]."""
 
 
 def episode_rng(seed: int, split: str, episode: int) -> np.random.Generator:
-    """The generator of one episode: independent of every other episode, split and seed."""
+    """Returns the generator of one episode, independent of every other episode, split and seed."""
     key = (zlib.crc32(split.encode()), episode)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
@@ -51,12 +51,12 @@ def record_episode(
     num_frames: int,
     make_operator: Callable[[np.random.Generator], Operator] = Teleoperator,
 ) -> RecordedEpisode:
-    """Lets an operator drive from a random place.
+    """Records an operator's actions from a random place.
 
     Args:
-        world: is reset and left where the episode ends.
-        rng: the source of place and behaviour.
-        num_frames: how many frames to record.
+        world: the world, which is reset first.
+        rng: generator of place and behaviour.
+        num_frames: number of frames to record.
         make_operator: makes the operator from `rng`.
     """
     world.reset(rng)
@@ -75,7 +75,7 @@ def record_episode(
 
 @dataclass(frozen=True, slots=True)
 class _ShardJob:
-    """All that a worker process needs to write one shard."""
+    """Arguments of a worker process that writes one shard."""
 
     writer: DatasetWriter
     index: int
@@ -98,29 +98,28 @@ def collect(
     workers: int = 2,
     behaviour: Behaviour = "teleoperator",
 ) -> None:
-    """Records a data set in the v2.0 layout with raw frames and true poses, without tokens.
+    """Records a data set in the v2.0 layout, with raw frames and true poses but without tokens.
 
     Each episode is one segment, ten episodes are one shard. Worker processes are spawned, so a script that calls this
     needs the usual `if __name__ == "__main__":`.
 
     Args:
-        directory: where to write; new, empty, or with the remains of a collection that was interrupted.
-        num_episodes: at least 1.
+        directory: destination; new, empty, or with the remains of an interrupted collection.
+        num_episodes: number of episodes, at least 1.
         seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
-        split: such as "train" or "validation"; different splits never share an episode.
+        split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
-        image_size: height and width of the pictures in pixels.
+        image_size: height and width of the images in pixels.
         workers: number of processes, at least 1.
-        behaviour: a smooth "teleoperator", a "commander" who gives sudden commands, or "both" in turn.
+        behaviour: "teleoperator" for smooth motion, "commander" for sudden commands, or "both" in turn.
 
     Raises:
         InvalidInputError: a number is out of range, or the behaviour is unknown.
         DatasetError: the directory already holds a finished data set, or something else.
         SavingError: a file could not be written.
-        RenderingUnavailableError: there is no OpenGL here.
+        RenderingUnavailableError: there is no OpenGL on this machine.
     """
-    check_numbers(num_episodes, seed, clips_per_episode, workers)
-    check_behaviour(behaviour)
+    check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     _check_remains(directory)
     extra = {"split": split, "seed": seed, "source": "hwm_env.reference", "behaviour": behaviour}
     writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
@@ -142,7 +141,7 @@ def collect(
 
 
 def _check_remains(directory: Path) -> None:
-    """Makes sure that a directory holds nothing that is not a data set's.
+    """Checks that a directory holds nothing but parts of an unfinished data set.
 
     Raises:
         DatasetError: it holds something else.
@@ -151,15 +150,18 @@ def _check_remains(directory: Path) -> None:
     names = os.listdir(directory) if os.path.isdir(directory) else []
     strange = sorted(name for name in names if name not in known and not name.startswith("."))
     if strange:
-        raise DatasetError(f"{shown(directory)} holds {strange[0]}, which is no recording's; give another directory")
+        raise DatasetError(
+            f"{shown(directory)} holds {strange[0]}, which is not part of a recording; give another directory"
+        )
 
 
-def check_numbers(num_episodes: int, seed: int, clips_per_episode: int, workers: int) -> None:
-    """Checks what a collection is asked for.
+def check_collection(num_episodes: int, seed: int, clips_per_episode: int, workers: int, behaviour: Behaviour) -> None:
+    """Checks the arguments of a collection.
 
     Raises:
-        InvalidInputError: a number is out of range.
+        InvalidInputError: a number is out of range, or the behaviour is unknown.
     """
+    checked("behaviour", behaviour, Behaviour)
     checked("seed", seed, CountOrZero)
     for name, value in (("num_episodes", num_episodes), ("clips_per_episode", clips_per_episode), ("workers", workers)):
         checked(name, value, Count)
@@ -169,10 +171,10 @@ def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, 
     """Records in several processes.
 
     Args:
-        record: does one job, and returns how many episodes that were; it must be picklable, as the jobs.
-        jobs: what there is to do.
+        record: does one job and returns its number of episodes; must be picklable, like the jobs.
+        jobs: the jobs.
         workers: number of processes.
-        num_episodes: in all jobs together.
+        num_episodes: number of episodes of all jobs together.
 
     Raises:
         HWMError: a process died.
@@ -183,7 +185,7 @@ def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, 
 
 
 def _start_worker() -> None:
-    # Mesa's software renderer would start a thread a core in each process; one a process is faster together.
+    # Mesa's software renderer would start a thread for each core in each process; one thread a process is faster.
     os.environ.setdefault("LP_NUM_THREADS", "1")
 
 

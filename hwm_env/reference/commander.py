@@ -1,4 +1,4 @@
-"""Sudden commands, as planners, policies in training and people at a keyboard give them."""
+"""Sudden commands, like those of planners, policies in training and people at a keyboard."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from hwm_env.reference import robot
 from hwm_env.reference.driving import Driver
+from hwm_env.reference.gestures import random_crouch, random_sides
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, FRAME_RATE_HZ, LINEAR_VELOCITY, Float32Array
 
@@ -21,17 +22,17 @@ _ARM_RANGES_RAD: Final = {
     "wrist_pitch": (-0.5, 0.5),
     "wrist_roll": (-0.5, 0.5),
 }
-"""What a Teleoperator's arms do as well, in any combination here."""
+"""Ranges of a Teleoperator's gestures, here in any combination."""
 
 
 class Commander:
-    """Jumps from one wanted posture to the next and drives like a Teleoperator; the robot follows as fast as it can.
+    """Jumps from one target posture to the next and drives like a Teleoperator; the robot follows as fast as it can.
 
     Two of five commands are the rest pose, so that arms rise from hanging and heads and hips swing from straight
     again and again.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -41,13 +42,13 @@ class Commander:
         self._frames_left = 0
 
     def act(self, state: RobotState) -> Float32Array:
-        """The wanted numbers, which may be far from the measured ones.
+        """Returns the target numbers, which may be far from the measured ones.
 
         Args:
-            state: the world's present state.
+            state: present state of the robot.
 
         Returns:
-            Within joint limits, float32 [25].
+            float32 [25], within joint limits.
         """
         if self._frames_left <= 0:
             self._frames_left = round(self._rng.uniform(*_SECONDS) * FRAME_RATE_HZ)
@@ -61,24 +62,15 @@ class Commander:
         if choice == "rest":
             self._numbers = robot.pose({})
         elif choice == "arms":
-            for side in self._sides():
+            for side in random_sides(self._rng):
                 self._set({f"{side}_{joint}": limits for joint, limits in _ARM_RANGES_RAD.items()})
         elif choice == "head":
             self._set({"neck_pitch": (-0.2, 0.6)})
         elif choice == "body":
             self._set({"hip_yaw": (-0.45, 0.45), "hip_roll": (-0.1, 0.1), "ankle_roll": (-0.05, 0.05)})
-            self._crouch()
+            self._set({name: (angle, angle) for name, angle in random_crouch(self._rng).items()})
         else:
-            self._set({f"{side}_hand_closure": (0.0, 1.0) for side in self._sides()})
-
-    def _sides(self) -> tuple[str, ...]:
-        both = ("left", "right")
-        return (both[:1], both[1:], both)[self._rng.integers(3)]
-
-    def _crouch(self) -> None:
-        depth, lean = self._rng.uniform(0.0, 0.4), self._rng.uniform(-0.1, 0.2)
-        crouched = {"ankle_pitch": depth, "knee_pitch": 2 * depth, "hip_pitch": depth + lean}
-        self._set({name: (value, value) for name, value in crouched.items()})
+            self._set({f"{side}_hand_closure": (0.0, 1.0) for side in random_sides(self._rng)})
 
     def _set(self, ranges: dict[str, tuple[float, float]]) -> None:
         for name, (low, high) in ranges.items():

@@ -1,4 +1,4 @@
-"""Where a teleoperator drives: short stretches of straight, arc, turn, approach and pause that know the room."""
+"""Driving of a teleoperator: short stretches of straight, arc, turn, approach and pause that mind the room."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from hwm_env.types import FRAME_RATE_HZ, Float64Array
 
 _SHARES: Final = {"pause": 0.20, "turn": 0.30, "forward": 0.14, "backward": 0.06, "arc": 0.16, "approach": 0.14}
 _STUBBORN_SHARE: Final = 0.45
-"""How often an obstacle ahead is driven into, so that the recordings show what obstacles do."""
+"""Probability of driving into an obstacle ahead, so that recordings show the effect of obstacles."""
 _BRAKING_PATH_M: Final = 0.45
 _CLEAR_PATH_M: Final = 1.6
 _APPROACH_SPEED_M_S: Final = 0.4
@@ -18,10 +18,10 @@ _APPROACH_FRAMES: Final = 10 * FRAME_RATE_HZ
 
 
 class Driver:
-    """Chooses wheel velocities, one stretch of one to three seconds after the other.
+    """Chooses wheel velocities for one stretch of one to three seconds after the other.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -34,10 +34,10 @@ class Driver:
         self._is_stubborn = False
 
     def velocities(self, base_pose: Float64Array) -> tuple[float, float]:
-        """The linear (m/s) and angular (rad/s) velocity to aim at in this frame.
+        """Returns the target linear (m/s) and angular (rad/s) velocity of this frame.
 
         Args:
-            base_pose: x, y, yaw, [3].
+            base_pose: x (m), y (m) and yaw (rad) of the base, [3].
         """
         if self._frames_left <= 0:
             self._choose(base_pose)
@@ -73,7 +73,7 @@ class Driver:
         goes_to_table = self._rng.random() < 0.25
         name = "table" if goes_to_table else str(self._rng.choice(list(room.LANDMARKS)))
         self._goal = room.LANDMARKS[name]
-        # A table is only of use within an arm's reach; the rest is better seen from further away.
+        # The table is useful only within an arm's reach; other landmarks are better seen from further away.
         self._goal_path_m = self._rng.uniform(0.05, 0.3) if name == "table" else self._rng.uniform(0.4, 1.2)
         self._frames_left = _APPROACH_FRAMES
 
@@ -104,7 +104,7 @@ class Driver:
             self._turn_away(base_pose)
 
     def _turn_away(self, base_pose: Float64Array) -> None:
-        """Turns on the spot, mostly the shorter way, until there is room ahead."""
+        """Turns on the spot, usually the shorter way, until the path ahead is free."""
         turns = np.arange(1, 25, dtype=np.float64) * (np.pi / 24)
         needed = {side: self._first_clear_turn(base_pose, side * turns) for side in (-1.0, 1.0)}
         side = min(needed, key=lambda each: needed[each])

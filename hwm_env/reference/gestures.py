@@ -1,4 +1,4 @@
-"""What a teleoperator does with arms, hands, head and leg: one gesture at a time, with rests between."""
+"""Gestures of a teleoperator with arms, hands, head and leg: one at a time, with rests between."""
 
 from typing import Final
 
@@ -30,11 +30,23 @@ _ARM_POSES: Final[dict[str, dict[str, tuple[float, float]]]] = {
 }
 
 
+def random_sides(rng: np.random.Generator) -> tuple[str, ...]:
+    """Returns left, right or both, with equal probabilities."""
+    both = ("left", "right")
+    return (both[:1], both[1:], both)[rng.integers(3)]
+
+
+def random_crouch(rng: np.random.Generator) -> dict[str, float]:
+    """Returns joint angles (rad) by name that lower the torso and lean it."""
+    depth, lean = rng.uniform(0.0, 0.4), rng.uniform(-0.1, 0.2)
+    return {"ankle_pitch": depth, "knee_pitch": 2 * depth, "hip_pitch": depth + lean}
+
+
 class Gesturer:
-    """Chooses target angles and closures, a new gesture every one to three seconds.
+    """Chooses target angles and closures: a new gesture every one to three seconds.
 
     Args:
-        rng: the source of all choices.
+        rng: generator of all random choices.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -44,7 +56,7 @@ class Gesturer:
         self._is_raised = {"left": False, "right": False}
 
     def targets(self) -> Float32Array:
-        """The numbers to aim at in this frame, [25]; the velocities among them are zero."""
+        """Returns the target numbers of this frame, [25]; the velocities among them are zero."""
         if self._frames_left <= 0:
             self._frames_left = round(self._rng.uniform(1.0, 3.0) * FRAME_RATE_HZ)
             self._choose()
@@ -54,25 +66,20 @@ class Gesturer:
     def _choose(self) -> None:
         choice = self._rng.choice(list(_SHARES), p=list(_SHARES.values()))
         if choice == "arms":
-            for side in self._sides():
+            for side in random_sides(self._rng):
                 self._move_arm(side)
         elif choice == "hands":
-            for side in self._sides():
+            for side in random_sides(self._rng):
                 self._move_hand(side)
         elif choice == "look":
             self._set(neck_pitch=self._rng.uniform(-0.2, 0.6))
         elif choice == "crouch":
-            depth, lean = self._rng.uniform(0.0, 0.4), self._rng.uniform(-0.1, 0.2)
-            self._set(ankle_pitch=depth, knee_pitch=2 * depth, hip_pitch=depth + lean)
+            self._set(**random_crouch(self._rng))
             self._set(hip_roll=self._rng.uniform(-0.1, 0.1), ankle_roll=self._rng.uniform(-0.05, 0.05))
         elif choice == "twist":
             self._set(hip_yaw=self._rng.uniform(-0.45, 0.45))
         elif self._rng.random() < 0.5:
             self._straighten()
-
-    def _sides(self) -> tuple[str, ...]:
-        both = ("left", "right")
-        return (both[:1], both[1:], both)[self._rng.integers(3)]
 
     def _move_arm(self, side: str) -> None:
         goes_up = self._rng.random() < (0.35 if self._is_raised[side] else 0.9)

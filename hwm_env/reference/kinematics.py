@@ -1,4 +1,4 @@
-"""How the robot moves: a pure function from state and action to the next state, one frame of 1/30 s."""
+"""Motion of the robot: a pure function from state and action to the next state, one frame (1/30 s) later."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,12 +18,12 @@ from hwm_env.types import (
 )
 
 LARGEST_CHANGE: Final = robot.RATE_LIMITS / np.float32(FRAME_RATE_HZ)
-"""Of each action number in a frame, [25]."""
+"""Largest change of each action number in one frame, [25]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RobotState:
-    """All that the next frame depends on, besides the action. Immutable, its arrays too, which are copies."""
+    """All that the next frame depends on besides the action. Immutable; its arrays are read-only copies."""
 
     base_pose: Float64Array
     """x (m), y (m), yaw (rad, in [-pi, pi)), [3]."""
@@ -36,17 +36,17 @@ class RobotState:
 
 
 def advance(state: RobotState, action: Float32Array) -> RobotState:
-    """One frame: joints, hands and wheels follow the action as far as their limits allow, then the base moves.
+    """Advances by one frame: joints, hands and wheels follow the action within their limits, then the base moves.
 
-    The measured velocities are those of the *wheels*: when an obstacle blocks the way the base stays where it is and
-    the wheels slip at the speed they were told. Turning on the spot is always possible.
+    The measured velocities are those of the *wheels*: when an obstacle blocks the way, the base stays where it is and
+    the wheels slip at the commanded speed. Turning on the spot is always possible.
 
     Args:
-        state: the state before.
-        action: the wanted numbers, finite, [25].
+        state: state before the frame.
+        action: target numbers, finite, [25].
 
     Returns:
-        The state after; its `action` holds the measured numbers.
+        The state after the frame; its `action` holds the measured numbers.
 
     Raises:
         InvalidInputError: the action has another shape or is not finite.
@@ -59,10 +59,10 @@ def advance(state: RobotState, action: Float32Array) -> RobotState:
 
 
 def move_base(base_pose: Float64Array, velocity_m_s: float, turn_rate_rad_s: float) -> Float64Array:
-    """Moves the base for one frame along an exact circular arc, or only turns it where the arc ends in an obstacle.
+    """Moves the base for one frame along an exact circular arc, or only turns it if the arc ends in an obstacle.
 
     Args:
-        base_pose: x, y, yaw, [3].
+        base_pose: x (m), y (m) and yaw (rad), [3].
         velocity_m_s: forward speed.
         turn_rate_rad_s: positive turns left.
 
@@ -79,15 +79,15 @@ def move_base(base_pose: Float64Array, velocity_m_s: float, turn_rate_rad_s: flo
 
 
 def wrap_angle(angle_rad: float) -> float:
-    """The same direction in [-pi, pi)."""
+    """Returns the same direction in [-pi, pi)."""
     return (angle_rad + np.pi) % (2.0 * np.pi) - np.pi
 
 
 def _validated(action: Float32Array) -> Float32Array:
     array = np.asarray(action, np.float32)
     if array.shape != (ACTION_DIM,):
-        raise InvalidInputError(f"an action is {ACTION_DIM} numbers, shape ({ACTION_DIM},); got shape {array.shape}")
+        raise InvalidInputError(f"action must have shape ({ACTION_DIM},), got {array.shape}")
     if not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array)).tolist()
-        raise InvalidInputError(f"an action must be finite; got NaN or infinity at indices {bad}; clean it first")
+        raise InvalidInputError(f"action must be finite, got NaN or infinity at indices {bad}; clean it first")
     return array

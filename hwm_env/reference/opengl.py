@@ -1,16 +1,18 @@
-"""One thread of the process to which all its OpenGL contexts belong.
+"""A single thread for all OpenGL contexts of the process.
 
-A context works in one thread only. With a thread of their own, worlds can be used from any other, and no context that
-somebody else has made current in a thread of theirs is ever replaced. Nothing is opened before something is drawn.
+A context works in one thread only. With a thread of their own, worlds can be used from any other thread, and contexts
+that other code has made current in its threads are never replaced. No context is opened before the first drawing.
 """
 
 import contextlib
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
 
 from hwm_env.errors import HWMError
 
@@ -19,26 +21,42 @@ _T = TypeVar("_T")
 
 
 class RenderingUnavailableError(HWMError, RuntimeError):
-    """MuJoCo cannot make an OpenGL context on this machine, or in this process."""
+    """MuJoCo cannot make an OpenGL context on this machine or in this process."""
+
+
+class ClosedOnExit(ABC):
+    """Base class of holders of an OpenGL context, which a `with` block closes at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the OpenGL context; the next rendering opens another one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 _here = threading.local()
-"""`is_gl_thread` in that thread."""
+"""Holds `is_gl_thread` in the OpenGL thread."""
 _executor: Final = ThreadPoolExecutor(1, "hwm_env-opengl", lambda: setattr(_here, "is_gl_thread", True))
 _used = False
 _lost = False
 
 
 def in_gl_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Calls a function in the thread of OpenGL, and waits for what it returns or raises.
+    """Calls a function in the OpenGL thread, waits for it, and returns its result or raises its error.
 
     Raises:
-        RenderingUnavailableError: this process was forked from one in which OpenGL was used.
+        RenderingUnavailableError: this process was forked from one that had used OpenGL.
     """
     global _used
     if _lost:
         raise RenderingUnavailableError(
-            "this process was forked from one that had drawn with OpenGL already, whose driver does not survive that; "
+            "this process was forked from one that had drawn with OpenGL, whose driver does not survive a fork; "
             "draw first in the new processes, or spawn them: gymnasium.make_vec(..., vectorization_mode='async', "
             "vector_kwargs={'context': 'spawn'}), multiprocessing.get_context('spawn')"
         )
@@ -49,11 +67,11 @@ def in_gl_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
 
 
 def free_later(free: Callable[[], object]) -> None:
-    """Frees what belongs to a context, soon; for finalizers, which may run in any thread at any time."""
+    """Schedules the freeing of a context; for finalizers, which may run in any thread at any time."""
     if _lost:
-        # It is the parent's, and its driver would wait here for threads that the child has not.
+        # The context is the parent's, and its driver would wait for threads that the child lacks.
         return
-    # As the interpreter ends there is no thread for it any more, and the driver frees everything itself.
+    # At interpreter exit the thread is gone, and the driver frees everything itself.
     with contextlib.suppress(RuntimeError):
         _executor.submit(free)
 

@@ -1,15 +1,14 @@
-"""Offscreen rendering of a MuJoCo camera: the choice of a GL back end and anti-aliased small pictures."""
+"""Offscreen rendering of a MuJoCo camera to small anti-aliased images."""
 
 import functools
 import weakref
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.backend import GL_BACKEND, mujoco
-from hwm_env.reference.opengl import RenderingUnavailableError, free_later, in_gl_thread
+from hwm_env.reference.opengl import ClosedOnExit, RenderingUnavailableError, free_later, in_gl_thread
 from hwm_env.types import UInt8Array
 
 __all__ = ["MAX_IMAGE_SIZE", "MIN_IMAGE_SIZE", "CameraRenderer", "RenderingUnavailableError", "can_render"]
@@ -19,27 +18,27 @@ MAX_IMAGE_SIZE: Final = 512
 
 
 _open: Final[set[mujoco.Renderer]] = set()
-"""All that are not freed yet. A forked child keeps those of its parent here, because freeing them would hang it."""
+"""Renderers that are not freed yet. A forked child keeps those of its parent, since freeing them would hang it."""
 
 
-class CameraRenderer:
-    """Draws one camera of a model, at twice the size and averaged down: smooth edges cost fewer tokens.
+class CameraRenderer(ClosedOnExit):
+    """Renders one camera of a model at twice the size and averages it down: smooth edges cost fewer tokens.
 
-    Opens an OpenGL context when something is drawn for the first time. May be used from any thread, copied and pickled;
-    copies open a context of their own.
+    Opens an OpenGL context on the first call of `render`. May be used from any thread, copied and pickled; copies open
+    their own context.
 
     Args:
         model: the MuJoCo model; its offscreen buffer is resized.
         camera: name of the camera.
-        image_size: height and width of a picture in pixels, 16 to 512.
+        image_size: height and width of an image in pixels, 16 to 512.
 
     Raises:
-        InvalidInputError: the size is out of range.
+        InvalidInputError: `image_size` is out of range.
     """
 
     def __init__(self, model: mujoco.MjModel, camera: str, image_size: int) -> None:
         if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
-            raise InvalidInputError(f"image_size must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels; got {image_size}")
+            raise InvalidInputError(f"image_size must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels, got {image_size}")
         drawn = 2 * image_size
         model.vis.global_.offwidth = model.vis.global_.offheight = drawn
         self._model = model
@@ -49,22 +48,22 @@ class CameraRenderer:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves the context behind."""
+        """Returns the state without the OpenGL context."""
         return {**self.__dict__, "_renderer": None, "_finalizer": None}
 
     def render(self, data: mujoco.MjData) -> UInt8Array:
-        """Draws the scene as it stands in `data`.
+        """Renders the model in the state of `data`.
 
         Returns:
-            RGB picture, uint8 [S, S, 3].
+            RGB image, uint8 [S, S, 3].
 
         Raises:
-            RenderingUnavailableError: there is no OpenGL here.
+            RenderingUnavailableError: there is no OpenGL on this machine.
         """
         return in_gl_thread(self._render, data)
 
     def close(self) -> None:
-        """Frees the OpenGL context; drawing opens another one."""
+        """Frees the OpenGL context; the next call of `render` opens another one."""
         if self._finalizer is not None:
             self._finalizer()
         self._renderer = self._finalizer = None
@@ -73,19 +72,11 @@ class CameraRenderer:
         if self._renderer is None:
             self._renderer = _opened(self._model, len(self._drawn))
             self._finalizer = weakref.finalize(self, free_later, functools.partial(_freed, self._renderer))
-            # The thread of OpenGL ends before finalizers run at the end of the process.
+            # The OpenGL thread ends before finalizers run at the end of the process.
             self._finalizer.atexit = False
         self._renderer.update_scene(data, self._camera)
         self._renderer.render(out=self._drawn)
         return _halved(self._drawn)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _opened(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
@@ -110,7 +101,7 @@ def _freed(renderer: mujoco.Renderer) -> None:
 
 
 def _halved(image: UInt8Array) -> UInt8Array:
-    """The mean of each 2 x 2 block, rounded; adding slices is faster than a reduction over axes."""
+    """Returns the rounded mean of each 2 x 2 block; adding slices is faster than a reduction over axes."""
     rows = image[0::2].astype(np.uint16) + image[1::2]
     total = rows[:, 0::2] + rows[:, 1::2]
     return ((total + 2) // 4).astype(np.uint8)
@@ -118,7 +109,7 @@ def _halved(image: UInt8Array) -> UInt8Array:
 
 @functools.cache
 def can_render() -> bool:
-    """Whether MuJoCo can make an OpenGL context here; tried once."""
+    """Returns whether MuJoCo can make an OpenGL context on this machine; the result is cached."""
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><geom size='1'/><camera name='eye' pos='3 0 0'/></worldbody></mujoco>"
     )

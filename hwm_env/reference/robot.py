@@ -1,4 +1,4 @@
-"""Facts of the EVE-like robot: joint limits, speeds and its rest pose, in the order of `ACTION_NAMES`.
+"""Facts of the EVE-like robot: joint limits, rates and rest pose, in the order of `ACTION_NAMES`.
 
 Signs: every pitch is positive towards "forward" (leg and neck lean or look down, arms and elbows rise), rolls of the
 arms are positive away from the body and yaws of the arms are positive towards its middle, so that equal numbers left
@@ -13,9 +13,9 @@ import numpy as np
 from hwm_env.types import ACTION_NAMES, NUM_JOINTS, Float32Array
 
 BASE_RADIUS_M: Final = 0.35
-"""The wheeled base is a disc for collisions."""
+"""Radius of the wheeled base, a disc for collisions."""
 CAMERA_FOV_DEG: Final = 90.0
-"""Of the square image, in height and in width."""
+"""Field of view of the square image, in height and in width."""
 
 _ARM_LIMITS: Final = {
     "shoulder_pitch": (-0.5, 2.2),
@@ -86,18 +86,18 @@ _REST: Final = {
 
 
 def pose(numbers: Mapping[str, float]) -> Float32Array:
-    """The rest pose with some numbers replaced.
+    """Returns the rest pose with some numbers replaced.
 
     Args:
         numbers: new values by action name.
 
     Returns:
-        A float32 action, [25].
+        An action, float32 [25].
     """
     merged = {**_REST, **numbers}
     return np.array([merged.get(name, 0.0) for name in ACTION_NAMES], np.float32)
 
 
 REST_POSE: Final[Float32Array] = pose({})
-"""Standing still with hanging arms and open hands, eyes slightly lowered, [25]."""
+"""Standing still with hanging arms, open hands and a slightly lowered gaze, [25]."""
 REST_POSE.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Facts of the room in metres: the one source for pictures, collisions and tasks.
+"""Facts of the room in metres: the only source for rendering, collisions and tasks.
 
 The room is a square around the origin; x points east, y north. Yaw 0 looks east and grows to the left.
 """
@@ -51,9 +51,9 @@ RED_PILLAR: Final = Pillar(x=-1.5, y=1.4, radius=0.25)
 PURPLE_PILLAR: Final = Pillar(x=1.5, y=-1.9, radius=0.25)
 
 RUG_CENTRE: Final = (-0.3, -0.4)
-"""Of the rug, (x, y) in metres: what a lowered head knows its place by."""
+"""Centre of the rug, (x, y) in metres: the landmark of a lowered head."""
 RUG_HALF_SIZE: Final = (1.1, 1.6)
-"""Half of its extents along x and y, metres."""
+"""Half the extents of the rug along x and y, in metres."""
 
 BOXES: Final = (TABLE, SOFA, SHELF)
 PILLARS: Final = (RED_PILLAR, PURPLE_PILLAR)
@@ -84,14 +84,14 @@ LANDMARK_CENTRES: Final[dict[str, tuple[float, float, float]]] = {
     "banner": (-1.7, -HALF_SIZE_M, 1.65),
     "panel": (-HALF_SIZE_M, -3.2, HEIGHT_M / 2),
 }
-"""Centres of what a task can name, (x, y, z); of the table its top, of the sofa its seat."""
+"""Centres of the landmarks that a task can name, (x, y, z); of the table its top, of the sofa its seat."""
 
 LANDMARKS: Final[dict[str, tuple[float, float]]] = {name: (x, y) for name, (x, y, _) in LANDMARK_CENTRES.items()}
 """The same places on the floor, (x, y)."""
 
 
 def obstacle_distance(xy: Float64Array) -> Float64Array:
-    """How far points are from the nearest wall or piece of furniture.
+    """Returns the distances of points from the nearest wall or piece of furniture.
 
     Args:
         xy: points in metres, [..., 2].
@@ -111,28 +111,28 @@ def obstacle_distance(xy: Float64Array) -> Float64Array:
 
 
 def is_free(xy: Float64Array, margin_m: float = 0.0) -> BoolArray:
-    """Whether the robot's base can stand at points.
+    """Returns whether the robot's base can stand at points.
 
     Args:
         xy: points in metres, [..., 2].
-        margin_m: room that must be left around the base.
+        margin_m: required free space around the base.
 
     Returns:
-        True where the base touches nothing, [...].
+        bool [...]: `True` where the base touches nothing.
     """
     return np.asarray(obstacle_distance(xy) >= BASE_RADIUS_M + margin_m)
 
 
 def free_path_m(xy: Float64Array, heading_rad: float, limit_m: float = 3.0) -> float:
-    """How far the base can go straight before it touches something.
+    """Returns the distance that the base can go straight before it touches something.
 
     Args:
         xy: start in metres, [2].
         heading_rad: direction of travel.
-        limit_m: where to stop looking.
+        limit_m: largest distance to check.
 
     Returns:
-        The distance in metres, to 5 cm; `limit_m` when nothing is in the way.
+        The distance in metres, to 5 cm; `limit_m` if nothing is in the way.
     """
     distances = np.arange(1, round(limit_m / 0.05) + 1) * 0.05
     direction = np.array([np.cos(heading_rad), np.sin(heading_rad)])

@@ -1,4 +1,4 @@
-"""Recordings of the reference world as users of other robots have theirs: videos beside tables of states."""
+"""Recordings of the reference world as videos beside tables of states, like those of users with other robots."""
 
 import io
 import os
@@ -13,21 +13,21 @@ from hwm_env.data.row_times import DEFAULT_TIME_COLUMN
 from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import encode_video
 from hwm_env.errors import DatasetError, require_extra
-from hwm_env.reference.behaviour import Behaviour, check_behaviour, operator_of
-from hwm_env.reference.collect import RecordedEpisode, check_numbers, episode_rng, record_episode, run_jobs
+from hwm_env.reference.behaviour import Behaviour, operator_of
+from hwm_env.reference.collect import RecordedEpisode, check_collection, episode_rng, record_episode, run_jobs
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 
 _FORMATS: Final = ["%.9f"] + ["%.9g"] * (len(ACTION_NAMES) + len(POSE_NAMES))
-"""Times to the nanosecond; nine digits give a float32 back exactly."""
+"""Times to the nanosecond; nine digits restore a float32 exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class _EpisodeJob:
-    """All that a worker process needs to record one episode."""
+    """Arguments of a worker process that records one episode."""
 
     stem: Path
-    """Its files without their suffixes."""
+    """Path of its files without their suffixes."""
     number: int
     seed: int
     split: str
@@ -50,15 +50,15 @@ def collect_videos(
     """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
 
     The tables have a row a frame: the time in seconds, the 25 numbers and the pose of the base under their own names,
-    so that they need no mapping. A video is there only after its table.
+    so that they need no mapping. A video is written only after its table.
 
     Args:
-        directory: where to write; new or empty.
-        num_episodes: at least 1.
+        directory: destination; new or empty.
+        num_episodes: number of episodes, at least 1.
         seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
-        split: such as "train" or "validation"; different splits never share an episode.
+        split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
-        image_size: height and width of the pictures in pixels.
+        image_size: height and width of the images in pixels.
         workers: number of processes, at least 1.
         behaviour: as in `collect`.
 
@@ -67,10 +67,9 @@ def collect_videos(
         DatasetError: the directory is not empty, or is a file.
         MissingExtraError: PyAV is not installed.
         SavingError: a file could not be written.
-        RenderingUnavailableError: there is no OpenGL here.
+        RenderingUnavailableError: there is no OpenGL on this machine.
     """
-    check_numbers(num_episodes, seed, clips_per_episode, workers)
-    check_behaviour(behaviour)
+    check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     if os.path.lexists(directory) and not (os.path.isdir(directory) and not any(directory.iterdir())):
         raise DatasetError(
             f"expected nothing or an empty directory at {shown(directory)}, found {what_is_at(directory)} that is not; "
@@ -94,7 +93,7 @@ def collect_videos(
 
 
 def _record(job: _EpisodeJob) -> int:
-    """Records one episode; returns that it was one."""
+    """Records one episode and returns 1, the number of episodes."""
     with ReferenceWorld(job.image_size) as world:
         rng = episode_rng(job.seed, job.split, job.number)
         episode = record_episode(world, rng, job.num_frames, operator_of(job.behaviour, job.number))

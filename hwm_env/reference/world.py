@@ -1,7 +1,6 @@
-"""The reference world: the robot in its room, stepped kinematically and seen through its head camera."""
+"""The reference world: a robot in a room with kinematic motion, rendered from its head camera."""
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
@@ -9,9 +8,9 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot, room
 from hwm_env.reference.backend import mujoco
 from hwm_env.reference.kinematics import RobotState, advance
-from hwm_env.reference.opengl import in_gl_thread
+from hwm_env.reference.mujoco_model import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, mujoco_xml
+from hwm_env.reference.opengl import ClosedOnExit, in_gl_thread
 from hwm_env.reference.rendering import CameraRenderer
-from hwm_env.reference.scene import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, scene_xml
 from hwm_env.types import (
     ACTION_DIM,
     ACTION_NAMES,
@@ -27,23 +26,23 @@ from hwm_env.types import (
 _RESET_MARGIN_M: Final = 0.25
 
 
-class ReferenceWorld:
-    """A robot in a room, one action a frame at 30 Hz.
+class ReferenceWorld(ClosedOnExit):
+    """A robot in a room that takes one action a frame at 30 Hz.
 
-    Opens an OpenGL context when it is first seen: close it, or use it in a `with` block. May be copied and pickled.
+    Opens an OpenGL context on the first rendering: close it, or use it in a `with` block. May be copied and pickled.
 
     The measured numbers that a step returns are the action after joint and rate limits. The velocities among them are
     those of the wheels: at an obstacle the base stops and the wheels slip.
 
     Args:
-        image_size: height and width of the camera picture in pixels.
+        image_size: height and width of the camera image in pixels.
 
     Raises:
-        InvalidInputError: the image size is out of range.
+        InvalidInputError: `image_size` is out of range.
     """
 
     def __init__(self, image_size: int = 64) -> None:
-        self._model = mujoco.MjModel.from_xml_string(scene_xml())
+        self._model = mujoco.MjModel.from_xml_string(mujoco_xml())
         self._data = mujoco.MjData(self._model)
         self._renderer = CameraRenderer(self._model, CAMERA_NAME, image_size)
         self._image_size = image_size
@@ -54,16 +53,16 @@ class ReferenceWorld:
 
     @property
     def image_size(self) -> int:
-        """Height and width of a picture in pixels."""
+        """Height and width of an image in pixels."""
         return self._image_size
 
     @property
     def state(self) -> RobotState:
-        """The present state; give it to `set_state` to come back to it."""
+        """The present state; `set_state` restores it."""
         return self._state
 
     def set_state(self, state: RobotState) -> None:
-        """Puts the robot anywhere, at rest or moving; the next `step` continues from there.
+        """Sets the state, at any place, at rest or moving; the next `step` continues from there.
 
         A base inside an obstacle stays there until a step ends in free space.
 
@@ -73,14 +72,14 @@ class ReferenceWorld:
         base_pose, action = np.array(state.base_pose, np.float64), np.array(state.action, np.float32)
         for name, array, size in (("base_pose", base_pose, 3), ("action", action, ACTION_DIM)):
             if array.shape != (size,) or not np.isfinite(array).all():
-                raise InvalidInputError(f"{name} of a state must be {size} finite numbers; got {array.tolist()}")
+                raise InvalidInputError(f"{name} of a state must be {size} finite numbers, got {array.tolist()}")
         self._state = RobotState(base_pose, action)
 
     def reset(self, rng: np.random.Generator) -> RobotState:
-        """Puts the robot in its rest pose at a random free place, looking anywhere.
+        """Puts the robot in its rest pose at a random free place with a random heading.
 
         Args:
-            rng: the source of the place.
+            rng: generator of place and heading.
 
         Returns:
             The new state.
@@ -92,10 +91,10 @@ class ReferenceWorld:
         return self._state
 
     def step(self, action: Float32Array) -> Float32Array:
-        """Moves the robot for one frame; draws nothing.
+        """Advances the robot by one frame without rendering.
 
         Args:
-            action: the wanted numbers, finite, [25].
+            action: target numbers, finite, [25].
 
         Returns:
             The measured numbers, float32 [25].
@@ -107,13 +106,13 @@ class ReferenceWorld:
         return self._state.action.copy()
 
     def step_clip(self, actions: Float32Array) -> tuple[Float32Array, UInt8Array, Float64Array]:
-        """Moves the robot for one clip and draws each frame after its action.
+        """Advances the robot by one clip and renders each frame after its action.
 
         Args:
-            actions: the wanted numbers of each frame, finite, [17, 25].
+            actions: target numbers of each frame, finite, [17, 25].
 
         Returns:
-            The measured numbers float32 [17, 25], the pictures uint8 [17, S, S, 3] and the base poses
+            The measured numbers float32 [17, 25], the images uint8 [17, S, S, 3] and the base poses
             (x, y, yaw) float64 [17, 3].
 
         Raises:
@@ -122,10 +121,10 @@ class ReferenceWorld:
         """
         array = np.asarray(actions, np.float32)
         if array.shape != (FRAMES_PER_CLIP, ACTION_DIM):
-            raise InvalidInputError(f"actions must have shape ({FRAMES_PER_CLIP}, {ACTION_DIM}); got {array.shape}")
+            raise InvalidInputError(f"actions must have shape ({FRAMES_PER_CLIP}, {ACTION_DIM}), got {array.shape}")
         if not np.isfinite(array).all():
             frames = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
-            raise InvalidInputError(f"actions must be finite; got NaN or infinity in frames {frames}; clean them first")
+            raise InvalidInputError(f"actions must be finite, got NaN or infinity in frames {frames}; clean them first")
         measured = np.empty_like(array)
         frames_FSSC = np.empty((FRAMES_PER_CLIP, self._image_size, self._image_size, 3), np.uint8)
         poses = np.empty((FRAMES_PER_CLIP, 3))
@@ -136,26 +135,26 @@ class ReferenceWorld:
         return measured, frames_FSSC, poses
 
     def render(self) -> UInt8Array:
-        """Draws what the head camera sees now.
+        """Renders the head camera in the present state.
 
         Returns:
-            RGB picture, uint8 [S, S, 3].
+            RGB image, uint8 [S, S, 3].
 
         Raises:
-            RenderingUnavailableError: there is no OpenGL here.
+            RenderingUnavailableError: there is no OpenGL on this machine.
         """
         return self.draw(self._state)
 
     def draw(self, state: RobotState) -> UInt8Array:
-        """Draws what the head camera would see in another state, RGB uint8 [S, S, 3]; from any thread.
+        """Renders the head camera in another state, RGB uint8 [S, S, 3]; callable from any thread.
 
         Raises:
-            RenderingUnavailableError: there is no OpenGL here.
+            RenderingUnavailableError: there is no OpenGL on this machine.
         """
         return in_gl_thread(self._draw, state)
 
     def close(self) -> None:
-        """Frees the OpenGL context; drawing opens another one."""
+        """Frees the OpenGL context; the next rendering opens another one."""
         self._renderer.close()
 
     def _draw(self, state: RobotState) -> UInt8Array:
@@ -167,14 +166,6 @@ class ReferenceWorld:
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         return self._renderer.render(self._data)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _qpos_addresses(self, joints: list[str]) -> list[int]:
         return [int(self._model.joint(name).qposadr[0]) for name in joints]

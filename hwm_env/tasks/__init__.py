@@ -1,1 +1,1 @@
-"""Tasks: reward, success and termination, one definition for the learned and the reference world."""
+"""Tasks: one definition of reward, success and termination for the learned and the reference world."""

@@ -1,4 +1,4 @@
-"""What a task is: goals for episodes, and reward, success and termination from what is known about the world."""
+"""Protocols and values of tasks: goals of episodes, views of a world, read-outs, and outcomes of env steps."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -12,18 +12,16 @@ from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import Float32Array, Int32Array, UInt8Array, frozen
 
 ReadoutSource = Literal["truth", "recording", "scene", "network"]
-"""Who says where the robot is: the reference world; a recorded start; the carried pose; a network that reads tokens."""
+"""Where a read-out comes from: the reference world, a recorded start, the carried pose, or a network on the tokens."""
 READOUT_DIM = 15
-"""Numbers of a WorldReadout as a vector: base x, y, yaw; head, gaze, left hand, right hand with 3 each."""
+"""Length of a WorldReadout as a vector: base x, y, yaw; head, gaze, left hand and right hand with 3 numbers each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldReadout:
-    """Named quantities of the world at the end of a clip: exact in the reference world, estimated in a learned one.
+    """Where the robot and its parts are at the end of a clip: exact in the reference world, estimated in a learned one.
 
-    Immutable, its arrays too.
-
-    Positions are in metres in the frame of the room (z up from the floor).
+    Immutable, including its arrays. Positions are in metres in the frame of the room (z up from the floor).
     """
 
     base_x_m: float
@@ -31,11 +29,11 @@ class WorldReadout:
     base_y_m: float
     """Position of the robot's base."""
     base_yaw_rad: float
-    """Heading; 0 looks along x, positive turns left."""
+    """Heading: 0 along x, positive to the left."""
     head_m: Float32Array
     """Position of the head camera, float32 [3]."""
     gaze: Float32Array
-    """Direction in which the head camera looks, a unit vector, float32 [3]."""
+    """Viewing direction of the head camera, a unit vector, float32 [3]."""
     left_hand_m: Float32Array
     """Position of the left hand, float32 [3]."""
     right_hand_m: Float32Array
@@ -43,7 +41,7 @@ class WorldReadout:
 
     @classmethod
     def from_vector(cls, vector: npt.ArrayLike) -> "WorldReadout":
-        """From the quantities in the order of the fields, [15]."""
+        """Makes a read-out from its numbers in the order of the fields, [15]."""
         numbers = np.asarray(vector, np.float32)
         head, gaze, left, right = (frozen(part) for part in numbers[3:].reshape(4, 3))
         x, y, yaw = numbers[:3].tolist()
@@ -53,26 +51,26 @@ class WorldReadout:
 
     @property
     def base_pose(self) -> Float32Array:
-        """x (m), y (m), yaw (rad), float32 [3]."""
+        """x (m), y (m) and yaw (rad), float32 [3]."""
         return np.array([self.base_x_m, self.base_y_m, self.base_yaw_rad], np.float32)
 
     def to_dict(self) -> dict[str, Float32Array]:
-        """The quantities by name, float32 [3] each; new arrays."""
+        """Returns the quantities by name as new arrays, float32 [3] each."""
         names = ("base_pose", "head_m", "gaze", "left_hand_m", "right_hand_m")
         return {name: getattr(self, name).copy() for name in names}
 
 
 class TaskView(Protocol):
-    """All that a task may look at: one world after a clip. Never changed."""
+    """The part of a moment that tasks may use: one row of a world after a clip. Never modified."""
 
     @property
     def frames(self) -> UInt8Array:
-        """What the robot has seen during the clip, [17, S, S, 3]; decoded when first asked for."""
+        """The frames of the clip, uint8 [17, S, S, 3]; decoded on first access."""
         ...
 
     @property
     def last_frame(self) -> UInt8Array:
-        """The last of them, [S, S, 3], which is cheaper than all."""
+        """The last frame, uint8 [S, S, 3]; cheaper than all frames."""
         ...
 
     @property
@@ -92,59 +90,59 @@ class TaskView(Protocol):
 
     @property
     def readout(self) -> WorldReadout | None:
-        """What is known about the last frame; None where nobody knows."""
+        """The read-out at the last frame; `None` if unknown."""
         ...
 
 
 def known(moment: TaskView) -> WorldReadout:
-    """The read-out of a world that has one, as worlds of tasks with `needs_readout` do."""
+    """Returns the read-out of a moment that has one, as for every task with `needs_readout`."""
     readout = moment.readout
-    assert readout is not None, "a task that needs a read-out was given a world without"
+    assert readout is not None, "the task needs a read-out, but the moment has none"
     return readout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedHistory:
-    """A recorded past from which an episode can begin."""
+    """Recorded clips after which an episode can begin."""
 
     tokens: Int32Array
-    """int32 [T, 3, h, w]: 1 to 9 clips."""
+    """Tokens of 1 to 9 clips, int32 [T, 3, h, w]."""
     actions: Float32Array
-    """float32 [T, 17, 25]: their actions, physical units."""
+    """Their actions in physical units, float32 [T, 17, 25]."""
     pose: Float32Array | None
-    """True base x (m), y (m), yaw (rad) at the last frame, float32 [3]; None where nobody knows it."""
+    """True base x (m), y (m) and yaw (rad) at the last frame, float32 [3]; `None` if unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EpisodeStart:
-    """What a task may use to choose the goal of a new episode."""
+    """The inputs from which a task chooses the goal of a new episode."""
 
     rng: np.random.Generator
-    """The source of all choices."""
+    """Generator for all random choices."""
     moment: TaskView
-    """The world at the start of the episode."""
+    """The moment at which the episode begins."""
     history: RecordedHistory | None
-    """What the episode begins after; None: a saved state."""
+    """The history after which the episode begins; `None` if it begins at a saved state."""
     options: Mapping[str, Any]
-    """Checked options of the task."""
+    """The task's own options, checked."""
     num_starts: int
-    """How many recorded starts the world has."""
+    """Number of recorded starts."""
     recorded: Callable[[int], TaskView]
-    """The world at a recorded start, 0 to `num_starts` - 1, for goals that are recorded clips."""
+    """Returns the moment at a recorded start, 0 to `num_starts` - 1, for goals that are recorded clips."""
     tokenizer: VideoTokenizer
-    """What the world's tokens are made with."""
+    """The tokenizer of the world's tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a task judges one env step."""
+    """A task's judgement of one env step."""
 
     reward_terms: Mapping[str, float]
-    """Every part of the reward by name."""
+    """Parts of the reward by name."""
     success: bool
     """Whether the goal is reached."""
     terminated: bool
-    """Whether the episode ends here for the task's own reasons."""
+    """Whether the task ends the episode here."""
 
     @property
     def reward(self) -> float:
@@ -153,23 +151,23 @@ class Outcome:
 
 
 class Goal(Protocol):
-    """What is to be done in one episode. Immutable, so that a saved environment may share it."""
+    """What one episode asks for. Immutable, so that saved states may share it."""
 
     def observe(self, moment: TaskView) -> npt.NDArray[Any]:
-        """The goal as the robot sees it from here, inside the task's `goal_space`."""
+        """Returns the goal as observed at this moment, inside the task's `goal_space`."""
         ...
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        """Judges the env step that led from one moment to the next, the `elapsed_steps`-th (from 1) of the episode."""
+        """Judges the env step from one moment to the next; `elapsed_steps` counts the episode's steps from 1."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """New entries for the info of `reset`."""
+        """Returns the goal's entries in the info of `reset`."""
         ...
 
 
 class Task(Protocol):
-    """A task, one definition for learned and reference worlds. Immutable; episodes differ in their Goal."""
+    """One definition of a task for learned and reference worlds. Immutable; episodes differ in their Goal."""
 
     @property
     def name(self) -> str:
@@ -178,16 +176,16 @@ class Task(Protocol):
 
     @property
     def needs_readout(self) -> bool:
-        """Whether the task judges by the read-out, which not every learned world has."""
+        """Whether the task uses the read-out, which some learned worlds lack."""
         ...
 
     @property
     def option_names(self) -> Collection[str]:
-        """Keys of the `options` of `reset` that belong to the task."""
+        """Keys in the `options` of `reset` that belong to the task."""
         ...
 
     def goal_space(self, image_size: int) -> spaces.Box | None:
-        """Where the goals' observations lie: finite bounds; None: there is nothing to observe.
+        """Returns the finite bounds of the goals' observations; `None` if there is nothing to observe.
 
         Args:
             image_size: height and width of the world's frames in pixels.
@@ -195,7 +193,7 @@ class Task(Protocol):
         ...
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Looks at the values before anything is changed.
+        """Checks the options before anything changes.
 
         Raises:
             InvalidInputError: a value is not allowed.
@@ -209,8 +207,8 @@ class Task(Protocol):
 
 @runtime_checkable
 class BringsHistory(Protocol):
-    """What a task has besides, if its episodes do not begin at one of the world's own starts."""
+    """A task whose episodes begin at histories of its own instead of the checkpoint's starts."""
 
     def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> RecordedHistory:
-        """Where an episode begins, chosen with this generator and the checked options of the task."""
+        """Returns the history of a new episode, chosen with this generator and the task's checked options."""
         ...

@@ -1,4 +1,4 @@
-"""How far two clips are from each other, for tasks without ground truth."""
+"""Distances between the ends of two clips, for tasks without ground truth."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from hwm_env.tasks.base import TaskView
 from hwm_env.types import Float32Array, UInt8Array
 
 Space = Literal["latents", "tokens", "pixels"]
-"""Where the end of a clip is compared: `latents`, the root mean square difference of the values of its last latent's
+"""What is compared at the end of a clip: `latents`, the root mean square difference of the values of its last latent's
 digits (0 to 2); `tokens`, the share of its last latent's tokens that differ (0 to 1); `pixels`, the root mean square
 difference of its last frames, in units of the whole range (0 to 1)."""
 
 
 def features(moment: TaskView, space: Space) -> Float32Array | UInt8Array:
-    """What of a moment is compared."""
+    """Returns the part of a moment that is compared in this space."""
     if space == "pixels":
         return moment.last_frame
     values: Float32Array = moment.latents[-1]
@@ -22,7 +22,7 @@ def features(moment: TaskView, space: Space) -> Float32Array | UInt8Array:
 
 
 def distance(one: Float32Array | UInt8Array, other: Float32Array | UInt8Array, space: Space) -> float:
-    """How far the features of two moments are from each other, in the units of the space."""
+    """Returns the distance between the features of two moments, in the units of the space."""
     difference = one.astype(np.float64) - other
     if space == "tokens":
         return float((difference != 0).any(axis=-1).mean())

@@ -1,53 +1,33 @@
-"""face-target: turn the base until something in the reference room is straight ahead."""
+"""face-target: turn the base until a landmark of the reference room is straight ahead."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-from gymnasium import spaces
-
-from hwm_env.fields import CheckedFields
 from hwm_env.reference import room
 from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView, known
-from hwm_env.tasks.room_task import COMPASS_HIGH, COMPASS_LOW, RoomTask, bearing_rad, compass, outcome_of_progress
-from hwm_env.types import Float32Array
+from hwm_env.tasks.room_task import FloorGoal, FloorTask, bearing_rad, outcome_of_progress
 
 SUCCESS_RAD: Final = math.radians(10.0)
 SMALLEST_TURN_RAD: Final = math.radians(60.0)
-"""A landmark is chosen that is at least so far from straight ahead."""
+"""A landmark is chosen that is at least this far from straight ahead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FaceTargetGoal(CheckedFields):
+class FaceTargetGoal(FloorGoal):
     """The goal of one episode: a landmark straight ahead."""
-
-    landmark: str
-    """Its name."""
-    x_m: float
-    """Its centre."""
-    y_m: float
-    """Its centre."""
-
-    def observe(self, moment: TaskView) -> Float32Array:
-        """Cosine and sine of the bearing (0 straight ahead, positive to the left), distance / 4 m; float32 [3]."""
-        return compass(known(moment), self.x_m, self.y_m)
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards radians turned towards the landmark, and facing it at the end of the clip; that ends the episode."""
         turn = self.turn_rad(now)
         return outcome_of_progress(self.turn_rad(previous), turn, success=turn <= SUCCESS_RAD)
 
-    def describe(self) -> dict[str, Any]:
-        """The landmark's name and centre, float32 [2] in metres."""
-        return {"target": self.landmark, "target_xy": np.array([self.x_m, self.y_m], np.float32)}
-
     def turn_rad(self, moment: TaskView) -> float:
-        """How far the base would have to turn, in 0..pi."""
+        """Returns the angle by which the base would have to turn, in 0..pi."""
         return abs(bearing_rad(known(moment), self.x_m, self.y_m))
 
 
-class FaceTarget(RoomTask):
+class FaceTarget(FloorTask):
     """Turn the base until a named landmark of the reference room is straight ahead.
 
     ## Goal
@@ -55,7 +35,7 @@ class FaceTarget(RoomTask):
     bearing (0 straight ahead, positive to the left) and its distance / 4 m, [3].
 
     ## Rewards
-    - *progress*: radians that the angle between straight ahead and the landmark has shrunk in this env step;
+    - *progress*: decrease of the angle between straight ahead and the landmark in this env step, in radians;
     - *success*: 5 when, at the end of the clip, that angle is at most 10 degrees; passing by within a clip does not
       count.
 
@@ -63,16 +43,11 @@ class FaceTarget(RoomTask):
     Terminates with success.
 
     ## Options
-    - *target*: name of a landmark (`hwm_env.reference.room.LANDMARKS`), wherever it is.
+    - *target*: name of a landmark (`hwm_env.reference.room.LANDMARKS`), in any direction.
     """
 
     name: Final = "face-target"
-    option = "target"
     choices = tuple(room.LANDMARKS)
-
-    def goal_space(self, image_size: int) -> spaces.Box:
-        """Bearing as a unit vector, and distance."""
-        return spaces.Box(np.array(COMPASS_LOW, np.float32), np.array(COMPASS_HIGH, np.float32), dtype=np.float32)
 
     def reset(self, episode: EpisodeStart) -> FaceTargetGoal:
         """Chooses a landmark."""

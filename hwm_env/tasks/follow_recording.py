@@ -1,4 +1,4 @@
-"""follow-recording: live a recording again, from nine of its clips on; needs no ground truth but the recording."""
+"""follow-recording: repeat a recorded stretch after its first nine clips; needs no ground truth but the recording."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Arr
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch(RecordedHistory):
-    """A stretch of a recording: nine clips to begin after, and N to follow."""
+    """A stretch of a recording: nine clips of history, and N clips to follow."""
 
     window: int
-    """Its number in the data set."""
+    """Index of the stretch in the data set."""
     later_tokens: Int32Array
-    """int32 [N, 3, h, w]."""
+    """Tokens of the clips to follow, int32 [N, 3, h, w]."""
     later_actions: Float32Array
-    """float32 [N, 17, 25]."""
+    """Actions of the clips to follow, float32 [N, 17, 25]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FollowRecordingGoal:
-    """The goal of one episode: what was recorded in the clips that follow."""
+    """The goal of one episode: the recorded clips that follow."""
 
     latents: Float32Array
-    """Of the last latent of each clip, [N, h, w, digits]."""
+    """Digit values of each clip's last latent, [N, h, w, digits]."""
     actions: Float32Array
     """The robot's numbers in each frame, [N, 17, 25]."""
     scale: Float32Array
-    """What differences of the numbers are measured in, [25]."""
+    """Unit in which differences of each number are measured, [25]."""
     tolerance: float
     window: int
 
@@ -51,12 +51,12 @@ class FollowRecordingGoal:
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def observe(self, moment: TaskView) -> Float32Array:
-        """The robot's numbers where the recording ends, float32 [25]."""
+        """Returns the robot's numbers at the end of the recording, float32 [25]."""
         last: Float32Array = self.actions[-1, -1]
         return last.copy()
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        """Rewards being where the recording was at the same time; the end of the recording ends the episode."""
+        """Rewards agreement with the recorded clip of the same step; ends the episode with the recording."""
         clip = min(elapsed_steps, len(self.actions)) - 1
         away = distance(now.latents[-1], self.latents[clip], "latents")
         off = (now.measured - self.actions[clip]) / self.scale
@@ -65,35 +65,35 @@ class FollowRecordingGoal:
         return Outcome(terms, success=is_over and away <= self.tolerance, terminated=is_over)
 
     def describe(self) -> dict[str, Any]:
-        """Which stretch of the data set it is."""
+        """Returns the index of the stretch in the data set."""
         return {"recording": self.window}
 
 
 class FollowRecording:
-    """Live a recording again: begins after nine of its clips, and compares each step with what was recorded.
+    """Repeat a recording: begins after nine of its clips and compares each step with the recorded clip.
 
     ## Goal
     A random stretch of a data set. Observed as the robot's numbers at its end, float32 [25].
 
     ## Rewards
-    - *video*: minus the distance of the clip's last latent from the recorded one (root mean square of the values of its
-      digits, 0 to 2);
+    - *video*: minus the distance of the clip's last latent from the recorded one (root mean square difference of its
+      digits' values, 0 to 2);
     - *state*: minus the root mean square difference of the robot's numbers from the recorded ones, each in units of its
       standard deviation in the data set.
 
     ## Episode End
-    Terminates where the recording ends; with success if the last *video* distance is at most the tolerance.
+    Terminates at the end of the recording, with success if the last *video* distance is at most the tolerance.
 
     ## Options
-    - *recording*: number of a stretch, in place of a random one.
+    - *recording*: index of a stretch, instead of a random one.
 
     Args:
-        data: a tokenised data set (directory), of the world's tokenizer.
+        data: directory of a data set that was tokenised with the world's tokenizer.
         num_steps: env steps, at least 1.
-        tolerance: of success.
+        tolerance: largest final *video* distance that counts as success.
 
     Raises:
-        DatasetError: the data set is damaged, or has no stretch of so many clips.
+        DatasetError: the data set is damaged or has no stretch of this many clips.
         InvalidInputError: a number is out of range.
     """
 
@@ -108,24 +108,24 @@ class FollowRecording:
         self._statistics = ActionStatistics.from_dataset(self._dataset)
         self._tolerance = tolerance
         self._known_tokenizer: str | None = None
-        """The one that the data set was checked for."""
+        """Identity of the tokenizer that the data set was last checked against."""
 
     def goal_space(self, image_size: int) -> spaces.Box:
-        """Extremes of the data set."""
+        """Returns the extremes of the data set."""
         low, high = self._statistics.low - np.float32(1e-3), self._statistics.high + np.float32(1e-3)
         return spaces.Box(low, high, (ACTION_DIM,), np.float32)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Looks whether there is such a stretch.
+        """Checks that `recording`, if given, is the index of a stretch.
 
         Raises:
-            InvalidInputError: there is not.
+            InvalidInputError: it is not.
         """
         checked("recording", options.get("recording", 0), Annotated[int, Ge(0), Lt(len(self._windows))])
 
     def history(self, rng: np.random.Generator, options: Mapping[str, Any]) -> RecordedHistory:
-        """The first nine clips of a stretch."""
-        # Drawn even where the user names one, so that equal seeds mean equal episodes after this one.
+        """Returns the first nine clips of a stretch."""
+        # Drawn even if the option is given, so that equal seeds mean equal episodes after this one.
         drawn = int(rng.integers(len(self._windows)))
         window = int(options.get("recording", drawn))
         batch = self._windows.gather(np.array([window]))
@@ -142,16 +142,16 @@ class FollowRecording:
         )
 
     def reset(self, episode: EpisodeStart) -> FollowRecordingGoal:
-        """The clips that follow.
+        """Returns the clips that follow the history as the goal.
 
         Raises:
-            DatasetError: another tokenizer made the data set.
+            DatasetError: the data set was made with another tokenizer.
         """
         if self._known_tokenizer != episode.tokenizer.identity:
             check_tokenizer(episode.tokenizer, self._dataset)
             self._known_tokenizer = episode.tokenizer.identity
         stretch = episode.history
-        assert isinstance(stretch, Stretch), "episodes of this task begin with a history of its own"
+        assert isinstance(stretch, Stretch), "episodes of this task begin with a stretch"
         latents = latents_of(torch.from_numpy(stretch.later_tokens[:, -1]), episode.tokenizer.fsq_levels)
         scale = np.maximum(self._statistics.std, np.float32(1e-3))
         return FollowRecordingGoal(latents, stretch.later_actions, scale, self._tolerance, stretch.window)

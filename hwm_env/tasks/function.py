@@ -1,4 +1,4 @@
-"""Any function of two moments as a task."""
+"""Tasks from any reward function of two moments."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -11,15 +11,15 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.tasks.base import EpisodeStart, Outcome, TaskView
 
 RewardFunction = Callable[[TaskView, TaskView], float | Mapping[str, float] | Outcome]
-"""From the moments before and after an env step to its reward, to the terms of its reward by name, or to an Outcome,
-which can end the episode too."""
+"""Maps the moments before and after an env step to a reward, to reward terms by name, or to an Outcome, which can also
+end the episode."""
 
 
 class FunctionTask:
     """A task whose reward is a function of the moments before and after an env step.
 
-    It has no goal to observe, and ends only where the function returns an Outcome that says so. A moment's `readout` is
-    None in worlds that have no read-out.
+    There is no goal to observe. An episode terminates only if the function returns an Outcome that does so. A moment's
+    `readout` is `None` in worlds without one.
 
     Args:
         function: called once an env step.
@@ -33,25 +33,25 @@ class FunctionTask:
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def goal_space(self, image_size: int) -> spaces.Box | None:
-        """None: there is no goal."""
+        """Returns `None`: there is no goal to observe."""
         return None
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """There are none."""
+        """Does nothing: there are no options."""
 
     def reset(self, episode: EpisodeStart) -> "FunctionTask":
-        """The same in every episode."""
+        """Returns the task itself, which is its goal in every episode."""
         return self
 
     def observe(self, moment: TaskView) -> npt.NDArray[Any]:
-        """Nothing."""
+        """Returns an empty array."""
         return np.zeros(0, np.float32)
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Calls the function.
 
         Raises:
-            InvalidInputError: it returns something else, or a reward that is not finite.
+            InvalidInputError: the function returns another type, or a reward that is not finite.
         """
         result = self._function(previous, now)
         terms = result.reward_terms if isinstance(result, Outcome) else result
@@ -69,5 +69,5 @@ class FunctionTask:
         return Outcome(numbers, success=False, terminated=False)
 
     def describe(self) -> dict[str, Any]:
-        """Nothing."""
+        """Returns no entries."""
         return {}

@@ -1,4 +1,4 @@
-"""goal-image: bring the camera to where it sees a given picture; needs no ground truth."""
+"""goal-image: move until the camera shows a given picture; needs no ground truth."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array, frozen
 
 SUCCESS_BONUS: Final = 5.0
 TOLERANCES: Final[Mapping[Space, float]] = {"latents": 0.5, "tokens": 0.9, "pixels": 0.11}
-"""Distances at which a goal counts as reached: about what a turn by 5 degrees changes in the reference room."""
+"""Distances at which a goal counts as reached: about the effect of a turn by 5 degrees in the reference room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,59 +26,59 @@ class GoalImageGoal:
     """The goal of one episode: a picture."""
 
     moment: TaskView
-    """A moment that shows it last."""
+    """A moment whose last frame is the picture."""
     features: Float32Array | UInt8Array
-    """What of it is compared."""
+    """Its part that is compared."""
     space: Space
     tolerance: float
     start: int | None
-    """The recorded start that it ends, if it is one."""
+    """Index of the recorded start that ends with the picture; `None` for a user's own picture."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", frozen(self.features))
 
     def observe(self, moment: TaskView) -> UInt8Array:
-        """The picture, uint8 [S, S, 3]."""
+        """Returns the picture, uint8 [S, S, 3]."""
         return self.moment.last_frame.copy()
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        """Rewards coming nearer, and arriving; arriving ends the episode."""
+        """Rewards the decrease of the distance, and arrival, which ends the episode."""
         here = self.distance_to(now)
         arrived = here <= self.tolerance
         terms = {"progress": self.distance_to(previous) - here, "success": SUCCESS_BONUS if arrived else 0.0}
         return Outcome(terms, success=arrived, terminated=arrived)
 
     def describe(self) -> dict[str, Any]:
-        """The recorded start that the picture ends; -1 if it is the user's own."""
+        """Returns the index of the recorded start that ends with the picture; -1 for a user's own picture."""
         return {"goal_start": -1 if self.start is None else self.start}
 
     def distance_to(self, moment: TaskView) -> float:
-        """How far the end of a clip is from the picture, in the units of the space."""
+        """Returns the distance of the end of a clip from the picture, in the units of the space."""
         return distance(features(moment, self.space), self.features, self.space)
 
 
 class GoalImage:
-    """Bring the camera to where it sees a given picture.
+    """Move until the camera shows a given picture.
 
-    Works in every world, since it asks nothing but what the world shows.
+    Works in every world, since it needs only observations.
 
     ## Goal
-    The last frame of a random recorded start. Observed as that picture, uint8 [S, S, 3].
+    The last frame of a random recorded start. Observed as this picture, uint8 [S, S, 3].
 
     ## Rewards
-    - *progress*: by how much the distance to the goal has shrunk in this env step;
-    - *success*: 5 when it is at most the tolerance.
+    - *progress*: decrease of the distance to the goal in this env step;
+    - *success*: 5 when that distance is at most the tolerance.
 
     ## Episode End
     Terminates with success.
 
     ## Options
-    - *goal*: number of a recorded start; or a picture, uint8 [S, S, 3], or a clip, uint8 [17, S, S, 3], of the size of
+    - *goal*: index of a recorded start; or a picture, uint8 [S, S, 3], or a clip, uint8 [17, S, S, 3], of the size of
       the world's frames; or a clip's tokens, int [3, h, w].
 
     Args:
-        space: where distances are measured, see `hwm_env.tasks.distance`.
-        tolerance: distance at which the goal is reached; None takes that of `TOLERANCES`.
+        space: space in which distances are measured, see `hwm_env.tasks.distance`.
+        tolerance: distance at which the goal counts as reached; `None` for the default in `TOLERANCES`.
     """
 
     name: Final = "goal-image"
@@ -91,14 +91,14 @@ class GoalImage:
         self.tolerance = TOLERANCES[space] if tolerance is None else tolerance
 
     def goal_space(self, image_size: int) -> spaces.Box:
-        """Pictures of the size of the world's frames."""
+        """Returns the space of pictures of the size of the world's frames."""
         return spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Looks whether the goal can be one; whether it fits the world shows at the reset.
+        """Checks the type of the goal; `reset` checks that it fits the world.
 
         Raises:
-            InvalidInputError: it is neither a number nor an array of whole numbers.
+            InvalidInputError: the goal is neither a number nor an array of whole numbers.
         """
         goal = options.get("goal", 0)
         is_number = isinstance(goal, int | np.integer) and not isinstance(goal, bool)
@@ -106,7 +106,7 @@ class GoalImage:
         if not is_number and not is_array:
             what = f"{goal.dtype} {list(goal.shape)}" if isinstance(goal, np.ndarray) else short(goal)
             raise InvalidInputError(
-                "goal must be the number of a recorded start, a picture uint8 [S, S, 3], a clip uint8 [17, S, S, 3] or "
+                "goal must be the index of a recorded start, a picture uint8 [S, S, 3], a clip uint8 [17, S, S, 3] or "
                 f"tokens int [3, h, w], got {what}"
             )
 
@@ -116,7 +116,7 @@ class GoalImage:
         Raises:
             InvalidInputError: the goal does not fit the world.
         """
-        # Drawn even where the user names a goal, so that equal seeds mean equal episodes after this one.
+        # Drawn even if the option is given, so that equal seeds mean equal episodes after this one.
         drawn = int(episode.rng.integers(episode.num_starts))
         goal = episode.options.get("goal", drawn)
         start: int | None = None
@@ -130,7 +130,7 @@ class GoalImage:
 
 
 def _pictured(goal: np.ndarray[Any, Any], episode: EpisodeStart) -> TaskView:
-    """A moment that shows a user's picture, clip or tokens."""
+    """Makes a moment that shows a user's picture, clip or tokens."""
     size, tokenizer = episode.moment.last_frame.shape, episode.tokenizer
     if goal.shape == episode.moment.tokens.shape and goal.dtype != np.uint8:
         tokens = torch.from_numpy(goal.astype(np.int64))[None]

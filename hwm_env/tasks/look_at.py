@@ -1,4 +1,4 @@
-"""look-at: turn head and base until the camera looks at something in the reference room."""
+"""look-at: turn head and base until the camera looks at a landmark of the reference room."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hwm_env.types import Float32Array
 
 SUCCESS_RAD: Final = math.radians(10.0)
 SMALLEST_ANGLE_RAD: Final = math.radians(45.0)
-"""A landmark is chosen that is at least so far from the gaze: outside a picture that is 90 degrees wide."""
+"""A landmark is chosen that is at least this far from the gaze: outside a picture that is 90 degrees wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,14 +23,14 @@ class LookAtGoal(CheckedFields):
     """The goal of one episode: a landmark in the middle of the picture."""
 
     landmark: str
-    """Its name."""
+    """Name of the landmark."""
     centre_m: tuple[float, float, float]
-    """What to look at, in the frame of the room."""
+    """Centre of the landmark in the frame of the room."""
 
     def observe(self, moment: TaskView) -> Float32Array:
-        """Where the landmark is seen from the gaze, float32 [3].
+        """Returns the direction of the landmark relative to the gaze, float32 [3].
 
-        Cosine and sine of the horizontal angle (positive to the left), and the vertical one (rad, positive up) / pi.
+        Cosine and sine of the horizontal angle (positive to the left), and the vertical angle (rad, positive up) / pi.
         """
         gaze, towards = known(moment).gaze, self._towards(moment)
         turn = _azimuth_rad(towards) - _azimuth_rad(gaze)
@@ -38,16 +38,16 @@ class LookAtGoal(CheckedFields):
         return np.array([math.cos(turn), math.sin(turn), tilt / math.pi], np.float32)
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        """Rewards radians that the gaze came nearer, and looking at the landmark; that ends the episode."""
+        """Rewards radians gained towards the landmark, and looking at it, which ends the episode."""
         angle = self.angle_rad(now)
         return outcome_of_progress(self.angle_rad(previous), angle, success=angle <= SUCCESS_RAD)
 
     def describe(self) -> dict[str, Any]:
-        """The landmark's name and centre, float32 [3] in metres."""
+        """Returns the landmark's name and centre, float32 [3] in metres."""
         return {"target": self.landmark, "target_xyz": np.array(self.centre_m, np.float32)}
 
     def angle_rad(self, moment: TaskView) -> float:
-        """Between the gaze and the direction from the head to the landmark, in 0..pi."""
+        """Returns the angle between the gaze and the direction from the head to the landmark, in 0..pi."""
         gaze, towards = known(moment).gaze, self._towards(moment)
         return math.atan2(float(np.linalg.norm(np.cross(gaze, towards))), float(gaze @ towards))
 
@@ -59,20 +59,20 @@ class LookAt(RoomTask):
     """Turn neck and base until the head camera looks at a named landmark of the reference room.
 
     ## Goal
-    The centre of a random landmark, in three dimensions, that is at least 45 degrees from where the camera looks.
+    The centre of a random landmark, in three dimensions, that is at least 45 degrees from the gaze.
     Observed as cosine and sine of its horizontal angle from the gaze (positive to the left) and its vertical angle from
     the gaze (rad, positive up) / pi, [3].
 
     ## Rewards
-    - *progress*: radians that the angle between the gaze and the direction from the camera to the landmark has shrunk
-      in this env step;
+    - *progress*: decrease of the angle between the gaze and the direction from the camera to the landmark in this env
+      step, in radians;
     - *success*: 5 when, at the end of the clip, that angle is at most 10 degrees.
 
     ## Episode End
     Terminates with success.
 
     ## Options
-    - *target*: name of a landmark (`hwm_env.reference.room.LANDMARK_CENTRES`), wherever it is.
+    - *target*: name of a landmark (`hwm_env.reference.room.LANDMARK_CENTRES`), in any direction.
     """
 
     name: Final = "look-at"
@@ -80,7 +80,7 @@ class LookAt(RoomTask):
     choices = tuple(room.LANDMARK_CENTRES)
 
     def goal_space(self, image_size: int) -> spaces.Box:
-        """Horizontal angle as a unit vector, and vertical angle."""
+        """Returns the bounds: horizontal angle as a unit vector, and vertical angle."""
         return spaces.Box(-1.0, 1.0, (3,), np.float32)
 
     def reset(self, episode: EpisodeStart) -> LookAtGoal:

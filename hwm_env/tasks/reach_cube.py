@@ -19,10 +19,10 @@ from hwm_env.tasks.room_task import (
 from hwm_env.types import Float32Array
 
 SUCCESS_RADIUS_M: Final = 0.25
-"""From where a hand grips to the centre of the cube, whose faces are 0.11 m from it. From the nearest free floor the
-robot comes within 0.2 m without bending its legs, and to the centre itself with them."""
+"""Largest distance from a hand's grip to the centre of the cube, whose faces are 0.11 m from its centre. From the
+nearest free floor the robot gets within 0.2 m without bending its legs, and to the centre itself with them."""
 NEAREST_M: Final = 0.5
-"""A cube is chosen that both hands are farther from."""
+"""A cube is chosen that is farther than this from both hands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,15 +30,16 @@ class ReachCubeGoal(CheckedFields):
     """The goal of one episode: a hand at a cube."""
 
     cube: str
-    """Its colour."""
+    """Colour of the cube."""
     centre_m: tuple[float, float, float]
-    """Of the cube, in the frame of the room."""
+    """Centre of the cube in the frame of the room."""
 
     def observe(self, moment: TaskView) -> Float32Array:
-        """The cube from the base (m / 4), and from the nearer hand (m, cut off at 1), in the robot's frame.
+        """Returns the cube's offsets from the base and from the nearer hand, in the robot's frame.
 
         Returns:
-            float32 [6]: x ahead, y to the left, z up, from the middle of the base on the floor; then from the hand.
+            float32 [6]: x ahead, y to the left, z up from the middle of the base on the floor, in units of 4 m (clipped
+            to 4); the same from the hand, in metres (clipped to 1).
         """
         readout = known(moment)
         base = np.array([readout.base_x_m, readout.base_y_m, 0.0], np.float32)
@@ -50,16 +51,16 @@ class ReachCubeGoal(CheckedFields):
         )
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        """Rewards metres that the nearer hand came closer, and reaching the cube; that ends the episode."""
+        """Rewards metres gained by the nearer hand, and reaching the cube, which ends the episode."""
         distance = self.distance_m(now)
         return outcome_of_progress(self.distance_m(previous), distance, success=distance <= SUCCESS_RADIUS_M)
 
     def describe(self) -> dict[str, Any]:
-        """The cube's colour and centre, float32 [3] in metres."""
+        """Returns the cube's colour and centre, float32 [3] in metres."""
         return {"cube": self.cube, "cube_xyz": self._centre()}
 
     def distance_m(self, moment: TaskView) -> float:
-        """From the nearer hand to the cube's centre."""
+        """Returns the distance from the nearer hand to the cube's centre."""
         return float(np.linalg.norm(self._from_nearer_hand(moment)))
 
     def _centre(self) -> Float32Array:
@@ -72,23 +73,23 @@ class ReachCubeGoal(CheckedFields):
 
 
 class ReachCube(RoomTask):
-    """Bring a hand, either one, to a named cube on the table of the reference room; mostly the base must drive first.
+    """Bring either hand to a named cube on the table of the reference room; usually the base must drive first.
 
     ## Goal
     A random cube of three that no hand is within 0.5 m of. Observed as its centre in the robot's frame (x ahead, y to
-    the left, z up) from the middle of the base on the floor, in units of 4 m, and from the nearer hand in metres, cut
-    off at 1 m, [6].
+    the left, z up) from the middle of the base on the floor, in units of 4 m, and from the nearer hand in metres,
+    clipped to 1 m, [6].
 
     ## Rewards
-    - *progress*: metres that the distance from the nearer hand to the cube's centre has shrunk in this env step;
-    - *success*: 5 when that distance is at most 0.25 m. A hand is where it grips, between its fingers; the cube's faces
-      are 0.11 m from its centre.
+    - *progress*: decrease of the distance from the nearer hand to the cube's centre in this env step, in metres;
+    - *success*: 5 when that distance is at most 0.25 m. A hand's position is where it grips, between its fingers; the
+      cube's faces are 0.11 m from its centre.
 
     ## Episode End
     Terminates with success.
 
     ## Options
-    - *cube*: "red", "green" or "blue", wherever the hands are.
+    - *cube*: "red", "green" or "blue", at any distance from the hands.
     """
 
     name: Final = "reach-cube"
@@ -96,7 +97,7 @@ class ReachCube(RoomTask):
     choices = tuple(room.CUBES)
 
     def goal_space(self, image_size: int) -> spaces.Box:
-        """The cube's offsets from base and hand."""
+        """Returns the bounds of the cube's offsets from base and hand."""
         high = np.array([LARGEST_SCALED_DISTANCE] * 3 + [1.0] * 3, np.float32)
         return spaces.Box(-high, high, dtype=np.float32)
 

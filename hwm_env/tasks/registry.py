@@ -20,38 +20,40 @@ TASKS: Final[dict[str, Callable[[], Task]]] = {
     LookAt.name: LookAt,
     ReachCube.name: ReachCube,
 }
-"""All tasks that need nothing but a name; `FollowRecording` needs a data set."""
+"""All tasks that can be made from a name; `FollowRecording` needs a data set."""
 
 
 def make_task(name: str) -> Task:
     """Makes a task by name.
 
     Raises:
-        InvalidInputError: there is no such task.
+        InvalidInputError: the name is unknown.
     """
     if name not in TASKS:
-        raise InvalidInputError(
-            f"unknown task {short(name)}: expected one of {sorted(TASKS)}, a Task object, a function, or None"
-        )
+        raise _no_task(name)
     return TASKS[name]()
 
 
 def as_task(task: str | Task | RewardFunction | None) -> Task | None:
-    """What an environment's argument `task` means.
+    """Returns the task that an environment's argument `task` stands for.
 
     Raises:
-        InvalidInputError: there is no task of this name, or it is nothing that could be one.
+        InvalidInputError: the name is unknown, or the value is no task.
     """
     if task is None:
         return None
     if isinstance(task, str):
         return make_task(task)
-    # A class is callable too, and a mistake here.
+    # A class is callable too, but here it is a mistake.
     if not isinstance(task, type):
         if hasattr(task, "reset"):
             return cast(Task, task)
         if callable(task):
             return FunctionTask(task)
-    raise InvalidInputError(
-        f"task must be one of {sorted(TASKS)}, a Task object, a function of two moments, or None, got {short(task)}"
+    raise _no_task(task)
+
+
+def _no_task(value: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"task must be one of {sorted(TASKS)}, a Task object, a function of two moments, or None, got {short(value)}"
     )

@@ -8,7 +8,6 @@ from pydantic import SkipValidation
 
 from hwm_env.envs.config import Controls
 from hwm_env.fields import CheckedFields, Count
-from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
 DRIVING: Final = ("linear_velocity", "angular_velocity")
@@ -27,8 +26,8 @@ def controls_of(task: str) -> tuple[str, ...]:
 class Knots(CheckedFields):
     """What a plan's parameters mean: a target for each control at each knot, -1 for the lowest, 1 for the highest.
 
-    The horizon is divided evenly among the knots. In its part each knot's targets are pursued as fast as the robot can,
-    and then held. All other numbers stay what they are.
+    The horizon is divided evenly among the knots. In its part each knot's targets are pursued as fast as the training
+    data move, and then held. All other numbers stay what they are.
     """
 
     controls: Controls
@@ -41,6 +40,8 @@ class Knots(CheckedFields):
     """Lowest value of each number that an environment executes, [25]."""
     high: SkipValidation[Float32Array]
     """Highest value, [25]."""
+    max_change: SkipValidation[Float32Array]
+    """Largest change of each number from frame to frame, [25]."""
 
     @property
     def size(self) -> int:
@@ -65,7 +66,7 @@ class Knots(CheckedFields):
         frames = self.horizon * FRAMES_PER_CLIP
         wanted = np.tile(state, (len(targets), frames, 1))
         wanted[:, :, columns] = targets[:, np.arange(frames) * self.count // frames]
-        return _within_rates(wanted, state).reshape(-1, self.horizon, FRAMES_PER_CLIP, ACTION_DIM)
+        return self._within_rates(wanted, state).reshape(-1, self.horizon, FRAMES_PER_CLIP, ACTION_DIM)
 
     def shifted(self, parameters: Float64Array) -> Float64Array:
         """A plan's parameters one env step later, [size]: what it wants in the middle of each knot's time; its last
@@ -75,12 +76,11 @@ class Knots(CheckedFields):
         shifted: Float64Array = parameters.reshape(self.count, -1)[rows].ravel()
         return shifted
 
-
-def _within_rates(wanted: Float32Array, state: Float32Array) -> Float32Array:
-    """What a robot that follows [N, F, 25] measures, from its present numbers [25]."""
-    followed = np.empty_like(wanted)
-    last = np.broadcast_to(state, wanted[:, 0].shape)
-    for frame in range(wanted.shape[1]):
-        last = np.clip(wanted[:, frame], last - LARGEST_CHANGE, last + LARGEST_CHANGE)
-        followed[:, frame] = last
-    return followed
+    def _within_rates(self, wanted: Float32Array, state: Float32Array) -> Float32Array:
+        """Follows wanted numbers [N, F, 25] from the present ones [25] within the largest change a frame."""
+        followed = np.empty_like(wanted)
+        last = np.broadcast_to(state, wanted[:, 0].shape)
+        for frame in range(wanted.shape[1]):
+            last = np.clip(wanted[:, frame], last - self.max_change, last + self.max_change)
+            followed[:, frame] = last
+        return followed

@@ -8,7 +8,6 @@ import pytest
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.tasks.face_target import FaceTargetGoal
-from hwm_env.tokenizers.tokens_only import TokensOnly
 from policies.planners.imagination import Caution, Imagination
 from policies.planners.knots import DRIVING, Knots
 from tests.benchmarks.timing import NEEDS_BFLOAT16
@@ -22,10 +21,10 @@ HORIZON = 4
 def test_candidates_a_second(precision: str) -> None:
     """Against one candidate at a time, in the same run."""
     simulator = EnvConfig(precision=precision).make_simulator()  # type: ignore[arg-type]
-    simulator.tokenizer = TokensOnly(simulator.tokenizer)
     world = LearnedWorld(simulator)
     moment = world.begin(world.start(0), 0)
-    knots = Knots(DRIVING, HORIZON, 2, world.statistics.low, world.statistics.high)
+    statistics = simulator.checkpoint.statistics
+    knots = Knots(DRIVING, HORIZON, 2, statistics.low, statistics.high, statistics.max_change)
     rates = {}
     for batch in (1, 64, 256):
         # A goal that is never reached, so that all plans live to the end.

@@ -40,11 +40,11 @@ class Agent(nn.Module):
 
 @dataclass
 class Rollout:
-    """What N worlds lived in T steps, [T, N, ...]."""
+    """A rollout of N rows over T steps, [T, N, ...]."""
 
     rewards: Tensor
     begins: Tensor
-    """Whether a world began another episode in this step."""
+    """Whether a row began another episode in this step."""
     losses: list[float]
 
 
@@ -72,9 +72,9 @@ def train(envs: Any, agent: Agent, *, updates: int, num_steps: int, seed: int = 
             goes_on = 1 - (next_done if is_last else dones[t + 1])
             delta = rewards[t] + GAMMA * (next_value if is_last else values[t + 1]) * goes_on - values[t]
             advantages[t] = last = delta + GAMMA * LAMBDA * goes_on * last
-        returns, lived = advantages + values, (dones == 0).flatten()
+        returns, stepped = advantages + values, (dones == 0).flatten()
         obs, actions, logprobs, advantages, returns = (
-            part.flatten(0, 1)[lived] for part in (obs, actions, logprobs, advantages, returns)
+            part.flatten(0, 1)[stepped] for part in (obs, actions, logprobs, advantages, returns)
         )
         losses = []
         for _ in range(2):

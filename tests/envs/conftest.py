@@ -8,6 +8,7 @@ import pytest
 import hwm_env  # noqa: F401  (registers the environments)
 
 MakeEnv = Callable[..., gymnasium.Env[Any, Any]]
+MakeVec = Callable[..., gymnasium.vector.VectorEnv[Any, Any, Any]]
 
 
 @pytest.fixture
@@ -30,13 +31,30 @@ def make_env(tiny_checkpoint: Path) -> Iterator[MakeEnv]:
         env.close()
 
 
+@pytest.fixture
+def make_vec(tiny_checkpoint: Path, make_env: MakeEnv) -> Iterator[MakeVec]:
+    """Makes vector environments from the tiny checkpoint and closes them after the test."""
+    opened: list[gymnasium.vector.VectorEnv[Any, Any, Any]] = []
+
+    def make(num_envs: int = 3, env_id: str = "HWM-v0", **arguments: Any) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+        if env_id == "HWMReference-v0":
+            make_env(env_id)  # skips if nothing can be rendered
+        envs = gymnasium.make_vec(env_id, num_envs=num_envs, **{"checkpoint": str(tiny_checkpoint), **arguments})
+        opened.append(envs)
+        return envs
+
+    yield make
+    for envs in opened:
+        envs.close()
+
+
 @pytest.fixture(params=["HWM-v0", "HWMReference-v0"])
 def env_id(request: pytest.FixtureRequest) -> str:
-    """Both worlds, one after the other."""
+    """The environments of both worlds, one after the other."""
     return str(request.param)
 
 
 @pytest.fixture
 def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows go nowhere."""
+    """Opens windows on a display without output."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

@@ -1,4 +1,4 @@
-"""Playing an environment and comparing what came of it; run as a program it prints a fingerprint of a rollout."""
+"""Rollouts and their fingerprints; as a program, prints the fingerprint of a rollout."""
 
 import hashlib
 import sys
@@ -14,14 +14,14 @@ Step = tuple[Any, float, bool, bool, dict[str, Any]]
 def rollout(
     env: gymnasium.Env[Any, Any], *, seed: int, steps: int, options: dict[str, Any] | None = None
 ) -> list[Step]:
-    """What a reset and some random steps return; the actions depend on the seed alone."""
+    """Returns the results of a reset and some random steps; the actions depend on the seed alone."""
     observation, info = env.reset(seed=seed, options=options)
     env.action_space.seed(seed)
     return [(observation, 0.0, False, False, info), *(env.step(env.action_space.sample()) for _ in range(steps))]
 
 
 def fingerprint(value: Any) -> str:
-    """Equal for two values only if types, names and all bits are equal."""
+    """Returns a hash that is equal only if types, names and all bits are equal."""
     digest = hashlib.sha256()
 
     def add(part: Any) -> None:

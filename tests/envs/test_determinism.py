@@ -32,16 +32,16 @@ def test_other_seeds_differ(make_env: MakeEnv, env_id: str) -> None:
     assert len(fingerprints) > 3
 
 
-def test_the_seed_is_the_noise_of_the_dream(make_env: MakeEnv) -> None:
+def test_the_seed_is_the_noise_of_the_tokens_after(make_env: MakeEnv) -> None:
     action = np.zeros((17, 25), np.float32)
 
-    def dream(seed: int, temperature: float) -> bytes:
+    def tokens_after(seed: int, temperature: float) -> bytes:
         env = make_env(temperature=temperature)
         env.reset(seed=seed, options={"start": 0})
         return env.step(action)[0].tobytes()
 
-    assert dream(0, 1.0) == dream(0, 1.0) != dream(1, 1.0)
-    assert dream(0, 0.0) == dream(1, 0.0)
+    assert tokens_after(0, 1.0) == tokens_after(0, 1.0) != tokens_after(1, 1.0)
+    assert tokens_after(0, 0.0) == tokens_after(1, 0.0)
 
 
 def test_naming_what_the_seed_draws_changes_nothing(make_env: MakeEnv, env_id: str) -> None:

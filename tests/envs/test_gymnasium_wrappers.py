@@ -143,7 +143,7 @@ NOT_FOR_US = {
 NEEDS = {"RecordVideo": ["moviepy"], "HumanRendering": ["pygame", "cv2"], "ResizeObservation": ["cv2"]}
 """Packages that Gymnasium wants for a wrapper."""
 NOT_IN_THE_SAME_STEP = {name for name in MANY if name.endswith("Observation")} | {"RecordVideo"}
-"""Gymnasium refuses these, or warns, where worlds begin anew in the step in which their episode ends."""
+"""Gymnasium refuses these, or warns, if rows begin an episode in the step in which their episode ends (SAME_STEP)."""
 IN_TORCH = ("ArrayConversion", "NumpyToTorch")
 
 

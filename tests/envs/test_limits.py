@@ -14,9 +14,9 @@ from tests.envs.conftest import MakeEnv
 DEFAULT = 40
 FAST = {"task": None, "obs_mode": "tokens", "action_mode": "hold", "normalized_actions": True, "decoding_steps": 1}
 LIMITS = [(None, DEFAULT), (3, 3), (42, 42), (-1, None)]
-"""What is asked for, and what holds."""
+"""Requested and effective limit."""
 TRIED = 43
-"""Steps after which there is no limit."""
+"""Steps after which there counts as no limit."""
 
 
 def steps_until_truncation(env: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""What observations show, in their various modes."""
+"""Observations and actions in their modes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.envs.conftest import MakeEnv
 
 
 def step(make_env: MakeEnv, env_id: str, **arguments: Any) -> tuple[Any, Any]:
-    """The observation after one step, and the environment."""
+    """Returns the observation after one step, and the environment."""
     env = make_env(env_id, task=None, **arguments)
     env.reset(seed=1)
     env.action_space.seed(1)
@@ -41,7 +41,7 @@ def test_tokens_and_latents_are_those_of_the_clip(make_env: MakeEnv, env_id: str
 def test_states_are_those_that_come_with_pixels(make_env: MakeEnv, env_id: str, task: str | None) -> None:
     with_pixels = make_env(env_id, task=task, obs_mode="pixels_state").reset(seed=3)[0]
     del with_pixels["pixels"]
-    blind = make_env(env_id, task=task, obs_mode="state", tokens_only=True).reset(seed=3)[0]
+    blind = make_env(env_id, task=task, obs_mode="state").reset(seed=3)[0]
     assert set(blind) == ({"state"} if task is None else {"state", "goal"})
     for name, numbers in with_pixels.items():
         np.testing.assert_array_equal(blind[name], numbers)
@@ -79,15 +79,19 @@ def test_observations_have_the_size_that_is_asked_for(make_env: MakeEnv) -> None
     assert native.observation_space.shape == (64, 64, 3)
 
 
-def test_nothing_is_decoded_that_nobody_looks_at(make_env: MakeEnv) -> None:
-    env, plain = (make_env(task="goal-image", obs_mode="tokens", tokens_only=only) for only in (True, False))
-    for each in (env, plain):
-        each.reset(seed=0)
-    action = env.action_space.sample()
-    np.testing.assert_array_equal(env.step(action)[0], plain.step(action)[0])
-    with pytest.raises(InvalidInputError, match="looks at frames"):
+@pytest.mark.parametrize("obs_mode", ["tokens", "latents", "state"])
+def test_frames_are_decoded_only_if_needed(make_env: MakeEnv, obs_mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(tokens: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("frames were decoded")
+
+    env = make_env(task="goal-image" if obs_mode == "tokens" else "face-target", obs_mode=obs_mode)
+    for name in ("decode", "decode_last"):
+        monkeypatch.setattr(env.unwrapped.simulator.tokenizer, name, decode)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    with pytest.raises(AssertionError, match="frames were decoded"):
         env.unwrapped.moment.last_frame  # noqa: B018
-    with pytest.raises(InvalidInputError, match="looks at frames"):
+    with pytest.raises(AssertionError, match="frames were decoded"):
         env.unwrapped.clip  # noqa: B018
 
 

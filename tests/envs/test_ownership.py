@@ -1,4 +1,4 @@
-"""What an environment hands out is not what it goes on using: writing to it changes nothing, or is refused."""
+"""Arrays that an environment returns are copies or read-only: writing to them never changes it."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ TASKS = ["drive-to-target", "face-target", "look-at", "reach-cube", "goal-image"
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray]:
-    """All arrays that can be reached from a value through containers, dataclasses and tasks' goals."""
+    """Yields all arrays that can be reached from a value through containers, dataclasses and tasks' goals."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         yield value
     elif isinstance(value, np.ndarray | list | tuple):
@@ -35,7 +35,7 @@ def arrays_in(value: Any) -> Iterator[np.ndarray]:
 
 
 def spoil(value: Any) -> int:
-    """Overwrites all arrays that can be written to; how many arrays there are."""
+    """Overwrites all writable arrays; returns the number of all arrays."""
     arrays = list(arrays_in(value))
     for array in arrays:
         if array.flags.writeable:
@@ -94,7 +94,7 @@ def test_observations_of_every_mode_are_the_users_own(make_env: MakeEnv, env_id:
 
 
 class Careless:
-    """A task of somebody's whose goal shows and tells the array that it judges by."""
+    """A user's task whose goal returns the array that it uses itself."""
 
     name, needs_readout, option_names = "careless", False, ()
 

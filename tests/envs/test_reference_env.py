@@ -1,4 +1,4 @@
-"""HWMReference-v0: the same environment in the world that is programmed."""
+"""HWMReference-v0: the same interface in the reference world."""
 
 import dataclasses
 import itertools

@@ -31,7 +31,7 @@ def test_info_of_a_reset(make_env: MakeEnv, env_id: str) -> None:
     assert set(info["readout"]) == {"base_pose", "head_m", "gaze", "left_hand_m", "right_hand_m"}
 
 
-def test_both_worlds_know_the_start_exactly(make_env: MakeEnv) -> None:
+def test_read_outs_of_a_start_are_exact_in_both_worlds(make_env: MakeEnv) -> None:
     learned, true = (make_env(env_id).reset(seed=3)[1] for env_id in ("HWM-v0", "HWMReference-v0"))
     assert learned["start"] == true["start"]
     assert learned["target"] == true["target"]
@@ -49,7 +49,7 @@ def test_an_episode_can_begin_at_a_saved_state(make_env: MakeEnv, env_id: str) -
     np.testing.assert_array_equal(info["base_pose"], step_info["base_pose"])
     assert "start" not in info
     truncated = [env.step(env.action_space.sample())[3] for _ in range(3)]
-    assert truncated == [False, False, True], "steps are counted anew"
+    assert truncated == [False, False, True], "steps are counted from the reset"
 
 
 def test_new_noise_from_a_saved_state(make_env: MakeEnv) -> None:
@@ -71,7 +71,7 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stat": 1}, r"\['stat'\]: expected some of \['start', 'state', 'target'\]"),
+        ({"stat": 1}, r"must be some of \['start', 'state', 'target'\], got unknown \['stat'\]"),
         ({"start": NUM_STARTS}, rf"start must be below {NUM_STARTS}, got {NUM_STARTS}"),
         ({"start": -1}, "got -1"),
         ({"start": 1.0}, "start must be a whole number, got 1.0"),
@@ -96,7 +96,7 @@ def test_bad_options_change_nothing(make_env: MakeEnv, env_id: str, options: Any
 
 
 def test_options_of_a_task_are_unknown_without_it(make_env: MakeEnv) -> None:
-    with pytest.raises(InvalidInputError, match=r"\['target'\]: expected some of \['start', 'state'\]"):
+    with pytest.raises(InvalidInputError, match=r"must be some of \['start', 'state'\], got unknown \['target'\]"):
         make_env(task=None).reset(options={"target": "sofa"})
 
 

@@ -28,7 +28,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One whose scene has obstacles, so that carried poses are not those of the wheels alone."""
+    """A checkpoint whose scene has obstacles, so that carried poses are not those of the wheels alone."""
     directory = tmp_path_factory.mktemp("scene")
     save(make_checkpoint(make_scene(walls=True, history_weights=(0.3,))), directory)
     return str(directory)
@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One whose starts have no poses and whose scene knows none of them; a read-out there is."""
+    """A checkpoint with a read-out whose starts have no poses and whose scene finds none of them."""
     directory = tmp_path_factory.mktemp("lost")
     made = make_checkpoint(make_scene(unknown_above=0.1))
     starts = replace(made.starts, tokens=made.starts.tokens[:, -1:], actions=made.starts.actions[:, -1:], poses=None)
@@ -45,7 +45,7 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def believing(env: gymnasium.Env[Any, Any], pose: list[float], std: float = 0.0) -> None:
-    """Makes an environment's world believe that it is elsewhere."""
+    """Moves the carried pose of an environment's world."""
     unwrapped = env.unwrapped
     assert isinstance(unwrapped, HumanoidWorldModelEnv)
     state = unwrapped.get_state()
@@ -140,7 +140,7 @@ def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpo
     for state in (saved, copy.deepcopy(saved), pickle.loads(pickle.dumps(saved))):
         other.unwrapped.set_state(state)
         assert [fingerprint(other.step(action)) for action in actions[1:]] == future
-    # An episode that begins there goes on from the same pose.
+    # An episode that begins there continues from the same pose.
     info = env.reset(seed=1, options={"state": saved})[1]
     np.testing.assert_array_equal(info["pose"], saved.episode.moment.state.belief.poses[0])
     assert info["readout_source"] == "scene"
@@ -167,7 +167,7 @@ def test_many_worlds_live_what_single_ones_live(make_env: MakeEnv, checkpoint: s
 
 
 def test_worlds_with_and_without_a_place_live_in_one_batch(checkpoint: str, tmp_path: Path) -> None:
-    """Each knows of itself whether it does."""
+    """Rows with and without a known pose share a batch."""
     made = make_checkpoint(make_scene(history_weights=(0.3,)))
     assert made.starts.poses is not None
     poses = made.starts.poses.clone()

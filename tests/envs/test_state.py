@@ -80,7 +80,7 @@ def test_both_worlds_take_a_kind_of_history(make_env: MakeEnv, env_id: str) -> N
 
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
-def test_fifty_steps_are_lived_again_from_a_state_a_fork_and_a_file(
+def test_fifty_steps_are_observed_again_from_a_state_a_fork_and_a_file(
     make_env: MakeEnv, tmp_path: Path, history: str
 ) -> None:
     env = RecordReplay(make_env(task=None, obs_mode="tokens", history=history, max_episode_steps=100), tmp_path)
@@ -88,13 +88,13 @@ def test_fifty_steps_are_lived_again_from_a_state_a_fork_and_a_file(
     state, world = env.unwrapped.get_state(), env.unwrapped.moment.state
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(50)]
-    lived = [env.step(action)[0] for action in actions]
+    observed = [env.step(action)[0] for action in actions]
     env.close()
     env.unwrapped.set_state(state)
     simulator = env.unwrapped.simulator
     fork = simulator.fork(world, 1)
     replayed = Replay.load(tmp_path / "episode_00000.npz").run(simulator)
-    for action, tokens, (clip, is_equal) in zip(actions, lived, replayed, strict=True):
+    for action, tokens, (clip, is_equal) in zip(actions, observed, replayed, strict=True):
         np.testing.assert_array_equal(env.unwrapped.step(action)[0], tokens)
         fork, forked = simulator.step(fork, torch.from_numpy(action)[None])
         np.testing.assert_array_equal(forked.tokens[0], tokens)

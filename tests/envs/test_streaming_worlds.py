@@ -1,4 +1,4 @@
-"""Worlds whose past is kept encoded (`history="streaming"`) live alone what they live beside others."""
+"""Rows with encoded histories (`history="streaming"`) step alone as they do in a batch."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tasks of one's own, and worlds that cannot say where the robot is."""
+"""Users' tasks, and worlds without read-outs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tests.envs.rollouts import rollout
 
 
 class LookEast:
-    """A task that somebody else wrote, and its own goal, since all its episodes are alike."""
+    """A user's task, which is its own goal, since all its episodes are alike."""
 
     name = "look-east"
     needs_readout = True

@@ -1,4 +1,4 @@
-"""What a process or thread has set in PyTorch does not reach the worlds, and they leave it as it is."""
+"""Global settings of PyTorch neither affect worlds nor are changed by them."""
 
 import random
 import threading
@@ -50,7 +50,7 @@ SETTINGS: dict[str, Callable[[], Any]] = {
 }
 
 
-def lived(env: gymnasium.Env) -> list[str]:
+def rollout_digests(env: gymnasium.Env) -> list[str]:
     moment, seen = env.unwrapped, [fingerprint(step) for step in rollout(env, seed=0, steps=2)]
     return [*seen, fingerprint([env.render(), moment.clip, moment.moment.latents, moment.moment.tokens])]
 
@@ -64,14 +64,14 @@ def made(make_env: MakeEnv, env_id: str) -> Callable[[], gymnasium.Env]:
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_worlds_are_the_same_under_any_setting(made: Callable[[], gymnasium.Env], setting: str) -> None:
-    expected = lived(made())
+    expected = rollout_digests(made())
     with SETTINGS[setting]():
         env = made()
-        assert lived(env) == expected, "made and used under it"
-    assert lived(env) == expected, "made under it, used without"
+        assert rollout_digests(env) == expected, "made and used under it"
+    assert rollout_digests(env) == expected, "made under it, used without"
     env = made()
     with SETTINGS[setting]():
-        assert lived(env) == expected, "made without it, used under it"
+        assert rollout_digests(env) == expected, "made without it, used under it"
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -1,6 +1,5 @@
-"""Many worlds in one environment, against environments of one world each."""
+"""Vector environments, row by row against single environments."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +17,23 @@ from tests.envs.conftest import MakeEnv
 from tests.envs.rollouts import fingerprint
 
 
-@pytest.fixture
-def make_vec(tiny_checkpoint: Path, make_env: MakeEnv) -> Iterator[Any]:
-    """Makes vector environments from the tiny checkpoint and closes them after the test."""
-    opened: list[gymnasium.vector.VectorEnv] = []
-
-    def make(num_envs: int = 3, env_id: str = "HWM-v0", **arguments: Any) -> gymnasium.vector.VectorEnv:
-        if env_id == "HWMReference-v0":
-            make_env(env_id)  # skips where nothing can be drawn
-        envs = gymnasium.make_vec(env_id, num_envs=num_envs, **{"checkpoint": str(tiny_checkpoint), **arguments})
-        opened.append(envs)
-        return envs
-
-    yield make
-    for envs in opened:
-        envs.close()
+def row_of(batch: Any, row: int) -> Any:
+    """Returns one row of a batched observation."""
+    return {name: part[row] for name, part in batch.items()} if isinstance(batch, dict) else batch[row]
 
 
-def row(batch: Any, world: int) -> Any:
-    """One world's part of a batched observation."""
-    return {name: part[world] for name, part in batch.items()} if isinstance(batch, dict) else batch[world]
-
-
-def info_of(infos: dict[str, Any], world: int) -> dict[str, Any]:
-    """One world's part of infos as Gymnasium batches them."""
+def info_of(infos: dict[str, Any], row: int) -> dict[str, Any]:
+    """Returns one row of infos as Gymnasium batches them."""
     own = {}
     for name, value in infos.items():
-        if name.startswith("_") or not infos.get(f"_{name}", np.ones(world + 1, bool))[world]:
+        if name.startswith("_") or not infos.get(f"_{name}", np.ones(row + 1, bool))[row]:
             continue
-        own[name] = info_of(value, world) if isinstance(value, dict) else value[world]
+        own[name] = info_of(value, row) if isinstance(value, dict) else value[row]
     return own
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the bit, but for the Python types of numbers."""
+    """Returns whether values are equal to the bit, apart from the Python types of numbers."""
     if isinstance(one, dict):
         return set(one) == set(other) and all(same(one[name], other[name]) for name in one)
     return np.array_equal(np.asarray(one), np.asarray(other))
@@ -59,45 +41,47 @@ def same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("obs_mode", ["pixels_state", "tokens"])
-def test_many_worlds_live_what_single_ones_live(make_vec: Any, make_env: MakeEnv, obs_mode: str, history: str) -> None:
+def test_rows_have_the_episodes_of_single_environments(
+    make_vec: Any, make_env: MakeEnv, obs_mode: str, history: str
+) -> None:
     arguments = {"obs_mode": obs_mode, "history": history, "max_episode_steps": 3, "strict": True}
     envs, singles = make_vec(5, **arguments), [make_env(**arguments) for _ in range(5)]
     observations, infos = envs.reset(seed=10)
-    for world, env in enumerate(singles):
-        observation, info = env.reset(seed=10 + world)
-        assert same(observation, row(observations, world))
-        assert same(info, info_of(infos, world))
+    for row, env in enumerate(singles):
+        observation, info = env.reset(seed=10 + row)
+        assert same(observation, row_of(observations, row))
+        assert same(info, info_of(infos, row))
     envs.action_space.seed(0)
     ended = [False] * 5
     for _ in range(7):
         actions = envs.action_space.sample()
         observations, rewards, terminated, truncated, infos = envs.step(actions)
-        for world, env in enumerate(singles):
+        for row, env in enumerate(singles):
             # The default autoreset: after the step in which an episode ended comes one that begins another.
-            if ended[world]:
+            if ended[row]:
                 observation, info = env.reset()
                 outcome: list[Any] = [0.0, False, False]
             else:
-                observation, *outcome, info = env.step(actions[world])
-            assert same(observation, row(observations, world))
-            assert outcome == [rewards[world], terminated[world], truncated[world]]
-            assert same(info, info_of(infos, world))
-            ended[world] = outcome[1] or outcome[2]
+                observation, *outcome, info = env.step(actions[row])
+            assert same(observation, row_of(observations, row))
+            assert outcome == [rewards[row], terminated[row], truncated[row]]
+            assert same(info, info_of(infos, row))
+            ended[row] = outcome[1] or outcome[2]
 
 
-def test_the_reference_world_comes_in_many_too(make_vec: Any, make_env: MakeEnv) -> None:
+def test_the_reference_world_has_rows_too(make_vec: Any, make_env: MakeEnv) -> None:
     envs = make_vec(2, "HWMReference-v0", obs_mode="pixels_state")
     observations, _ = envs.reset(seed=0)
     actions = envs.action_space.sample()
     stepped = envs.step(actions)
     env = make_env("HWMReference-v0", obs_mode="pixels_state")
-    assert same(env.reset(seed=1)[0], row(observations, 1))
+    assert same(env.reset(seed=1)[0], row_of(observations, 1))
     observation, reward, *_ = env.step(actions[1])
-    assert same(observation, row(stepped[0], 1))
+    assert same(observation, row_of(stepped[0], 1))
     assert reward == stepped[1][1]
 
 
-def test_spaces_are_those_of_one_world_batched(make_vec: Any, make_env: MakeEnv) -> None:
+def test_spaces_are_those_of_a_single_environment_batched(make_vec: Any, make_env: MakeEnv) -> None:
     envs, env = make_vec(4, obs_mode="pixels_state"), make_env(obs_mode="pixels_state")
     assert isinstance(envs.unwrapped, HumanoidVectorEnv)
     assert envs.single_observation_space == env.observation_space
@@ -129,20 +113,20 @@ def test_same_step_resets_keep_what_the_episode_ended_with(make_vec: Any, make_e
     assert not envs.step(envs.action_space.sample())[3].any()
 
 
-def test_without_autoreset_somebody_must_reset(make_vec: Any) -> None:
+def test_without_autoreset_the_user_must_reset(make_vec: Any) -> None:
     envs = make_vec(3, max_episode_steps=1, autoreset_mode=AutoresetMode.DISABLED)
     envs.reset(seed=0)
     envs.step(envs.action_space.sample())
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"worlds \[0, 1, 2\] have ended"):
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"rows \[0, 1, 2\] have ended"):
         envs.step(envs.action_space.sample())
     envs.reset(options={"reset_mask": np.array([True, False, True])})
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"worlds \[1\] have ended"):
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"rows \[1\] have ended"):
         envs.step(envs.action_space.sample())
     envs.reset(options={"reset_mask": np.array([False, True, False])})
     assert envs.step(envs.action_space.sample())[3].all()
 
 
-def test_some_worlds_can_be_reset(make_vec: Any) -> None:
+def test_some_rows_can_be_reset(make_vec: Any) -> None:
     envs, twin = make_vec(3, obs_mode="tokens", strict=True), make_vec(3, obs_mode="tokens", strict=True)
     for each in (envs, twin):
         each.reset(seed=0)
@@ -155,18 +139,18 @@ def test_some_worlds_can_be_reset(make_vec: Any) -> None:
     assert infos["start"][1] == 2
     assert infos["_start"].tolist() == mask.tolist()
     after, expected = envs.step(actions)[0], twin.step(actions)[0]
-    assert same(after[[0, 2]], expected[[0, 2]]), "the others go on as if nothing had happened"
+    assert same(after[[0, 2]], expected[[0, 2]]), "the other rows continue unchanged"
     assert (after[1] != expected[1]).any()
 
 
-def test_options_can_differ_by_world(make_vec: Any) -> None:
+def test_options_can_differ_by_row(make_vec: Any) -> None:
     envs = make_vec(3)
     infos = envs.reset(seed=0, options={"target": "sofa", "per_world": [{"start": 3}, None, {"target": "door"}]})[1]
     assert infos["start"][0] == 3
     assert infos["target"].tolist() == ["sofa", "sofa", "door"]
 
 
-def test_worlds_with_histories_of_different_lengths_live_together(make_vec: Any) -> None:
+def test_rows_with_histories_of_different_lengths_share_a_batch(make_vec: Any) -> None:
     envs = make_vec(3, obs_mode="tokens", task=None, strict=True)
     envs.reset(seed=0)
     engine = envs.unwrapped._engine
@@ -183,7 +167,7 @@ def test_worlds_with_histories_of_different_lengths_live_together(make_vec: Any)
     assert same(observations[1], alone.numpy())
 
 
-def test_states_branch_a_world_and_fit_single_environments(make_vec: Any, make_env: MakeEnv) -> None:
+def test_states_branch_a_row_and_fit_single_environments(make_vec: Any, make_env: MakeEnv) -> None:
     envs, env = make_vec(3, obs_mode="tokens", strict=True), make_env(obs_mode="tokens", strict=True)
     envs.reset(seed=0)
     envs.step(envs.action_space.sample())
@@ -202,10 +186,10 @@ def test_states_branch_a_world_and_fit_single_environments(make_vec: Any, make_e
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
-        ([1, 2], "expected a seed for each of 3 worlds, got 2"),
-        ([4, 5, 4], "world 2: seed 4 is also that of world 0"),
-        ([1, -2, 3], "world 1: seed must be at least 0 or None, got -2"),
-        ([1, 2, 3.5], "world 2: seed must be .* got 3.5"),
+        ([1, 2], "seed must be a number, or one for each of 3 rows, got 2"),
+        ([4, 5, 4], "row 2: seed 4 is also that of row 0"),
+        ([1, -2, 3], "row 1: seed must be at least 0 or None, got -2"),
+        ([1, 2, 3.5], "row 2: seed must be .* got 3.5"),
     ],
 )
 def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> None:
@@ -215,10 +199,10 @@ def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stat": 1}, r"world 0: unknown reset options \['stat'\]"),
-        ({"per_world": [{}, {"start": "first"}, {}]}, "world 1: the option start must be .* got 'first'"),
-        ({"per_world": [{"start": i} for i in range(2, 5)]}, "world 2: the option start must be below 4, got 4"),
-        ({"per_world": [{}]}, "per_world must be options for 3 worlds, got 1"),
+        ({"stat": 1}, r"row 0: options must be some of .*, got unknown \['stat'\]"),
+        ({"per_world": [{}, {"start": "first"}, {}]}, "row 1: the option start must be .* got 'first'"),
+        ({"per_world": [{"start": i} for i in range(2, 5)]}, "row 2: the option start must be below 4, got 4"),
+        ({"per_world": [{}]}, "per_world must be options for each of 3 rows, got 1"),
         ({"per_world": [{}, 5, {}]}, "per_world.1. must be a dict"),
         ({"reset_mask": np.zeros(3, bool)}, r"reset_mask must be a bool array of shape \(3,\) with a True"),
         ({"reset_mask": [True, False, True]}, "reset_mask must be a bool array"),
@@ -232,10 +216,10 @@ def test_bad_options_change_nothing(make_vec: Any, options: Any, message: str) -
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda actions: spoilt(actions, np.nan), r"world 1: action: expected 17 x 25 finite numbers .* got nan"),
-        (lambda actions: actions[:2], "one for each of 3 worlds, got 2"),
-        (lambda actions: actions[:, :16], "world 0: action: expected 17 x 25 .* got shape"),
-        (lambda actions: None, "actions: expected one for each world, got NoneType"),
+        (lambda actions: spoilt(actions, np.nan), r"row 1: action: expected 17 x 25 finite numbers .* got nan"),
+        (lambda actions: actions[:2], "one for each of 3 rows, got 2"),
+        (lambda actions: actions[:, :16], "row 0: action: expected 17 x 25 .* got shape"),
+        (lambda actions: None, "actions: expected one for each row, got NoneType"),
     ],
 )
 def test_bad_actions_change_nothing(make_vec: Any, spoil: Any, message: str) -> None:
@@ -249,8 +233,8 @@ def test_foreign_states_change_nothing(make_vec: Any) -> None:
     def call(envs: Any) -> None:
         envs.set_state([*envs.get_state()[:2], *other.get_state()])
 
-    check_unharmed(make_vec, call, "world 2: state must be of this environment")
-    check_unharmed(make_vec, lambda envs: envs.set_state(envs.get_state()[:1]), "for each of 3 worlds, got 1")
+    check_unharmed(make_vec, call, "row 2: state must be of this environment")
+    check_unharmed(make_vec, lambda envs: envs.set_state(envs.get_state()[:1]), "for each of 3 rows, got 1")
 
 
 def spoilt(actions: np.ndarray, value: float) -> np.ndarray:
@@ -259,7 +243,7 @@ def spoilt(actions: np.ndarray, value: float) -> np.ndarray:
 
 
 def check_unharmed(make_vec: Any, call: Any, message: str) -> None:
-    """A call that is refused leaves all worlds as they were."""
+    """A call that is refused changes no row."""
     envs, twin = make_vec(3), make_vec(3)
     for each in (envs, twin):
         each.reset(seed=0)
@@ -272,7 +256,7 @@ def check_unharmed(make_vec: Any, call: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_model_that_answers_nonsense_is_named_by_world(
+def test_output_that_is_not_finite_is_named_by_row(
     make_vec: Any, strict: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     envs = make_vec(3, strict=strict)
@@ -280,8 +264,8 @@ def test_a_model_that_answers_nonsense_is_named_by_world(
     model, before = envs.unwrapped.simulator.model, [moment.tokens for moment in envs.unwrapped.moments]
     encode, broken_clip = model.encode_history, torch.from_numpy(before[1])
 
-    def nonsense(past: torch.Tensor, actions: torch.Tensor, **told: Any) -> Any:
-        history = encode(past, actions, **told)
+    def nonsense(past: torch.Tensor, actions: torch.Tensor, **arguments: Any) -> Any:
+        history = encode(past, actions, **arguments)
         history.clips[-1].video_values[:, (past[:, -1] == broken_clip).flatten(1).all(dim=1)] = torch.nan
         return history
 
@@ -291,7 +275,7 @@ def test_a_model_that_answers_nonsense_is_named_by_world(
     assert caught.value.worlds == (1,)
     assert same(np.stack([moment.tokens for moment in envs.unwrapped.moments]), np.stack(before))
     envs.reset(options={"reset_mask": np.array([False, True, False]), "start": 3})
-    assert np.isfinite(envs.step(envs.action_space.sample())[1]).all(), "the other worlds are unharmed"
+    assert np.isfinite(envs.step(envs.action_space.sample())[1]).all(), "the other rows are unharmed"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +283,7 @@ def test_a_model_that_answers_nonsense_is_named_by_world(
     [
         ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
         ({"autoreset_mode": "LATER"}, "autoreset_mode must be one of .* got 'LATER'"),
-        ({"render_mode": "human"}, "render_mode of many worlds must be None or 'rgb_array', got 'human'"),
+        ({"render_mode": "human"}, "render_mode of a vector environment must be None or 'rgb_array', got 'human'"),
     ],
 )
 def test_bad_arguments_are_refused(tiny_checkpoint: Path, arguments: dict[str, Any], message: str) -> None:
@@ -307,7 +291,7 @@ def test_bad_arguments_are_refused(tiny_checkpoint: Path, arguments: dict[str, A
         HumanoidWorldModelVectorEnv(**{"checkpoint": tiny_checkpoint, **arguments})
 
 
-def test_pictures_of_all_worlds(make_vec: Any) -> None:
+def test_pictures_of_all_rows(make_vec: Any) -> None:
     envs = make_vec(2, render_mode="rgb_array")
     with pytest.raises(gymnasium.error.ResetNeeded):
         envs.render()

@@ -10,7 +10,7 @@ import pytest
 from hwm_env.reference import robot
 from hwm_env.reference.backend import mujoco
 from hwm_env.reference.body import quantities
-from hwm_env.reference.scene import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, scene_xml
+from hwm_env.reference.mujoco_model import CAMERA_NAME, FINGER_TRAVEL_M, finger_joints, mujoco_xml
 from hwm_env.types import ACTION_NAMES, NUM_JOINTS
 
 
@@ -22,7 +22,7 @@ def random_moments(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def model() -> mujoco.MjModel:
-    return mujoco.MjModel.from_xml_string(scene_xml())
+    return mujoco.MjModel.from_xml_string(mujoco_xml())
 
 
 def by_mujoco(pose: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -88,6 +88,12 @@ def test_a_finished_data_set_is_not_written_over(recording: Path) -> None:
     assert contents(recording) == before
 
 
+def test_an_unknown_behaviour_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="'teleoperator', 'commander' or 'both', got 'sleeper'"):
+        collect(tmp_path / "new", num_episodes=1, seed=0, split="train", behaviour="sleeper")  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("argument", ["num_episodes", "seed", "clips_per_episode", "workers"])
 def test_numbers_out_of_range_are_refused_by_name(tmp_path: Path, argument: str) -> None:
     arguments = {"num_episodes": 1, "seed": 0, "clips_per_episode": 1, "workers": 1, argument: -1}

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from hwm_env import checkpoint
-from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
-from hwm_env.reference.behaviour import Operator, Teleoperator, check_behaviour, operator_of
+from hwm_env.reference.behaviour import Operator, Teleoperator, operator_of
 from hwm_env.reference.commander import Commander
 from hwm_env.reference.kinematics import RobotState, advance
 from hwm_env.types import ACTION_NAMES, FRAMES_PER_CLIP
@@ -56,7 +55,7 @@ def test_arms_rise_from_hanging_more_often_than_a_teleoperators(side: str) -> No
 
 
 def test_numbers_stay_within_what_room_64_was_trained_on() -> None:
-    """So that the bounds of the action space are about the same whoever drove."""
+    """So that the bounds of the action space are about the same for both behaviours."""
     bounds = checkpoint.load("room-64").statistics
     numbers = measured(Commander)
     assert (numbers >= bounds.low - 0.02).all()
@@ -67,5 +66,3 @@ def test_both_take_turns() -> None:
     assert [operator_of("both", episode) for episode in range(4)] == [Teleoperator, Commander] * 2
     assert operator_of("commander", 0) is Commander
     assert operator_of("teleoperator", 1) is Teleoperator
-    with pytest.raises(InvalidInputError, match="teleoperator, commander, both; got 'nobody'"):
-        check_behaviour("nobody")

@@ -95,7 +95,7 @@ print("parent", world.render().shape)
     ("draws_before", "expected"),
     [
         pytest.param(False, "drew (64, 64, 3)", id="not drawn yet"),
-        pytest.param(True, "forked from one that had drawn with OpenGL already", id="drawn before"),
+        pytest.param(True, "forked from one that had drawn with OpenGL", id="drawn before"),
     ],
 )
 def test_a_forked_child_draws_or_says_why_not(needs_rendering: None, draws_before: bool, expected: str) -> None:

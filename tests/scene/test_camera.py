@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
-from hwm_env.reference.scene import CAMERA_NAME, scene_xml
+from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 from hwm_env.scene.camera import CameraLink, KinematicCamera, LearnedCamera
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.types import ACTION_DIM, NUM_JOINTS
@@ -71,7 +71,7 @@ def test_numbers_are_normalised_by_their_statistics() -> None:
 def test_a_learned_camera_learns_the_head_of_the_reference_world() -> None:
     torch.manual_seed(0)
     low, high = torch.tensor(robot.JOINT_LIMITS_RAD, dtype=torch.float32).T
-    truth = KinematicCamera(links_from_mjcf(scene_xml(), CAMERA_NAME, "base"))
+    truth = KinematicCamera(links_from_mjcf(mujoco_xml(), CAMERA_NAME, "base"))
     camera = LearnedCamera()
 
     def random_numbers(batch: int) -> Tensor:

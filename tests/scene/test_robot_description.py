@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
-from hwm_env.reference.scene import CAMERA_NAME, scene_xml
+from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 from hwm_env.scene import robot_xml
 from hwm_env.scene.camera import CameraDescription, CameraLink, KinematicCamera
 from hwm_env.scene.robot_description import limb_from_mjcf, links_from_mjcf, links_from_urdf, read_camera, read_limb
@@ -178,11 +178,11 @@ def test_half_turns_and_none(turned: str) -> None:
 
 
 def test_the_head_of_the_reference_world(tmp_path: Path) -> None:
-    (tmp_path / "robot.xml").write_text(scene_xml())
+    (tmp_path / "robot.xml").write_text(mujoco_xml())
     description = read_camera(tmp_path / "robot.xml", CAMERA_NAME, "base")
     assert description.field_of_view_deg == robot.CAMERA_FOV_DEG
-    assert description.links == links_from_mjcf(scene_xml(), CAMERA_NAME, "base")
-    model = mujoco.MjModel.from_xml_string(scene_xml())
+    assert description.links == links_from_mjcf(mujoco_xml(), CAMERA_NAME, "base")
+    model = mujoco.MjModel.from_xml_string(mujoco_xml())
     rng = np.random.default_rng(0)
     for _ in range(20):
         angles = rng.uniform(*np.transpose(robot.JOINT_LIMITS_RAD)).tolist()
@@ -193,10 +193,10 @@ def test_the_head_of_the_reference_world(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["left_hand", "right_inner"])
 def test_limbs_of_the_reference_world_equal_mujoco(tmp_path: Path, end: str) -> None:
-    (tmp_path / "robot.xml").write_text(scene_xml())
+    (tmp_path / "robot.xml").write_text(mujoco_xml())
     limb = read_limb(tmp_path / "robot.xml", end, "base")
-    assert limb == limb_from_mjcf(scene_xml(), end, "base")
-    model = mujoco.MjModel.from_xml_string(scene_xml())
+    assert limb == limb_from_mjcf(mujoco_xml(), end, "base")
+    model = mujoco.MjModel.from_xml_string(mujoco_xml())
     rng = np.random.default_rng(0)
     for _ in range(20):
         angles = dict(
@@ -224,11 +224,11 @@ def test_a_limb_of_a_urdf_ends_at_its_link(tmp_path: Path) -> None:
 
 def test_a_limb_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="has no body 'tail'; it has 'base', 'shank'"):
-        limb_from_mjcf(scene_xml(), "tail", "base")
+        limb_from_mjcf(mujoco_xml(), "tail", "base")
     with pytest.raises(
         InvalidInputError, match="body 'head' is not below the body 'left_hand' but below 'world', 'base'"
     ):
-        limb_from_mjcf(scene_xml(), "head", "left_hand")
+        limb_from_mjcf(mujoco_xml(), "head", "left_hand")
     with pytest.raises(InvalidInputError, match=r"nowhere\.xml, found nothing; give the path of an MJCF or URDF file"):
         read_limb(tmp_path / "nowhere.xml", "hand", "base")
 

@@ -46,8 +46,8 @@ class Played:
 
 
 def moment_of(state: RobotState) -> TaskView:
-    told = quantities(state.base_pose[None], state.action[None])[0]
-    return SeenMoment(WorldReadout.from_vector(told), np.tile(state.action, (FRAMES_PER_CLIP, 1)))
+    readout = quantities(state.base_pose[None], state.action[None])[0]
+    return SeenMoment(WorldReadout.from_vector(readout), np.tile(state.action, (FRAMES_PER_CLIP, 1)))
 
 
 def moment_at(x_m: float, y_m: float, yaw_rad: float, **numbers: float) -> TaskView:
@@ -73,7 +73,7 @@ def random_state(rng: np.random.Generator) -> RobotState:
 
 
 def play(goal: Goal, state: RobotState, script: Script) -> Played:
-    """Plays until success, at most ENV_STEPS; the robot must be able to do all that it is told."""
+    """Plays until success, at most ENV_STEPS; the robot must be able to follow all actions."""
     moments, outcomes = [moment_of(state)], []
     for step in range(1, ENV_STEPS + 1):
         for _ in range(FRAMES_PER_CLIP):

@@ -155,7 +155,7 @@ def test_success_is_decided_where_the_recording_ends(
     env.reset(seed=0, options={"recording": 0})
     steps = [env.step(written.chunk(0, 9)) for _ in range(3)]
     assert [step[-1]["is_success"] for step in steps] == [False, success, success]
-    # Who goes on is compared with the last clip.
+    # Later steps are compared with the last clip.
     assert [step[2] for step in steps] == [False, True, True]
 
 
@@ -214,8 +214,8 @@ def test_stretches_are_drawn_from_all_and_naming_the_one_drawn_changes_nothing(
         ({"recording": 1.0}, "got 1.0"),
         ({"recording": True}, "got True"),
         ({"recording": None}, "got None"),
-        ({"start": 0}, r"unknown reset options \['start'\]: expected some of \['recording'\]"),
-        ({"state": None}, r"unknown reset options \['state'\]: expected some of \['recording'\]"),
+        ({"start": 0}, r"options must be some of \['recording'\], got unknown \['start'\]"),
+        ({"state": None}, r"options must be some of \['recording'\], got unknown \['state'\]"),
     ],
 )
 def test_bad_options_change_nothing(make_env: MakeEnv, task: Any, options: dict[str, Any], message: str) -> None:
@@ -245,7 +245,7 @@ def test_the_reference_world_wants_to_know_where_the_robot_was(make_env: MakeEnv
     writer.finish()
     task = FollowRecording(tmp_path, num_steps=1)
     make_env(task=task).reset(seed=0)
-    with pytest.raises(InvalidInputError, match=r"needs to know where a history ends: expected a pose, got None"):
+    with pytest.raises(InvalidInputError, match=r"history.pose must be known in the reference world, got None"):
         make_env("HWMReference-v0", task=task).reset(seed=0)
 
 

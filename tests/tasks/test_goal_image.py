@@ -201,7 +201,7 @@ def test_what_cannot_be_a_goal_is_refused_before_anything_changes(make_env: Make
     env, twin = make_env(task="goal-image"), make_env(task="goal-image")
     for each in (env, twin):
         each.reset(seed=0)
-    with pytest.raises(InvalidInputError, match=rf"goal must be the number of a recorded start, a picture .*{message}"):
+    with pytest.raises(InvalidInputError, match=rf"goal must be the index of a recorded start, a picture .*{message}"):
         env.reset(seed=1, options={"goal": goal})
     assert fingerprint(env.reset()) == fingerprint(twin.reset())
 

@@ -14,8 +14,8 @@ def looking(azimuth_deg: float, elevation_deg: float) -> TaskView:
     """A camera 1.5 m above the middle of the room."""
     turn, tilt = math.radians(azimuth_deg), math.radians(elevation_deg)
     gaze = [math.cos(turn) * math.cos(tilt), math.sin(turn) * math.cos(tilt), math.sin(tilt)]
-    told = WorldReadout.from_vector([0, 0, 0, 0, 0, 1.5, *gaze, 0, 0, 0, 0, 0, 0])
-    return SeenMoment(told, np.zeros((17, 25), np.float32))
+    readout = WorldReadout.from_vector([0, 0, 0, 0, 0, 1.5, *gaze, 0, 0, 0, 0, 0, 0])
+    return SeenMoment(readout, np.zeros((17, 25), np.float32))
 
 
 @pytest.mark.parametrize(

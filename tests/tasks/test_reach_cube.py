@@ -10,8 +10,8 @@ CUBE = ReachCubeGoal(cube="red", centre_m=(1.0, 2.0, 0.8))
 
 
 def with_hands(left_m: list[float], right_m: list[float], base: tuple[float, float, float] = (0, 0, 0)) -> TaskView:
-    told = WorldReadout.from_vector([*base, 0, 0, 1.3, 1, 0, 0, *left_m, *right_m])
-    return SeenMoment(told, np.zeros((17, 25), np.float32))
+    readout = WorldReadout.from_vector([*base, 0, 0, 1.3, 1, 0, 0, *left_m, *right_m])
+    return SeenMoment(readout, np.zeros((17, 25), np.float32))
 
 
 def test_the_nearer_hand_counts() -> None:

@@ -45,9 +45,9 @@ def face(goal: FaceTargetGoal) -> Script:
 
 def look(goal: LookAtGoal) -> Script:
     def script(state: RobotState) -> Numbers:
-        told = quantities(state.base_pose[None], state.action[None])[0]
-        towards = np.array(goal.centre_m) - told[3:6]
-        tilt = math.asin(towards[2] / np.linalg.norm(towards)) - math.asin(told[8])
+        readout = quantities(state.base_pose[None], state.action[None])[0]
+        towards = np.array(goal.centre_m) - readout[3:6]
+        tilt = math.asin(towards[2] / np.linalg.norm(towards)) - math.asin(readout[8])
         return {**turn_by(bearing(state, goal.centre_m[:2])), "neck_pitch": state.action[20] - tilt}
 
     return script
@@ -202,11 +202,11 @@ ROTATION = np.array(
 
 
 def _moved(moment: TaskView) -> TaskView:
-    told = moment.readout
-    x, y, _ = ROTATION @ [told.base_x_m, told.base_y_m, 0] + SHIFT_M
-    points = [ROTATION @ point + SHIFT_M for point in (told.head_m, told.left_hand_m, told.right_hand_m)]
-    yaw = told.base_yaw_rad + TURN_RAD
-    vector = np.concatenate([[x, y, yaw], points[0], ROTATION @ told.gaze, points[1], points[2]])
+    readout = moment.readout
+    x, y, _ = ROTATION @ [readout.base_x_m, readout.base_y_m, 0] + SHIFT_M
+    points = [ROTATION @ point + SHIFT_M for point in (readout.head_m, readout.left_hand_m, readout.right_hand_m)]
+    yaw = readout.base_yaw_rad + TURN_RAD
+    vector = np.concatenate([[x, y, yaw], points[0], ROTATION @ readout.gaze, points[1], points[2]])
     return SeenMoment(WorldReadout.from_vector(vector), moment.measured)
 
 

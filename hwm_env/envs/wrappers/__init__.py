@@ -1,4 +1,4 @@
-"""Wrappers that know that a step of these environments is a clip of 17 frames."""
+"""Wrappers for environments whose steps are clips of 17 frames."""
 
 from hwm_env.envs.wrappers.record_clips import RecordClips
 from hwm_env.envs.wrappers.record_replay import RecordReplay

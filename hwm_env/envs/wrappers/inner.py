@@ -1,4 +1,4 @@
-"""The environment inside wrappers."""
+"""Access to the environment inside wrappers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from hwm_env.errors import InvalidInputError
 
 
 def humanoid_env(env: gymnasium.Env[Any, Any]) -> HumanoidEnv[Any]:
-    """The environment of this package inside others' wrappers, each of whose steps is one of its own.
+    """Returns the environment of this package inside wrappers that take one of its steps a step.
 
     Raises:
         InvalidInputError: there is none, or a wrapper takes several steps at once.
@@ -18,8 +18,8 @@ def humanoid_env(env: gymnasium.Env[Any, Any]) -> HumanoidEnv[Any]:
     inner, around = env.unwrapped, env
     while isinstance(around, gymnasium.Wrapper):
         if isinstance(around, RepeatAction):
-            raise InvalidInputError("a wrapper that looks at every step belongs inside of RepeatAction, not around it")
+            raise InvalidInputError("a wrapper that needs every step must be inside RepeatAction, not around it")
         around = around.env
     if not isinstance(inner, HumanoidEnv):
-        raise InvalidInputError(f"expected HWM-v0 or HWMReference-v0 inside the wrapper, got {type(inner).__name__}")
+        raise InvalidInputError(f"env must be HWM-v0 or HWMReference-v0, got {type(inner).__name__}")
     return inner

@@ -1,4 +1,4 @@
-"""RecordClips: videos of episodes with every frame, what the numbers were, and the rewards."""
+"""RecordClips: videos of episodes with every frame, rewards and confidence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,28 +11,27 @@ from gymnasium.utils import RecordConstructorArgs
 from hwm_env.data.labels import text_strip
 from hwm_env.data.videos import encode_video
 from hwm_env.envs.rendering import RENDER_SIZE, enlarged
-from hwm_env.envs.wrappers.episode_files import EpisodeFiles
-from hwm_env.envs.wrappers.inner import humanoid_env
+from hwm_env.envs.wrappers.episode_files import EpisodeRecorder
 from hwm_env.types import UInt8Array
 
 CHART_HEIGHT: Final = 48
-"""Of the strip of rewards, in pixels."""
+"""Height of the strip of rewards, in pixels."""
 _BACKGROUND, _AXIS, _GAIN, _LOSS = (24, 24, 28), (120, 120, 128), (86, 180, 233), (230, 159, 0)
-"""Blue and orange of Okabe and Ito's palette, which colour-blind people tell apart."""
+"""Blue and orange of Okabe and Ito's palette, which colour-blind people can distinguish."""
 
 
-class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Writes `episode_00000.mp4` and so on: all 17 frames a step at 30 Hz, where RecordVideo keeps one.
+class RecordClips(EpisodeRecorder, RecordConstructorArgs):
+    """Writes `episode_00000.mp4` and so on: all 17 frames a step at 30 Hz, while RecordVideo keeps one.
 
-    In a directory that holds episodes already, the numbers go on after them.
+    In a directory that already holds episodes, the numbers continue after them.
 
-    Above the picture stand step and reward, below it the sum of rewards, the confidence, and a bar for each step's
-    reward so far. Needs the extra "evaluation".
+    Step and reward are above the frame; the sum of rewards, the confidence and a bar for the reward of each step so far
+    are below it. Needs the extra "evaluation".
 
     Args:
-        env: HWM-v0 or HWMReference-v0, in whatever wrappers.
-        directory: where to write.
-        episode_trigger: which episodes, counted from 0, are recorded; by default all.
+        env: HWM-v0 or HWMReference-v0, with or without wrappers.
+        directory: destination.
+        episode_trigger: selects the episodes to record by index, counted from 0; by default all.
     """
 
     def __init__(
@@ -42,31 +41,15 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         episode_trigger: Callable[[int], bool] | None = None,
     ) -> None:
         RecordConstructorArgs.__init__(self, directory=str(directory), episode_trigger=episode_trigger)
-        super().__init__(env)
-        self._humanoid = humanoid_env(env)
-        self._files = EpisodeFiles(Path(directory), "episode_{:05d}.mp4")
+        super().__init__(env, directory, "episode_{:05d}.mp4")
         self._is_wanted = episode_trigger or (lambda episode: True)
         self._episode = -1
         self._clips: list[UInt8Array] = []
         self._rewards: list[float] = []
         self._confidences: list[float] = []
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Writes the episode that ends, and begins another one.
-
-        Raises:
-            SavingError: there is no room; the environment is reset, and what could not be written is kept for the next
-                try.
-        """
-        result = self.env.reset(seed=seed, options=options)
-        try:
-            self._write()
-        finally:
-            self._episode += 1
-        return result
-
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Keeps the step's frames."""
+        """Steps the environment, and keeps the step's frames."""
         result = self.env.step(action)
         if self._is_wanted(self._episode):
             self._clips.append(self._humanoid.clip)
@@ -74,18 +57,10 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._confidences.append(float(result[4]["confidence"]))
         return result
 
-    def close(self) -> None:
-        """Writes the episode that has begun.
+    def _begin(self, info: dict[str, Any]) -> None:
+        self._episode += 1
 
-        Raises:
-            SavingError: there is no room.
-        """
-        try:
-            self._write()
-        finally:
-            super().close()
-
-    def _write(self) -> None:
+    def _end(self) -> None:
         if self._clips:
             frames = [
                 frame
@@ -94,27 +69,26 @@ class RecordClips(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             ]
             self._files.add(self._episode, encode_video(np.stack(frames)))
             self._clips, self._rewards, self._confidences = [], [], []
-        self._files.write()
 
 
 def _pages(clip: UInt8Array, step: int, rewards: list[float], confidence: float) -> list[UInt8Array]:
-    """The frames of a step as they stand in the video."""
+    """Returns the frames of a step as they appear in the video."""
     header = text_strip(f"step {step + 1}   reward {rewards[step]:+.2f}", RENDER_SIZE)
     footer = text_strip(f"return {sum(rewards[: step + 1]):+.2f}   confidence {confidence:.1f}", RENDER_SIZE)
-    # In one scale all along, or a reward of nothing would look large until a larger one comes.
+    # One scale for the whole video, or a tiny reward would look large until a larger one comes.
     largest = max(abs(reward) for reward in rewards)
     chart = reward_chart(rewards[: step + 1], len(rewards), RENDER_SIZE, largest)
     return [np.concatenate([header, enlarged(frame), footer, chart]) for frame in clip]
 
 
 def reward_chart(rewards: list[float], num_steps: int, width: int, largest: float | None = None) -> UInt8Array:
-    """A bar for each reward, up from the middle or down.
+    """Draws a bar for each reward, up or down from the middle.
 
     Args:
-        rewards: so far.
-        num_steps: for how many steps there is room.
-        width: in pixels.
-        largest: size of the reward whose bar is the longest; None takes the largest one so far.
+        rewards: rewards so far.
+        num_steps: number of steps that fit into the chart.
+        width: width of the chart in pixels.
+        largest: absolute reward with the longest bar; None: the largest so far.
 
     Returns:
         uint8 [48, width, 3].

@@ -1,4 +1,4 @@
-"""RepeatAction: one decision for several env steps."""
+"""RepeatAction: one action for several env steps."""
 
 from collections import defaultdict
 from typing import Any
@@ -10,16 +10,16 @@ from hwm_env.fields import Count, checked
 
 
 class RepeatAction(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Executes each action for several env steps, or until the episode ends; rewards and their terms add up.
+    """Executes each action for several env steps, or until the episode ends; rewards and their terms are summed.
 
-    `info` is that of the last of these steps, but for `reward_terms`, and `repeats`, how many they were.
+    The info is that of the last step, with the summed `reward_terms`, and `repeats`, the number of steps.
 
     Args:
         env: the environment.
         repeats: env steps an action, at least 1.
 
     Raises:
-        InvalidInputError: less than one.
+        InvalidInputError: `repeats` is below 1.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], repeats: int) -> None:
@@ -29,7 +29,7 @@ class RepeatAction(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         self._repeats = repeats
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Several env steps."""
+        """Takes several env steps with one action."""
         total, terms, repeats = 0.0, defaultdict[str, float](float), 0
         terminated = truncated = False
         while repeats < self._repeats and not (terminated or truncated):

@@ -1,4 +1,4 @@
-"""StackFrames: the newest frames of the camera, across env steps."""
+"""StackFrames: observations of the newest frames, across env steps."""
 
 from typing import Annotated, Any, Final
 
@@ -14,27 +14,27 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.fields import checked
 from hwm_env.types import UInt8Array
 
-_Some: Final = Annotated[int, Ge(1), Le(1000)]
+_FrameCount: Final = Annotated[int, Ge(1), Le(1000)]
 
 
 class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
-    """Shows several frames in place of one, stacked along the channels, oldest first, so that a CNN sees motion.
+    """Stacks several frames along the channels, oldest first, so that a CNN sees motion.
 
     Frames are counted at 30 Hz, within clips and across them, so that `stride` means the same everywhere; Gymnasium's
-    FrameStackObservation would take one frame an env step, 0.567 s apart. Needs `obs_mode` `pixels` or `pixels_state`.
-    What is before the episode's first clip is its oldest frame.
+    FrameStackObservation takes one frame an env step, 0.567 s apart. Needs `obs_mode` `pixels` or `pixels_state`. The
+    oldest frame of the episode's first clip stands for all frames before it.
 
     Args:
         env: the environment.
-        num_frames: frames that are shown, at least 1.
-        stride: frames from one to the next, at least 1.
+        num_frames: number of stacked frames, at least 1.
+        stride: distance between stacked frames, in frames, at least 1.
 
     Raises:
         InvalidInputError: a number is out of range, or observations have no pixels.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], num_frames: int = 4, stride: int = 4) -> None:
-        num_frames, stride = checked("num_frames", num_frames, _Some), checked("stride", stride, _Some)
+        num_frames, stride = checked("num_frames", num_frames, _FrameCount), checked("stride", stride, _FrameCount)
         RecordConstructorArgs.__init__(self, num_frames=num_frames, stride=stride)
         super().__init__(env)
         self._humanoid = humanoid_env(env)
@@ -42,7 +42,7 @@ class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructor
         pixels = space["pixels"] if isinstance(space, spaces.Dict) and "pixels" in space.spaces else space
         if not isinstance(pixels, spaces.Box) or len(pixels.shape) != 3 or pixels.dtype != np.uint8:
             raise InvalidInputError(
-                f"StackFrames needs obs_mode 'pixels' or 'pixels_state', got observations in {space}"
+                f"env must have obs_mode 'pixels' or 'pixels_state' for StackFrames, got observations in {space}"
             )
         self._size = pixels.shape[0]
         self._back = np.arange(num_frames)[::-1] * stride
@@ -53,13 +53,13 @@ class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructor
         )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins with the frames of the recorded clip before the episode."""
+        """Resets the environment; the first frames are those of the recorded clip before the episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._frames = []
         return self.observation(observation), info
 
     def observation(self, observation: Any) -> Any:
-        """Replaces the pixels."""
+        """Replaces the pixels by the stacked frames."""
         self._frames.extend(self._humanoid.clip)
         del self._frames[: -1 - int(self._back[0])]
         last = len(self._frames) - 1

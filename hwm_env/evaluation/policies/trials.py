@@ -104,6 +104,10 @@ def live(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) -> Ite
     episodes = [_begin(engine, case) for case in cases]
     observations = [engine.observe(episode) for episode in episodes]
     failed = f"policy {policy.name!r} failed"
+
+    def subject(index: int) -> str:
+        return f"policy {policy.name!r}, start {cases[index].start}, step {episodes[index].elapsed_steps}"
+
     with blaming(failed):
         policy.reset([case.seed for case in cases])
         if isinstance(policy, Planner):
@@ -114,19 +118,12 @@ def live(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) -> Ite
             if isinstance(policy, Planner):
                 policy.watch(episodes)
             actions = _act(policy, observations)
-        commands = []
-        for index in going:
-            try:
-                commands.append(engine.command(episodes[index], actions[index]))
-            except InvalidInputError as error:
-                at = f"start {cases[index].start}, step {episodes[index].elapsed_steps}"
-                raise InvalidInputError(f"policy {policy.name!r}, {at}: {error}") from error
-        taken = engine.advance([episodes[index] for index in going], commands)
-        for index, step in zip(going, taken, strict=True):
+        steps = engine.step(episodes, actions, going, subject)
+        for index, step in steps.items():
             episodes[index] = step.episode
             observations[index] = engine.observe(step.episode)
             yield index, step
-        going = [index for index, step in zip(going, taken, strict=True) if not (step.terminated or step.truncated)]
+        going = [index for index, step in steps.items() if not (step.terminated or step.truncated)]
 
 
 def _begin(engine: EpisodeEngine[M], case: Case) -> Episode[M]:

@@ -93,7 +93,7 @@ def test_a_refused_reset_goes_on_recording(make_env: MakeEnv, tmp_path: Path) ->
 
 
 def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="belongs inside of RepeatAction, not around it"):
+    with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         RecordClips(gymnasium.wrappers.TimeLimit(RepeatAction(make_env(), 2), 2), tmp_path)
     env = RepeatAction(RecordClips(make_env(), tmp_path), 2)
     env.reset(seed=0)
@@ -103,12 +103,12 @@ def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv, tmp_p
 
 
 def test_other_environments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"expected HWM-v0 or HWMReference-v0 inside the wrapper, got CartPole"):
+    with pytest.raises(InvalidInputError, match=r"env must be HWM-v0 or HWMReference-v0, got CartPole"):
         RecordClips(gymnasium.make("CartPole-v1"), tmp_path)
 
 
 def drawn(rewards: list[float], num_steps: int, width: int) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Row and column of every pixel that is not background."""
+    """Returns row and column of every pixel that is not background."""
     chart = reward_chart(rewards, num_steps, width)
     assert (chart.shape, chart.dtype) == ((48, width, 3), np.uint8)
     coloured = np.argwhere((chart != BACKGROUND).any(axis=-1)).tolist()

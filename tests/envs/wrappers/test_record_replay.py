@@ -1,4 +1,4 @@
-"""RecordReplay: what is recorded can be lived again, and ends where that is no longer so."""
+"""RecordReplay: recordings can be replayed, and end where they no longer could."""
 
 import itertools
 import json
@@ -17,11 +17,11 @@ from hwm_env.replay import Replay
 from tests.envs.conftest import MakeEnv
 
 LAST_FRAMES = {"obs_mode": "clip", "num_frames": 1}
-"""Decoded with all others, as a replay decodes them; `pixels` may differ from them by a rounding."""
+"""Decodes all frames of a clip, as a replay does; `pixels` may differ from them by a rounding."""
 
 
 def live_again(path: Path, checkpoint: Path) -> tuple[list[np.ndarray], list[bool]]:
-    """The last frames of a recorded episode, and whether each step was the same."""
+    """Returns the last frames of a recorded episode, and whether each step was equal."""
     replay = Replay.load(path)
     steps = list(replay.run(replay.make_simulator(checkpoint)))
     return [clip.frames[0, -1].numpy() for clip, _ in steps], [is_equal for _, is_equal in steps]
@@ -186,7 +186,7 @@ def test_wrappers_inside_change_nothing(make_env: MakeEnv, tiny_checkpoint: Path
 def test_inside_of_repeated_actions_no_step_is_missing(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInputError, match="belongs inside of RepeatAction, not around it"):
+    with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         RecordReplay(RepeatAction(make_env(), 2), tmp_path)
     env = RepeatAction(RecordReplay(make_env(), tmp_path), 2)
     env.reset(seed=0)
@@ -196,9 +196,7 @@ def test_inside_of_repeated_actions_no_step_is_missing(
 
 
 def test_only_learned_worlds_are_recorded(make_env: MakeEnv, tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidInputError, match="expected HWM-v0 or HWMReference-v0 inside the wrapper, got CartPoleEnv"
-    ):
+    with pytest.raises(InvalidInputError, match="env must be HWM-v0 or HWMReference-v0, got CartPoleEnv"):
         RecordReplay(gymnasium.make("CartPole-v1"), tmp_path)
-    with pytest.raises(InvalidInputError, match="only HWM-v0 can be replayed, got HumanoidReferenceEnv"):
+    with pytest.raises(InvalidInputError, match=r"env must be HWM-v0, .* got HumanoidReferenceEnv"):
         RecordReplay(make_env("HWMReference-v0"), tmp_path)

@@ -12,7 +12,7 @@ from tests.envs.rollouts import fingerprint
 
 
 def count(previous, now) -> dict[str, float]:
-    """Terms of which not all are there in each step."""
+    """Rewards with terms of which some are absent in some steps."""
     speed = float(now.measured[:, -2].mean())
     return {"time": -1.0, ("fast" if speed > 0 else "slow"): speed}
 

@@ -14,7 +14,7 @@ BAD_OPTIONS = {"start": -1}
 
 
 def expected(clips: list[np.ndarray], num_frames: int, stride: int) -> np.ndarray:
-    """Of all frames since the first clip, every `stride`-th up to the last one, side by side in the channels."""
+    """Stacks every `stride`-th frame since the first clip, up to the last one, along the channels."""
     frames = [frame for clip in clips for frame in clip]
     chosen = []
     for back in range(num_frames):
@@ -89,7 +89,7 @@ def test_a_refused_reset_forgets_nothing(make_env: MakeEnv) -> None:
 
 
 def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv) -> None:
-    with pytest.raises(InvalidInputError, match="belongs inside of RepeatAction, not around it"):
+    with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         StackFrames(RepeatAction(make_env(), 2))
     plain, env = make_env(), RepeatAction(StackFrames(make_env(), num_frames=2, stride=17), 2)
     plain.reset(seed=0)
@@ -104,8 +104,8 @@ def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv) -> No
     [
         ({}, {"num_frames": 0}, "num_frames must be at least 1, got 0"),
         ({}, {"stride": 0}, "stride must be at least 1, got 0"),
-        ({"obs_mode": "clip"}, {}, r"StackFrames needs obs_mode 'pixels' or 'pixels_state', got observations in Box"),
-        ({"obs_mode": "tokens"}, {}, "needs obs_mode"),
+        ({"obs_mode": "clip"}, {}, r"env must have obs_mode 'pixels' or 'pixels_state' .* got observations in Box"),
+        ({"obs_mode": "tokens"}, {}, "env must have obs_mode"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused(
@@ -116,5 +116,5 @@ def test_what_cannot_be_stacked_is_refused(
 
 
 def test_other_environments_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match=r"expected HWM-v0 or HWMReference-v0 inside the wrapper, got CartPole"):
+    with pytest.raises(InvalidInputError, match=r"env must be HWM-v0 or HWMReference-v0, got CartPole"):
         StackFrames(gymnasium.make("CartPole-v1"))

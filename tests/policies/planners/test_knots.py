@@ -7,7 +7,7 @@ import pytest
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
-from hwm_env.reference.kinematics import RobotState, advance
+from hwm_env.reference.kinematics import LARGEST_CHANGE, RobotState, advance
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 from policies.planners.knots import DRIVING, LEFT_ARM, Knots, controls_of
 
@@ -16,7 +16,7 @@ LOW, HIGH = 0.9 * robot.ACTION_LOW, 0.8 * robot.ACTION_HIGH
 
 
 def make(controls: Sequence[str], horizon: int, count: int) -> Knots:
-    return Knots(controls, horizon, count, LOW, HIGH)
+    return Knots(controls, horizon, count, LOW, HIGH, LARGEST_CHANGE)
 
 
 @pytest.mark.parametrize(("horizon", "count"), [(1, 1), (2, 2), (3, 2), (2, 5), (4, 1)])

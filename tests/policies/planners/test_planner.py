@@ -8,6 +8,7 @@ import pytest
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import robot
+from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.types import FRAMES_PER_CLIP, LINEAR_VELOCITY
 from policies.planners import planner as planner_module
 from policies.planners.imagination import DISCOUNT, Caution, Imagination
@@ -27,7 +28,7 @@ def plan(goal: Any, world: Any = None, search: str = "cem", last: Plan | None = 
         START,
         goal,
         0,
-        knots=Knots(DRIVE, config.horizon, config.knots, robot.ACTION_LOW, robot.ACTION_HIGH),
+        knots=Knots(DRIVE, config.horizon, config.knots, robot.ACTION_LOW, robot.ACTION_HIGH, LARGEST_CHANGE),
         search=make_search(search, DRIVE),
         config=config,
         rng=np.random.default_rng(0),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwm_env.reference import robot
+from hwm_env.reference.kinematics import LARGEST_CHANGE
 from hwm_env.tasks.base import Outcome, RecordedHistory
 from hwm_env.types import LINEAR_VELOCITY, Float32Array
 
@@ -25,7 +26,9 @@ class Place:
 class Line:
     """Moves by the mean velocity of a chunk; noise depends on the seed alone."""
 
-    statistics = SimpleNamespace(low=robot.ACTION_LOW, high=robot.ACTION_HIGH)
+    checkpoint = SimpleNamespace(
+        statistics=SimpleNamespace(low=robot.ACTION_LOW, high=robot.ACTION_HIGH, max_change=LARGEST_CHANGE)
+    )
 
     def __init__(self, noise: float = 0.0, identity: str = "line") -> None:
         self.identity = identity

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from hwm_env.reference import robot, room
-from hwm_env.reference.scene import scene_xml
+from hwm_env.reference.mujoco_model import mujoco_xml
 from hwm_env.types import ACTION_NAMES, NUM_JOINTS
 
 
 @cache
 def model() -> mujoco.MjModel:
-    return mujoco.MjModel.from_xml_string(scene_xml())
+    return mujoco.MjModel.from_xml_string(mujoco_xml())
 
 
 def placed(**angles_rad: float) -> mujoco.MjData:

@@ -1,7 +1,7 @@
 """The MuJoCo model (MJCF) of room and robot, written from the facts in `room` and `robot`.
 
-Everything is only looked at: no geom collides and nothing has to weigh anything. Colours are plain and light comes
-from all sides, because fine texture, shadows and highlights cost tokens and teach nothing.
+The model is for rendering only: no geom collides, and masses do not matter. Colours are plain and light comes from all
+sides, because fine texture, shadows and highlights cost tokens and teach nothing.
 """
 
 from typing import Final, Literal
@@ -11,11 +11,11 @@ from hwm_env.types import ACTION_NAMES
 
 CAMERA_NAME: Final = "head"
 FINGER_TRAVEL_M: Final = 0.065
-"""How far each finger is from the closed position when the hand is open."""
+"""Distance of each finger from its closed position when the hand is open."""
 
 _WALL_M: Final = 0.1
 _ANKLE_X_M: Final = -0.12
-"""The leg stands behind the middle of the base, so that a leaning head stays above the base."""
+"""Position of the leg: behind the middle of the base, so that a leaning head stays above the base."""
 
 _EAST, _NORTH, _WEST, _SOUTH = "0.98 0.82 0.36", "0.28 0.46 0.80", "0.46 0.74 0.44", "0.70 0.30 0.27"
 _CEILING, _LAMP = "0.89 0.91 0.93", "1 1 0.97"
@@ -29,12 +29,12 @@ Side = Literal["left", "right"]
 
 
 def finger_joints(side: Side) -> tuple[str, str]:
-    """Names of the two joints that a hand's closure moves."""
+    """Returns the names of the two joints that a hand's closure moves."""
     return f"{side}_inner_finger", f"{side}_outer_finger"
 
 
-def scene_xml() -> str:
-    """The whole model as MJCF text."""
+def mujoco_xml() -> str:
+    """Returns the whole model as MJCF text."""
     return f"""<mujoco model="reference_world">
   <compiler angle="radian" boundmass="0.001" boundinertia="0.0001"/>
   <option gravity="0 0 0"/>
@@ -176,7 +176,7 @@ def _robot() -> str:
 
 
 def _arm(side: Side, sign: int, rgb: str) -> str:
-    """An arm hanging down from the shoulder; `sign` is +1 left and -1 right, so that equal angles mirror."""
+    """Returns an arm hanging from the shoulder; `sign` is +1 left and -1 right, so that equal angles mirror."""
     inner, outer = finger_joints(side)
     return f"""
 <body name="{side}_upper_arm" pos="0 {sign * 0.22} 0.26">
