@@ -278,6 +278,6 @@ def replay(config: ReplayConfig, caller: Caller = PYTHON) -> dict[str, Any]:
     if differing:
         raise InvalidInputError(
             f"{config.file}: step {differing[0]} has other tokens than recorded; replay it with the version of PyTorch "
-            "and on the kind of machine that recorded it (an episode from a batch that was not strict cannot be replayed)"
+            "and on the kind of machine that recorded it (batches that were not strict cannot be replayed)"
         )
     return result

@@ -1,4 +1,4 @@
-"""The README's four commands, from a directory of videos to a world that plays, as they stand there."""
+"""Runs the README's four commands, from a directory of videos to a world that plays, as they stand there."""
 
 import json
 import os
