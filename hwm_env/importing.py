@@ -18,7 +18,7 @@ from hwm_env.fields import CheckedFields
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference import robot
-from hwm_env.reporting import PYTHON, Caller
+from hwm_env.reporting import PYTHON, Caller, play_hint
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
@@ -87,8 +87,8 @@ def import_checkpoint(config: ImportConfig, caller: Caller = PYTHON) -> Path:
     provenance = {"imported_from": directory.resolve().name, "stand_ins": stand_ins}
     imported = Checkpoint(model, tokenizer, statistics, starts, provenance=provenance)
     save(imported, out, weights=torch.float32)
-    named = "" if isinstance(tokenizer, TinyTokenizer) else f" tokenizer={config.tokenizer!r},"
-    caller.show(f"wrote {out}; play it with gymnasium.make('HWM-v0', checkpoint={str(out)!r},{named} task=None)")
+    named = None if isinstance(tokenizer, TinyTokenizer) else config.tokenizer
+    caller.show(f"wrote {out}; play it with {play_hint(out, named)}")
     return out
 
 

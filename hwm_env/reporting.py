@@ -75,3 +75,14 @@ def publish(report: Mapping[str, Any], file: Path | None, caller: Caller) -> Non
     caller.show(json.dumps(report, indent=2))
     if file is not None:
         write_json(file, report)
+
+
+def play_hint(checkpoint: Path, tokenizer: str | None) -> str:
+    """Returns the Python call that makes an environment of a checkpoint.
+
+    Args:
+        checkpoint: directory of the checkpoint.
+        tokenizer: directory of its tokenizer, if it does not hold its own.
+    """
+    named = "" if tokenizer is None else f" tokenizer={tokenizer!r},"
+    return f"gymnasium.make('HWM-v0', checkpoint={str(checkpoint)!r},{named} task=None)"

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -13,7 +12,7 @@ from hwm_env.arguments import DataArgument, Flat
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Count, CountOrZero
 from hwm_env.model.config import MaskedHWMConfig
-from hwm_env.reporting import PYTHON, Caller
+from hwm_env.reporting import PYTHON, Caller, play_hint
 from hwm_env.training.recipe import TRAINING_PRESETS, TrainingConfig
 
 DEFAULT_PRESET: Final = "room-64"
@@ -137,9 +136,10 @@ def run_world_model_training(config: WorldModelRunConfig, caller: Caller = PYTHO
     # Launchers start this in several processes, and tell each of them its rank.
     if os.environ.get("RANK", "0") != "0":
         return checkpoint
-    holds_tokenizer = isinstance(tokenizer, TinyTokenizer)
-    for hint in _hints(config, checkpoint, holds_tokenizer, has_poses=splits[0].has(ShardFile.POSES)):
-        caller.show(hint)
+    named = None if isinstance(tokenizer, TinyTokenizer) else config.tokenizer
+    caller.show(f"wrote {checkpoint}; play it with {play_hint(config.out / 'checkpoint', named)}")
+    if config.scene is None:
+        caller.show(_scene_hint(config, named, has_poses=splits[0].has(ShardFile.POSES)))
     if config.preset == "quick":
         simulator = WorldSimulator.from_pretrained(checkpoint, tokenizer=config.tokenizer)
         write_comparisons(simulator, splits[1], config.out / "comparisons")
@@ -147,18 +147,15 @@ def run_world_model_training(config: WorldModelRunConfig, caller: Caller = PYTHO
     return checkpoint
 
 
-def _hints(config: WorldModelRunConfig, checkpoint: Path, holds_tokenizer: bool, *, has_poses: bool) -> Iterator[str]:
-    """What to do with a new checkpoint, which holds its tokenizer unless that is NVIDIA's."""
-    newest = str(config.out / "checkpoint")
-    named = "" if holds_tokenizer else f" tokenizer={config.tokenizer!r},"
-    yield f"wrote {checkpoint}; play it with gymnasium.make('HWM-v0', checkpoint={newest!r},{named} task=None)"
-    if config.scene is not None:
-        return
+def _scene_hint(config: WorldModelRunConfig, tokenizer: str | None, *, has_poses: bool) -> str:
+    """What to do about the drift of a world without a scene; `tokenizer` is one that the checkpoint does not hold."""
+    from hwm_env.checkpoint import TOKENIZER_VARIABLE
+
     if not has_poses:
-        yield "the data have no base poses, so the world has no map of its room and drifts"
-        return
+        return "the data have no base poses, so the world has no map of its room and drifts"
     validation = config.data if config.validation is None else config.validation
-    words = ["hwm-env", "train-scene", newest, config.data, "--validation", validation, "--out", config.out / "scene"]
-    setting = "" if holds_tokenizer else f"HWM_TOKENIZER={shlex.quote(config.tokenizer)} "
+    splits = [config.data, "--validation", validation]
+    words = ["hwm-env", "train-scene", config.out / "checkpoint", *splits, "--out", config.out / "scene"]
+    setting = "" if tokenizer is None else f"{TOKENIZER_VARIABLE}={shlex.quote(tokenizer)} "
     command = setting + shlex.join(map(str, words))
-    yield f"the data have base poses: give the world a map, so that it does not drift, with\n{command}"
+    return f"the data have base poses: give the world a map, so that it does not drift, with\n{command}"

@@ -14,6 +14,7 @@ import pytest
 from hwm_env import checkpoint as checkpoints
 from hwm_env.cli import main
 from hwm_env.cli.commands import COMMANDS
+from hwm_env.cli.parsing import parse
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordReplay
@@ -21,9 +22,10 @@ from hwm_env.evaluation.worlds.certificate_run import CertificationConfig, certi
 from hwm_env.evaluation.worlds.inverse_dynamics import InverseDynamicsConfig
 from hwm_env.evaluation.worlds.risk_loops import SOURCES, RiskLoops
 from hwm_env.reference.rendering import can_render
-from hwm_env.reporting import Caller, Stamp
+from hwm_env.reporting import Caller, Stamp, play_hint
 from hwm_env.training.recipe import TRAINING_PRESETS
-from hwm_env.training.world_model_run import WorldModelRunConfig
+from hwm_env.training.scene_run import SceneRunConfig
+from hwm_env.training.world_model_run import WorldModelRunConfig, _scene_hint
 from hwm_env.trust.calibration import FEATURES
 from tests.model.foreign import FIXTURE
 from tests.training.worlds import TOKENIZER, write_world
@@ -159,6 +161,36 @@ def test_train(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = checkpoints.load("new/checkpoint")
     assert (loaded.model.config.width, loaded.provenance["preset"]) == (16, "room-64")
     assert "checkpoint='new/checkpoint', task=None" in capsys.readouterr().out
+
+
+def test_the_hints_of_a_training_work_as_they_stand(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("accelerate")
+    write_world(tmp_path / "my data", with_poses=True)
+    options = LINES["train"].partition("--device")[2].split()[1:]
+    splits = ["my data", "--validation", "my data"]
+    TOKENIZER.save(tmp_path / "tokenizer")
+    assert main(["train", *splits, "--tokenizer", "tokenizer", "--out", "my run", "--device", "cpu", *options]) == 0
+    *_, played, reason, command = capsys.readouterr().out.splitlines()
+    assert "so that it does not drift" in reason
+    program, *words = shlex.split(command)
+    assert program == "hwm-env"
+    _, config = parse(words)
+    assert config == SceneRunConfig(
+        checkpoint=Path("my run/checkpoint"), data=Path("my data"), validation=Path("my data"), out=Path("my run/scene")
+    )
+    env = eval(played.partition("play it with ")[2], {"gymnasium": gymnasium})
+    env.reset(seed=0)
+    env.close()
+
+
+def test_hints_name_the_tokenizer_that_a_checkpoint_does_not_hold() -> None:
+    config = WorldModelRunConfig.of_preset(data=Path("d"), tokenizer="my cosmos", out=Path("o"))
+    hint = _scene_hint(config, config.tokenizer, has_poses=True)
+    assert hint.endswith("\nHWM_TOKENIZER='my cosmos' hwm-env train-scene o/checkpoint d --validation d --out o/scene")
+    expected = "gymnasium.make('HWM-v0', checkpoint='o/checkpoint', tokenizer='my cosmos', task=None)"
+    assert play_hint(Path("o/checkpoint"), "my cosmos") == expected
 
 
 def test_train_readout(run: Any, inputs: dict[str, Path]) -> None:
