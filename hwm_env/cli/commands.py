@@ -89,7 +89,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "generate": Command(
         "Writes videos of closed loops beside the ground truth, and scores of each frame (needs the evaluation extra).",
-        "hwm_env.evaluation.worlds.generation",
+        "hwm_env.evaluation.worlds.generation_run",
         "GenerationConfig",
         "generate",
     ),
