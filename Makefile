@@ -1,4 +1,4 @@
-# The two commands of a new user: `make demo` and `make test`. Both set up all that they need.
+# The two commands of a new user are `make demo` and `make test`. Both install all that they need.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,11 +10,11 @@ ROOM_64 := out/room-64
 demo: setup rendering
 	$(BIN)/python -m demos.quickstart
 
-# Two processes of one thread each take half as long as one of two threads. A file's tests share what they set up.
+# Two processes of one thread each take half as long as one of two threads. The tests of one file share fixtures.
 test: setup rendering browser lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
 
-# 10,000 wrong inputs: counts of the answers, and 1 where one is not clear.
+# Tries 10,000 wrong inputs, counts the answers, and fails if one is not clear.
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --inputs 10000 --json out/fuzz.json
 
@@ -26,11 +26,11 @@ lint: setup
 bench: setup
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
 
-# Held-out reference data are recorded anew, then the shipped checkpoint is judged on them.
+# Records held-out episodes of the reference world, then judges the checkpoint room-64 on them.
 fidelity: setup rendering
 	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png --plot out/fidelity.png
 
-# Everything from an empty directory to a checkpoint like the one that ships; see the model card for the time it takes.
+# Makes the checkpoint room-64 from an empty directory; see the model card for the time it takes.
 # INITIAL=CHECKPOINT starts from that checkpoint's weights, PRECISION=float32 or bfloat16 names the number type.
 room-64: setup rendering
 	$(BIN)/python -m docs.studies.room_64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
@@ -44,17 +44,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# MuJoCo draws offscreen in software through EGL; only machines that lack Mesa's get it installed.
+# MuJoCo renders offscreen in software through EGL; Mesa's EGL is installed if the machine has none.
 rendering: setup
 	@$(BIN)/python -c "import sys; from hwm_env.reference.rendering import can_render; sys.exit(not can_render())" \
 		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 libegl-mesa0 libgl1-mesa-dri) \
 		|| echo "MuJoCo cannot render here and its Debian packages could not be installed: recorded ground truth is used instead." >&2
 
-# What the README shows of the demos.
+# Makes the pictures of the demos in the README.
 pictures: setup rendering browser
 	$(BIN)/python -m docs.studies.pictures
 
-# The tests of demos.serve drive in a browser; without one they are skipped.
+# The tests of demos.serve need a browser; without one they are skipped.
 browser: setup
 	@command -v chromium >/dev/null \
 		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) \

@@ -7,7 +7,6 @@ Writes compare_worlds.mp4 (truth, learned world, difference, PSNR so far) and co
 step). Where the learned world knows its room, both show a plan of it with the robot of each world.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,12 +23,13 @@ from demos.driving.plan import COLOURS, FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.track import Track
 from demos.panels import LABEL_PIXELS, panel, side_by_side
+from hwm_env.arguments import parse_config
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.policies.loading import load_policies
 from hwm_env.evaluation.worlds.metrics import psnr_db
-from hwm_env.fields import Count, checked
+from hwm_env.fields import CheckedFields, Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
 
@@ -204,31 +204,32 @@ def _psnr(frames: UInt8Array, truth: UInt8Array) -> list[float]:
     return scores
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareConfig(CheckedFields):
+    """Runs the same actions in both worlds, and shows them side by side."""
+
+    policy: str = "policies.tour:tour"
+    """Policy: module:factory, module:factory@argument (policies.recorded:from_replay@FILE), or a zip of SB3."""
+    task: str | None = None
+    """Name of a task, for policies that need a goal."""
+    start: int = 55
+    """Recorded start."""
+    seed: int = 0
+    """Seed of goal, policy and noise."""
+    steps: Count = 10
+    """Env steps."""
+    checkpoint: str = "room-64"
+    """Name or directory of the learned world."""
+    out: Path = Path("out")
+    """Directory for film and sheet."""
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Compares and writes; 2 where that cannot be done."""
-    parser = argparse.ArgumentParser(description="The same actions in both worlds, side by side.")
-    parser.add_argument(
-        "--policy",
-        default="policies.tour:tour",
-        help="module:factory, module:factory@argument (policies.recorded:from_replay@FILE), or a zip of SB3",
-    )
-    parser.add_argument("--task", help="name of a task, for policies that need a goal")
-    parser.add_argument("--start", type=int, default=55, help="recorded start")
-    parser.add_argument("--seed", type=int, default=0, help="of goal, policy and noise")
-    parser.add_argument("--steps", type=int, default=10, help="env steps")
-    parser.add_argument("--checkpoint", default="room-64", help="name or directory of the learned world")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="directory for film and sheet")
-    arguments = parser.parse_args(argv)
+    """Compares and writes; returns 2 if that is not possible."""
     try:
-        comparison = compare(
-            arguments.policy,
-            arguments.task,
-            arguments.start,
-            arguments.seed,
-            arguments.steps,
-            arguments.checkpoint,
-        )
-        film, sheet = arguments.out / "compare_worlds.mp4", arguments.out / "compare_worlds.png"
+        config = parse_config(CompareConfig, argv, program="python -m demos.compare_worlds")
+        comparison = compare(config.policy, config.task, config.start, config.seed, config.steps, config.checkpoint)
+        film, sheet = config.out / "compare_worlds.mp4", config.out / "compare_worlds.png"
         write_film(comparison, film)
         write_sheet(comparison, sheet)
     except HWMError as error:

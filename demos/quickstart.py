@@ -4,7 +4,6 @@ Writes out/quickstart.mp4 and out/quickstart.png and prints how close the learne
 cannot render, the recorded ground truth of the same tour takes the reference world's place.
 """
 
-import argparse
 import io
 import time
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ import torch
 
 import hwm_env  # noqa: F401 (registers the environments)
 from demos.panels import panel, side_by_side
+from hwm_env.arguments import parse_config
 from hwm_env.data.files import write_bytes
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, exit_with_one_line
 from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.fields import CheckedFields
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
@@ -116,15 +117,20 @@ def write_contact_sheet(truth: QuickstartEpisode, truth_label: str, learned: Qui
     write_png(file, np.concatenate(rows))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuickstartConfig(CheckedFields):
+    """Plays one policy from one start in two worlds."""
+
+    out: Path = Path("out")
+    """Directory for the video and the contact sheet."""
+    record_truth: bool = False
+    """Record the ground truth from the reference world again, and stop."""
+
+
 def main() -> None:
     """Plays, prints and writes."""
-    parser = argparse.ArgumentParser(description="One policy, one start, two worlds.")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="where the video and the contact sheet go")
-    parser.add_argument(
-        "--record-truth", action="store_true", help="renew the recorded ground truth from the reference world, and stop"
-    )
-    arguments = parser.parse_args()
-    if arguments.record_truth:
+    config = parse_config(QuickstartConfig, program="python -m demos.quickstart")
+    if config.record_truth:
         truth = play("HWMReference-v0")
         content = io.BytesIO()
         np.savez_compressed(content, first_frame=truth.first_frame, clips=truth.clips)
@@ -133,7 +139,7 @@ def main() -> None:
     truth, truth_label = play_truth()
     learned = play("HWM-v0")
     print_table(truth, learned)
-    video, sheet = arguments.out / "quickstart.mp4", arguments.out / "quickstart.png"
+    video, sheet = config.out / "quickstart.mp4", config.out / "quickstart.png"
     write_comparison(truth, truth_label, learned, video)
     write_contact_sheet(truth, truth_label, learned, sheet)
     print(f"\nWritten: {video} (side by side), {sheet} (last frame of each step)")

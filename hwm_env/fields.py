@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Len, Lt
@@ -193,6 +193,9 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if get_origin(kind) is Annotated and is_dataclass(get_args(kind)[0]):
+        # Annotations of a whole config are for the command line.
+        return _adapter(get_args(kind)[0])
     return TypeAdapter(InstanceOf[kind]) if is_dataclass(kind) else TypeAdapter(kind, config=_STRICT)
 
 

@@ -1,20 +1,24 @@
-"""From a foreign checkpoint to one that plays in HWM-v0, with stand-ins for what it lacks."""
+"""`hwm-env import-checkpoint`: turns a foreign checkpoint into ours, with stand-ins for missing parts."""
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from hwm_env.arguments import ForeignArgument, OptionalOutArgument
 from hwm_env.checkpoint import Checkpoint, load_tokenizer, save
 from hwm_env.data.files import check_writable, read_json, same_place, shown
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference import robot
+from hwm_env.reporting import PYTHON, Caller, play_hint
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
@@ -27,16 +31,28 @@ MOST_LEVELS = 8
 logger = logging.getLogger(__name__)
 
 
-def import_checkpoint(
-    directory: Path, out: Path, tokenizer: str | Path | None = None, data: Path | None = None
-) -> None:
-    """Writes a checkpoint directory with a foreign model.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportConfig(CheckedFields):
+    """What is imported, and what stands in for the parts that a foreign checkpoint lacks."""
 
-    Args:
-        directory: the foreign checkpoint (see `load_foreign_checkpoint`).
-        out: directory to write.
-        tokenizer: as for `load_tokenizer`; None: one whose frames mean nothing.
-        data: data set with tokens, for starts and action statistics; None: random starts, the reference robot's range.
+    directory: ForeignArgument
+    """Directory with pytorch_model.bin (or model.safetensors) and, if there is one, config.json."""
+    out: OptionalOutArgument = None
+    """Directory for the checkpoint, new or empty, or with an earlier import of DIR; by default out/imported/ and the
+    name of DIR."""
+    tokenizer: str | None = None
+    """Directory, file or checkpoint of the tokenizer; by default an untrained one stands in, whose frames mean
+    nothing."""
+    data: Path | None = None
+    """Data set with tokens for the starts and the bounds of actions; by default the starts are random and the bounds
+    those of the reference robot."""
+
+
+def import_checkpoint(config: ImportConfig, caller: Caller = PYTHON) -> Path:
+    """Turns a foreign Masked-HWM checkpoint into one that HWM-v0 can load.
+
+    Returns:
+        The directory of the new checkpoint.
 
     Raises:
         CheckpointError: the foreign checkpoint or the tokenizer cannot be read, or they do not fit each other.
@@ -44,18 +60,20 @@ def import_checkpoint(
         InvalidInputError: the result would replace the foreign checkpoint, or anything but an earlier import of it.
         SavingError: the result cannot be written.
     """
+    directory = config.directory
+    out = config.out or Path("out/imported") / directory.resolve().name
     check_writable(out / "config.json")
     if same_place(out, directory):
         raise InvalidInputError(f"{out} is the foreign checkpoint and would be overwritten; choose another directory")
     _check_free(out, directory)
-    dataset = None if data is None else Dataset(data)
-    loaded_tokenizer = None if tokenizer is None else load_tokenizer(tokenizer)
-    if dataset is not None and loaded_tokenizer is not None:
-        check_tokenizer(loaded_tokenizer, dataset)
+    dataset = None if config.data is None else Dataset(config.data)
+    tokenizer = None if config.tokenizer is None else load_tokenizer(config.tokenizer)
+    if dataset is not None and tokenizer is not None:
+        check_tokenizer(tokenizer, dataset)
     model = load_foreign_checkpoint(directory)
     stand_ins = {}
-    if loaded_tokenizer is None:
-        loaded_tokenizer = stand_in_tokenizer(model.config.codebook_size)
+    if tokenizer is None:
+        tokenizer = stand_in_tokenizer(model.config.codebook_size)
         stand_ins["tokenizer"] = "untrained: frames mean nothing until the one that the model was trained with is given"
     if dataset is None:
         statistics, starts = stand_in_statistics(), stand_in_starts(model.config)
@@ -67,12 +85,15 @@ def import_checkpoint(
     for part, nature in stand_ins.items():
         logger.warning("stand-in for %s: %s", part, nature)
     provenance = {"imported_from": directory.resolve().name, "stand_ins": stand_ins}
-    imported = Checkpoint(model, loaded_tokenizer, statistics, starts, provenance=provenance)
+    imported = Checkpoint(model, tokenizer, statistics, starts, provenance=provenance)
     save(imported, out, weights=torch.float32)
+    named = None if isinstance(tokenizer, TinyTokenizer) else config.tokenizer
+    caller.show(f"wrote {out}; play it with {play_hint(out, named)}")
+    return out
 
 
 def _check_free(out: Path, directory: Path) -> None:
-    """Makes sure that a directory holds nothing, or an earlier import of the same checkpoint.
+    """Checks that a directory is empty, or holds an earlier import of the same checkpoint.
 
     Raises:
         InvalidInputError: it holds something else.
@@ -83,12 +104,12 @@ def _check_free(out: Path, directory: Path) -> None:
     provenance = config.get("provenance")
     if not isinstance(provenance, dict) or provenance.get("imported_from") != directory.resolve().name:
         raise InvalidInputError(
-            f"{shown(out)} holds something else than an earlier import of {directory.name}; choose another directory"
+            f"{shown(out)} holds something other than an earlier import of {directory.name}; choose another directory"
         )
 
 
 def stand_in_tokenizer(codebook_size: int) -> TinyTokenizer:
-    """An untrained tokenizer with exactly this many codes, always the same one."""
+    """Returns an untrained tokenizer with exactly this many codes, always the same one."""
     config = TinyTokenizerConfig(
         fsq_levels=_levels(codebook_size),
         coarse_width=8,
@@ -104,7 +125,7 @@ def stand_in_tokenizer(codebook_size: int) -> TinyTokenizer:
 
 
 def stand_in_statistics() -> ActionStatistics:
-    """Statistics of actions that are uniform within the reference robot's limits."""
+    """Returns statistics of actions that are uniform within the reference robot's limits."""
     low, high = robot.ACTION_LOW, robot.ACTION_HIGH
     half, percent, deviation = np.float32(0.5), np.float32(0.01), np.float32(12**-0.5)
     return ActionStatistics(
@@ -119,7 +140,7 @@ def stand_in_statistics() -> ActionStatistics:
 
 
 def stand_in_starts(config: MaskedHWMConfig) -> Starts:
-    """Histories of random tokens in which nothing moves."""
+    """Returns histories of random tokens in which nothing moves."""
     shape = (NUM_RANDOM_STARTS, config.num_past_clips, LATENTS_PER_CLIP, *config.grid_size)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(config.codebook_size, shape, generator=generator, dtype=torch.int32)
@@ -127,7 +148,7 @@ def stand_in_starts(config: MaskedHWMConfig) -> Starts:
 
 
 def _levels(codebook_size: int) -> tuple[int, ...]:
-    """Factors of the codebook's size: small ones, largest first, and what they leave, which has no small ones."""
+    """Returns factors of the codebook's size: the small ones, largest first, then the rest without small ones."""
     levels = []
     for level in range(MOST_LEVELS, 1, -1):
         while codebook_size % level == 0:

@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hwm_env.arguments import ReplayArgument
 from hwm_env.checkpoint import load
 from hwm_env.data.files import parse_json, read_bytes, write_bytes
+from hwm_env.data.videos import write_video
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError, described
-from hwm_env.fields import from_json
+from hwm_env.fields import CheckedFields, from_json
+from hwm_env.reporting import PYTHON, Caller, publish
 from hwm_env.scene.belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM, Float32Array, Int32Array
@@ -233,3 +236,48 @@ def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:
 def digest(tokens: Int32Array) -> np.uint64:
     """A hash of a clip's tokens."""
     return np.uint64(int.from_bytes(sha256(np.ascontiguousarray(tokens, "<i4").tobytes()).digest()[:8], "little"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayConfig(CheckedFields):
+    """Which episode is replayed, in which checkpoint, and which files are written."""
+
+    file: ReplayArgument
+    """File that the wrapper RecordReplay wrote."""
+    checkpoint: str = "room-64"
+    """Name or directory of the checkpoint in which the episode was recorded."""
+    tokenizer: str | None = None
+    """Directory of its tokenizer, for a checkpoint that does not hold its own."""
+    video: Path | None = None
+    """MP4 file for the episode (needs the data extra)."""
+    json: Path | None = None
+    """JSON file for the result."""
+    device: str = "cpu"
+    """Device that predicts; another kind of device rounds differently."""
+
+
+def replay(config: ReplayConfig, caller: Caller = PYTHON) -> dict[str, Any]:
+    """Replays a recorded episode and checks that each clip is the same to the bit.
+
+    Returns:
+        `steps`, their number; `equal`, whether all clips are the same; `first_differing_step`, empty if they are.
+
+    Raises:
+        InvalidInputError: the file is damaged, belongs to another checkpoint, or a clip differs.
+        CheckpointError: there is no such checkpoint.
+        SavingError: a file cannot be written.
+    """
+    recorded = Replay.load(config.file)
+    simulator = recorded.make_simulator(config.checkpoint, device=config.device, tokenizer=config.tokenizer)
+    steps = list(recorded.run(simulator))
+    if config.video is not None and steps:
+        write_video(config.video, np.concatenate([clip.frames[0].cpu().numpy() for clip, _ in steps]))
+    differing = [index for index, (_, is_equal) in enumerate(steps) if not is_equal]
+    result = {"steps": len(steps), "equal": not differing, "first_differing_step": differing[:1]}
+    publish(result, config.json, caller)
+    if differing:
+        raise InvalidInputError(
+            f"{config.file}: step {differing[0]} has other tokens than recorded; replay it with the version of PyTorch "
+            "and on the kind of machine that recorded it (batches that were not strict cannot be replayed)"
+        )
+    return result

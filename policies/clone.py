@@ -9,17 +9,17 @@ import io
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import gymnasium
 import numpy as np
 import torch
-import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 from tqdm import tqdm, trange
 
+from hwm_env.arguments import DataArgument, parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import check_writable, write_bytes
 from hwm_env.data.reader import Dataset
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Cloning(CheckedFields):
     """How a policy is cloned."""
 
-    data: Annotated[Path, tyro.conf.Positional]
+    data: DataArgument
     """Data set with tokens, made by the checkpoint's tokenizer."""
     out: Path
     """Zip for the policy."""
@@ -155,5 +155,5 @@ def _mean_actions(policy: ActorCriticPolicy, pairs: Pairs, rows: Tensor) -> Tens
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_with_one_line():
-        result = clone(tyro.cli(Cloning))
+        result = clone(parse_config(Cloning, program="python -m policies.clone"))
     logger.info("held-out pairs: mean squared error %.5f, of the mean action %.5f", result.error, result.error_of_mean)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import gymnasium
-import tyro
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
+from hwm_env.arguments import parse_config
 from hwm_env.data.files import check_writable, json_bytes, write_files
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
@@ -110,4 +110,4 @@ def train(run: TrainingRun) -> LearningCurve:
 
 if __name__ == "__main__":
     with exit_with_one_line():
-        train(tyro.cli(TrainingRun))
+        train(parse_config(TrainingRun, program="python -m policies.train"))

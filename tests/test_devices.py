@@ -1,7 +1,7 @@
 """A device that is wrong or absent is one line, wherever one can be named."""
 
-import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import gymnasium
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import hwm_env  # noqa: F401 (registers the environments)
-from hwm_env import cli
 from hwm_env.checkpoint import load, load_tokenizer
+from hwm_env.cli import main
+from hwm_env.cli.commands import COMMANDS
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.worlds.lpips import LPIPS
@@ -61,7 +62,7 @@ def test_constructors(tiny_checkpoint: Path, make: Callable[[Path, str], object]
         make(tiny_checkpoint, device)
 
 
-COMMANDS = {
+OPTIONS = {
     "tokenize": "source out --tokenizer room-64",
     "train-scene": "room-64 data --validation data --out out",
     "generate": "room-64 data --out out",
@@ -73,13 +74,14 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("device", ["banana", pytest.param("cuda", marks=NO_GPU)])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", OPTIONS)
 def test_commands(command: str, device: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([command, *COMMANDS[command].split(), "--device", device]) == 2
+    assert main([command, *OPTIONS[command].split(), "--device", device]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("hwm-env: device must be one that is here (cpu")
 
 
 def test_every_command_with_a_device_is_tried() -> None:
-    having = {name for name, command in cli.COMMANDS.items() if "device" in inspect.signature(command).parameters}
-    assert having == {*COMMANDS, "train"}  # of which the parser takes "auto" and "cpu" only
+    configs = {name: command.load(command.config) for name, command in COMMANDS.items()}
+    having = {name for name, config in configs.items() if "device" in {field.name for field in fields(config)}}
+    assert having == {*OPTIONS, "train"}  # of which the parser takes "auto" and "cpu" only

@@ -236,8 +236,8 @@ def test_commands(
 def test_what_was_measured_is_printed_whatever_happens_to_the_files(
     inputs: dict[str, Path], disk: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hwm_env.evaluation.worlds.held_out.HeldOut", lambda *_, **__: None)
-    monkeypatch.setattr("hwm_env.evaluation.worlds.certificate.certify", lambda *_, **__: report("certificate"))
+    monkeypatch.setattr("hwm_env.evaluation.worlds.certificate_run.HeldOut", lambda *_, **__: None)
+    monkeypatch.setattr("hwm_env.evaluation.worlds.certificate_run.certify", lambda *_, **__: report("certificate"))
     fill(disk)
     checkpoint, recording = str(inputs["CHECKPOINT"]), str(inputs["RECORDING"])
     argv = ["certify", checkpoint, "--recording", recording, "--page", str(place / "new.html")]
@@ -249,8 +249,9 @@ def test_what_was_measured_is_printed_whatever_happens_to_the_files(
 
 
 def test_a_full_standard_output() -> None:
-    lines = ("import sys", "from hwm_env import cli", "cli.COMMANDS['presets'] = lambda: print(1)")
-    code = "\n".join((*lines, "sys.exit(cli.main(['presets']))"))
+    lines = ("import sys", "from hwm_env import cli", "from hwm_env.training import preset_table")
+    lines += ("preset_table.table = lambda presets: '1'", "sys.exit(cli.main(['presets']))")
+    code = "\n".join(lines)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2

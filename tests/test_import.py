@@ -20,6 +20,7 @@ ORDER = [
     "types",
     "errors",
     "fields",
+    "arguments",
     "precision",
     "torch_state",
     "devices",
@@ -35,8 +36,10 @@ ORDER = [
     "hub",
     "model_card",
     "checkpoint",
+    "tokenizing",
     "simulator_input",
     "simulator",
+    "reporting",
     "replay",
     "tasks",
     "envs",
@@ -60,7 +63,6 @@ ABOUT_THE_REFERENCE_WORLD = (
     "tasks/look_at.py",
     "tasks/reach_cube.py",
     "training/readout",
-    "cli",
 )
 """Beginnings of the paths of all files that may import the reference world; the other files are generic."""
 PLANNERS = PACKAGE.parent / "policies" / "planners"

@@ -136,7 +136,7 @@ def test_variants_of_the_model_are_compared(directory: Path, tmp_path: Path, mon
     ablation.main([str(tmp_path), *names, "--minutes", "0", "--json", str(tmp_path / "ablation.json")])
     content = json.loads((tmp_path / "ablation.json").read_text())
     assert list(content["variants"]) == names
-    whole, single = (ablation.Outcome(**content["variants"][name]) for name in names)
+    whole, single = (ablation.VariantResult(**content["variants"][name]) for name in names)
     assert (whole.steps, whole.targets, single.targets) == (1, 18, 2)
     assert whole.parameters == single.parameters
     assert len(whole.closed_loop_psnr) == 2

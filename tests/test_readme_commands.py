@@ -1,4 +1,4 @@
-"""The README's four commands, from a directory of videos to a learned world, run unchanged."""
+"""The commands of the README and the docs: their options exist, and the README's way to a world of one's own works."""
 
 import json
 import os
@@ -6,14 +6,51 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from hwm_env.arguments import parse_config
+from hwm_env.cli.parsing import parse
 from hwm_env.reference.rendering import can_render
+from tests.test_arguments import CONFIGS
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def documented_commands() -> Iterator[list[str]]:
+    """Yields the words of all command lines in the README and the docs that start one of our programs."""
+    for document in DOCUMENTS:
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words.pop(0)
+                if words[:1] == ["hwm-env"] or (words[:2] == ["python", "-m"] and words[2] in PARSED):
+                    yield words
+
+
+PARSED = {module.removesuffix(".__main__"): (module, config) for module, config in CONFIGS.items()}
+
+
+@pytest.mark.parametrize("words", list(documented_commands()), ids=" ".join)
+def test_documented_commands_have_options_that_exist(words: list[str]) -> None:
+    if words[0] == "hwm-env":
+        parse(words[1:])
+        return
+    pytest.importorskip("stable_baselines3")
+    module, config = PARSED[words[2]]
+    parse_config(getattr(import_module(module), config), words[3:], program=words[2])
+
+
+def test_most_commands_are_documented() -> None:
+    documented = {words[1] for words in documented_commands() if words[0] == "hwm-env"}
+    assert len(documented) >= 12
 
 
 @pytest.mark.slow

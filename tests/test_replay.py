@@ -226,7 +226,7 @@ def test_the_command_fails_where_a_step_differs(
     assert main(["replay", str(path), "--checkpoint", str(tiny_checkpoint), "--json", str(report)]) == 2
     content = json.loads(report.read_text())
     assert (content["steps"], content["equal"], content["first_differing_step"]) == (STEPS, False, [1])
-    assert "other.npz could not be lived again: the tokens of step 1 are others" in capsys.readouterr().err
+    assert "other.npz: step 1 has other tokens than recorded" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quiet_cli")

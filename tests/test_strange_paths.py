@@ -14,7 +14,7 @@ from hwm_env.data.state_tables import StateMapping
 from hwm_env.errors import HWMError
 from hwm_env.evaluation.policies.sb3_policy import SB3Policy
 from hwm_env.evaluation.worlds.lpips import LPIPS
-from hwm_env.importing import import_checkpoint
+from hwm_env.importing import ImportConfig, import_checkpoint
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference.collect import collect
 from hwm_env.reference.video_episodes import collect_videos
@@ -108,7 +108,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "tokenize": lambda out: tokenize_recordings(Path("nowhere"), out, lambda: TOKENIZER),
     "run": lambda out: Run(out, resume=False, results=("tokenizer.safetensors", "thesis.txt")),
     "resumed run": lambda out: Run(out, resume=True, results=("tokenizer.safetensors", "thesis.txt")),
-    "import": lambda out: import_checkpoint(Path("nowhere"), out),
+    "import": lambda out: import_checkpoint(ImportConfig(directory=Path("nowhere"), out=out)),
 }
 
 

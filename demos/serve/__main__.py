@@ -1,6 +1,5 @@
 """Serves the drive: `python -m demos.serve`, then open the address that it prints."""
 
-import argparse
 import ipaddress
 import logging
 import secrets
@@ -8,37 +7,51 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
-from demos.driving.arguments import add_arguments, session_config
+from tyro.conf import UseAppendAction
+
+from demos.driving.arguments import chosen_session
 from demos.driving.drive import Drive
-from demos.driving.session import Session
+from demos.driving.session import Session, SessionConfig
+from hwm_env.arguments import Flat, parse_config
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
+from hwm_env.fields import CheckedFields
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeConfig(CheckedFields):
+    """Drives the robot in the learned world, in a browser."""
+
+    session: Flat[SessionConfig] = field(default_factory=SessionConfig)
+    """The world that is driven in; on the command line, the task "none" is no task."""
+    host: str = "127.0.0.1"
+    """Address to listen at; any other than this machine's own needs a token."""
+    port: int = 8765
+    """Port to listen at; 0 takes a free one."""
+    name: UseAppendAction[tuple[str, ...]] = ()
+    """Host name by which browsers reach the server, if it is not this machine's own."""
+    token: str | None = None
+    """Secret that browsers must send; by default a random one if one is needed."""
+    viewers: int = 8
+    """How many browsers may watch."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until it is interrupted; 2 where that cannot be done."""
-    parser = argparse.ArgumentParser(description="Drive the robot in the learned world, in a browser.")
-    add_arguments(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; any other than this needs a token")
-    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
-    parser.add_argument(
-        "--name", action="append", default=[], help="host name under which browsers reach it, if not this machine's own"
-    )
-    parser.add_argument("--token", help="what browsers must know; made up where one is needed")
-    parser.add_argument("--viewers", type=int, default=8, help="how many may watch")
-    arguments = parser.parse_args(argv)
+    """Serves until it is interrupted; returns 2 if that is not possible."""
     logging.basicConfig(level=logging.WARNING)
-    config = session_config(arguments)
     try:
+        config = parse_config(ServeConfig, argv, program="python -m demos.serve")
+        session = chosen_session(config.session)
         require_extra("uvicorn", "serve")
         require_extra("websockets", "serve")
         require_extra("starlette", "serve")
         require_extra("PIL", "serve")
-        token = arguments.token or (None if is_loopback(arguments.host) else secrets.token_urlsafe(16))
-        with listening(arguments.host, arguments.port) as listener:
-            drive = Drive(lambda: Session(config))
+        token = config.token or (None if is_loopback(config.host) else secrets.token_urlsafe(16))
+        with listening(config.host, config.port) as listener:
+            drive = Drive(lambda: Session(session))
             try:
-                serve(drive, config.task, arguments.viewers, token, listener, [arguments.host, *arguments.name])
+                serve(drive, session.task, config.viewers, token, listener, [config.host, *config.name])
             finally:
                 drive.close()
     except HWMError as error:

@@ -1,27 +1,37 @@
 """Opens the window: `python -m demos.teleop`."""
 
-import argparse
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from demos.driving.arguments import add_arguments, session_config
+from demos.driving.arguments import chosen_session
 from demos.driving.drive import Drive
-from demos.driving.session import Session
+from demos.driving.session import Session, SessionConfig
+from hwm_env.arguments import Flat, parse_config
 from hwm_env.envs.rendering import init_display
 from hwm_env.errors import HWMError, require_extra
+from hwm_env.fields import CheckedFields
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeleopConfig(CheckedFields):
+    """Drives the robot in the learned world, in a window."""
+
+    session: Flat[SessionConfig] = field(default_factory=SessionConfig)
+    """The world that is driven in; on the command line, the task "none" is no task."""
+    keys: Path | None = None
+    """JSON file with other keys, such as {"forward": "up"}."""
+    out: Path = Path("out/teleop")
+    """Directory for pictures and films."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Drives until the window is closed; 2 where that cannot be done."""
-    parser = argparse.ArgumentParser(description="Drive the robot in the learned world.")
-    add_arguments(parser)
-    parser.add_argument("--keys", type=Path, help='JSON file with other keys, such as {"forward": "up"}')
-    parser.add_argument("--out", type=Path, default=Path("out/teleop"), help="directory for pictures and films")
-    arguments = parser.parse_args(argv)
-    config = session_config(arguments)
+    """Drives until the window is closed; returns 2 if that is not possible."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
+        config = parse_config(TeleopConfig, argv, program="python -m demos.teleop")
+        session = chosen_session(config.session)
         pygame = require_extra("pygame", "demo")
         from demos.teleop.app import App
         from demos.teleop.keys import load_bindings
@@ -31,10 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         pygame.font.init()
         pygame.joystick.init()
         try:
-            bindings = load_bindings(arguments.keys)
-            drive = Drive(lambda: Session(config))
+            bindings = load_bindings(config.keys)
+            drive = Drive(lambda: Session(session))
             try:
-                App(drive, bindings, config.task, arguments.out).run()
+                App(drive, bindings, session.task, config.out).run()
             finally:
                 drive.close()
         finally:

@@ -1,1 +1,1 @@
-"""Scripts that made what is committed: the shipped checkpoint, docs/results and docs/images."""
+"""Scripts that made the committed results: the checkpoint room-64, docs/results and docs/images."""

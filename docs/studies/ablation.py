@@ -1,22 +1,23 @@
-"""What each option is worth: variants of the world model room-64, trained equally long on equal data.
+"""Measures the effect of each option: variants of the world model room-64, trained equally long on equal data.
 
     python -m docs.studies.ablation out/room-64 --minutes 10 --json docs/results/ablation.json [VARIANT ...]
 
-Each variant leaves its outcome in its own directory and is not repeated; variants may run side by side.
+Each variant leaves its outcome in its own directory and is not repeated. Variants may run side by side.
 """
 
-import argparse
 import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
+from tyro.conf import Positional
 
 from hwm_env import checkpoint as checkpoints
+from hwm_env.arguments import parse_config
 from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
@@ -25,6 +26,7 @@ from hwm_env.data.windows import evenly_spread
 from hwm_env.errors import exit_with_one_line, require_extra
 from hwm_env.evaluation.worlds.fidelity import measure
 from hwm_env.evaluation.worlds.held_out import HeldOut
+from hwm_env.fields import CheckedFields, NotNegative
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.presets import ROOM_64
 from hwm_env.simulator import WorldSimulator
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECIPE: Final = replace(TWO_CORES, batch_size=4, micro_batch_size=4, own_predictions=0.0)
-"""Smaller batches than for the model that ships: in so little time they teach more (docs/experiments.md)."""
+"""Smaller batches than for room-64, which learn more in so little time (docs/experiments.md)."""
 VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "as it ships": {},
     "temporal_scope pooled": {"temporal_scope": "pooled"},
@@ -53,9 +55,9 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "without spatial_lookback": {"spatial_lookback": False},
     "one target a sample": {"parallel_targets": False},
 }
-"""By name, what differs from the model that ships and from RECIPE."""
+"""By name, the fields that differ from the model of room-64 and from RECIPE."""
 EPISODES: Final = 30
-"""Of the validation split, on which variants are judged."""
+"""Number of episodes of the validation split on which variants are judged."""
 CLOSED_LOOP_STEPS: Final = 10
 TIMED_STEPS: Final = 3
 OUTCOME_FILE: Final = "outcome.json"
@@ -63,29 +65,29 @@ OUTCOME_FILE: Final = "outcome.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VariantResult:
-    """What a variant came to: losses of the next validation clip in nats a token, PSNR in dB."""
+    """Outcome of a variant: losses of the next validation clip in nats a token, PSNR in dB."""
 
     parameters: int
     seconds_per_step: float
     steps: int
     targets: int
-    """Clips that it was trained to predict, each as often as it was."""
+    """Number of predicted clips during training, repetitions included."""
     loss: float
     loss_shuffled_actions: float
     moving_psnr: float
-    """Next clip, moving windows."""
+    """PSNR of the next clip in moving windows."""
     moving_psnr_shuffled_actions: float
     closed_loop_psnr: list[float]
-    """With recorded actions, an entry an env step."""
+    """PSNR with recorded actions, an entry an env step."""
 
 
 def try_variant(name: str, data: Path, directory: Path, minutes: float) -> VariantResult:
-    """Trains a variant for so many minutes, as far as its first steps tell, and judges it.
+    """Trains a variant for about `minutes`, estimated from its first steps, and judges it.
 
     Args:
         name: one of VARIANTS.
-        data: what `make room-64` leaves: `train`, `validation`, `validation-raw`, `tokenizer`.
-        directory: of the run.
+        data: directory that `make room-64` wrote: `train`, `validation`, `validation-raw`, `tokenizer`.
+        directory: directory of the run.
         minutes: training time, without validation.
     """
     model, recipe = changed(VARIANTS[name])
@@ -118,7 +120,7 @@ def try_variant(name: str, data: Path, directory: Path, minutes: float) -> Varia
 
 
 def changed(differences: Mapping[str, Any]) -> tuple[MaskedHWMConfig, TrainingConfig]:
-    """The model that ships and RECIPE, some fields changed."""
+    """Returns the model of room-64 and RECIPE, with some fields changed."""
     fields = MaskedHWMConfig.__dataclass_fields__
     of_model = {name: value for name, value in differences.items() if name in fields}
     of_recipe = {name: value for name, value in differences.items() if name not in fields}
@@ -126,7 +128,7 @@ def changed(differences: Mapping[str, Any]) -> tuple[MaskedHWMConfig, TrainingCo
 
 
 def table(outcomes: Mapping[str, VariantResult]) -> str:
-    """The outcomes as a Markdown table."""
+    """Returns the outcomes as a Markdown table."""
     lines = [
         "| variant | parameters | s a step | steps | targets | loss | shuffled | next clip, dB | shuffled | loop: 1 "
         f"| {CLOSED_LOOP_STEPS} |",
@@ -150,7 +152,7 @@ def table(outcomes: Mapping[str, VariantResult]) -> str:
 
 
 def _size_and_speed(model_config: MaskedHWMConfig, recipe: TrainingConfig, data: Dataset) -> tuple[int, float]:
-    """Parameters of the model, and seconds that a step takes once it is warm."""
+    """Returns the number of parameters, and the seconds that a step takes after a warm-up."""
     accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=True)
     trainee = Trainee.prepare(new_model(model_config, ActionStatistics.from_dataset(data), 0), recipe, accelerator)
     samples = ClipSamples(data, *recipe.sample_clips(model_config))
@@ -171,28 +173,37 @@ def _size_and_speed(model_config: MaskedHWMConfig, recipe: TrainingConfig, data:
     return parameters, sum(durations_s[1:]) / TIMED_STEPS
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AblationConfig(CheckedFields):
+    """Trains variants of the world model room-64 for equal time."""
+
+    data: Positional[Path]
+    """Recordings, tokens and the tokenizer, as `make room-64` left them."""
+    variants: Positional[tuple[Literal[*VARIANTS], ...]] = ()  # type: ignore[valid-type]
+    """Names of variants; by default all."""
+    minutes: NotNegative = 10.0
+    """Training time of each."""
+    json: Path | None = None
+    """JSON file for the outcomes."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs variants from the command line, and gathers the outcomes of all that have run."""
-    parser = argparse.ArgumentParser(description="Trains variants of the world model room-64 for equal time.")
-    parser.add_argument("data", type=Path, help="what make room-64 left: recordings, tokens and the tokenizer")
-    parser.add_argument("variants", nargs="*", choices=[[], *VARIANTS], help="by default all")
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time of each")
-    parser.add_argument("--json", type=Path, help="file for the outcomes")
-    arguments = parser.parse_args(argv)
+    """Runs variants from the command line, and gathers all outcomes so far."""
+    config = parse_config(AblationConfig, argv, program="python -m docs.studies.ablation")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # One thread each, so that two variants side by side are as fast as each alone.
     torch.set_num_threads(1)
-    root: Path = arguments.data / "ablation"
-    for name in arguments.variants or VARIANTS:
+    root = config.data / "ablation"
+    for name in config.variants or VARIANTS:
         directory = root / name.replace(" ", "-")
         if not (directory / OUTCOME_FILE).exists():
-            outcome = try_variant(name, arguments.data, directory, arguments.minutes)
+            outcome = try_variant(name, config.data, directory, config.minutes)
             write_json(directory / OUTCOME_FILE, asdict(outcome))
     files = {name: root / name.replace(" ", "-") / OUTCOME_FILE for name in VARIANTS}
     outcomes = {name: VariantResult(**read_json(file)) for name, file in files.items() if file.exists()}
-    if arguments.json is not None:
+    if config.json is not None:
         content = {name: asdict(outcome) for name, outcome in outcomes.items()}
-        write_json(arguments.json, {"minutes": arguments.minutes, "variants": content})
+        write_json(config.json, {"minutes": config.minutes, "variants": content})
     logger.info("%s", table(outcomes))
 
 

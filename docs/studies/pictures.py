@@ -1,9 +1,9 @@
 """Makes the pictures of the demos in the README: `make pictures`.
 
-Drives a few seconds in the window and in the browser, and compares the worlds; writes a PNG and a GIF of each to docs/.
+Drives for a few seconds in the window and in the browser, and compares the worlds. Writes a PNG and a GIF of each to
+docs/images.
 """
 
-import argparse
 import contextlib
 import io
 import os
@@ -14,21 +14,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import imageio.v3 as imageio
 import numpy as np
 from PIL import Image
+from tyro.conf import Positional
 
+from hwm_env.arguments import parse_config
 from hwm_env.data.files import write_bytes
 from hwm_env.data.png import write_png
+from hwm_env.fields import CheckedFields
 
 START: Final = 55
 SECONDS: Final = 9.0
 FRAMES_A_SECOND: Final = 5
 WARM_UP_STEPS: Final = 4
-"""The first steps of a process are slow."""
+"""Env steps before the story begins, since the first steps of a process are slow."""
 PAUSE_S: Final = 0.005
 GIF_WIDTH: Final = 560
 STORY: Final = (
@@ -39,11 +43,11 @@ STORY: Final = (
     (4.5, "a", True),
     (7.5, "a", False),
 )
-"""Seconds, key, and whether it stays down."""
+"""Time in seconds, key, and whether it goes down."""
 
 
 def teleop(out: Path) -> None:
-    """The window, on a screen that nobody sees."""
+    """Pictures the window, without a screen."""
     os.environ["SDL_VIDEODRIVER"] = "dummy"
     import pygame
 
@@ -75,7 +79,7 @@ def teleop(out: Path) -> None:
 
 
 def browser(out: Path) -> None:
-    """The page, in Chromium without a screen."""
+    """Pictures the page, in Chromium without a screen."""
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "hwm_env.workers", str(os.getpid()), "demos.serve"]
@@ -102,7 +106,7 @@ def browser(out: Path) -> None:
 
 
 def comparison(out: Path) -> None:
-    """The tour in both worlds."""
+    """Pictures the tour in both worlds."""
     from demos import compare_worlds
 
     with tempfile.TemporaryDirectory() as directory:
@@ -114,7 +118,7 @@ def comparison(out: Path) -> None:
 
 
 def _story() -> Iterator[tuple[str | None, bool]]:
-    """Keys when it is time for them, None with True when a picture is to be taken, None with False in between."""
+    """Yields keys at their time, `None` with `True` when a picture is due, `None` with `False` in between."""
     began_s, events, shots = time.monotonic(), list(STORY), 0
     while shots < SECONDS * FRAMES_A_SECOND:
         now_s = time.monotonic() - began_s
@@ -142,15 +146,24 @@ def _write_gif(shots: Sequence[Any], file: Path) -> None:
     write_bytes(file, content.getvalue())
 
 
+MAKERS: Final = {"teleop": teleop, "serve": browser, "compare_worlds": comparison}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PicturesConfig(CheckedFields):
+    """Makes the pictures of the demos in the README."""
+
+    demos: Positional[tuple[Literal["teleop", "serve", "compare_worlds"], ...]] = ()
+    """Names of demos; by default all."""
+    out: Path = Path("docs/images")
+    """Directory for the pictures."""
+
+
 def main() -> None:
-    """Makes some or all of them."""
-    makers = {"teleop": teleop, "serve": browser, "compare_worlds": comparison}
-    parser = argparse.ArgumentParser(description="Makes the pictures of the demos in the README.")
-    parser.add_argument("demos", nargs="*", choices=[[], *makers], help="by default all")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="directory")
-    arguments = parser.parse_args()
-    for name in arguments.demos or makers:
-        makers[name](arguments.out)
+    """Makes some of the pictures, or all of them."""
+    config = parse_config(PicturesConfig, program="python -m docs.studies.pictures")
+    for name in config.demos or MAKERS:
+        MAKERS[name](config.out)
 
 
 if __name__ == "__main__":

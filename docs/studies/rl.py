@@ -1,7 +1,6 @@
-"""What training in the learned world is worth: PPO trained there and PPO trained in the reference world, both judged in
-the reference world.
+"""Compares training in the learned world with training in the reference world: PPO, judged in the reference world.
 
-    python -m docs.studies.rl --json docs/results/rl.json --plot docs/images/rl.png
+python -m docs.studies.rl --json docs/results/rl.json --plot docs/images/rl.png
 """
 
 import logging
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import tyro
 
 from docs.studies.rl_plot import plot
+from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import read_json, write_json
 from hwm_env.errors import exit_with_one_line
@@ -27,36 +26,36 @@ STEPS: Final = {"face-target": 4_096, "drive-to-target": 8_192}
 """Env steps of each training."""
 MAX_STEPS: Final = 20
 WINDOW: Final = 25
-"""Episodes that a point of a learning curve is the mean of."""
+"""Episodes whose mean is one point of a learning curve."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study(CheckedFields):
-    """What is compared."""
+    """Compares policies that PPO trained in the learned world and in the reference world."""
 
     out: Path = Path("out/rl")
-    """Directory for policies and trials; what is there is not done again."""
+    """Directory for policies and trials; finished ones are not repeated."""
     json: Path | None = None
-    """File for the report."""
+    """JSON file for the report."""
     plot: Path | None = None
-    """PNG for learning curves and results."""
+    """PNG file for learning curves and results."""
     tasks: tuple[str, ...] = tuple(STEPS)
-    """Some of the tasks that STEPS has."""
+    """Names of tasks, of those that STEPS contains."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
-    """Of the trainings."""
+    """Seeds of the trainings."""
     starts: Count = 50
-    """Episodes by which each policy is judged."""
+    """Episodes on which each policy is judged."""
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Trains, judges and compares.
+    """Trains and judges the policies, and compares them.
 
     Returns:
-        By task: `policies`, for each the world and seed of its training, its `curve` of learning, and mean return
-        and success in the reference world with intervals over starts; `return_ratio`, the mean return of all that were
-        trained in the learned world as a share of that of the others.
+        By task: `policies`, each with the world and seed of its training, its learning `curve`, and mean return and
+        success in the reference world with intervals over starts; `return_ratio`, the mean return of the policies that
+        were trained in the learned world, divided by that of the others.
     """
     checkpoint = load("room-64")
     return {task: _compare(study, task, checkpoint) for task in study.tasks}
@@ -92,7 +91,7 @@ def _compare(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _smoothed(episodes: Any) -> dict[str, list[float]]:
-    """Means of WINDOW episodes each: env steps, and returns in the world of the training."""
+    """Returns means over WINDOW episodes: env steps, and returns in the world of the training."""
     parts = [episodes[first : first + WINDOW] for first in range(0, len(episodes) - WINDOW + 1, WINDOW)]
     return {
         "steps": [part[-1]["steps"] for part in parts],
@@ -105,7 +104,7 @@ def _command() -> str:
 
 
 def main(study: Study) -> None:
-    """Runs the study, and writes what it found."""
+    """Runs the study and writes its report and plot."""
     tasks = run(study)
     for task, result in tasks.items():
         logger.info("%s: %.0f %% of the return", task, 100 * result["return_ratio"])
@@ -118,4 +117,4 @@ def main(study: Study) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_with_one_line():
-        main(tyro.cli(Study))
+        main(parse_config(Study, program="python -m docs.studies.rl"))

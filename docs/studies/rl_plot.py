@@ -1,4 +1,4 @@
-"""Draws learning curves in the learned and in the reference world, and what they came to."""
+"""Plots learning curves in the learned and in the reference world, and the returns after training."""
 
 import io
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ LABELS: Final = {"learned": "trained in the learned world", "true": "trained in 
 
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """A row for each task: returns in training, each in its own world, and returns in the reference world afterwards.
+    """Plots a row for each task: returns during training, and returns in the reference world afterwards.
 
     Args:
-        tasks: what `rl.run` gives.
+        tasks: what `rl.run` returns.
         path: PNG file.
 
     Raises:
-        SavingError: it could not be written.
+        SavingError: the file cannot be written.
     """
     figure = Figure(figsize=(9, 3 * len(tasks)), layout="constrained", dpi=110)
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(2, 1))

@@ -1,23 +1,22 @@
-"""Makes the checkpoint room-64, from nothing or from another: recordings, tokenizer, tokens, world model, scene.
+"""Makes the checkpoint room-64: recordings, tokenizer, tokens, world model, read-out and scene.
 
-Every stage is seeded and leaves its result in one directory; a stage whose result is there is not repeated, and both
-trainings go on where they were stopped.
+Trainings start from random weights or from another checkpoint. Every stage is seeded and leaves its result in one
+directory. Finished stages are not repeated, and interrupted trainings continue where they stopped.
 """
 
-import argparse
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 from hwm_env import checkpoint as checkpoints
+from hwm_env.arguments import parse_config
 from hwm_env.data.reader import Dataset
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import HWMError, exit_with_one_line
+from hwm_env.fields import CheckedFields
 from hwm_env.precision import TrainingPrecision
 from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.robot_description import links_from_mjcf
@@ -35,31 +34,37 @@ SEED = 0
 TRAIN_EPISODES = 800
 VALIDATION_EPISODES = 30
 TRAIN_OFFSETS = (0, 8)
-"""Every recording is cut into clips at two offsets: twice the windows for nothing."""
+"""Every recording is cut into clips at two offsets, which doubles the number of windows."""
 TOKENIZER = TokenizerTrainingConfig(seed=SEED)
 TOKENIZER_FROM_INITIAL = replace(TOKENIZER, steps=1200, matrix_learning_rate=0.01, learning_rate=1e-3)
-"""Gentle, so that the tokens keep a meaning that the initial world model knows."""
+"""Low learning rates, so that the initial world model still understands the tokens."""
 DECODING = DecodingConfig(steps=1, temperature=0.0, history="streaming")
-"""The fastest that is as true as any (docs/decoding.md): what the scene says of a token does not depend on others."""
+"""The fastest setting, as accurate as any (docs/decoding.md): with a scene, tokens hardly depend on each other."""
 PROCESSES = 2
-"""That train the world model together, one thread each."""
+"""Number of processes that train the world model together, one thread each."""
 READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
 SCENE = SceneRecipes(model=SceneTrainingConfig(seed=SEED), odometry=OdometryTrainingConfig(seed=SEED))
 
 
-def make_room_64(
-    directory: Path, destination: Path, initial: str | None = None, precision: TrainingPrecision = "auto"
-) -> None:
-    """Runs all stages that have not run yet.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room64Config(CheckedFields):
+    """Makes the checkpoint room-64."""
 
-    Args:
-        directory: keeps recordings, tokens and runs (about 5 GB).
-        destination: where the checkpoint is written.
-        initial: a checkpoint that tokenizer and world model start from, instead of random weights.
-        precision: of all trainings; to go on with one on a processor of another kind, name that of its beginning.
-    """
+    directory: Path
+    """Directory for recordings, tokens and runs (about 5 GB)."""
+    destination: Path = checkpoints.ASSETS / "room-64"
+    """Directory for the checkpoint."""
+    initial: str | None = None
+    """Checkpoint that tokenizer and world model start from; by default random weights."""
+    precision: TrainingPrecision = "auto"
+    """Number type of all trainings; to continue one on a processor of another kind, name that of its beginning."""
+
+
+def make_room_64(config: Room64Config) -> None:
+    """Runs all stages that have not run yet."""
     from hwm_env.reference.collect import collect
 
+    directory, initial, precision = config.directory, config.initial, config.precision
     for split, episodes in (("train", TRAIN_EPISODES), ("validation", VALIDATION_EPISODES)):
         if not (directory / f"{split}-raw" / "metadata.json").exists():
             collect(directory / f"{split}-raw", num_episodes=episodes, seed=SEED, split=split)
@@ -92,18 +97,18 @@ def make_room_64(
     whole = replace(whole, provenance={**whole.provenance, **made_by})
     recipes = replace(SCENE, model=replace(SCENE.model, precision=precision))
     whole = add_scene(whole, train, validation, directory / "scene", scene_shape(), recipes, resume=True)
-    checkpoints.save(replace(whole, decoding=DECODING), destination)
+    checkpoints.save(replace(whole, decoding=DECODING), config.destination)
 
 
 def scene_shape() -> SceneConfig:
-    """The shape of the shipped scene: a map of the reference room, and the camera of its robot."""
+    """Returns the shape of room-64's scene: a map of the reference room, and the camera of its robot."""
     from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 
     return SceneConfig(camera=links_from_mjcf(mujoco_xml(), CAMERA_NAME, base="base"))
 
 
 def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:
-    """Trains with the preset's recipe, or goes on with the training that is there."""
+    """Trains with the recipe of the preset room-64, or resumes an interrupted training."""
     # The launcher ends with this process, and the trainings with the launcher.
     launcher = ["-m", "hwm_env.workers", str(os.getpid()), "torch.distributed.run", "--standalone"]
     launcher += ["--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
@@ -115,20 +120,14 @@ def _train_world_model(directory: Path, initial: str | None, precision: Training
     command = [sys.executable, *launcher, "train", *splits, *options]
     done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode:
-        raise HWMError(f"the world model's training ended with exit code {done.returncode}; it says why above")
+        raise HWMError(f"the world model's training ended with exit code {done.returncode}; see its error above")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs `make_room_64` from the command line."""
-    parser = argparse.ArgumentParser(description="Makes the checkpoint room-64.")
-    parser.add_argument("--directory", type=Path, required=True, help="for recordings, tokens and runs")
-    parser.add_argument("--destination", type=Path, default=checkpoints.ASSETS / "room-64", help="the checkpoint")
-    parser.add_argument("--initial", help="a checkpoint to start from; by default from nothing")
-    parser.add_argument("--precision", choices=get_args(TrainingPrecision), default="auto", help="of the trainings")
-    arguments = parser.parse_args(argv)
+def main() -> None:
+    """Makes room-64 from the command line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_with_one_line():
-        make_room_64(arguments.directory, arguments.destination, arguments.initial, arguments.precision)
+        make_room_64(parse_config(Room64Config, program="python -m docs.studies.room_64"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Peak memory of simulating one world, in a process of its own: `python -m tests.benchmarks.memory PRESET`."""
 
-import argparse
 import resource
 
 import torch
+import tyro
 
 from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig
@@ -12,11 +12,9 @@ from tests.benchmarks.worlds import NUM_CODES, random_past, untrained
 
 
 @torch.no_grad()
-def main() -> None:
+def main(preset: str, /) -> None:
     """Encodes a full history, takes one env step, and prints the peak in GB (10^9 bytes)."""
-    parser = argparse.ArgumentParser(description="Peak memory of one env step.")
-    parser.add_argument("preset")
-    model = untrained(parser.parse_args().preset)
+    model = untrained(preset)
     past = random_past(model)
     history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
     predict = next_clip_predictor(model, past.tokens, past.actions, past.chunk, history)
@@ -28,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

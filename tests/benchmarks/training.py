@@ -1,6 +1,5 @@
 """Training steps at the size of room-64 on random tokens: `python -m tests.benchmarks.training PRECISION`."""
 
-import argparse
 import json
 import tempfile
 import time
@@ -9,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
 from accelerate import Accelerator
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.writer import DatasetWriter
+from hwm_env.precision import TrainingPrecision
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.loader import MicroBatches, load
 from hwm_env.training.objective import arrange, draw_targets, sample_seeds
@@ -43,10 +44,7 @@ def random_data(directory: Path, grid: tuple[int, int]) -> Dataset:
     return Dataset(directory)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("precision")
-    precision = parser.parse_args().precision
+def main(precision: TrainingPrecision, /) -> None:
     model_config = TRAINING_PRESETS["room-64"].model
     config = replace(TRAINING_PRESETS["room-64"].training, precision=precision, steps=STEPS)
     with tempfile.TemporaryDirectory() as directory:
@@ -83,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -3,7 +3,6 @@
 An input is determined by its kind and number: `--kind actions --first 17 --inputs 1` tries one again.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -13,11 +12,16 @@ import tempfile
 import warnings
 import zlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from tyro.conf import UseAppendAction
 
+from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import save
+from hwm_env.fields import CheckedFields, Count, CountOrZero
 from tests.conftest import make_tiny_checkpoint
 from tests.fuzz import arguments, contents, foreign_code, paths
 from tests.fuzz.answers import GOOD, answer
@@ -46,21 +50,30 @@ def run(kinds: list[str], first: int, count: int) -> dict[str, Counter[str]]:
     return counts
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FuzzConfig(CheckedFields):
+    """Tries many inputs and counts the answers."""
+
+    inputs: Count = 10_000
+    """Number of inputs of all kinds together."""
+    first: CountOrZero = 0
+    """Number of the first input of each kind."""
+    kind: UseAppendAction[tuple[Literal[*KINDS], ...]] = ()  # type: ignore[valid-type]
+    """Kind of inputs; by default all."""
+    json: Path | None = None
+    """JSON file for the counts."""
+
+
 def main() -> int:
     """Returns 1 if an answer was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=10_000, help="of all kinds together")
-    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
-    parser.add_argument("--kind", choices=KINDS, action="append", help="by default all")
-    parser.add_argument("--json", type=Path, help="file for the counts")
-    given = parser.parse_args()
+    given = parse_config(FuzzConfig, program="python -m tests.fuzz")
     file = given.json and given.json.resolve()
     logging.disable(logging.ERROR)
     warnings.simplefilter("ignore")
     # The limit includes what is already loaded.
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY, resource.RLIM_INFINITY))
-    counts = run(given.kind or list(KINDS), given.first, given.inputs)
+    counts = run(list(given.kind) or list(KINDS), given.first, given.inputs)
     for kind, answers in counts.items():
         print(f"{kind:20}", ", ".join(f"{number} {name}" for name, number in answers.most_common()))
     if file is not None:

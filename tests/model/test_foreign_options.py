@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hwm_env.checkpoint import load
 from hwm_env.errors import CheckpointError
-from hwm_env.importing import import_checkpoint
+from hwm_env.importing import ImportConfig, import_checkpoint
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.simulator import WorldSimulator
 from tests.model.foreign import FIXTURE, foreign_fields, foreign_tensors, write_foreign
@@ -150,7 +150,8 @@ def test_a_config_that_contradicts_the_tensors_is_refused(tmp_path: Path, option
 
 def test_an_import_with_all_options_is_saved_and_steps(tmp_path: Path) -> None:
     tensors, fields = make(CHANGES)
-    import_checkpoint(write_foreign(tmp_path / "foreign", tensors, fields), tmp_path / "imported")
+    directory = write_foreign(tmp_path / "foreign", tensors, fields)
+    import_checkpoint(ImportConfig(directory=directory, out=tmp_path / "imported"))
     loaded = load(tmp_path / "imported")
     inputs = random_inputs(loaded.model, past=2, future=2)
     with torch.no_grad():

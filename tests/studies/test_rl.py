@@ -1,4 +1,4 @@
-"""The comparison of trainings, small."""
+"""The comparison of trainings, with few steps."""
 
 from pathlib import Path
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final
 
 from annotated_types import Len
 from tqdm import tqdm
+from tyro.conf import Fixed, Suppress
 
+from hwm_env.arguments import PoliciesArgument
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies.report import TrueResults, task_report
@@ -34,28 +36,29 @@ REPLAYED_STEPS: Final = 10
 class EvaluationConfig(CheckedFields):
     """What is evaluated."""
 
-    policies: Annotated[Sequence[str], Len(1)]
-    """As `load_policies` takes them."""
-    tasks: Annotated[Sequence[str], Len(1)]
+    policies: PoliciesArgument
+    """Functions that return policies for a task's name, as module:factory or module:factory@argument, and zips that
+    Stable-Baselines3 saved. Both run code: a zip does so when it is loaded."""
+    tasks: Annotated[Sequence[str], Len(1)] = ("face-target", "drive-to-target")
     """Names of tasks."""
     starts: Count = 50
     """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
     worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
-    """Where they are played."""
+    """Worlds that are played; "true" is the reference world."""
     max_steps: Count = 40
     """Env steps after which an episode is over."""
     seed: Seed = 0
-    """Of goals, noise and policies."""
+    """Seed of goals, noise and policies."""
     seen: bool = False
-    """Whether the reference world, seen through the checkpoint's read-out, takes the learned world's place: what then
-    differs from the true results is the read-out's part."""
+    """Replace the learned world by the reference world, seen through the checkpoint's read-out: the difference to the
+    true results is then the read-out's part of the error."""
     allow_zips: bool = True
-    """Whether to load zips of Stable-Baselines3, which runs code that is in them."""
-    true_results: TrueResults = field(default_factory=dict)
-    """Outcomes of some cases in a world that we cannot play in."""
+    """Load zips of Stable-Baselines3, which runs the code in them; refuse those that you do not trust."""
+    true_results: Annotated[TrueResults, Fixed, Suppress] = field(default_factory=dict)
+    """Outcomes of the first cases in a world that cannot be played here."""
     recording: Path | None = None
-    """Data set with raw images of that world, whose actions are replayed in the learned world: `starts` stretches of
-    REPLAYED_STEPS."""
+    """Data set with raw images of such a world, whose actions are replayed in the learned world, for as many stretches
+    of 10 env steps as there are starts, and whose images are compared."""
 
 
 def evaluate(

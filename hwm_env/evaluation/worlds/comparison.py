@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.evaluation.worlds.lpips import LPIPS
 from hwm_env.evaluation.worlds.metrics import psnr_db, ssim
 from hwm_env.fields import Count, checked
+from hwm_env.reporting import Stamp
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
@@ -126,6 +127,7 @@ def write_comparisons(
     steps: int = 8,
     seed: int = 0,
     lpips: Path | None = None,
+    stamp: Stamp | None = None,
 ) -> dict[str, object]:
     """Writes `sample_000_comparison.mp4` and so on, ground truth | predicted, and `metrics.json`: all, or none of them.
 
@@ -137,6 +139,7 @@ def write_comparisons(
         steps: env steps of each.
         seed: of the worlds.
         lpips: weights for LPIPS (see evaluation/lpips.py); without them it is left out.
+        stamp: what the metrics say of their origin; the number of episodes is filled in here.
 
     Returns:
         What `metrics.json` holds: PSNR (dB), SSIM and LPIPS of each predicted frame, of each sample and in the mean.
@@ -174,6 +177,8 @@ def write_comparisons(
             "ssim_data_range": 1.0,
             "lpips": None if lpips is None else lpips.name,
         }
+        if stamp is not None:
+            metrics["stamp"] = asdict(replace(stamp, episodes=len(described)))
         metrics["truth"] = "recorded" if data.has(ShardFile.FRAMES) else "decoded tokens"
         means = {who: {name: float(np.mean(values)) for name, values in of.items()} for who, of in by_frame.items()}
         metrics.update(mean=means, mean_by_frame=by_frame, samples=described)

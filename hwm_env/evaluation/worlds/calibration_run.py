@@ -1,0 +1,100 @@
+"""`hwm-env calibrate`: teaches a checkpoint how likely its clips are wrong."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from hwm_env.arguments import CheckpointArgument
+from hwm_env.checkpoint import resolve, save
+from hwm_env.data.reader import Dataset
+from hwm_env.decoding.config import HistoryMode
+from hwm_env.evaluation.reports.reliability_plot import draw_reliability
+from hwm_env.evaluation.worlds.calibration import calibrate, statistics_split
+from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.risk_loops import run_risk_loops
+from hwm_env.fields import CheckedFields, Count, Seed
+from hwm_env.reporting import PYTHON, Caller, Stamp, publish
+from hwm_env.simulator import WorldSimulator
+from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.trust import TokenStatistics, Trust
+from hwm_env.types import HISTORY_CLIPS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationConfig(CheckedFields):
+    """What is calibrated, on which episodes, and which files are written."""
+
+    checkpoint: CheckpointArgument
+    """Name or directory of the checkpoint, which receives the calibration."""
+    data: Path | None = None
+    """Training split with tokens, to know what they look like; by default, a split of the reference world is recorded
+    and tokenised to out/statistics first."""
+    recording: Path | None = None
+    """Recording of the reference world to start from; by default, one is recorded to out/calibration first."""
+    episodes: Annotated[Count, Ge(8)] = 48
+    """Episodes of the recording, at least 8."""
+    steps: Count = 20
+    """Env steps of each loop."""
+    bound_db: float = 13.5
+    """A clip is wrong if its PSNR against the truth is below this; by default, the score of the last recorded frame in
+    the reference world when it is held still for four steps."""
+    history: HistoryMode = "streaming"
+    """Whether all clips of the history are encoded at each step (window), or each clip once (streaming), which is
+    faster."""
+    seed: Seed = 0
+    """Seed of the worlds and of their actions."""
+    json: Path | None = None
+    """JSON file for the measurements."""
+    plot: Path | None = None
+    """PNG file for a picture of probabilities beside shares (needs the evaluation extra)."""
+    device: str = "cpu"
+    """Device that predicts."""
+
+
+def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> dict[str, Any]:
+    """Teaches a checkpoint the risk that a predicted clip is wrong, and puts it into the checkpoint.
+
+    Closed loops run in it and in the reference world (needs the reference extra), with recorded actions, with others
+    and with actions beyond the training data. The risk is fitted on all episodes. It is judged on each quarter of them
+    after a fit on the others.
+
+    Returns:
+        The report, as `calibrate` describes it, with `checkpoint`, `decoding`, `token_statistics` and `stamp`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
+        DatasetError: a data set cannot be read, or has no tokens or true poses.
+        InvalidInputError: all clips are wrong, or none is.
+        SavingError: a file cannot be written.
+    """
+    simulator = WorldSimulator.from_pretrained(config.checkpoint, device=config.device, history=config.history)
+    checkpoint, tokenizer = simulator.checkpoint, simulator.tokenizer
+    if config.data is None:
+        tokens = statistics_split(Path("out/statistics"), tokenizer, checkpoint.image_size)
+    else:
+        tokens = Dataset(config.data)
+        check_tokenizer(tokenizer, tokens)
+    recording = config.recording or record_held_out(
+        Path("out/calibration"),
+        config.episodes,
+        HISTORY_CLIPS + config.steps,
+        checkpoint.image_size,
+        split="calibration",
+    )
+    statistics = TokenStatistics.from_dataset(tokens, tokenizer.fsq_levels)
+    loops = run_risk_loops(
+        simulator, statistics, recording, num_episodes=config.episodes, num_steps=config.steps, seed=config.seed
+    )
+    risk, report = calibrate(loops, bound_psnr_db=config.bound_db, seed=config.seed)
+    stamp = Stamp.of(simulator, name=config.checkpoint, episodes=config.episodes, caller=caller)
+    report["checkpoint"] = {"name": config.checkpoint.name, "identity": stamp.weights}
+    report["decoding"] = dict(stamp.decoding)
+    report["token_statistics"] = tokens.metadata.extra.get("split")
+    report["stamp"] = asdict(stamp)
+    save(replace(checkpoint, trust=Trust(statistics, risk)), resolve(config.checkpoint))
+    publish(report, config.json, caller)
+    if config.plot is not None:
+        draw_reliability(report, config.plot)
+    return report
