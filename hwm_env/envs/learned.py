@@ -224,7 +224,7 @@ class LearnedWorld:
             except ModelOutputError as error:
                 raise error.among(worlds) from error
             entropies, offsets = clip.mean_entropy.tolist(), [0.0] * len(worlds)
-            if self.trust is not None and self.trust.calibration.asks_for_painted_offset:
+            if self.trust is not None and self.trust.calibration.needs_painted_offset:
                 offsets = self.simulator.painted_offset(states, clip).tolist()
             for row, (world, read) in enumerate(zip(worlds, self._read_out(states, clip), strict=True)):
                 steps = states.step_indices[row]

@@ -12,11 +12,12 @@ from torch.func import jacrev
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.heads import CodebookHead
 from hwm_env.scene import localiser
-from hwm_env.scene.beginnings import coarse_search, from_clip_poses
 from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise, score_ends, spread_out
 from hwm_env.scene.model import KEYFRAMES, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
+from hwm_env.scene.paths import paths_ending_at
 from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 
@@ -197,7 +198,7 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
     histories = drive(waves, 2)
     waves.double()
     actions, ends = histories.actions.double(), away(histories.ends)[:, 0].double()
-    paths = localiser._Paths.ending_at(ends, integrate_wheels, actions)
+    paths = localiser.Paths.ending_at(ends, integrate_wheels, actions)
     clips = [0, 2, 3]
     scene, seen = as_scene(waves), histories.tokens[:, clips]
     drawn = localiser._logits(scene, paths, clips)
@@ -238,10 +239,10 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_first_step_leads_towards_where_a_clip_was_taken() -> None:
     waves, apart = Waves(), torch.tensor([0.06, -0.04, 0.03])
     history = drive(waves, 1000, clips=1)
-    truth = localiser.paths_ending_at(history.ends, integrate_wheels, history.actions)[:, 0]
+    truth = paths_ending_at(history.ends, integrate_wheels, history.actions)[:, 0]
     # The same path as seen from a little further back, to the left and turned.
     back = relative(apart.expand(1000, 3), torch.zeros(1000, 3))
-    believed = localiser.paths_ending_at(compose(history.ends, back), integrate_wheels, history.actions)[:, 0]
+    believed = paths_ending_at(compose(history.ends, back), integrate_wheels, history.actions)[:, 0]
     for path, expected in ((truth, torch.zeros(3)), (believed, apart)):
         step = localiser.first_step(as_scene(waves), path, history.actions[:, 0], history.tokens[:, 0])
         torch.testing.assert_close(step.mean(dim=0), expected, atol=0.012, rtol=0.15)

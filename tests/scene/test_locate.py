@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hwm_env.scene import locate as module
-from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.localiser import Localisation, LocaliserConfig
 from hwm_env.scene.locate import THOROUGH, locate
 from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene, SceneUse
 from tests.scene.test_localiser import Histories, Waves, as_scene, away, drive, errors, free_within
 

@@ -10,7 +10,7 @@ import torch
 from hwm_env.checkpoint import load, save
 from hwm_env.errors import InvalidInputError
 from hwm_env.replay import Replay, digest
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.scene.scenes import make_checkpoint, make_scene
 
@@ -118,5 +118,5 @@ def test_the_identity_of_the_scene_is_checked(checkpoint: Path, tmp_path: Path) 
     replay = Replay.begin(simulator, simulator.reset([0], [0]), 0)
     other = load(checkpoint)
     save(replace(other, scene=make_scene(seed=1)), tmp_path)
-    with pytest.raises(InvalidInputError, match="lived with the checkpoint"):
+    with pytest.raises(InvalidInputError, match="recorded with the checkpoint"):
         replay.make_simulator(tmp_path)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.model import KEYFRAMES
 from hwm_env.scene.pose import integrate_wheels
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 from tests.scene.scenes import CAMERA, CONFIG, make_model, make_scene
@@ -109,7 +109,7 @@ def test_a_scene_is_built_again_from_its_json(camera: Any) -> None:
         (lambda: SceneUse(history_weights=(0.5, 1.5)), "history_weights"),
         (lambda: SceneUse(unknown_above=0.0), "unknown_above"),
         (lambda: SceneUse(unknown_above=math.nan), "unknown_above"),
-        (lambda: Scene.from_config(make_scene().to_config() | {"version": 2}), "version 1, got 2"),
+        (lambda: Scene.from_config(make_scene().to_config() | {"version": 2}), "scene version must be 1, got 2"),
         (lambda: PoseBelief.certain(torch.zeros(3)), r"\[B, 3\], got \[3\]"),
         (lambda: PoseBelief.certain(torch.zeros(2, 4)), r"\[B, 3\], got \[2, 4\]"),
         (lambda: PoseBelief.certain(torch.tensor([[0.0, math.inf, 0.0]])), "inf"),

@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
-from hwm_env.scene import drawing
-from hwm_env.scene.drawing import PosedClips, draw_clips, most_probable
+from hwm_env.scene import rendering
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig, SceneModel
+from hwm_env.scene.rendering import PosedClips, most_probable, render_clips
 
 LEVELS = (3, 2, 2)
 SMALL = MapConfig(cell_m=1.0, cell_height_m=1.0, channels=2, hidden=4, features=4, samples=2)
@@ -49,9 +49,9 @@ def test_no_other_token_is_more_probable(model: SceneModel) -> None:
 
 
 def test_clips_are_drawn_at_their_own_poses(model: SceneModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "DRAWN_AT_ONCE", 2)
+    monkeypatch.setattr(rendering, "RENDERED_AT_ONCE", 2)
     clips = random_clips(5)
-    drawn = draw_clips(model, clips, Echo())  # type: ignore[arg-type]
+    drawn = render_clips(model, clips, Echo())  # type: ignore[arg-type]
     for row, (tokens, poses, numbers) in enumerate(zip(*clips, strict=True)):
         logits = model(poses[None], numbers[None])
         probability = torch.zeros(3, 2, 3)

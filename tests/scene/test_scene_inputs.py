@@ -14,7 +14,7 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.replay import Replay, digest
-from hwm_env.scene.localiser import paths_ending_at
+from hwm_env.scene.paths import paths_ending_at
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import SLICE, WorldSimulator, WorldState
 from tests.model.inputs import awake
@@ -188,7 +188,7 @@ def test_a_model_that_reads_no_scene_keeps_no_paths() -> None:
 def test_a_scene_of_another_width_does_not_fit() -> None:
     fitting = joint_checkpoint()
     width = fitting.scene.input_width
-    with pytest.raises(CheckpointError, match=rf"tells 0 numbers .* scene_width {width}; use the scene"):
+    with pytest.raises(CheckpointError, match=rf"0 scene inputs .* scene_width {width}; use the scene"):
         replace(fitting, scene=None)
     config = replace(fitting.model.config, scene_width=width + 1)
     with pytest.raises(CheckpointError, match=rf"tells {width} numbers .* scene_width {width + 1}"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator
 from tests.scene.scenes import make_checkpoint, make_scene
 

@@ -14,7 +14,7 @@ from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import move_base
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import SLICE, Clip, WorldSimulator, WorldState
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
