@@ -1,6 +1,6 @@
 """What decoding costs at full size, and against the naive loop over the same weights: `make bench`.
 
-The naive loop is the textbook one (tests/naive.py): K passes over all ten clips and all of the output heads. A step of
+The naive loop is the textbook one (tests/naive): K passes over all ten clips and all of the output heads. A step of
 ours encodes the newest clip once (streaming history) and passes K times over the next clip alone.
 """
 

@@ -1,4 +1,4 @@
-"""Replays of worlds that carry a pose."""
+"""Replays of episodes with a carried pose."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lived(simulator: WorldSimulator, state: WorldState) -> tuple[Replay, WorldState]:
-    """An episode of random actions."""
+    """Returns the replay of an episode of random actions."""
     replay = Replay.begin(simulator, state, 1)
     generator = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
@@ -50,7 +50,7 @@ def state_of(simulator: WorldSimulator, place: str) -> WorldState:
 
 
 @pytest.mark.parametrize("place", ["recorded", "uncertain", "unknown"])
-def test_an_episode_is_lived_again_from_a_file(
+def test_an_episode_is_repeated_from_a_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     simulator = WorldSimulator.from_pretrained(checkpoint, temperature=1.0)
@@ -87,7 +87,7 @@ def rewritten(path: Path, **changes: np.ndarray | None) -> Path:
     return out
 
 
-def test_a_file_from_before_worlds_carried_a_pose(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_file_from_before_carried_poses_existed(tiny_checkpoint: Path, tmp_path: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, temperature=1.0)
     replay, _ = lived(simulator, simulator.reset([1], [5]))
     replay.save(tmp_path / "episode.npz")
