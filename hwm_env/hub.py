@@ -45,19 +45,12 @@ def download(name: str) -> Path:
 
 
 def push(directory: Path, repo_id: str, *, private: bool) -> str:
-    """Uploads a checkpoint directory.
+    """Uploads a checkpoint directory and returns the URL of the commit; see `hwm_env.checkpoint.push_to_hub`.
 
     Args:
         directory: a directory written by `hwm_env.checkpoint.save`.
-        repo_id: owner/name; created if needed.
+        repo_id: owner/name.
         private: whether a new repository is private.
-
-    Returns:
-        The URL of the commit.
-
-    Raises:
-        CheckpointError: the Hub refuses the upload or cannot be reached.
-        MissingExtraError: huggingface_hub is not installed.
     """
     client = require_extra("huggingface_hub", "hub")
     try:

@@ -84,13 +84,13 @@ def test_passes(preset: str) -> None:
     hidden = torch.full((1, 3, 1, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
     v_p, a_p = past.tokens.transpose(1, 2), past.actions.flatten(1, 2)
     history = model.encode_history(past.tokens, a_p)
-    setting = model.prepare_next(history, past.chunk)
+    context = model.prepare_next(history, past.chunk)
     passes: dict[str, Callable[[], object]] = {
         "forward": lambda: model(v_p, hidden, a_p, past.chunk),
         "naive forward": lambda: naive_logits(model, v_p, hidden, a_p, past.chunk),
         "history of nine clips": lambda: model.encode_history(past.tokens, a_p),
         "one clip more": lambda: model.append_clip(history, past.tokens[:, 0], past.chunk),
-        "one pass over the next clip": lambda: model.next_features(setting, hidden[:, :, 0]),
+        "one pass over the next clip": lambda: model.next_features(context, hidden[:, :, 0]),
     }
     times = {name: median_s(function, repeats(preset), warm_up=False) for name, function in passes.items()}
     print(f"\n| `{preset}` | " + " | ".join(f"{name} {seconds:.3f} s" for name, seconds in times.items()) + " |")
