@@ -16,7 +16,7 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision
 from hwm_env.model.presets import TINY
 from hwm_env.simulator import SLICE, WorldSimulator, WorldState
-from tests.naive import naive_decode
+from tests.naive_decoding import naive_decode
 from tests.simulators import simulator_of
 
 

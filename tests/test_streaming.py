@@ -14,7 +14,8 @@ from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.model.options import OPTIONS, combinations, example, named
-from tests.naive import Sees, naive_decode
+from tests.naive import Sees
+from tests.naive_decoding import naive_decode
 from tests.simulators import simulator_of
 
 STREAMING = DecodingConfig(steps=2, temperature=1.0, history="streaming")

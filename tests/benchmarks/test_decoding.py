@@ -1,7 +1,7 @@
 """What decoding costs at full size, and against the naive loop over the same weights: `make bench`.
 
-The naive loop is the textbook one (tests/naive): K passes over all ten clips and all of the output heads. A step of
-ours encodes the newest clip once (streaming history) and passes K times over the next clip alone.
+The naive loop (tests/naive_decoding.py) makes K passes over all ten clips and all of the output heads. A step of ours
+encodes the newest clip once (streaming history) and passes K times over the next clip alone.
 """
 
 import subprocess
@@ -21,7 +21,8 @@ from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from tests.benchmarks.timing import matmul_flops_per_s, median_s
 from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
-from tests.naive import naive_decode, naive_logits
+from tests.naive import naive_logits
+from tests.naive_decoding import naive_decode
 
 pytestmark = pytest.mark.benchmark
 

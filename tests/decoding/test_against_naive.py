@@ -13,7 +13,7 @@ from hwm_env.decoding.noise import row_uniforms
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.scene.paths import paths_ending_at
 from tests.model.options import OPTIONS, SMALL, combinations, example, named
-from tests.naive import naive_decode
+from tests.naive_decoding import naive_decode
 from tests.scene.scenes import CONFIG, make_scene
 from tests.simulators import simulator_of
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.halton import halton_order
 from hwm_env.model.masked_hwm import MaskedHWM
-from tests.naive.network import Sees, naive_digit_logits
+from tests.naive import Sees, naive_digit_logits
 
 
 @torch.no_grad()
