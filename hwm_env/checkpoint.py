@@ -1,31 +1,27 @@
-"""A checkpoint directory: `config.json` and safetensors files, and nothing that could execute code.
+"""Checkpoint directories: `config.json` and safetensors files, and nothing that could execute code.
 
 | file | content |
 | --- | --- |
-| config.json | shapes of model and read-out; the tokenizer's identity; action statistics; decoding; provenance |
+| config.json | shapes of model, read-out and scene; tokenizer identity; action statistics; decoding; provenance |
 | model.safetensors | the world model, weights in float16 (imported ones in float32) |
-| tokenizer.safetensors | the tokenizer whose tokens it speaks; not Cosmos, whose files are code and stay outside |
-| starts.safetensors | recorded histories to begin from |
-| readout.safetensors | the read-out, if one was trained, weights like the model's |
-| scene.safetensors | the map of the room, the camera, the odometry, if they were trained, weights like the model's |
-| trust.safetensors | what the training data's tokens look like, if the world was calibrated |
+| tokenizer.safetensors | the tokenizer; not included for Cosmos, whose files are code |
+| starts.safetensors | recorded histories at which episodes may begin |
+| readout.safetensors | the read-out, if one was trained; same number type as the model |
+| scene.safetensors | map, camera and odometry of the room, if trained; same number type as the model |
+| trust.safetensors | token statistics of the training data, if the checkpoint was calibrated |
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialise
-from safetensors.torch import save as serialise
-from torch import Tensor, nn
 
 from hwm_env import hub
-from hwm_env.data.files import check_file, json_bytes, read_json, shown, write_bytes, write_files
+from hwm_env.data.files import json_bytes, read_json, shown, write_bytes, write_files
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.devices import check_device
@@ -44,19 +40,18 @@ from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer
 from hwm_env.torch_state import loading
 from hwm_env.trust import Trust
 from hwm_env.types import LATENTS_PER_CLIP
-
-Module = TypeVar("Module", bound=nn.Module)
+from hwm_env.weight_files import module_to_bytes, read_module, read_tensors, tensors_to_bytes
 
 FORMAT_VERSION = 1
 ASSETS = Path(__file__).parent / "assets"
 TOKENIZER_KINDS = {"tiny": TinyTokenizer, "cosmos": CosmosTokenizer}
 TOKENIZER_VARIABLE = "HWM_TOKENIZER"
-"""Environment variable: directory of the tokenizer, for checkpoints that do not hold theirs."""
+"""Environment variable with the directory of the tokenizer, for checkpoints that do not contain one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything that a simulator is made of."""
+    """A world model with everything that a simulator needs."""
 
     model: MaskedHWM
     tokenizer: VideoTokenizer
@@ -67,10 +62,10 @@ class Checkpoint:
     scene: Scene | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """How it was made: data, commands, seeds, measured results. For people; nothing depends on it."""
+    """How it was made: data, commands, seeds, measured results. Informative only; no code depends on it."""
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError where the parts do not fit each other."""
+        """Raises CheckpointError if the parts do not fit each other."""
         config = self.model.config
         uses_digits = config.token_embedding == "code" or config.codebook_head == "factored"
         if uses_digits and tuple(self.tokenizer.fsq_levels) != config.fsq_levels:
@@ -90,32 +85,33 @@ class Checkpoint:
                 f"{expected} tokens, got shape {tuple(self.starts.tokens.shape)}"
             )
         if self.trust is not None:
-            judged = self.trust.statistics.grid_size, self.trust.statistics.fsq_levels
-            if judged != (config.grid_size, tuple(self.tokenizer.fsq_levels)):
+            assessed = self.trust.statistics.grid_size, self.trust.statistics.fsq_levels
+            if assessed != (config.grid_size, tuple(self.tokenizer.fsq_levels)):
                 raise CheckpointError(
-                    f"the trust does not fit: it judges tokens of grid and FSQ levels {judged}, the model's are "
+                    f"the trust does not fit: it assesses tokens of grid and FSQ levels {assessed}, the model's are "
                     f"{(config.grid_size, tuple(self.tokenizer.fsq_levels))}; calibrate this checkpoint again"
                 )
         if self.scene is not None:
-            drawn = self.scene.model.config
+            rendered = self.scene.model.config
             expected_shape = config.grid_size, config.head_levels
-            if (drawn.grid_size, drawn.fsq_levels) != expected_shape:
+            if (rendered.grid_size, rendered.fsq_levels) != expected_shape:
                 raise CheckpointError(
-                    "the scene does not fit: it draws tokens of grid and digits "
-                    f"{(drawn.grid_size, drawn.fsq_levels)}, the model's head predicts {expected_shape}; train a scene "
-                    "on the tokens of this checkpoint's tokenizer, and give it a model with codebook_head 'factored'"
+                    "the scene does not fit: it renders tokens of grid and digits "
+                    f"{(rendered.grid_size, rendered.fsq_levels)}, the model's head predicts {expected_shape}; train a "
+                    "scene on tokens of this checkpoint's tokenizer, with a model of codebook_head 'factored'"
                 )
-        told = 0 if self.scene is None else self.scene.input_width
-        if config.scene_width not in (0, told):
+        input_width = 0 if self.scene is None else self.scene.input_width
+        if config.scene_width not in (0, input_width):
             raise CheckpointError(
-                f"the scene does not fit the model: it tells {told} numbers of each grid position, the model reads "
-                f"scene_width {config.scene_width}; use the scene that the model was trained with"
+                f"the scene does not fit the model: it has {input_width} scene inputs per grid position, the model "
+                f"reads scene_width {config.scene_width}; use the scene that the model was trained with"
             )
         num_codes = self.tokenizer.codebook_size
         lowest, highest = self.starts.tokens.aminmax() if len(self.starts) else (0, 0)
         if not 0 <= lowest <= highest < num_codes:
             raise CheckpointError(
-                f"the starts hold tokens {int(lowest)} to {int(highest)}, outside the codebook of {num_codes}"
+                f"the starts hold tokens {int(lowest)} to {int(highest)}, outside the codebook of {num_codes}; encode "
+                "them with this checkpoint's tokenizer"
             )
 
     @property
@@ -131,34 +127,34 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, directory: Path, *, weights: torch.dtype = torch.float16) -> None:
-    """Writes a checkpoint directory: all of its files appear, or none; `config.json` last.
+    """Writes a checkpoint directory: all of its files, or none; `config.json` last.
 
     Args:
-        checkpoint: what to write.
-        directory: where; created when needed.
-        weights: type of the weights of model and read-out in their files.
+        checkpoint: checkpoint to write.
+        directory: where to write it; created if needed.
+        weights: number type of the weights of model, read-out and scene in their files.
 
     Raises:
-        SavingError: it could not be written; the checkpoint that was there is unharmed.
+        SavingError: it could not be written; the previous checkpoint, if any, is unchanged.
     """
     write_files((directory / name, content) for name, content in _contents(checkpoint, weights))
 
 
 def _contents(checkpoint: Checkpoint, weights: torch.dtype) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a checkpoint's files, `config.json` last."""
-    yield "model.safetensors", _weights(checkpoint.model, weights)
+    """Yields names and contents of a checkpoint's files, `config.json` last."""
+    yield "model.safetensors", module_to_bytes(checkpoint.model, weights)
     if isinstance(checkpoint.tokenizer, TinyTokenizer):
         yield TOKENIZER_FILE, checkpoint.tokenizer.to_bytes()
     starts = {"tokens": checkpoint.starts.tokens, "actions": checkpoint.starts.actions}
     if checkpoint.starts.poses is not None:
         starts["poses"] = checkpoint.starts.poses
-    yield "starts.safetensors", _tensors(starts)
+    yield "starts.safetensors", tensors_to_bytes(starts)
     if checkpoint.readout is not None:
-        yield "readout.safetensors", _weights(checkpoint.readout, weights)
+        yield "readout.safetensors", module_to_bytes(checkpoint.readout, weights)
     if checkpoint.scene is not None:
-        yield "scene.safetensors", _weights(checkpoint.scene, weights)
+        yield "scene.safetensors", module_to_bytes(checkpoint.scene, weights)
     if checkpoint.trust is not None:
-        yield "trust.safetensors", _tensors(checkpoint.trust.tensors())
+        yield "trust.safetensors", tensors_to_bytes(checkpoint.trust.tensors())
     content = {
         "format": FORMAT_VERSION,
         "model": asdict(checkpoint.model.config),
@@ -174,13 +170,13 @@ def _contents(checkpoint: Checkpoint, weights: torch.dtype) -> Iterator[tuple[st
 
 
 def resolve(name_or_directory: str | Path) -> Path:
-    """The directory behind a name ("room-64" ships with the package), a path, or a Hugging Face id.
+    """Returns the directory of a checkpoint: of "room-64", which comes with the package, a path, or a Hugging Face id.
 
-    Ids are `owner/name`, or `owner/name@revision`; what is downloaded for them is kept in the Hub's own cache.
+    Ids are `owner/name` or `owner/name@revision`; downloads stay in the Hub's cache.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
-        MissingExtraError: it must come from the Hub, and huggingface_hub is not installed.
+        CheckpointError: the checkpoint is unknown.
+        MissingExtraError: it must be downloaded, but huggingface_hub is not installed.
     """
     checked("checkpoint", name_or_directory, str | Path)
     for candidate in (ASSETS / str(name_or_directory), Path(name_or_directory)):
@@ -189,7 +185,7 @@ def resolve(name_or_directory: str | Path) -> Path:
     if not os.path.exists(name_or_directory) and hub.is_id(str(name_or_directory)):
         return hub.download(str(name_or_directory))
     shipped = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
-    renamed = "; the world that ships, 'reference' once, is called 'room-64' now"
+    renamed = "; the packaged checkpoint 'reference' is called 'room-64' now"
     raise CheckpointError(
         f"unknown checkpoint {shown(Path(name_or_directory))!r}: expected one of {shipped}, a directory with a "
         f"config.json, or a Hugging Face id owner/name{renamed if str(name_or_directory) == 'reference' else ''}"
@@ -204,13 +200,13 @@ def load(
 
     Args:
         name_or_directory: see `resolve`.
-        device: where it shall be.
-        tokenizer: where the tokenizer is (see `load_tokenizer`), for a checkpoint that does not hold its own (Cosmos);
-            by default where the environment variable HWM_TOKENIZER says.
+        device: device of the weights.
+        tokenizer: path of the tokenizer (see `load_tokenizer`), for a checkpoint that does not contain one (Cosmos);
+            `None`: the environment variable HWM_TOKENIZER.
 
     Raises:
-        CheckpointError: it is unknown, incomplete, or its parts do not fit each other.
-        InvalidInputError: there is no such device.
+        CheckpointError: it is unknown or incomplete, or its parts do not fit each other.
+        InvalidInputError: the device is not available.
     """
     device = check_device(device)
     directory = resolve(name_or_directory)
@@ -226,17 +222,19 @@ def load(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
     loaded_tokenizer = _load_own_tokenizer(directory, tokenizer_content, tokenizer, device)
-    model = _load_module(lambda: MaskedHWM(model_config), directory / "model.safetensors").to(device)
+    model = read_module(lambda: MaskedHWM(model_config), directory / "model.safetensors").to(device)
     readout, scene, trust = None, None, None
     if readout_config is not None:
-        readout = _load_module(lambda: Readout(readout_config), directory / "readout.safetensors").to(device)
+        readout = read_module(lambda: Readout(readout_config), directory / "readout.safetensors").to(device)
     if scene_parts is not None:
-        scene = _load_module(lambda: Scene.build(*scene_parts), directory / "scene.safetensors").to(device)
+        scene = read_module(lambda: Scene.build(*scene_parts), directory / "scene.safetensors").to(device)
     if content.get("trust"):
-        trust = Trust.from_parts(content["trust"], _load_tensors(directory / "trust.safetensors"))
-    starts = _load_tensors(directory / "starts.safetensors")
+        trust = Trust.from_parts(content["trust"], read_tensors(directory / "trust.safetensors"))
+    starts = read_tensors(directory / "starts.safetensors")
     if not {"tokens", "actions"} <= set(starts):
-        raise CheckpointError(f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}")
+        raise CheckpointError(
+            f"{directory / 'starts.safetensors'} must hold tokens and actions, got {sorted(starts)}; copy it again"
+        )
     return Checkpoint(
         model,
         loaded_tokenizer,
@@ -255,13 +253,13 @@ def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") ->
     """Loads a tokenizer.
 
     Args:
-        source: a directory with `encoder.jit` and `decoder.jit` (Cosmos); a file or directory that a TinyTokenizer was
-            saved to; or a checkpoint (see `resolve`), whose tokenizer is taken.
-        device: where it shall be.
+        source: a directory with `encoder.jit` and `decoder.jit` (Cosmos); a file or directory that a `TinyTokenizer`
+            was saved to; or a checkpoint (see `resolve`) that contains a tokenizer.
+        device: device of the weights.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
-        InvalidInputError: there is no such device.
+        CheckpointError: there is no tokenizer, or it is damaged.
+        InvalidInputError: the device is not available.
     """
     device, path = check_device(device), Path(source)
     if any(os.path.isfile(path / name) for name in (ENCODER_FILE, DECODER_FILE)):
@@ -274,18 +272,18 @@ def load_tokenizer(source: str | Path, *, device: str | torch.device = "cpu") ->
 
 
 def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) -> str:
-    """Writes a checkpoint to the Hugging Face Hub: weights in half precision, configuration and a model card.
+    """Uploads a checkpoint to the Hugging Face Hub: weights in half precision, configuration and a model card.
 
     Args:
-        checkpoint: what to write.
-        repo_id: `owner/name`; made when needed.
-        private: whether a repository that is made is private.
+        checkpoint: checkpoint to upload.
+        repo_id: `owner/name`; created if needed.
+        private: whether a new repository is private.
 
     Returns:
-        The address of what was written.
+        The URL of the commit.
 
     Raises:
-        CheckpointError: the Hub refuses it or cannot be reached.
+        CheckpointError: the Hub refuses the upload or cannot be reached.
         MissingExtraError: huggingface_hub is not installed.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -307,24 +305,24 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) 
 def _load_own_tokenizer(
     directory: Path, content: Any, given: str | Path | None, device: str | torch.device
 ) -> VideoTokenizer:
-    """The tokenizer that a checkpoint names."""
+    """Loads the tokenizer that a checkpoint's configuration names."""
     if not isinstance(content, Mapping) or content.get("kind") not in list(TOKENIZER_KINDS):
         raise CheckpointError(
-            f"{directory} names a tokenizer of an unknown kind, {short(content)}; expected one of "
+            f"{directory} names a tokenizer of an unknown kind, {short(content)}; expected a kind of "
             f"{list(TOKENIZER_KINDS)}"
         )
     where = given or (directory if content["kind"] == "tiny" else os.environ.get(TOKENIZER_VARIABLE))
     if not where:
         raise CheckpointError(
-            f"{directory} speaks the tokens of {short(content.get('identity'))} and does not hold NVIDIA's files; name "
-            f"the directory with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment variable "
-            f"{TOKENIZER_VARIABLE}"
+            f"{directory} needs the tokenizer {short(content.get('identity'))} and does not contain NVIDIA's files; "
+            f"give the directory with {ENCODER_FILE} and {DECODER_FILE} as tokenizer=..., or in the environment "
+            f"variable {TOKENIZER_VARIABLE}"
         )
     tokenizer = TinyTokenizer.load(directory).to(device) if where == directory else load_tokenizer(where, device=device)
     if tokenizer.identity != content.get("identity"):
         raise CheckpointError(
             f"{where} is not the tokenizer of this checkpoint: expected identity {short(content.get('identity'))}, got "
-            f"{tokenizer.identity}"
+            f"{tokenizer.identity}; give the tokenizer that the model was trained with"
         )
     return tokenizer
 
@@ -334,7 +332,8 @@ def _kind_of(tokenizer: VideoTokenizer) -> str:
         if isinstance(tokenizer, made):
             return kind
     raise CheckpointError(
-        f"a checkpoint can name tokenizers of {list(TOKENIZER_KINDS)}, got {type(tokenizer).__name__}"
+        f"a checkpoint can be saved with tokenizers of kind {list(TOKENIZER_KINDS)}, got {type(tokenizer).__name__}; "
+        "use one of these"
     )
 
 
@@ -342,49 +341,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     content = read_json(directory / "config.json", CheckpointError)
     if content.get("format") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory / 'config.json'}: expected format {FORMAT_VERSION}, got {short(content.get('format'))}"
+            f"{directory / 'config.json'}: expected format {FORMAT_VERSION}, got {short(content.get('format'))}; save "
+            "the checkpoint with this version of hwm_env"
         )
     return content
-
-
-def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def _weights(module: nn.Module, dtype: torch.dtype) -> bytes:
-    """Half precision halves the file; `_load_weights` gives back the module's own type."""
-    return _tensors({name: weight.to(dtype) for name, weight in module.state_dict().items()})
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    check_file(path, CheckpointError, "copy the whole checkpoint directory again")
-    try:
-        # Read, not mapped: what somebody writes into the file later must not reach what was loaded.
-        tensors = deserialise(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise CheckpointError(f"{path}: NaN or infinity in {', '.join(broken[:5])}; copy it again, or train it again")
-    return tensors
-
-
-def _load_module(make: Callable[[], Module], path: Path) -> Module:
-    """Makes a module with the weights of a file, in evaluation mode."""
-    tensors = _load_tensors(path)
-    # Sizes that the tensors do not have are noticed before memory is taken for them.
-    with torch.device("meta"):
-        expected = make().state_dict()
-    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    misshapen = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & tensors.keys())
-        if tensors[name].shape != expected[name].shape
-    ]
-    if missing or surplus or misshapen:
-        raise CheckpointError(
-            f"{path} does not fit config.json: missing tensors {missing}, surplus {surplus}, misshapen {misshapen}"
-        )
-    module = make()
-    module.load_state_dict(tensors)
-    return module.eval()

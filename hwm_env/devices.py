@@ -1,4 +1,4 @@
-"""Where to compute: checks a device before anything is done on it."""
+"""Checks devices before they are used."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     import torch
 
 _LONGEST: Final = 100
-"""Characters of a name or a reason in a message: PyTorch may list all that it was not built for."""
+"""Most characters of a name or reason in a message; PyTorch may list all devices that it was not built for."""
 
 
 def check_device(device: "str | torch.device") -> "torch.device":
-    """Returns the device if it is here and can hold numbers.
+    """Checks that a device is available and can hold numbers, and returns it.
 
     Args:
-        device: such as "cpu", "cuda" or "cuda:1".
+        device: for example "cpu", "cuda" or "cuda:1".
 
     Raises:
-        InvalidInputError: there is no such device here.
+        InvalidInputError: the device is not available.
     """
     import torch
 
@@ -27,20 +27,20 @@ def check_device(device: "str | torch.device") -> "torch.device":
             raise TypeError(f"expected a text, got {type(device).__name__}")
         found = torch.device(device)
         if found.type == "meta" or (found.type == "cpu" and found.index):
-            raise ValueError("there is none, or it holds no numbers")
+            raise ValueError("it does not exist, or holds no numbers")
         torch.zeros(1, device=found)
-    # Each kind of device has errors of its own.
+    # Each kind of device raises its own errors.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInputError(
-            f"device must be one that is here ({', '.join(_devices())}), got {str(device)[:_LONGEST]!r}: "
+            f"device must be an available one ({', '.join(_devices())}), got {str(device)[:_LONGEST]!r}: "
             f"{reason[:_LONGEST]}"
         ) from error
     return found
 
 
 def _devices() -> list[str]:
-    """Names of the devices that are here."""
+    """Returns the names of the available devices."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)

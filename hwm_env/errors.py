@@ -1,4 +1,4 @@
-"""Errors that a user can cause; each says what was expected, what came and what to do."""
+"""Errors that a user can cause. Messages name the argument, the value and the remedy."""
 
 import importlib
 import sys
@@ -10,46 +10,46 @@ from types import ModuleType
 
 
 class HWMError(Exception):
-    """Base of every error that hwm_env raises on purpose; the CLI turns it into exit code 2."""
+    """Base of all errors that hwm_env raises on purpose; the CLI exits with code 2 on them."""
 
 
 class InvalidInputError(HWMError, ValueError):
-    """An argument, action or option is not of the form it must have."""
+    """An argument, action or option is invalid."""
 
 
 class DatasetError(HWMError, ValueError):
-    """A data set's files are missing, truncated or contradict each other."""
+    """A data set's files are missing, truncated or inconsistent."""
 
 
 class CheckpointError(HWMError, ValueError):
-    """A checkpoint is unknown, incomplete or its parts do not fit each other."""
+    """A checkpoint is unknown or incomplete, or its parts do not fit each other."""
 
 
 class SavingError(HWMError, OSError):
-    """A file could not be written; what was there before is unharmed."""
+    """A file could not be written; the previous file, if any, is unchanged."""
 
 
 class DivergedError(HWMError, FloatingPointError):
-    """A training's loss or gradient is not finite any more."""
+    """The loss or gradient of a training is no longer finite."""
 
 
 class ModelOutputError(HWMError, FloatingPointError):
-    """A world model's output is not finite; the worlds are as they were.
+    """A world model's output is not finite; the state is unchanged.
 
     Attributes:
-        worlds: those concerned.
+        rows: rows of the batch whose output is not finite.
     """
 
-    def __init__(self, worlds: Sequence[int]) -> None:
-        self.worlds = tuple(worlds)
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = tuple(rows)
         super().__init__(
-            f"the model's output is not finite in world {', '.join(map(str, worlds))}; no world has changed: reset "
-            "these, or look for weights that are not finite"
+            f"the model's output is not finite in row {', '.join(map(str, rows))}; no state has changed: reset these "
+            "rows, or check the weights for NaN and infinity"
         )
 
-    def among(self, worlds: Sequence[int]) -> "ModelOutputError":
-        """The same for a caller whose worlds these were."""
-        return ModelOutputError([worlds[world] for world in self.worlds])
+    def among(self, rows: Sequence[int]) -> "ModelOutputError":
+        """Returns the same error for a caller's larger batch, given the rows that this batch had there."""
+        return ModelOutputError([rows[row] for row in self.rows])
 
 
 class MissingExtraError(HWMError, ImportError):
@@ -57,10 +57,10 @@ class MissingExtraError(HWMError, ImportError):
 
 
 def described(error: BaseException) -> str:
-    """An error of somebody else's code on one line: its kind, its message (cut where it is long) and where it arose."""
+    """Describes an error of foreign code on one line: its type, its message (shortened if long) and its place."""
     message = " ".join(str(error).split())
     if len(message) > 300:
-        # TorchScript has the reason at the end.
+        # TorchScript puts the reason at the end.
         message = f"{message[:100]} ... {message[-200:]}"
     places = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(place.filename).name}, line {place.lineno})" for place in places)
@@ -71,8 +71,8 @@ def require_extra(module: str, extra: str) -> ModuleType:
     """Imports an optional dependency.
 
     Args:
-        module: the name to import, such as "mujoco".
-        extra: the extra of hwm-env that brings it, such as "reference".
+        module: name of the module, such as "mujoco".
+        extra: extra of hwm-env that installs it, such as "reference".
 
     Raises:
         MissingExtraError: the module cannot be imported.
@@ -81,13 +81,13 @@ def require_extra(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{module} is needed here but cannot be imported ({error}); install it with: pip install 'hwm-env[{extra}]'"
+            f"{module} is required but cannot be imported ({error}); install it with: pip install 'hwm-env[{extra}]'"
         ) from error
 
 
 @contextmanager
 def exit_with_one_line() -> Iterator[None]:
-    """For the body of a script: ends it with exit code 2 and one line on an error that a user can mend."""
+    """Exits a script with code 2 and one line of text on an error that the user can fix."""
     try:
         yield
     except (HWMError, OSError) as error:

@@ -1,8 +1,8 @@
-"""What values from outside must be like: declared in the annotations of fields and arguments, and checked here.
+"""Checks values from outside against the annotations of fields and arguments.
 
-Types and limits are read from annotations such as `int`, `Literal["a", "b"] | None` or `Annotated[float, Gt(0)]`, which
-pydantic checks strictly. Whole numbers count as numbers and NumPy's scalars as Python's; a text is never a number, a
-truth value never a whole number, and NaN and infinity are never allowed.
+Annotations such as `int`, `Literal["a", "b"] | None` or `Annotated[float, Gt(0)]` give types and limits, which pydantic
+checks strictly. Whole numbers count as numbers, and NumPy scalars as Python's. A text is never a number, a bool never a
+whole number, and NaN and infinity are never allowed.
 """
 
 import math
@@ -21,27 +21,27 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.types import ACTION_NAMES, Float64Array
 
 Count = Annotated[int, Ge(1), Lt(2**31)]
-"""How many of something that there must be."""
+"""A number of things, at least one."""
 CountOrZero = Annotated[int, Ge(0), Lt(2**31)]
-"""How many of something that need not be there."""
+"""A number of things, possibly none."""
 Width = Annotated[int, Ge(1), Le(2**16)]
-"""Channels of a network."""
+"""Number of channels of a network."""
 Depth = Annotated[int, Ge(0), Le(2**10)]
-"""Layers or blocks of a network."""
+"""Number of layers or blocks of a network."""
 Side = Annotated[int, Ge(1), Le(2**10)]
-"""Rows or columns of a token grid."""
+"""Number of rows or columns of a token grid."""
 Seed = Annotated[int, Ge(0), Lt(2**32)]
-"""Of a training run."""
+"""Seed of a training run."""
 WorldSeed = Annotated[int, Ge(0), Lt(2**63)]
-"""Of a world's noise."""
+"""Seed of a row's noise in a simulator."""
 EnvSeed = Annotated[int, Ge(0)]
-"""Of an environment's generator, as Gymnasium takes it."""
+"""Seed of an environment's generator, as in Gymnasium."""
 NumWorlds = Annotated[int, Ge(1), Le(2**16)]
-"""That are computed together."""
+"""Number of rows that are computed together."""
 Share = Annotated[float, Ge(0), Le(1)]
-"""Of a whole, or a probability."""
+"""A share of a whole, or a probability."""
 Decay = Annotated[float, Ge(0), Lt(1)]
-"""Of a running average."""
+"""Decay of a running average."""
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 
@@ -59,9 +59,9 @@ def _levels(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 FSQLevels = Annotated[tuple[Annotated[int, Ge(2)], ...], Len(1), AfterValidator(_levels)]
-"""Of each FSQ digit of a token."""
+"""Levels of each FSQ digit of a token."""
 ActionName = Annotated[str, AfterValidator(_action_name)]
-"""Of one of the 25 numbers."""
+"""Name of one of an action's 25 numbers."""
 
 T = TypeVar("T", bound="CheckedFields")
 
@@ -88,40 +88,40 @@ _WORDS: Final = {
     "too_short": "{min_length} or more items",
     "tuple_type": "a tuple",
 }
-"""pydantic's kinds of error in our words."""
+"""Our wording of pydantic's kinds of error."""
 
 
 class CheckedFields:
-    """Base of dataclasses whose fields are checked against their annotations, whoever makes one."""
+    """Base of dataclasses whose fields are checked against their annotations on construction."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    """How pydantic checks one that is a field of another."""
+    """How pydantic checks such a dataclass as a field of another."""
 
     def __post_init__(self) -> None:
-        """Raises InvalidInputError with the field's name."""
+        """Raises InvalidInputError that names the first invalid field."""
         hints = _hints(type(self))  # type: ignore[arg-type]
         for field in fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), hints[field.name]))
         self.check_together()
 
     def check_together(self) -> None:
-        """Raises InvalidInputError where fields do not fit each other, with their names; by default all fit."""
+        """Raises InvalidInputError if fields do not fit each other, with their names; does nothing by default."""
 
 
 def checked(name: str, value: object, kind: Any) -> Any:
     """Checks a value from outside.
 
     Args:
-        name: of the argument or field, for the error.
-        value: what came.
-        kind: what it must be, an annotation.
+        name: name of the argument or field, for the error.
+        value: the value to check.
+        kind: annotation that the value must match.
 
     Returns:
-        The value, with NumPy's scalars made Python's; tuples, lists and dicts are copied.
+        The value, with NumPy scalars converted to Python's; tuples, lists and dicts are copied.
 
     Raises:
-        InvalidInputError: says what was expected and what came.
+        InvalidInputError: the value does not match; names the expected kind and the value.
     """
     try:
         _adapter(kind).validate_python(plain := _plain(value))
@@ -141,19 +141,19 @@ def real_numbers(name: str, value: object, expected: str) -> Float64Array:
     """Checks an array of numbers from outside, such as an action.
 
     Args:
-        name: of the argument, for the error.
-        value: an array, or what NumPy makes one of.
-        expected: what it should be, for the error.
+        name: name of the argument, for the error.
+        value: an array, or anything that NumPy converts to one.
+        expected: description of the expected array, for the error.
 
     Returns:
-        float64, a copy.
+        A float64 copy.
 
     Raises:
-        InvalidInputError: it is no array, or of something else than whole or real numbers.
+        InvalidInputError: the value is not an array, or does not hold whole or real numbers.
     """
     try:
         array = np.asarray(value)
-    except Exception as error:  # Whatever the conversion of somebody's object raises.
+    except Exception as error:  # A foreign object's conversion may raise anything.
         raise InvalidInputError(f"{name}: expected {expected}, got {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "iuf":
         raise InvalidInputError(f"{name}: expected {expected}, got {type(value).__name__} of {array.dtype}")
@@ -161,10 +161,10 @@ def real_numbers(name: str, value: object, expected: str) -> Float64Array:
 
 
 def from_json(cls: type[T], content: object) -> T:
-    """Makes a dataclass of checked fields from what a JSON file says of it; lists become tuples.
+    """Builds a dataclass of checked fields from the content of a JSON object; lists become tuples.
 
     Raises:
-        InvalidInputError: it is no object, a field is unknown or missing, or has a value that is not allowed.
+        InvalidInputError: the content is not an object, or a field is unknown, missing or invalid.
     """
     if not isinstance(content, Mapping):
         raise InvalidInputError(f"expected an object with the fields of {cls.__name__}, got {short(content)}")
@@ -177,7 +177,7 @@ def from_json(cls: type[T], content: object) -> T:
 
 
 def short(value: object) -> str:
-    """Returns a value as an error message shows it: on one line, cut where it is long."""
+    """Returns a value as text for an error message: on one line, shortened if long."""
     shown = _SHOWN.repr(value)
     return " ".join(shown.split())
 
@@ -200,7 +200,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _plain(value: object) -> object:
-    """NumPy's scalars as Python's, also within tuples, lists and mappings."""
+    """Converts NumPy scalars to Python's, also within tuples, lists and dicts."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is tuple:
@@ -223,7 +223,7 @@ def _expected(detail: ErrorDetails) -> str:
 
 
 def _place(detail: ErrorDetails, value: object) -> str:
-    """Where in a container the error is, such as "[2]"."""
+    """Returns the place of the error in a container, such as "[2]"."""
     if not isinstance(value, tuple | list | Mapping):
         return ""
     return "".join(f"[{key!r}]" for key in detail["loc"] if isinstance(key, int) or key in value)

@@ -1,4 +1,4 @@
-"""Checkpoints on the Hugging Face Hub (the extra "hub"): nothing that could execute code goes up or comes down."""
+"""Uploads and downloads checkpoints on the Hugging Face Hub (extra "hub"), without files that could execute code."""
 
 import os
 import re
@@ -8,23 +8,23 @@ from typing import Final
 from hwm_env.errors import CheckpointError, require_extra
 
 FILES: Final = ("config.json", "*.safetensors", "README.md")
-"""All that a checkpoint consists of."""
+"""Patterns of all files of a checkpoint."""
 _ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 def is_id(name: str) -> bool:
-    """Whether this has the form of a repository's id: owner/name or owner/name@revision."""
+    """Returns whether a name has the form of a repository id: owner/name or owner/name@revision."""
     return _ID.fullmatch(name) is not None
 
 
 def download(name: str) -> Path:
-    """Downloads a checkpoint, or finds it in the cache.
+    """Downloads a checkpoint, or finds it in the cache, and returns its directory.
 
     Args:
         name: owner/name or owner/name@revision.
 
     Raises:
-        CheckpointError: there is no such repository, it holds no checkpoint, or the Hub cannot be reached.
+        CheckpointError: the repository does not exist or holds no checkpoint, or the Hub cannot be reached.
         MissingExtraError: huggingface_hub is not installed.
     """
     client = require_extra("huggingface_hub", "hub")
@@ -34,28 +34,23 @@ def download(name: str) -> Path:
     # The client raises errors of several libraries.
     except Exception as error:
         raise CheckpointError(
-            f"unknown checkpoint {name!r}: there is no such directory, and the Hugging Face Hub gave none ({error}); "
+            f"unknown checkpoint {name!r}: no such directory, and the Hugging Face Hub returned none ({error}); "
             "correct the name, log in, or download the checkpoint and give its directory"
         ) from error
     if not os.path.isfile(directory / "config.json"):
-        raise CheckpointError(f"the Hugging Face repository {name!r} holds no config.json: it is no checkpoint of ours")
+        raise CheckpointError(
+            f"the Hugging Face repository {name!r} holds no config.json; give one with a checkpoint of hwm_env"
+        )
     return directory
 
 
 def push(directory: Path, repo_id: str, *, private: bool) -> str:
-    """Uploads a checkpoint directory.
+    """Uploads a checkpoint directory and returns the URL of the commit; see `hwm_env.checkpoint.push_to_hub`.
 
     Args:
-        directory: what `hwm_env.checkpoint.save` wrote.
-        repo_id: owner/name; made when needed.
-        private: whether a repository that is made is private.
-
-    Returns:
-        The address of the commit.
-
-    Raises:
-        CheckpointError: the Hub refuses it or cannot be reached.
-        MissingExtraError: huggingface_hub is not installed.
+        directory: a directory written by `hwm_env.checkpoint.save`.
+        repo_id: owner/name.
+        private: whether a new repository is private.
     """
     client = require_extra("huggingface_hub", "hub")
     try:

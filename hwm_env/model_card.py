@@ -1,4 +1,4 @@
-"""The page that a checkpoint shows on the Hugging Face Hub."""
+"""The model card of a checkpoint on the Hugging Face Hub."""
 
 import json
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ def model_card(
     tokenizer: str,
     provenance: Mapping[str, object],
 ) -> str:
-    """Writes the page, in Markdown.
+    """Returns the model card in Markdown.
 
     Args:
         repo_id: owner/name.
-        config: shape of the model.
-        num_parameters: of the world model.
+        config: configuration of the model.
+        num_parameters: number of parameters of the world model.
         image_size: height of the frames in pixels.
         tokenizer: identity of the tokenizer.
-        provenance: how the checkpoint was made; shown as it is.
+        provenance: how the checkpoint was made, shown as JSON.
     """
     rows, columns = config.grid_size
     arguments = f'checkpoint="{repo_id}", task=None'
     if tokenizer.startswith("cosmos"):
-        arguments += ', tokenizer="directory of NVIDIA\'s encoder.jit and decoder.jit"'
+        arguments += ', tokenizer="directory with NVIDIA\'s encoder.jit and decoder.jit"'
     return f"""---
 library_name: hwm-env
 pipeline_tag: robotics
@@ -42,9 +42,9 @@ tags:
 
 # {repo_id}
 
-A learned simulator of a humanoid robot: a masked video transformer (after arXiv 2506.01182) that plays as the
+A learned simulator of a humanoid robot: a masked video transformer (after arXiv 2506.01182), used as the
 [Gymnasium](https://gymnasium.farama.org) environment `HWM-v0`. It predicts the robot's camera from its past and from
-chunks of 17 actions of 25 numbers; a step shows 17 frames, {CLIP_DURATION_S:.3f} s of robot time.
+chunks of 17 actions of 25 numbers each; a step is 17 frames, {CLIP_DURATION_S:.3f} s of robot time.
 
 ```python
 import gymnasium

@@ -1,4 +1,4 @@
-"""Replay files: all that an episode of a learned world depends on, to live it again bit for bit."""
+"""Replay files: record everything that an episode of a learned world depends on, and repeat it bit for bit."""
 
 import io
 import json
@@ -23,13 +23,13 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError, described
 from hwm_env.fields import CheckedFields, from_json
 from hwm_env.reporting import PYTHON, Caller, publish
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM, Float32Array, Int32Array
 
 FORMAT_VERSION: Final = 1
 MAX_BYTES: Final = 2**29
-"""Of a file's arrays: a week of env steps."""
+"""Largest total size of a file's arrays: a week of env steps."""
 _POSE_FIELDS: Final = ("pose", "pose_covariance")
 _ARRAYS: Final = {
     "history_tokens": ("i", 4),
@@ -40,7 +40,7 @@ _ARRAYS: Final = {
     "pose_covariance": ("f", 2),
     "paths": ("f", 3),
 }
-"""Kind of number and axes of each array."""
+"""NumPy kind and number of axes of each array."""
 _OPTIONAL_FIELDS: Final = (*_POSE_FIELDS, "paths")
 _DAMAGES: Final = (
     OSError,
@@ -55,44 +55,43 @@ _DAMAGES: Final = (
     TokenError,
     zlib.error,
 )
-"""What reading a damaged or foreign file can end with."""
+"""Exceptions that reading a damaged or foreign file can raise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Replay:
-    """An episode of N env steps of one world, as `.npz`."""
+    """An episode of N env steps of a learned world, saved as `.npz`."""
 
     checkpoint: str
-    """Hash of the world model's weights."""
+    """Identity of the checkpoint."""
     tokenizer: str
-    """Hash of the tokenizer, without which the frames would be others."""
+    """Identity of the tokenizer, which decodes the frames."""
     decoding: str
-    """How clips were decoded: JSON of DecodingConfig, `precision` and `strict`."""
+    """Settings of decoding: `DecodingConfig`, `precision` and `strict`, as JSON."""
     start: int
-    """Number of the recorded start; -1 where the episode began elsewhere."""
+    """Index of the start; -1 if the episode began elsewhere."""
     seed: int
-    """Of the world's noise."""
+    """Seed of the noise."""
     step_index: int
-    """Env steps that the world had taken since it was recorded when the episode began."""
+    """Env steps since the recorded history at which the episode began."""
     history_tokens: Int32Array
-    """int32 [T, 3, h, w]: what the episode began after."""
+    """int32 [T, 3, H, W]: the history before the episode."""
     history_actions: Float32Array
     """float32 [T, 17, 25], physical units."""
     actions: Float32Array
-    """float32 [N, 17, 25]: what was executed, physical units."""
+    """float32 [N, 17, 25]: the executed action chunks, physical units."""
     digests: npt.NDArray[np.uint64]
-    """uint64 [N]: a hash of each clip's tokens, by which a replay is checked."""
+    """uint64 [N]: a hash of each clip's tokens, to check a replay."""
     pose: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
-    """float32 [3]: the pose that the world carried when the episode began, NaN if it did not know its place; [0] of a
-    world without a scene."""
+    """float32 [3]: the carried pose when the episode began, NaN if unknown; [0] without a scene."""
     pose_covariance: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """float32 [3, 3], or [0, 0]."""
+    """float32 [3, 3]: covariance of the carried pose; [0, 0] without a scene."""
     paths: Float32Array = field(default_factory=lambda: np.zeros((0, FRAMES_PER_CLIP, POSE_DIM), np.float32))
-    """float32 [T, 17, 3]: where the base was in the history; [0, 17, 3] if the world model is not told."""
+    """float32 [T, 17, 3]: base poses in the history; [0, 17, 3] if the model does not read scene inputs."""
 
     @classmethod
     def begin(cls, simulator: WorldSimulator, state: WorldState, start: int) -> "Replay":
-        """An episode without steps that begins at a state of one world."""
+        """Returns an episode without steps that begins at a state of one row."""
         return cls(
             checkpoint=simulator.identity,
             tokenizer=simulator.tokenizer.identity,
@@ -111,10 +110,10 @@ class Replay:
         )
 
     def save(self, path: Path) -> None:
-        """Writes the file atomically, making directories where needed.
+        """Writes the file atomically and creates its directory if needed.
 
         Raises:
-            SavingError: it could not be written.
+            SavingError: the file could not be written.
         """
         write_bytes(path, self.to_bytes())
 
@@ -130,9 +129,9 @@ class Replay:
         """Reads a file.
 
         Raises:
-            InvalidInputError: it is missing, damaged, or something else.
+            InvalidInputError: the file is missing or damaged, or not a replay.
         """
-        # Read as a whole: NumPy leaves a damaged file open.
+        # The file is read as a whole, because NumPy leaves a damaged file open.
         whole = read_bytes(path, InvalidInputError, "give a file that RecordReplay wrote")
         try:
             packed = io.BytesIO(whole)
@@ -141,7 +140,7 @@ class Replay:
             with np.load(packed, allow_pickle=False) as content:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
-                # Files from before worlds carried a pose have none.
+                # Files from before carried poses existed lack these fields.
                 names = [each.name for each in fields(cls) if each.name in content or each.name not in _OPTIONAL_FIELDS]
                 values: dict[str, Any] = {name: content[name] for name in names}
             for name in ("checkpoint", "tokenizer", "decoding"):
@@ -173,33 +172,33 @@ class Replay:
     def make_simulator(
         self, checkpoint: str | Path, *, device: str = "cpu", tokenizer: str | Path | None = None
     ) -> WorldSimulator:
-        """The simulator of the episode.
+        """Builds the simulator of the episode.
 
         Args:
-            checkpoint: name, directory or Hugging Face id of the checkpoint that the episode was lived in.
-            device: where to run.
-            tokenizer: where the tokenizer is, for a checkpoint that does not hold its own.
+            checkpoint: name, directory or Hugging Face id of the episode's checkpoint.
+            device: device of the simulator.
+            tokenizer: path of the tokenizer, for a checkpoint that does not contain one.
 
         Raises:
-            InvalidInputError: it is another checkpoint, or has another tokenizer.
-            CheckpointError: there is no such checkpoint.
+            InvalidInputError: the checkpoint or its tokenizer is not the episode's.
+            CheckpointError: the checkpoint is unknown or damaged.
         """
-        decoding, how = self._settings()
-        simulator = WorldSimulator(load(checkpoint, device=device, tokenizer=tokenizer), decoding, **how)
+        decoding, options = self._settings()
+        simulator = WorldSimulator(load(checkpoint, device=device, tokenizer=tokenizer), decoding, **options)
         found = {"checkpoint": simulator.identity, "tokenizer": simulator.tokenizer.identity}
         for name, identity in found.items():
             if identity != getattr(self, name):
                 raise InvalidInputError(
-                    f"the episode was lived with the {name} {getattr(self, name)[:80]}, and {checkpoint} has "
-                    f"{identity}; name the checkpoint that it was lived in"
+                    f"the episode was recorded with the {name} {getattr(self, name)[:80]}, but {checkpoint} has "
+                    f"{identity}; give the checkpoint that it was recorded with"
                 )
         return simulator
 
     def run(self, simulator: WorldSimulator) -> Iterator[tuple[Clip, bool]]:
-        """Lives the episode again.
+        """Repeats the episode.
 
         Yields:
-            Each step's clip, and whether its tokens are those of the episode.
+            Each step's clip, and whether its tokens equal the recorded ones.
         """
         belief = None
         if self.pose.size:
@@ -219,14 +218,14 @@ class Replay:
             yield clip, digest(clip.tokens[0].cpu().numpy()) == expected
 
     def _settings(self) -> tuple[DecodingConfig, dict[str, Any]]:
-        """How clips were decoded, and the simulator's other arguments."""
+        """Returns the settings of decoding, and the simulator's other options."""
         settings = parse_json(self.decoding)
-        how = {name: settings.pop(name) for name in ("precision", "strict")}
-        return from_json(DecodingConfig, settings), how
+        options = {name: settings.pop(name) for name in ("precision", "strict")}
+        return from_json(DecodingConfig, settings), options
 
 
 def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:
-    """The fields that keep a single world's belief; none without one."""
+    """Returns the fields for a single row's belief; none without a belief."""
     if belief is None:
         return {}
     values = (belief.poses[0].cpu().numpy(), belief.covariances[0].cpu().numpy())
@@ -234,7 +233,7 @@ def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:
 
 
 def digest(tokens: Int32Array) -> np.uint64:
-    """A hash of a clip's tokens."""
+    """Returns a hash of a clip's tokens."""
     return np.uint64(int.from_bytes(sha256(np.ascontiguousarray(tokens, "<i4").tobytes()).digest()[:8], "little"))
 
 

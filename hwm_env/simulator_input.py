@@ -1,4 +1,4 @@
-"""What users give a simulator, checked before anything is computed."""
+"""Checks of a simulator's arguments, before anything is computed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,52 +16,52 @@ from hwm_env.tokenizers.base import INTEGERS
 from hwm_env.types import LATENTS_PER_CLIP
 
 
-def for_each_world(name: str, values: Any, kind: Any, count: int | None = None) -> tuple[int, ...]:
-    """Returns whole numbers, one for each world.
+def for_each_row(name: str, values: Any, kind: Any, count: int | None = None) -> tuple[int, ...]:
+    """Checks whole numbers, one for each row, and returns them.
 
     Args:
-        name: of one of them.
+        name: name of one value, for the error.
         values: a sequence, or an array or tensor with one axis.
-        kind: what each must be, see `checked`.
-        count: how many there must be; `None`: any number.
+        kind: annotation of one value, see `checked`.
+        count: expected number of rows; `None`: any.
 
     Raises:
-        InvalidInputError: there are not as many, or one is something else; names the world.
+        InvalidInputError: there is not one value for each row, or a value is not of this kind; names the row.
     """
     if isinstance(values, np.ndarray | Tensor):
         values = values.tolist()
     checked(f"{name}s", values, Sequence[Any])
     if count is not None and len(values) != count:
-        raise InvalidInputError(f"expected one {name} for each of {count} worlds, got {len(values)}")
-    return tuple(checked(f"the {name} of world {world}", value, kind) for world, value in enumerate(values))
+        raise InvalidInputError(f"expected one {name} for each of {count} rows, got {len(values)}")
+    return tuple(checked(f"the {name} of row {row}", value, kind) for row, value in enumerate(values))
 
 
 def check_seeds(seeds: Any, count: int) -> tuple[int, ...]:
-    """Returns the seeds of worlds. Raises InvalidInputError like `for_each_world`."""
-    return for_each_world("seed", seeds, WorldSeed, count)
+    """Checks a seed for each row and returns the seeds. Raises InvalidInputError, see `for_each_row`."""
+    return for_each_row("seed", seeds, WorldSeed, count)
 
 
 def check_actions(actions: Any, shape: tuple[int, ...], name: str = "actions") -> Tensor:
-    """Returns the actions as float32.
+    """Checks actions and returns them as float32.
 
     Raises:
-        InvalidInputError: not real numbers of this shape, or not finite; names the first world concerned.
+        InvalidInputError: they are not finite real numbers of this shape; names the first row that is not finite.
     """
     numbers = check_numbers(name, actions, shape)
     finite = numbers.isfinite()
     if not finite.all():
-        world = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+        row = int((~finite).flatten(1).any(dim=1).nonzero()[0])
         raise InvalidInputError(
-            f"{name} must be finite numbers, got NaN or infinity in world {world}; the world is unchanged"
+            f"{name} must be finite numbers, got NaN or infinity in row {row}; the state is unchanged"
         )
     return numbers
 
 
 def check_numbers(name: str, numbers: Any, shape: tuple[int, ...]) -> Tensor:
-    """Returns real numbers, perhaps NaN or infinite, as float32.
+    """Checks real numbers, NaN and infinity included, and returns them as float32.
 
     Raises:
-        InvalidInputError: it is no tensor of this shape, or of something else than whole or real numbers.
+        InvalidInputError: the value is not a tensor of this shape, or does not hold whole or real numbers.
     """
     checked(name, numbers, Tensor)
     if tuple(numbers.shape) != shape:
@@ -72,10 +72,11 @@ def check_numbers(name: str, numbers: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_history_tokens(tokens: Any, config: MaskedHWMConfig, num_codes: int) -> Tensor:
-    """Returns the tokens of histories as they came.
+    """Checks the tokens of histories and returns them unchanged.
 
     Raises:
-        InvalidInputError: not whole numbers [B, T_p, 3, H, W] of 1 to `num_past_clips` clips, or outside the codebook.
+        InvalidInputError: they are not whole numbers [B, T_p, 3, H, W] of 1 to `num_past_clips` clips, or lie outside
+            the codebook.
     """
     checked("history tokens", tokens, Tensor)
     rows, columns = config.grid_size
@@ -88,12 +89,12 @@ def check_history_tokens(tokens: Any, config: MaskedHWMConfig, num_codes: int) -
     if not 1 <= tokens.shape[1] <= config.num_past_clips:
         raise InvalidInputError(f"a history must have 1 to {config.num_past_clips} clips, got {tokens.shape[1]}")
     if not tokens.numel():
-        raise InvalidInputError("expected one or more worlds, got none")
+        raise InvalidInputError("expected one or more rows, got none")
     lowest, highest = (int(extreme) for extreme in tokens.aminmax())
     if not 0 <= lowest <= highest < num_codes:
         raise InvalidInputError(
-            f"history tokens must lie in 0..{num_codes - 1}, got {lowest} to {highest}; were they made by another "
-            "tokenizer?"
+            f"history tokens must lie in 0..{num_codes - 1}, got {lowest} to {highest}; encode them with this "
+            "checkpoint's tokenizer"
         )
     return torch.as_tensor(tokens)
 
@@ -102,25 +103,25 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
     """Checks an encoded history.
 
     Args:
-        encoded: what a state keeps.
-        config: of the model.
-        shape: worlds and clips.
+        encoded: the encoded history of a state.
+        config: configuration of the model.
+        shape: number of rows and clips.
 
     Raises:
-        InvalidInputError: it is something else, or was encoded by a model of another shape.
+        InvalidInputError: it is not an encoded history, or a model of another shape encoded it.
     """
-    num_worlds, num_clips = shape
-    layout = (config.num_layers, num_worlds, config.num_heads, config.head_width)
+    num_rows, num_clips = shape
+    layout = (config.num_layers, num_rows, config.num_heads, config.head_width)
     is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips
     if not is_history or not all(_layout(clip) == {layout} for clip in encoded.clips):
         raise InvalidInputError(
-            f"the state's encoded history must be that of {num_clips} clips in {num_worlds} worlds by this simulator's "
-            "model; set it to None to encode the history anew"
+            f"the state's encoded history must be that of {num_clips} clips in {num_rows} rows by this simulator's "
+            "model; set it to None to encode the history again"
         )
 
 
 def _layout(clip: Any) -> set[tuple[int, ...]]:
-    """Layers, worlds, heads and channels of a clip's keys and values."""
+    """Returns layers, rows, heads and channels of a clip's keys and values."""
     if not isinstance(clip, KeyValues) or not all(isinstance(field, Tensor) and field.ndim >= 5 for field in clip):
         return set()
     return {(*field.shape[:2], field.shape[-3], field.shape[-1]) for field in clip}

@@ -1,4 +1,4 @@
-"""Starts: recorded histories from which a world can begin."""
+"""Starts: recorded histories at which an episode may begin."""
 
 from dataclasses import dataclass
 
@@ -22,10 +22,10 @@ class Starts:
     actions: Tensor
     """float32 [N, T, 17, 25], physical units."""
     poses: Tensor | None
-    """float32 [N, 3]: true base x (m), y (m), yaw (rad) at the last frame; None where nobody knows it."""
+    """float32 [N, 3]: true base x (m), y (m), yaw (rad) at the last frame; `None` if unknown."""
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError where the parts are not such numbers, or do not fit each other."""
+        """Raises CheckpointError if a part has the wrong shape, type or values."""
         shape = tuple(self.tokens.shape)
         for name, tensor, expected, integers in (
             ("tokens", self.tokens, (*shape[:2], LATENTS_PER_CLIP, *shape[3:5]), True),
@@ -36,9 +36,8 @@ class Starts:
             if len(shape) != 5 or tuple(tensor.shape) != expected or not is_kind or not tensor.isfinite().all():
                 raise CheckpointError(
                     f"the starts do not fit together: expected {name} as {'whole' if integers else 'finite'} numbers "
-                    f"{list(expected)} of "
-                    f"{list(shape[:2])} starts and clips, got {tensor.dtype} {list(tensor.shape)}"
-                    f"{'' if tensor.isfinite().all() else ' with NaN or infinity'}"
+                    f"{list(expected)} for {list(shape[:2])} starts and clips, got {tensor.dtype} {list(tensor.shape)}"
+                    f"{'' if tensor.isfinite().all() else ' with NaN or infinity'}; choose the starts again"
                 )
 
     def __len__(self) -> int:
@@ -46,13 +45,13 @@ class Starts:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, num_clips: int, count: int, seed: int) -> "Starts":
-        """Picks windows at random, each from another place of a tokenised data set.
+        """Picks different windows of a data set at random.
 
         Args:
-            dataset: a data set with tokens, and with poses if those shall be kept.
-            num_clips: clips of a history.
-            count: starts wanted; fewer if there are not as many windows.
-            seed: of the choice.
+            dataset: a data set with tokens; its poses are kept if it has them.
+            num_clips: clips per history.
+            count: number of starts; fewer if there are fewer windows.
+            seed: seed of the choice.
         """
         windows = ClipWindows(dataset, num_clips)
         chosen = np.sort(np.random.default_rng(seed).choice(len(windows), size=min(count, len(windows)), replace=False))

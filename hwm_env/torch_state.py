@@ -1,4 +1,4 @@
-"""What a process or thread has set in PyTorch, kept away from this package's results, and the other way round."""
+"""Isolates this package's results from PyTorch's process-wide and thread-wide settings, and vice versa."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ _AUTOCAST_DEVICES: Final = ("cpu", "cuda", "mps", "xpu")
 
 
 class _Float32Default:
-    """float32 as PyTorch's default type, which belongs to the whole process, while any thread needs it."""
+    """Sets PyTorch's process-wide default type to float32 while any thread needs it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,9 +42,10 @@ _float32_default = _Float32Default()
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """PyTorch as a fresh process has it: no gradients, autocast or inference mode; new tensors are float32 on the CPU.
+    """Applies PyTorch's default settings, but without gradients, and restores the previous ones afterwards.
 
-    Also a decorator. What was set before is set again afterwards. All but the default type are settings of a thread.
+    Autocast and inference mode are off, and new tensors are float32 on the CPU. All settings but the default type are
+    those of the current thread. Also usable as a decorator.
     """
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -61,13 +62,13 @@ def plain_torch() -> Iterator[None]:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """`plain_torch` in which modules are built to be loaded: their first weights cost no global random numbers."""
+    """Applies `plain_torch` and restores the global random state, which building a module changes."""
     with plain_torch(), torch.random.fork_rng(devices=[]):
         yield
 
 
 def _compute_in_one_thread() -> None:
-    """A forked child has none of the threads that OpenMP thinks it has, and would wait for them for ever."""
+    """Sets a forked child to one thread: it has none of OpenMP's threads and would wait for them forever."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""Numbers and names that every part of the package agrees on.
+"""Constants, names and array types that all parts of the package share.
 
 Axis letters, used as suffixes of tensor names: B batch, T clips, L latents (3), H W token grid,
 S = H * W, D model width, A = 25 action numbers, F frames (17 a clip), K decoding steps, V codebook size.
@@ -12,11 +12,11 @@ import numpy.typing as npt
 FRAME_RATE_HZ: Final = 30
 FRAMES_PER_CLIP: Final = 17
 LATENTS_PER_CLIP: Final = 3
-"""Latent frames a clip: frame 0; frames 1-8; frames 9-16."""
+"""Latents per clip: frame 0; frames 1-8; frames 9-16."""
 FRAMES_PER_LATENT: Final = (1, 8, 8)
 HISTORY_CLIPS: Final = 9
 MAX_EPISODE_STEPS: Final = 40
-"""Env steps until truncation, unless Gymnasium's argument `max_episode_steps` says otherwise."""
+"""Env steps until truncation, unless Gymnasium's argument `max_episode_steps` is given."""
 CLIP_DURATION_S: Final = FRAMES_PER_CLIP / FRAME_RATE_HZ
 SPATIAL_COMPRESSION: Final = 8
 
@@ -56,7 +56,7 @@ RIGHT_HAND_CLOSURE: Final = 22
 LINEAR_VELOCITY: Final = 23
 ANGULAR_VELOCITY: Final = 24
 POSE_DIM: Final = 3
-"""Numbers of a base pose: x (m), y (m), yaw (rad)."""
+"""Size of a base pose: x (m), y (m), yaw (rad)."""
 
 UInt8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
@@ -69,7 +69,7 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 
 def frozen(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    """A copy that cannot be written to: what several owners may keep."""
+    """Returns a read-only copy of an array, which can be shared safely."""
     copy = array.copy()
     copy.setflags(write=False)
     return copy

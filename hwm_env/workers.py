@@ -1,8 +1,8 @@
-"""Worker processes that do jobs side by side, and that end when the process that started them does.
+"""Runs jobs in parallel worker processes, which end when the process that started them ends.
 
     python -m hwm_env.workers PARENT MODULE [ARGUMENT ...]
 
-runs a module in the same way: a launcher started so ends with the process PARENT.
+runs a module as a script that ends when the process with the id PARENT ends.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 _SET_DEATH_SIGNAL: Final = 1
 """PR_SET_PDEATHSIG of <linux/prctl.h>."""
-_LOOK_EVERY_S: Final = 1.0
+_POLL_INTERVAL_S: Final = 1.0
 
 
 def run_in_processes(
@@ -35,24 +35,24 @@ def run_in_processes(
     initializer: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[_Result]:
-    """Does jobs in processes, which end at once if this one is killed.
+    """Runs jobs in worker processes, which end at once if this process is killed.
 
-    They are spawned: neither an OpenGL context nor a process with threads survives a fork. So a script that calls this
-    needs the usual `if __name__ == "__main__":`.
+    The workers are spawned, because neither an OpenGL context nor threads survive a fork. A script that calls this
+    therefore needs `if __name__ == "__main__":`.
 
     Args:
-        function: does one job; it, the jobs and the results must be picklable.
-        jobs: at least 1.
-        workers: number of processes; fewer are started where there are fewer jobs.
-        initializer: is called once in each process.
-        arguments: of `initializer`.
+        function: runs one job; the function, jobs and results must be picklable.
+        jobs: at least one job.
+        workers: most processes to start; never more than jobs.
+        initializer: called once in each process.
+        arguments: arguments of `initializer`.
 
     Yields:
-        The results, as they come.
+        The results in the order of their completion.
 
     Raises:
-        HWMError: a process died.
-        Exception: whatever `function` raises; no further job is begun then.
+        HWMError: a worker process died.
+        Exception: whatever `function` raises; no further job is started then.
     """
     context = multiprocessing.get_context("spawn")
     started = (os.getpid(), initializer, arguments)
@@ -63,21 +63,21 @@ def run_in_processes(
                 yield future.result()
         except BrokenProcessPool as error:
             raise HWMError(
-                "a worker process died (killed, or out of memory?); run it again, maybe with fewer workers"
+                "a worker process died (killed, or out of memory?); run again, perhaps with fewer workers"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def end_with_parent(parent: int) -> None:
-    """Ends this process when the one that started it does, however that ends.
+    """Makes this process end when its parent ends, for any reason.
 
     Args:
-        parent: its id, as it was when it started this one.
+        parent: process id of the parent when it started this process.
     """
-    if not _ask_kernel():
+    if not _set_death_signal():
         threading.Thread(target=_wait_for_end, args=(parent,), daemon=True).start()
-    elif os.getppid() != parent:  # it had ended before
+    elif os.getppid() != parent:  # the parent ended before the signal was set
         os._exit(1)
 
 
@@ -87,27 +87,27 @@ def _start(parent: int, initializer: Callable[..., None] | None, arguments: tupl
         initializer(*arguments)
 
 
-def _ask_kernel() -> bool:
-    """Lets the kernel kill this process when its parent ends; whether there is such a kernel."""
+def _set_death_signal() -> bool:
+    """Asks the kernel to kill this process when its parent ends; returns whether the kernel supports this."""
     if sys.platform != "linux":
         return False
     return int(ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)) == 0
 
 
 def _wait_for_end(parent: int) -> None:
-    """Waits until the parent has ended, then ends this process."""
+    """Waits for the parent to end, then ends this process."""
     known = multiprocessing.parent_process()
     if known is not None:
         known.join()
     else:
-        # Of a process whose parent has ended, another one is the parent.
+        # When the parent ends, this process gets another parent.
         while os.getppid() == parent:
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_INTERVAL_S)
     os._exit(1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs a module until it or the process `parent` ends."""
+    """Runs a module as a script that ends when the parent process ends."""
     parent, module, *arguments = argv
     end_with_parent(int(parent))
     sys.argv = [module, *arguments]

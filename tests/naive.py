@@ -1,13 +1,11 @@
-"""The textbook implementation of the network and of its decoding: what tests compare with and benchmarks start from.
+"""The naive network: reads the weights of a MaskedHWM and shares no code with hwm_env/model except its configuration.
 
-It reads the weights of a MaskedHWM and shares no code with hwm_env/model and hwm_env/decoding, but for configurations
-and the Halton order. The streams [v_p, v_f, a_p, a_f] are concatenated in this order at every grid position, the
-actions copied to each; the mask is explicit; every pass runs over all clips, and the heads over all tokens.
+The streams [v_p, v_f, a_p, a_f] are concatenated in this order at every grid position, with the actions copied to each;
+the mask is explicit.
 
-N counts the places in time of past and future together: clips (stacked) or latents (sequential).
+N is the number of places in time of past and future together: clips (stacked) or latents (sequential).
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,14 +13,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from hwm_env.decoding.config import DecodingConfig
-from hwm_env.decoding.halton import halton_order
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.tokenizers.fsq import FSQ
 
 Sees = Callable[[Tensor, Tensor], Tensor]
-"""Whether a clip sees another's video and actions: from their clip times, the viewer's and the viewed, to bool."""
+"""Maps the clip times of a viewer and of a viewed clip to whether the viewer sees the other's video and actions."""
 
 FRAMES_OF_LATENTS = ((0, 1), (1, 9), (9, 17))
 FRAMES_OF_CLIP = ((0, 17),)
@@ -37,9 +33,9 @@ def naive_logits(
     sees: Sees | None = None,
     scene: Tensor | None = None,
 ) -> Tensor:
-    """What MaskedHWM.forward returns: [L, B, T_f, H, W, V].
+    """Returns what `MaskedHWM.forward` returns: [L, B, T_f, H, W, V].
 
-    `sees` replaces the rule of the configuration's mask; `scene` is what a scene tells of all clips, past and future,
+    `sees` replaces the rule of the configuration's mask; `scene` are the scene inputs of past and future clips,
     [B, T, S, C].
     """
     logits = naive_digit_logits(model, v_p, v_f, a_p, a_f, sees, scene)
@@ -61,7 +57,7 @@ def naive_digit_logits(
     sees: Sees | None = None,
     scene: Tensor | None = None,
 ) -> Tensor:
-    """The heads' outputs [L, B, T_f, H, W, n] of all tokens: n is V, or the sum of the digits' levels."""
+    """Returns the head's outputs for all tokens [L, B, T_f, H, W, n]: n is V, or the sum of the digits' levels."""
     config = model.config
     places = _places(config, v_p.shape[2], v_f.shape[2], v_p.device)
     condition = _embed_actions(model, torch.cat([a_p, a_f], dim=1))
@@ -99,14 +95,14 @@ def naive_digit_logits(
 
 
 class Places(NamedTuple):
-    """Places in time of past and future together, N of them."""
+    """The N places in time of past and future together."""
 
     clips: Tensor
     """int [N]: clip times."""
     latents: Tensor
-    """int [N]: which of the 3 latents of the clip; 0 where they are stacked."""
+    """int [N]: index of the latent in its clip; 0 if latents are stacked."""
     slots: Tensor
-    """int [N]: counted from the oldest clip that the model can look at."""
+    """int [N]: index counted from the oldest clip that the model can see."""
     num_past: int
 
 
@@ -121,7 +117,7 @@ def _places(config: MaskedHWMConfig, past_clips: int, future_clips: int, device:
 
 
 def _embed_video(model: MaskedHWM, tokens_BLTHW: Tensor, first_latent: int) -> Tensor:
-    """Tokens to vectors [B, N, S, D]."""
+    """Embeds tokens: [B, N, S, D]."""
     config = model.config
     tokens = tokens_BLTHW.flatten(3).unbind(dim=1)
     latents = range(first_latent, first_latent + len(tokens))
@@ -145,7 +141,7 @@ def _embed_video(model: MaskedHWM, tokens_BLTHW: Tensor, first_latent: int) -> T
 
 
 def _embed_actions(model: MaskedHWM, actions: Tensor) -> Tensor:
-    """Actions float [B, 17 * T, 25] to vectors [B, N, D]."""
+    """Embeds actions float [B, 17 * T, 25]: [B, N, D]."""
     normalised = (actions - model.actions.action_mean) / model.actions.action_std
     chunks = normalised.unflatten(1, (-1, 17))
     groups = FRAMES_OF_CLIP if model.config.latent_layout == "stacked" else FRAMES_OF_LATENTS
@@ -163,7 +159,7 @@ def _embed_actions(model: MaskedHWM, actions: Tensor) -> Tensor:
 
 
 def _position_vectors(model: MaskedHWM, places: Places) -> Tensor:
-    """[N, S, D]."""
+    """Returns learned position vectors [N, S, D]."""
     if model.config.position_embedding == "window":
         return model.positions[places.slots]
     if model.config.latent_layout == "sequential":
@@ -172,7 +168,7 @@ def _position_vectors(model: MaskedHWM, places: Places) -> Tensor:
 
 
 def _visible(config: MaskedHWMConfig, places: Places, sees: Sees | None) -> Tensor:
-    """bool [2N, 2N], queries by keys, over the sequence [v_p, v_f, a_p, a_f]."""
+    """Returns the mask bool [2N, 2N], queries by keys, over the sequence [v_p, v_f, a_p, a_f]."""
 
     def by_config(viewer: Tensor, viewed: Tensor) -> Tensor:
         return (viewed <= viewer) | (config.temporal_mask == "bidirectional")
@@ -182,7 +178,7 @@ def _visible(config: MaskedHWMConfig, places: Places, sees: Sees | None) -> Tens
 
 
 def _angles(positions: Tensor, num_pairs: int, base: float | None) -> Tensor:
-    """Angles [N, pairs] of rotary positions: pair i turns with frequency base^(-i / pairs); None: not at all."""
+    """Returns rotary angles [N, pairs]: pair i rotates with frequency base^(-i / pairs); base `None`: not at all."""
     if base is None:
         return torch.zeros(len(positions), num_pairs, device=positions.device)
     frequencies = base ** -(torch.arange(num_pairs, device=positions.device, dtype=torch.float32) / num_pairs)
@@ -190,7 +186,7 @@ def _angles(positions: Tensor, num_pairs: int, base: float | None) -> Tensor:
 
 
 def _time_angles(config: MaskedHWMConfig, places: Places) -> Tensor:
-    """[2N, pairs]."""
+    """Returns rotary angles in time, [2N, pairs]."""
     video = actions = torch.arange(len(places.clips), device=places.clips.device)
     if config.temporal_positions == "concat":
         actions = video + len(video)
@@ -198,7 +194,7 @@ def _time_angles(config: MaskedHWMConfig, places: Places) -> Tensor:
 
 
 def _grid_angles(config: MaskedHWMConfig, device: torch.device) -> Tensor:
-    """[S, pairs]: the first half of the pairs turns with the row, the second with the column."""
+    """Returns rotary angles on the grid, [S, pairs]: the first half of the pairs for rows, the second for columns."""
     rows, columns = config.grid_size
     position = torch.arange(rows * columns, device=device)
     pairs = config.width // config.num_heads // 4
@@ -207,7 +203,7 @@ def _grid_angles(config: MaskedHWMConfig, device: torch.device) -> Tensor:
 
 
 def _rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turns channels i and i + C/2 of x [..., N, C] by angle i, as in GPT-NeoX."""
+    """Rotates channels i and i + C/2 of x [..., N, C] by angle i, as in GPT-NeoX."""
     cos, sin = (torch.cat([part, part], dim=-1).to(x.dtype) for part in (angles.cos(), angles.sin()))
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
@@ -221,9 +217,9 @@ def _attention(
     visible: Tensor | None,
     before: tuple[nn.Module, Tensor] | None = None,
 ) -> Tensor:
-    """Self-attention among the N vectors of each sequence: [M, N, D] to the same.
+    """Computes self-attention among the N vectors of each sequence: [M, N, D] to [M, N, D].
 
-    `before` are the vectors of another sequence, [M, N, D], that are seen too, and their projection to keys and values.
+    `before` is a projection to keys and values, and the vectors [M, N, D] of another sequence that are also seen.
     """
     q, k, v = F.linear(x, layer.qkv.weight, layer.qkv.bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     k = _rotate(k, angles)
@@ -250,7 +246,7 @@ def _block(
     time: Tensor,
     visible: Tensor,
 ) -> list[Tensor]:
-    """One block on [v_p, v_f, a_p, a_f], video [B, N, S, D] and actions [B, N, D]."""
+    """Applies a block to [v_p, v_f, a_p, a_f], video [B, N, S, D] and actions [B, N, D]."""
     video, actions = streams[:2], streams[2:]
     modulations = None
     if config.action_injection == "adaln":
@@ -307,109 +303,3 @@ def _block(
     if block.action_mlp is not None:
         actions = [a + _mlp(of_stream(block.action_mlp, i), block.mlp_norm(a), F.gelu) for i, a in enumerate(actions)]
     return [*video, *actions]
-
-
-@torch.no_grad()
-def naive_decode(
-    model: MaskedHWM,
-    tokens: Tensor,
-    actions: Tensor,
-    chunk: Tensor,
-    decoding: DecodingConfig,
-    uniforms: Tensor | None,
-    num_codes: int | None = None,
-    sees: Sees | None = None,
-    scene: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Decodes the clip after a history with K passes over all clips.
-
-    Args:
-        model: the world model.
-        tokens: the history, int [B, T, 3, H, W].
-        actions: its action chunks, float [B, T, 17, 25].
-        chunk: those of the clip to decode, float [B, 17, 25].
-        decoding: how; `history` is ignored (see `sees`).
-        uniforms: float [B, K, 3 * H * W, digits + 1] in [0, 1), the last for a random order; None where nothing is
-            random.
-        num_codes: tokens from this one on are never drawn by a joint head.
-        sees: see `naive_logits`.
-        scene: see `naive_logits`.
-
-    Returns:
-        Tokens int32 [B, 3, H, W], the log-probability of each when it was chosen, at temperature 1, and the entropy of
-        what it was chosen from then.
-    """
-    batch, _, latents, rows, columns = tokens.shape
-    count = latents * rows * columns
-    mask_token = model.config.codebook_size
-    clip = torch.full((batch, count), mask_token, dtype=torch.int32, device=tokens.device)
-    log_prob, entropy = torch.zeros(2, batch, count, device=tokens.device)
-    left = count
-    for step in range(1, decoding.steps + 1):
-        masked = clip == mask_token
-        v_f = clip.view(batch, latents, 1, rows, columns)
-        logits = naive_digit_logits(model, tokens.transpose(1, 2), v_f, actions.flatten(1, 2), chunk, sees, scene)
-        logits = logits.squeeze(2).flatten(2, 3)
-        uniform = None if uniforms is None else uniforms[:, step - 1].unflatten(1, (latents, -1)).transpose(0, 1)
-        drawn, drawn_log_prob, drawn_entropy = (
-            part.transpose(0, 1).flatten(1)
-            for part in _draw(logits, uniform, model.config.head_levels, decoding, num_codes)
-        )
-        if decoding.order == "confidence":
-            score = drawn_log_prob
-        elif decoding.order == "random":
-            score = uniforms[:, step - 1, :, -1]
-        else:
-            rank = halton_order(latents, rows, columns).argsort().to(tokens.device)
-            score = -rank.float().expand(batch, -1)
-        still_masked = round(count * math.cos(math.pi / 2 * step / decoding.steps))
-        # Each step reveals at least one token, and leaves one for each of the steps that follow.
-        still_masked = max(min(still_masked, left - 1), decoding.steps - step)
-        best = score.masked_fill(~masked, -math.inf).topk(left - still_masked, dim=1).indices
-        revealed = torch.zeros_like(masked).scatter(1, best, True)
-        clip = torch.where(revealed, drawn.int(), clip)
-        log_prob = torch.where(revealed, drawn_log_prob, log_prob)
-        entropy = torch.where(revealed, drawn_entropy, entropy)
-        left = still_masked
-    shape = (batch, latents, rows, columns)
-    return clip.view(shape), log_prob.view(shape), entropy.view(shape)
-
-
-def _draw(
-    logits: Tensor, uniform: Tensor | None, levels: tuple[int, ...], decoding: DecodingConfig, num_codes: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws a token from each of the logits [L, B, S, n], digit by digit.
-
-    Returns:
-        Tokens, their log-probabilities, and the entropies of their distributions, each [L, B, S].
-    """
-    token, total, entropy, place_value = 0, 0, 0, 1
-    for index, digit_logits in enumerate(logits.split(levels, dim=-1)):
-        if len(levels) == 1 and num_codes is not None:
-            digit_logits = digit_logits[..., :num_codes]
-        if decoding.temperature == 0:
-            digit = digit_logits.argmax(dim=-1)
-        else:
-            tempered = _truncate(digit_logits / decoding.temperature, decoding)
-            cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)
-            digit = (cumulative <= uniform[..., index : index + 1]).sum(dim=-1).clamp(max=cumulative.shape[-1] - 1)
-        total = total + digit_logits.log_softmax(dim=-1).gather(-1, digit[..., None]).squeeze(-1)
-        entropy = entropy + torch.distributions.Categorical(logits=digit_logits).entropy()
-        token = token + place_value * digit
-        place_value *= levels[index]
-    return token, total, entropy
-
-
-def _truncate(logits: Tensor, decoding: DecodingConfig) -> Tensor:
-    """Minus infinity outside of the k most probable outcomes, and of those outside of the nucleus of mass p."""
-    if decoding.top_k is None and decoding.top_p == 1:
-        return logits
-    ordered, order = logits.sort(dim=-1, descending=True)
-    if decoding.top_k is not None:
-        ordered[..., decoding.top_k :] = -math.inf
-    probabilities = ordered.softmax(dim=-1)
-    mass_before = F.pad(probabilities.cumsum(dim=-1), (1, -1))
-    # Without this condition, rounding could drop an outcome although the nucleus is everything.
-    if decoding.top_p < 1:
-        ordered = ordered.masked_fill(mass_before >= decoding.top_p, -math.inf)
-    return torch.empty_like(logits).scatter(-1, order, ordered)

@@ -1,4 +1,4 @@
-"""Simulators around a given model, with tokens that nobody looks at."""
+"""Simulators around a given model, for tests that decode no frames."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +15,7 @@ from hwm_env.starts import Starts
 
 @dataclass
 class NoTokenizer:
-    """Says what tokens there are, and can neither make nor show any."""
+    """A tokenizer with a codebook that can neither encode nor decode."""
 
     fsq_levels: tuple[int, ...]
     codebook_size: int
@@ -27,7 +27,7 @@ def simulator_of(
     num_codes: int | None = None,
     scene: Scene | None = None,
 ) -> WorldSimulator:
-    """A simulator without starts; `num_codes`: of a tokenizer that has fewer codes than the model's vocabulary."""
+    """Returns a simulator without starts; `num_codes` gives its tokenizer fewer codes than the model's vocabulary."""
     config = model.config
     tokenizer = cast(Any, NoTokenizer(config.fsq_levels, num_codes or config.codebook_size))
     starts = Starts(torch.zeros(0, 1, 3, *config.grid_size, dtype=torch.int32), torch.zeros(0, 1, 17, 25), None)

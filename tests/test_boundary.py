@@ -110,8 +110,8 @@ def test_tampered_states_change_nothing(env: HumanoidWorldModelEnv) -> None:
         ({"tokens": states.tokens.long() + 2**32}, "history tokens must lie in"),
         ({"tokens": states.tokens.float()}, "must be integers"),
         ({"actions": states.actions * torch.nan}, "the state's actions must be finite"),
-        ({"seeds": (-1,)}, "the seed of world 0 must be at least 0"),
-        ({"step_indices": (1.5,)}, "the step index of world 0 must be a whole number"),
+        ({"seeds": (-1,)}, "the seed of row 0 must be at least 0"),
+        ({"step_indices": (1.5,)}, "the step index of row 0 must be a whole number"),
     ):
         other = replace(moment, states=replace(states, **change))
         broken.append((replace(state, episode=replace(state.episode, moment=other)), message))
@@ -127,15 +127,15 @@ def test_states_of_another_model_are_refused(tiny_checkpoint: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history="streaming")
     state, actions = simulator.reset([0, 1], [0, 1]), torch.zeros(2, 17, 25)
     for change, message in (
-        ({"encoded": state.select([0]).encoded}, "encoded history must be that of 9 clips in 2 worlds"),
+        ({"encoded": state.select([0]).encoded}, "encoded history must be that of 9 clips in 2 rows"),
         ({"encoded": 3}, "encoded history must be"),
         ({"actions": state.actions[:1]}, "the state's actions must have shape"),
-        ({"seeds": (1,)}, "one seed for each of 2 worlds"),
+        ({"seeds": (1,)}, "one seed for each of 2 rows"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             simulator.step(replace(state, **change), actions)  # type: ignore[arg-type]
     for wrong in (actions.to(torch.complex64), actions.bool(), actions.numpy()):
-        with pytest.raises(InvalidInputError, match="actions must be"):
+        with pytest.raises(InvalidInputError, match="chunk must be"):
             simulator.step(state, wrong)  # type: ignore[arg-type]
 
 
@@ -193,7 +193,7 @@ def test_a_read_out_that_is_not_finite_is_reported() -> None:
     from hwm_env.envs.learned import LearnedWorld
 
     world = LearnedWorld(WorldSimulator(replace(checkpoint, starts=replace(checkpoint.starts, poses=None))))
-    with pytest.raises(ModelOutputError, match="not finite in world 0"):
+    with pytest.raises(ModelOutputError, match="not finite in row 0"):
         HumanoidEnv(world, EnvConfig(task="drive-to-target")).reset(seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint directories: what is written is what is read, and damage is named."""
+"""Checkpoint directories: what is written is read back, and damage is named."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from tests.disks import content_of, full_disk
 
 @pytest.fixture
 def directory(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """Returns a copy that a test may damage."""
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
 
 
@@ -63,7 +63,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         load("refrence")
 
 
-def test_the_old_name_of_the_shipped_world_leads_to_the_new_one() -> None:
+def test_the_old_name_of_the_shipped_checkpoint_leads_to_the_new_one() -> None:
     with pytest.raises(CheckpointError, match=r"unknown checkpoint 'reference'.* is called 'room-64' now"):
         load("reference")
     with pytest.raises(CheckpointError, match=r"expected one of .*'room-64'.* or a Hugging Face id owner/name$"):
@@ -97,7 +97,7 @@ def test_tensors_that_do_not_fit_are_listed(directory: Path) -> None:
 
 
 def test_a_tokenizer_from_elsewhere_is_noticed(directory: Path) -> None:
-    """Same shape, other weights: its pictures would be nonsense."""
+    """It has the same shape and other weights, so frames would be nonsense."""
     torch.manual_seed(9)
     TinyTokenizer(TinyTokenizerConfig(coarse_width=8, fine_width=8, frame_width=8, pixel_width=8)).save(directory)
     with pytest.raises(CheckpointError, match="not the tokenizer of this checkpoint"):

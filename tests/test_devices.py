@@ -26,7 +26,7 @@ ABSENT = ("banana", "cuda:99", "cpu:1", "meta", "", "x" * 5000, "mps:\0", 3, Non
 
 @pytest.mark.parametrize("device", ABSENT, ids=lambda device: str(device)[:10])
 def test_absent_devices(device: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"^device must be one that is here \(cpu") as caught:
+    with pytest.raises(InvalidInputError, match=r"^device must be an available one \(cpu") as caught:
         check_device(device)
     assert len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
@@ -58,7 +58,7 @@ CONSTRUCTORS: dict[str, Callable[[Path, str], object]] = {
 @pytest.mark.parametrize("device", ["banana", pytest.param("cuda", marks=NO_GPU)])
 @pytest.mark.parametrize("make", CONSTRUCTORS.values(), ids=CONSTRUCTORS)
 def test_constructors(tiny_checkpoint: Path, make: Callable[[Path, str], object], device: str) -> None:
-    with pytest.raises(InvalidInputError, match=rf"device must be one that is here \(.*got '{device}'"):
+    with pytest.raises(InvalidInputError, match=rf"device must be an available one \(.*got '{device}'"):
         make(tiny_checkpoint, device)
 
 
@@ -78,7 +78,7 @@ OPTIONS = {
 def test_commands(command: str, device: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([command, *OPTIONS[command].split(), "--device", device]) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("hwm-env: device must be one that is here (cpu")
+    assert line.startswith("hwm-env: device must be an available one (cpu")
 
 
 def test_every_command_with_a_device_is_tried() -> None:

@@ -1,4 +1,4 @@
-"""One declaration checks types and limits, whoever makes a configuration."""
+"""One declaration checks types and limits, however a configuration is made."""
 
 import math
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Outer(CheckedFields):
         (Literal["a", "b"], np.str_("a"), "a"),
     ],
 )
-def test_right_values_pass_as_plain_ones(kind: Any, value: object, expected: object) -> None:
+def test_valid_values_become_plain_python(kind: Any, value: object, expected: object) -> None:
     result = checked("x", value, kind)
     assert result == expected
     assert not isinstance(result, np.generic)
@@ -79,7 +79,7 @@ def test_right_values_pass_as_plain_ones(kind: Any, value: object, expected: obj
         (str | Path, b"x", "x must be a text or a Path, got b'x'"),
     ],
 )
-def test_wrong_values_are_refused_with_what_was_expected(kind: Any, value: object, message: str) -> None:
+def test_invalid_values_are_refused_with_the_expected_kind(kind: Any, value: object, message: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{message}"):
         checked("x", value, kind)
 
@@ -127,6 +127,6 @@ def test_numbers_of_any_real_type_are_taken_and_copied() -> None:
     np.testing.assert_array_equal(real_numbers("action", np.float16([0.5]), ""), [0.5])
 
 
-def test_long_values_are_cut_to_a_line() -> None:
+def test_long_values_are_shortened_to_a_line() -> None:
     assert len(short("x" * 10**6)) < 100
     assert "\n" not in short(np.arange(10_000).reshape(100, 100))

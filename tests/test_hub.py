@@ -1,4 +1,4 @@
-"""Checkpoints on the Hub: against a stand-in of its client that copies folders; its calls fit the real functions."""
+"""Checkpoints on the Hub, with a stand-in client that copies folders and whose calls fit the real functions."""
 
 import fnmatch
 import inspect
@@ -23,7 +23,7 @@ REAL = {
 
 
 class LocalHub:
-    """Keeps repositories as folders, by their patterns, as the real client does."""
+    """Keeps repositories as folders and honours patterns like the real client."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,7 +68,7 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
     return local
 
 
-def test_a_world_goes_up_and_comes_down_unchanged(local_hub: LocalHub, tiny_checkpoint: Path) -> None:
+def test_a_checkpoint_is_uploaded_and_downloaded_unchanged(local_hub: LocalHub, tiny_checkpoint: Path) -> None:
     world = WorldSimulator.from_pretrained(tiny_checkpoint)
     assert world.push_to_hub("someone/world", private=True) == "https://hub/someone/world/commit/1"
     (name, creation), (_, upload) = local_hub.calls
@@ -92,7 +92,7 @@ def test_a_world_goes_up_and_comes_down_unchanged(local_hub: LocalHub, tiny_chec
     assert torch.equal(*clips)
 
 
-def test_the_card_says_how_to_load_it_and_how_it_was_made(local_hub: LocalHub) -> None:
+def test_the_card_shows_how_to_load_the_checkpoint_and_how_it_was_made(local_hub: LocalHub) -> None:
     made = make_tiny_checkpoint()
     object.__setattr__(made, "provenance", {"validation": {"next_clip_loss": 1.25}})
     checkpoint.push_to_hub(made, "someone/world")
@@ -108,7 +108,7 @@ def test_the_weights_that_are_pushed_are_not_converted(local_hub: LocalHub, tiny
     assert checkpoint.load("someone/world").identity == checkpoint.load(tiny_checkpoint).identity
 
 
-def test_a_directory_wins_over_the_hub(
+def test_a_directory_takes_precedence_over_the_hub(
     local_hub: LocalHub, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_checkpoint, tmp_path / "someone/world")
@@ -124,10 +124,10 @@ def test_other_names_are_not_looked_for_on_the_hub(local_hub: LocalHub, name: st
     assert local_hub.calls == []
 
 
-def test_what_the_hub_refuses_is_a_clear_error(
+def test_errors_of_the_hub_are_clear(
     local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"unknown checkpoint 'someone/else'.* the Hugging Face Hub gave none"):
+    with pytest.raises(CheckpointError, match=r"unknown checkpoint 'someone/else'.* Hugging Face Hub returned none"):
         checkpoint.load("someone/else")
     (local_hub.root / "someone/empty").mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):

@@ -1,4 +1,4 @@
-"""What "auto" comes to: whether a device has bfloat16 in hardware, whatever this one has."""
+"""The precision "auto" on devices with and without bfloat16 in hardware."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_without_onednn_no_processor_is_fast(monkeypatch: pytest.MonkeyPatch) ->
         (None, False),
     ],
 )
-def test_processors_of_which_pytorch_tells_nothing(
+def test_processors_that_pytorch_does_not_report(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, expected: bool
 ) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
@@ -91,7 +91,7 @@ def test_only_auto_depends_on_the_device(fast_bfloat16: Callable[[bool], None], 
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_simulator_says_what_auto_came_to(
+def test_a_simulator_reports_what_auto_means(
     tiny_checkpoint: Path, fast_bfloat16: Callable[[bool], None], is_fast: bool, expected: torch.dtype
 ) -> None:
     fast_bfloat16(is_fast)

@@ -1,4 +1,4 @@
-"""Replay files: kept, compared, refused; and the command that lives them again."""
+"""Replay files: saving, loading, checking; and the command that repeats them."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def recorded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An episode of three steps."""
+    """Returns the file of an episode of three steps."""
     directory = tmp_path_factory.mktemp("replays")
     env = RecordReplay(gymnasium.make("HWM-v0", checkpoint=str(tiny_checkpoint)), directory)
     env.reset(seed=0)
@@ -67,7 +67,7 @@ def test_what_is_saved_is_loaded(recorded: Path, tmp_path: Path) -> None:
         assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
 
 
-def test_a_file_holds_what_the_docstrings_say(recorded: Path, simulator: WorldSimulator) -> None:
+def test_a_file_holds_the_documented_arrays(recorded: Path, simulator: WorldSimulator) -> None:
     replay = Replay.load(recorded)
     starts = simulator.checkpoint.starts
     np.testing.assert_array_equal(replay.history_tokens, starts.tokens[replay.start])
@@ -79,7 +79,7 @@ def test_a_file_holds_what_the_docstrings_say(recorded: Path, simulator: WorldSi
     assert (replay.digests.shape, replay.digests.dtype) == ((STEPS,), np.uint64)
 
 
-def test_an_episode_is_the_simulators_own(recorded: Path, simulator: WorldSimulator) -> None:
+def test_an_episode_equals_the_simulators(recorded: Path, simulator: WorldSimulator) -> None:
     replay = Replay.load(recorded)
     state = simulator.reset([replay.start], [replay.seed])
     for chunk, (clip, is_equal) in zip(replay.actions, replay.run(simulator), strict=True):
@@ -99,7 +99,7 @@ def test_other_noise_shows(recorded: Path, simulator: WorldSimulator, change: di
     assert not next(dataclasses.replace(Replay.load(recorded), **change).run(simulator))[1]
 
 
-def test_digests_are_the_beginnings_of_sha256_of_little_endian_int32() -> None:
+def test_digests_are_the_first_bytes_of_sha256_of_little_endian_int32() -> None:
     tokens = np.arange(12, dtype=np.int32).reshape(3, 2, 2) * 5000
     content = b"".join(int(token).to_bytes(4, "little") for token in tokens.ravel())
     expected = int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
@@ -111,7 +111,7 @@ def test_digests_are_the_beginnings_of_sha256_of_little_endian_int32() -> None:
 
 @pytest.fixture(scope="module")
 def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with one weight changed."""
+    """Returns a copy of the checkpoint with one weight changed."""
     loaded = load(tiny_checkpoint)
     with torch.no_grad():
         next(loaded.model.parameters()).view(-1)[0] += 1.0
@@ -123,7 +123,7 @@ def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 def test_another_checkpoint_is_refused(recorded: Path, other_checkpoint: Path) -> None:
     replay = Replay.load(recorded)
     found = load(other_checkpoint).identity
-    message = rf"lived with the checkpoint {replay.checkpoint}, and .*{other_checkpoint.name} has {found}"
+    message = rf"recorded with the checkpoint {replay.checkpoint}, but .*{other_checkpoint.name} has {found}"
     with pytest.raises(InvalidInputError, match=message):
         replay.make_simulator(other_checkpoint)
 
@@ -131,7 +131,7 @@ def test_another_checkpoint_is_refused(recorded: Path, other_checkpoint: Path) -
 def test_another_tokenizer_is_refused(recorded: Path, tiny_checkpoint: Path) -> None:
     replay = dataclasses.replace(Replay.load(recorded), tokenizer="another")
     with pytest.raises(
-        InvalidInputError, match=r"lived with the tokenizer another, and .* has \w+; name the checkpoint"
+        InvalidInputError, match=r"recorded with the tokenizer another, but .* has \w+; give the checkpoint"
     ):
         replay.make_simulator(tiny_checkpoint)
 
@@ -167,7 +167,7 @@ def test_files_that_are_no_replays_are_refused(recorded: Path, tmp_path: Path, d
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one array", "flipped bits", "shapes", "settings", "header"])
-def test_stranger_files_are_refused_too(recorded: Path, tiny_checkpoint: Path, tmp_path: Path, damage: str) -> None:
+def test_foreign_files_are_refused_too(recorded: Path, tiny_checkpoint: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "broken.npz"
     if damage == "truncated":
         # NumPy leaves such a file open, which is a warning and here an error.
@@ -196,7 +196,7 @@ def test_stranger_files_are_refused_too(recorded: Path, tiny_checkpoint: Path, t
 
 
 @pytest.mark.usefixtures("quiet_cli")
-def test_the_command_lives_an_episode_again(
+def test_the_command_repeats_an_episode(
     recorded: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video, report = tmp_path / "new" / "episode.mp4", tmp_path / "new" / "report.json"
@@ -210,7 +210,7 @@ def test_the_command_lives_an_episode_again(
     shown = np.stack(list(read_frames(video, np.arange(17 * STEPS), None)))
     replay = Replay.load(recorded)
     lived = [clip.frames[0].numpy() for clip, _ in replay.run(replay.make_simulator(tiny_checkpoint))]
-    # H.264 keeps the brightness of each pixel, and the colour of each four.
+    # H.264 stores the brightness of each pixel and the colour of each group of four.
     bright, expected_bright = (frames @ np.array([0.299, 0.587, 0.114]) for frames in (shown, np.concatenate(lived)))
     away = np.abs(bright[:, None] - expected_bright).mean((2, 3))
     assert (away.argmin(axis=1) == np.arange(17 * STEPS)).all(), "each frame is in its place"

@@ -1,4 +1,4 @@
-"""The simulator: functional, batched, seeded; cached decoding equals plain recomputation."""
+"""The simulator is functional, batched and seeded; cached decoding equals plain recomputation."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision
 from hwm_env.model.presets import TINY
 from hwm_env.simulator import SLICE, WorldSimulator, WorldState
-from tests.naive import naive_decode
+from tests.naive_decoding import naive_decode
 from tests.simulators import simulator_of
 
 
@@ -30,7 +30,7 @@ def chunks(batch: int, seed: int = 0) -> Tensor:
 
 
 def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: WorldSimulator) -> None:
-    """At temperature 0, over five env steps: every decoding step recomputes all ten clips in the plain loop."""
+    """Five env steps at temperature 0; the naive loop recomputes all ten clips in every decoding step."""
     simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
     model = simulator.model
     state = simulator.reset([0, 1, 2], [0, 0, 0])
@@ -47,7 +47,7 @@ def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: W
         assert torch.equal(state.actions, actions)
 
 
-def test_a_world_in_a_batch_equals_the_same_world_alone(simulator: WorldSimulator) -> None:
+def test_a_row_of_a_batch_equals_the_same_row_alone(simulator: WorldSimulator) -> None:
     together = simulator.reset([2, 0, 1], [7, 8, 9])
     alone = simulator.reset([0], [8])
     for step in range(3):
@@ -59,7 +59,7 @@ def test_a_world_in_a_batch_equals_the_same_world_alone(simulator: WorldSimulato
         assert torch.allclose(batch_clip.confidence[1], clip.confidence[0], atol=1e-4)
 
 
-def test_a_state_is_never_changed_so_that_keeping_it_saves_a_world(simulator: WorldSimulator) -> None:
+def test_a_state_is_never_changed_in_place(simulator: WorldSimulator) -> None:
     saved = simulator.reset([0, 1], [1, 2])
     copy = WorldState(saved.tokens.clone(), saved.actions.clone(), saved.seeds, saved.step_indices)
     first, clip = simulator.step(saved, chunks(2))
@@ -70,7 +70,7 @@ def test_a_state_is_never_changed_so_that_keeping_it_saves_a_world(simulator: Wo
     assert torch.equal(clip.tokens, again.tokens)
 
 
-def test_forks_share_their_past_and_go_their_own_ways(simulator: WorldSimulator) -> None:
+def test_forks_share_their_past_and_may_differ_in_their_future(simulator: WorldSimulator) -> None:
     state, _ = simulator.step(simulator.reset([0, 1], [1, 2]), chunks(2))
     forks = state.select([1, 1, 0])
     assert forks.seeds == (2, 2, 1)
@@ -83,28 +83,28 @@ def test_forks_share_their_past_and_go_their_own_ways(simulator: WorldSimulator)
 
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
-@pytest.mark.parametrize("worlds", [1, 2])
-def test_forks_live_what_their_world_lives_and_what_their_seeds_say(
-    tiny_checkpoint: Path, history: HistoryMode, worlds: int
+@pytest.mark.parametrize("count", [1, 2])
+def test_forks_equal_their_row_unless_their_seeds_differ(
+    tiny_checkpoint: Path, history: HistoryMode, count: int
 ) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True, temperature=1.0)
-    state, _ = simulator.step(simulator.reset(range(worlds), range(worlds)), chunks(worlds))
+    state, _ = simulator.step(simulator.reset(range(count), range(count)), chunks(count))
     forks = simulator.fork(state, 3)
-    assert len(forks) == 3 * worlds
-    chunk = chunks(worlds, seed=1)
+    assert len(forks) == 3 * count
+    chunk = chunks(count, seed=1)
     after, clip = simulator.step(forks, chunk.repeat_interleave(3, dim=0))
     _, expected = simulator.step(state, chunk)
-    for world in range(worlds):
+    for row in range(count):
         for copy in range(3):
-            assert torch.equal(clip.tokens[3 * world + copy], expected.tokens[world])
-    seeded = simulator.fork(state, 3, seeds=range(10, 10 + 3 * worlds))
+            assert torch.equal(clip.tokens[3 * row + copy], expected.tokens[row])
+    seeded = simulator.fork(state, 3, seeds=range(10, 10 + 3 * count))
     _, other = simulator.step(seeded, chunk.repeat_interleave(3, dim=0))
     assert not torch.equal(other.tokens[0], other.tokens[1])
-    assert after.step_indices == (2,) * 3 * worlds
+    assert after.step_indices == (2,) * 3 * count
     simulator.step(after, chunk.repeat_interleave(3, dim=0))
 
 
-def test_forks_of_a_world_share_its_memory(tiny_checkpoint: Path) -> None:
+def test_forks_of_a_single_row_share_its_memory(tiny_checkpoint: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history="streaming")
     state = simulator.reset([0], [0])
     forks = simulator.fork(state, 256)
@@ -117,7 +117,7 @@ def test_forks_of_a_world_share_its_memory(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("n", "seeds", "message"),
-    [(0, None, "n must be at least 1"), (2, [1, 2, 3], "one seed for each of 2 worlds, got 3"), (1, [-1], "world 0")],
+    [(0, None, "n must be at least 1"), (2, [1, 2, 3], "one seed for each of 2 rows, got 3"), (1, [-1], "row 0")],
 )
 def test_bad_forks_are_refused(simulator: WorldSimulator, n: int, seeds: list[int] | None, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
@@ -125,11 +125,11 @@ def test_bad_forks_are_refused(simulator: WorldSimulator, n: int, seeds: list[in
 
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
-def test_strict_rows_equal_the_same_world_alone_to_the_bit(tiny_checkpoint: Path, history: HistoryMode) -> None:
+def test_strict_rows_equal_the_same_row_alone_to_the_bit(tiny_checkpoint: Path, history: HistoryMode) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True)
-    worlds = [0, 1, 2, 3] * 3
-    together = simulator.reset(worlds, range(12))
-    alone = [simulator.reset([worlds[row]], [row]) for row in (0, 7, 8, 11)]
+    starts = [0, 1, 2, 3] * 3
+    together = simulator.reset(starts, range(12))
+    alone = [simulator.reset([starts[row]], [row]) for row in (0, 7, 8, 11)]
     for step in range(2):
         chunk = chunks(12, seed=step)
         together, batch = simulator.step(together, chunk)
@@ -143,21 +143,21 @@ def test_strict_rows_equal_the_same_world_alone_to_the_bit(tiny_checkpoint: Path
 
 
 def test_a_strict_step_computes_slices_of_one_size_only(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What makes rows equal to the bit: no matrix product ever sees another number of worlds."""
+    """Every matrix product has the same number of rows, so rows are equal to the bit."""
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, strict=True)
     sizes: list[int] = []
     encode = simulator.model.encode_history
     monkeypatch.setattr(
         simulator.model,
         "encode_history",
-        lambda past, *given, **told: (sizes.append(len(past)), encode(past, *given, **told))[1],
+        lambda past, *given, **named: (sizes.append(len(past)), encode(past, *given, **named))[1],
     )
     for count in (1, 8, 11):
         simulator.step(simulator.reset([0] * count, range(count)), chunks(count))
     assert sizes == [SLICE] * 4
 
 
-def test_the_entropy_is_that_of_the_choice(simulator: WorldSimulator) -> None:
+def test_the_entropy_is_that_of_the_sampled_distribution(simulator: WorldSimulator) -> None:
     """The most probable outcome's log-probability bounds the entropy from below (min-entropy)."""
     simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
     _, clip = simulator.step(simulator.reset([0, 1], [0, 0]), chunks(2))
@@ -198,8 +198,8 @@ def test_frames_are_those_of_the_tokenizer(simulator: WorldSimulator) -> None:
     [
         (torch.zeros(2, 17, 24), r"shape \(2, 17, 25\), got \(2, 17, 24\)"),
         (torch.zeros(1, 17, 25), r"shape \(2, 17, 25\), got \(1, 17, 25\)"),
-        (torch.zeros(2, 17, 25).index_fill(0, torch.tensor([1]), torch.nan), "infinity in world 1"),
-        (torch.full((2, 17, 25), torch.inf), "infinity in world 0"),
+        (torch.zeros(2, 17, 25).index_fill(0, torch.tensor([1]), torch.nan), "infinity in row 1"),
+        (torch.full((2, 17, 25), torch.inf), "infinity in row 0"),
     ],
 )
 def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, message: str) -> None:
@@ -210,18 +210,18 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
 @pytest.mark.parametrize(
     ("starts", "seeds", "message"),
     [
-        ([4], [0], "the start of world 0 must be below 4, got 4"),
+        ([4], [0], "the start of row 0 must be below 4, got 4"),
         ([-1], [0], "got -1"),
         ([0], [0, 1], "one seed for each"),
-        ([0], [-1], "the seed of world 0 must be at least 0, got -1"),
-        ([0, 1, 7], [0, 1, 2], "world 2 must be below 4, got 7"),
-        ([0, 1], [0, 2**63], "the seed of world 1 must be below"),
-        ([0.0], [0], "the start of world 0 must be a whole number, got 0.0"),
-        ("0", [0], "the start of world 0 must be a whole number, got '0'"),
+        ([0], [-1], "the seed of row 0 must be at least 0, got -1"),
+        ([0, 1, 7], [0, 1, 2], "row 2 must be below 4, got 7"),
+        ([0, 1], [0, 2**63], "the seed of row 1 must be below"),
+        ([0.0], [0], "the start of row 0 must be a whole number, got 0.0"),
+        ("0", [0], "the start of row 0 must be a whole number, got '0'"),
         ([True], [0], "whole number, got True"),
-        ([0], [1.5], "the seed of world 0 must be a whole number, got 1.5"),
+        ([0], [1.5], "the seed of row 0 must be a whole number, got 1.5"),
         ([0], 0, "seeds must be"),
-        ([], [], "expected one or more worlds"),
+        ([], [], "expected one or more rows"),
     ],
 )
 def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], seeds: list[int], message: str) -> None:
@@ -231,7 +231,7 @@ def test_bad_resets_are_refused(simulator: WorldSimulator, starts: list[int], se
 
 def test_histories_that_do_not_fit_are_refused(simulator: WorldSimulator) -> None:
     starts = simulator.checkpoint.starts
-    with pytest.raises(InvalidInputError, match="made by another tokenizer"):
+    with pytest.raises(InvalidInputError, match="encode them with this checkpoint's tokenizer"):
         simulator.begin(starts.tokens[:1] + 64_000, starts.actions[:1], [0])
     with pytest.raises(InvalidInputError, match=r"shape \(B, T, 3, 8, 8\)"):
         simulator.begin(starts.tokens[:1, :, :, :4], starts.actions[:1], [0])
@@ -258,9 +258,7 @@ def test_decoding_settings_replace_those_of_the_checkpoint(tiny_checkpoint: Path
         ),
     ],
 )
-def test_decoding_that_the_model_cannot_do_is_refused(
-    change: dict[str, Any], decoding: dict[str, Any], message: str
-) -> None:
+def test_unsupported_decoding_is_refused(change: dict[str, Any], decoding: dict[str, Any], message: str) -> None:
     model = MaskedHWM(replace(TINY, **change))
     with pytest.raises(InvalidInputError, match=message):
         simulator_of(model, DecodingConfig(**decoding))
@@ -285,7 +283,7 @@ def test_a_simulator_leaves_its_checkpoint_as_it_is(tiny_checkpoint: Path, preci
     assert not torch.equal(stepped(rough), expected)
 
 
-def test_float32_is_what_it_says_whatever_the_weights_are(tiny_checkpoint: Path) -> None:
+def test_float32_converts_weights_of_other_precisions(tiny_checkpoint: Path) -> None:
     checkpoint = load(tiny_checkpoint)
     checkpoint.model.bfloat16()
     simulator = WorldSimulator(checkpoint)
@@ -305,5 +303,5 @@ def test_settings_cannot_be_set_around_their_check(tiny_checkpoint: Path) -> Non
 
 
 def stepped(simulator: WorldSimulator) -> torch.Tensor:
-    """Entropies of the first clip, which differ with the least change of a weight."""
+    """Returns entropies of the first clip, which change with any weight."""
     return simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))[1].entropy

@@ -1,4 +1,4 @@
-"""A history that is encoded clip by clip, against one network over everything since the reset."""
+"""A history encoded clip by clip, against one network over everything since the reset."""
 
 from dataclasses import replace
 
@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from hwm_env.decoding.config import DecodingConfig
-from hwm_env.decoding.noise import world_uniforms
+from hwm_env.decoding.noise import row_uniforms
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.attention import KeyValues
 from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.model.options import OPTIONS, combinations, example, named
-from tests.naive import Sees, naive_decode
+from tests.naive import Sees
+from tests.naive_decoding import naive_decode
 from tests.simulators import simulator_of
 
 STREAMING = DecodingConfig(steps=2, temperature=1.0, history="streaming")
@@ -34,7 +35,7 @@ def chunks(batch: int, seed: int) -> Tensor:
 
 
 def band(reach: int, next_time: int) -> Sees:
-    """A clip sees itself and `reach` - 1 clips before it; the next one, at `next_time`, itself and `reach`."""
+    """Returns the rule that a clip sees itself and `reach` - 1 earlier clips; the one at `next_time` sees `reach`."""
 
     def sees(viewer: Tensor, viewed: Tensor) -> Tensor:
         before = viewer - viewed
@@ -52,7 +53,7 @@ def test_steps_equal_a_network_over_everything_since_the_reset(
     options = {field: OPTIONS[field] for field in ("action_injection", "codebook_head")}
     fixed = STREAMABLE | {"temporal_scope": scope, "latent_layout": layout, "num_past_clips": reach}
     if reach == 1:
-        # A window's first clip looks back at itself, and here each clip is one; the naive network would look further.
+        # Each clip is the first of its window here and looks back at itself; the naive network would look further.
         fixed["spatial_lookback"] = False
     for config in combinations(options, **fixed):
         model = example(replace(config, num_layers=3))
@@ -62,7 +63,7 @@ def test_steps_equal_a_network_over_everything_since_the_reset(
         for step in range(4):
             chunk = chunks(2, step)
             state, clip = simulator.step(state, chunk)
-            uniforms = world_uniforms((3, 4), (step, step), (2, 3 * config.num_positions, len(config.head_levels) + 1))
+            uniforms = row_uniforms((3, 4), (step, step), (2, 3 * config.num_positions, len(config.head_levels) + 1))
             sees = band(reach, next_time=tokens.shape[1])
             expected, log_prob, entropy = naive_decode(model, tokens, actions, chunk, STREAMING, uniforms, sees=sees)
             assert torch.equal(clip.tokens, expected), f"step {step}: {named(model)}"
@@ -92,7 +93,7 @@ def test_before_a_clip_has_left_the_history_both_modes_are_equal(scope: str, lay
         assert torch.equal(clip.tokens, expected.tokens)
 
 
-def test_a_state_goes_on_in_the_mode_of_the_simulator_that_takes_it() -> None:
+def test_a_state_continues_in_the_mode_of_the_simulator_that_steps_it() -> None:
     streaming = simulator_for("patch", "stacked")
     window = simulator_of(streaming.model, replace(STREAMING, history="window"))
     state = streaming.begin(*history(streaming.model, 1, 3), (0,))
@@ -108,7 +109,7 @@ def test_a_state_goes_on_in_the_mode_of_the_simulator_that_takes_it() -> None:
 
 @SCOPES
 @LAYOUTS
-def test_forks_and_rows_go_on_as_the_worlds_they_came_from(scope: str, layout: str) -> None:
+def test_selected_rows_continue_like_their_originals(scope: str, layout: str) -> None:
     simulator = simulator_for(scope, layout)
     state = simulator.begin(*history(simulator.model, 2, 2), (3, 4))
     for step in range(2):
@@ -122,7 +123,7 @@ def test_forks_and_rows_go_on_as_the_worlds_they_came_from(scope: str, layout: s
 
 
 def joined(states: list[WorldState]) -> WorldState:
-    """One batch of worlds whose histories are equally long, whatever their ages."""
+    """Joins states whose histories are equally long, of any age."""
     histories = [state.encoded for state in states]
     clips = tuple(
         KeyValues(*(torch.cat(parts, dim=1) for parts in zip(*clip, strict=True)))
@@ -139,7 +140,7 @@ def joined(states: list[WorldState]) -> WorldState:
 
 @SCOPES
 @LAYOUTS
-def test_worlds_of_different_ages_share_a_batch(scope: str, layout: str) -> None:
+def test_rows_of_different_ages_share_a_batch(scope: str, layout: str) -> None:
     simulator = simulator_for(scope, layout)
     model = simulator.model
     old = simulator.begin(*history(model, 1, 3, seed=1), (8,))
@@ -172,7 +173,7 @@ def test_a_history_in_a_fixed_window_cannot_be_appended_to(change: dict[str, str
         model.append_clip(encoded, tokens[:, 0], actions[:, 0])
 
 
-def test_appending_leaves_the_earlier_history_as_it_is() -> None:
+def test_appending_does_not_change_the_earlier_history() -> None:
     simulator = simulator_for("patch", "stacked")
     state = simulator.begin(*history(simulator.model, 1, 3), (0,))
     following, _ = simulator.step(state, chunks(1, 0))

@@ -1,4 +1,4 @@
-"""How far a predicted clip can be believed: against definitions, closed forms and data whose answer is known."""
+"""Trust in predicted clips, against definitions, closed forms and data with known answers."""
 
 import json
 import math
@@ -41,11 +41,11 @@ def statistics(low: float = -1.0, high: float = 2.0, std: float = 0.5, max_chang
 
 
 def at_rest(value: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """A chunk [1, 17, 25] in which nothing moves, and the numbers before it [1, 25]."""
+    """Returns a chunk [1, 17, 25] without motion, and the action before it [1, 25]."""
     return np.full((1, 17, 25), value), np.full((1, 25), value)
 
 
-def test_what_the_data_show_is_no_excess() -> None:
+def test_actions_within_the_data_have_no_excess() -> None:
     chunk, last = at_rest()
     chunk[0, :, 3] = np.clip(1.0 - 0.25 * np.arange(1, 18), -1.0, 2.0)
     assert (action_excess(statistics(), chunk, last) == 0).all()
@@ -87,7 +87,7 @@ finite = st.floats(-3, 4, allow_nan=False, width=32)
 
 
 @given(numbers=st.lists(finite, min_size=18, max_size=18), std=st.sampled_from([0.0, 0.0005, 0.5]), data=st.data())
-def test_excess_is_what_its_definition_says(numbers: list[float], std: float, data: st.DataObject) -> None:
+def test_excess_equals_its_definition(numbers: list[float], std: float, data: st.DataObject) -> None:
     max_change = data.draw(st.sampled_from([0.0, 0.25, 1.0]))
     chunk, last = at_rest(0.0)
     last[0, 11], chunk[0, :, 11] = numbers[0], numbers[1:]
@@ -111,7 +111,7 @@ def test_rounding_is_no_excess(beyond: float, counts: bool) -> None:
 
 
 def structured_tokens(count: int, seed: int = 0, grid: tuple[int, int] = (4, 4)) -> Tensor:
-    """Clips int32 [N, 3, H, W] in which a few hidden numbers decide what is where, in a few noisy ways."""
+    """Returns clips int32 [N, 3, H, W] that depend on a few latent variables and on noise."""
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randn(5, 2, 3, *grid, generator=torch.Generator().manual_seed(99))
     hidden = torch.randn(count, 5, generator=generator)
@@ -135,15 +135,15 @@ def token_statistics() -> TokenStatistics:
 
 
 def values_by_definition(tokens: Tensor) -> np.ndarray:
-    """[N, digits]: 2 * digit / (level - 1) - 1; the first digit runs fastest."""
+    """Returns 2 * digit / (levels - 1) - 1, [N, digits]; the first digit varies fastest."""
     numbers = tokens.numpy()
     digits = np.stack([numbers % LEVELS[0], numbers // LEVELS[0]], axis=2)
     scale = 2.0 / (np.array(LEVELS) - 1.0)
     return (digits * scale[:, None, None] - 1.0).reshape(len(numbers), -1)
 
 
-def test_drift_is_what_its_definition_says(token_statistics: TokenStatistics) -> None:
-    """With NumPy's singular values in place of eigenvalues; 64 of the 96 directions are components."""
+def test_drift_equals_its_definition(token_statistics: TokenStatistics) -> None:
+    """Uses NumPy's singular values instead of eigenvalues; 64 of the 96 directions are components."""
     data, asked = structured_tokens(600), torch.cat([structured_tokens(9, seed=1), random_tokens(9)])
     values = values_by_definition(data)
     mean = values.mean(axis=0)
@@ -187,7 +187,7 @@ def test_a_clip_drifts_as_it_does_in_a_batch_of_arrays(token_statistics: TokenSt
 
 
 def test_larger_grids_are_averaged() -> None:
-    """Each token of 8 x 8 repeated in a square: nothing new to average."""
+    """Each token of an 8 x 8 grid is repeated in a square, which does not change the averages."""
     tokens = structured_tokens(300, grid=(8, 8))
     large = tokens.repeat_interleave(4, 2).repeat_interleave(4, 3)
     plain, averaged = TokenStatistics.from_tokens(tokens, LEVELS), TokenStatistics.from_tokens(large, LEVELS)
@@ -196,14 +196,14 @@ def test_larger_grids_are_averaged() -> None:
     assert averaged.drift(large[:9]) == pytest.approx(plain.drift(tokens[:9]), abs=1e-2)
 
 
-def test_equal_clips_leave_a_unit_to_measure_others_in() -> None:
+def test_equal_clips_have_a_smallest_unit() -> None:
     same = TokenStatistics.from_tokens(torch.zeros(3, 3, 2, 2, dtype=torch.int32), LEVELS)
     assert same.drift(torch.zeros(1, 3, 2, 2, dtype=torch.int32)) == pytest.approx(0.0, abs=1e-3)
     assert same.drift(torch.full((1, 3, 2, 2), 5)) > 100
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (5, 2, 4, 4), (5, 4, 4)])
-def test_other_shapes_make_no_statistics(shape: tuple[int, ...]) -> None:
+def test_tokens_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInputError, match="N at least 2"):
         TokenStatistics.from_tokens(torch.zeros(shape, dtype=torch.int32), LEVELS)
 
@@ -226,8 +226,8 @@ def write(tmp_path: Any) -> Callable[..., Dataset]:
     return write
 
 
-def test_a_data_set_shows_its_whole_clips(write: Callable[..., Dataset]) -> None:
-    """The clip in which a segment ends and the unfinished last one would be far away."""
+def test_statistics_of_a_data_set_use_its_whole_clips(write: Callable[..., Dataset]) -> None:
+    """The clip that a cut divides and the incomplete last clip would have large drift."""
     tokens = structured_tokens(40).numpy()
     tokens[[10, 39]] = random_tokens(2).numpy()
     dataset = write(tokens, [0] * (10 * 17 + 3) + [1] * (28 * 17 + 14) + [1] * 5)
@@ -289,7 +289,7 @@ def test_a_risk_is_the_logistic_function_of_the_weighted_sum() -> None:
     assert TRUTH.error_probability(features)[0] == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=1e-6)
 
 
-def test_regression_stands_where_the_penalised_likelihood_is_flat() -> None:
+def test_regression_ends_at_a_stationary_point_of_the_penalised_likelihood() -> None:
     rng = np.random.default_rng(2)
     columns = rng.normal(size=(300, 3))
     outcomes = rng.random(300) < 1 / (1 + np.exp(-(columns @ [1.0, -2.0, 0.0] + 0.5)))
@@ -339,14 +339,14 @@ def assess(trust: Trust, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
     return trust.assess(structured_tokens(count, seed=4), **features)
 
 
-def test_an_assessment_is_drift_and_the_risk_that_knows_it(trust: Trust) -> None:
+def test_an_assessment_is_the_drift_and_the_risk_that_includes_it(trust: Trust) -> None:
     drift, probability = assess(trust)
     assert np.array_equal(drift, trust.statistics.drift(structured_tokens(6, seed=4)))
     assert np.array_equal(probability, TRUTH.error_probability(random_features(6) | {"drift": drift}))
     assert drift.dtype == probability.dtype == np.float32
 
 
-def test_trust_survives_being_written(trust: Trust) -> None:
+def test_trust_survives_saving(trust: Trust) -> None:
     config = json.loads(json.dumps(trust.to_config()))
     loaded = Trust.from_parts(config, deserialise(serialise(trust.tensors())))
     for part, expected in zip(assess(loaded), assess(trust), strict=True):
@@ -392,6 +392,6 @@ def test_bad_content_is_a_checkpoint_error(trust: Trust, breakage: str) -> None:
 
 
 @pytest.mark.parametrize("config", [None, [], "trust"])
-def test_content_that_is_no_mapping_is_a_checkpoint_error(trust: Trust, config: Any) -> None:
+def test_content_that_is_not_a_mapping_is_a_checkpoint_error(trust: Trust, config: Any) -> None:
     with pytest.raises(CheckpointError, match="trust: expected"):
         Trust.from_parts(config, trust.tensors())

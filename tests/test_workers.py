@@ -1,4 +1,4 @@
-"""Worker processes: their results, what goes wrong in them, and that they end when their parent is killed."""
+"""Worker processes: results, errors, and their end when the parent is killed."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from hwm_env.workers import run_in_processes
 fcntl = pytest.importorskip("fcntl")
 
 DEADLINE_S = 120.0
-"""Passes only where something hangs."""
+"""Reached only if something hangs."""
 
 
 def until(happened) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from hwm_env import workers
 
 if os.environ.get("WITHOUT_KERNEL"):
-    workers._ask_kernel = lambda: False
+    workers._set_death_signal = lambda: False
 
 
 def wait_with(path: Path) -> None:

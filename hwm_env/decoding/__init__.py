@@ -1,1 +1,1 @@
-""""""
+"""Decoding of clips: MaskGIT and the sampling of tokens."""

@@ -1,4 +1,4 @@
-"""What the K passes of decoding a clip have in common, computed once."""
+"""The function that each decoding step calls: what the steps of a clip share is computed once and cached."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,19 +20,19 @@ def next_clip_predictor(
     scene_p: Tensor | None = None,
     scene_BSC: Tensor | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """The function from the next clip's tokens, partly masked, to the features that its head reads.
+    """Returns a function from the next clip's tokens, partly masked, to the features that the head reads.
 
-    Where the past cannot see the future, it is encoded once, and the function runs the network on one clip. With a
-    bidirectional mask, the past depends on what has been revealed so far, and each call runs on all clips.
+    If the past cannot see the future, it is encoded once, and the function runs the network on one clip. With a
+    bidirectional mask, the past depends on the tokens revealed so far, and each call runs on all clips.
 
     Args:
         model: the world model.
         past_BTLHW: tokens of the past, int [B, T_p, 3, H, W].
-        actions_BTFA: its actions, float [B, T_p, 17, 25].
+        actions_BTFA: actions of the past, float [B, T_p, 17, 25].
         chunk_BFA: actions of the next clip, float [B, 17, 25].
-        encoded: what the past was encoded to, if that is known.
-        scene_p: what a scene tells of the past, float [B, T_p, S, C]; not used with `encoded`.
-        scene_BSC: what it tells of the next clip, float [B, S, C].
+        encoded: the encoded past; `None`: encode it.
+        scene_p: scene inputs of the past, float [B, T_p, S, C]; not read if `encoded` is given.
+        scene_BSC: scene inputs of the next clip, float [B, S, C].
 
     Returns:
         A function from int [B, 3, H, W] to float [B, L, S, D].
@@ -40,7 +40,7 @@ def next_clip_predictor(
     if model.config.temporal_mask == "bidirectional":
         num_past = past_BTLHW.shape[1]
         next_time = torch.tensor([num_past], device=past_BTLHW.device)
-        whole = model.prepare(
+        context = model.prepare(
             num_past,
             actions_BTFA.flatten(1, 2),
             chunk_BFA,
@@ -51,7 +51,7 @@ def next_clip_predictor(
         )
 
         def predict(tokens_BLHW: Tensor) -> Tensor:
-            return model.future_features(whole, past_BTLHW, tokens_BLHW.unsqueeze(1)).squeeze(1)
+            return model.future_features(context, past_BTLHW, tokens_BLHW.unsqueeze(1)).squeeze(1)
 
         return predict
     history = encoded or model.encode_history(past_BTLHW, actions_BTFA.flatten(1, 2), scene_p=scene_p)

@@ -1,4 +1,4 @@
-"""How a clip is decoded."""
+"""Settings of decoding."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -19,37 +19,37 @@ class DecodingConfig(CheckedFields):
     """Settings of MaskGIT decoding."""
 
     steps: Count = 4
-    """Forward passes a clip (K); each reveals a part of the tokens."""
+    """Decoding steps per clip (K), each a forward pass that reveals a part of the tokens."""
     temperature: NotNegative = 0.5
     """Divides the logits before sampling; 0 takes the most probable token."""
     order: Order = "confidence"
-    """Which tokens are revealed first: the most probable ones; random ones; or ones spread evenly over the clip by a
-    Halton sequence. The last two are known beforehand, so the head is evaluated only where it reveals."""
+    """Which tokens are revealed first: the most probable ones, random ones, or tokens spread evenly over the clip by a
+    Halton sequence. The last two orders do not depend on probabilities, so the head runs only on revealed tokens."""
     top_k: Count | None = None
-    """Sample among the k most probable outcomes of each softmax; None: all."""
+    """Sample among the k most probable outcomes of each softmax; `None`: all."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Sample among the most probable outcomes of each softmax that together have this probability; 1: all."""
+    """Sample among the most probable outcomes of each softmax with this total probability; 1: all."""
     history: HistoryMode = "window"
-    """`window`: before each env step the past is encoded anew, each clip seeing those of the window before it.
-    `streaming`: a clip is encoded once, when it is the newest, seeing the clips before it that were in the history
-    then; so what it was encoded to can hold traces of clips that have left the history since."""
+    """`window`: the whole history is encoded before each env step; each clip sees the clips of the window before it.
+    `streaming`: each clip is encoded once, when it is the newest, and sees the clips that are in the history then; its
+    encoding can keep traces of clips that have left the history since."""
 
     def check_model(self, model: MaskedHWMConfig) -> None:
-        """Checks that a model can be decoded so.
+        """Checks that a model supports these settings.
 
         Raises:
-            InvalidInputError: naming the fields that exclude each other, and what to do.
+            InvalidInputError: a field is not possible with the model's configuration.
         """
         if model.past_latents is not None:
             raise InvalidInputError(
-                f"a model with past_latents {model.past_latents} completes one clip and cannot go on to the next; "
+                f"a model with past_latents {model.past_latents} completes one clip and cannot predict the next; "
                 "simulate with a model with past_latents=None"
             )
         num_tokens = LATENTS_PER_CLIP * model.num_positions
         if self.steps > num_tokens:
             raise InvalidInputError(
                 f"decoding steps {self.steps} are more than the {num_tokens} tokens of a clip with grid_size "
-                f"{model.grid_size}; choose steps of at most {num_tokens}"
+                f"{model.grid_size}; choose at most {num_tokens} steps"
             )
         if self.history == "streaming":
             for field, needed in (
@@ -59,7 +59,6 @@ class DecodingConfig(CheckedFields):
             ):
                 if getattr(model, field) != needed:
                     raise InvalidInputError(
-                        f"history 'streaming' keeps what a clip was encoded to, which {field} "
-                        f"{getattr(model, field)!r} changes at every step; choose history='window', or a model with "
-                        f"{field}={needed!r}"
+                        f"history 'streaming' keeps encoded clips, which {field} {getattr(model, field)!r} changes at "
+                        f"every step; choose history='window', or a model with {field}={needed!r}"
                     )

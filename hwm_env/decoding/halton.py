@@ -1,4 +1,4 @@
-"""A fixed order of a clip's tokens that is spread evenly from the first on."""
+"""A fixed order of a clip's tokens in which every prefix is spread evenly over the clip."""
 
 from functools import lru_cache
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 BASES = (5, 2, 3)
-"""Of the latents, the rows and the columns."""
+"""Bases for the latents, the rows and the columns of the grid."""
 
 
 def radical_inverse(indices: Tensor, base: int) -> Tensor:
-    """Mirrors the digits of whole numbers at the point: int [N] to float64 [N] in [0, 1)."""
+    """Mirrors the digits of whole numbers at the radix point: int [N] to float64 [N] in [0, 1)."""
     result = torch.zeros(indices.shape, dtype=torch.float64)
     rest, scale = indices.clone(), 1.0
     while rest.any():
@@ -22,10 +22,10 @@ def radical_inverse(indices: Tensor, base: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def halton_order(latents: int, rows: int, columns: int) -> Tensor:
-    """The order in which a 3D Halton sequence first meets each token.
+    """Returns the order in which a 3D Halton sequence first meets each token.
 
-    In space after Besnier et al., "Halton Scheduler for Masked Generative Image Transformer" (arXiv 2503.17076); the
-    third axis spreads neighbouring reveals over the latents too.
+    Follows Besnier et al., "Halton Scheduler for Masked Generative Image Transformer" (arXiv 2503.17076) on the grid; a
+    third axis spreads successive reveals over the latents too.
 
     Returns:
         int64 [latents * rows * columns], a permutation of flat token indices, on the CPU.

@@ -21,15 +21,15 @@ class Decoded(NamedTuple):
     tokens: Tensor
     """int32 [B, 3, H, W]."""
     log_prob: Tensor
-    """float32 [B, 3, H, W]: log-probability of each token, in nats, when it was chosen (temperature 1); NaN where the
-    network's answer was not finite."""
+    """float32 [B, 3, H, W]: log-probability of each token when it was chosen, in nats (temperature 1); NaN where the
+    network's output was not finite."""
     entropy: Tensor
-    """float32 [B, 3, H, W]: entropy, in nats, of what each token was drawn from when it was revealed (temperature 1,
-    not truncated, over the codes that may be drawn)."""
+    """float32 [B, 3, H, W]: entropy of the distribution that each token was drawn from, in nats (temperature 1, not
+    truncated, over the codes that may be drawn)."""
 
 
 def masked_counts(num_tokens: int, steps: int) -> list[int]:
-    """How many tokens are still masked after each of K steps: cos(pi/2 * k/K) of them, at least one fewer each time.
+    """Returns how many tokens are masked after each of K steps: a share of cos(pi/2 * k/K), at least one fewer each.
 
     Raises:
         InvalidInputError: there are more steps than tokens.
@@ -57,29 +57,29 @@ def decode_clip(
     num_codes: int | None = None,
     prior: Prior | None = None,
 ) -> Decoded:
-    """Decodes one clip from nothing but masks.
+    """Decodes one clip whose tokens are all masked at first.
 
-    The head is evaluated only where it must be: at tokens that are still masked, if their probabilities decide which
-    are revealed; otherwise at those that the step reveals.
+    The head runs only where needed: on all masked tokens if their probabilities decide which are revealed, else on the
+    tokens that the step reveals.
 
     Args:
-        predict: features [B, 3, S, D] (or [B, 1, S, D] that a position's latents share) of a partly masked clip int
-            [B, 3, H, W].
-        head: turns features into logits.
+        predict: maps a partly masked clip, int [B, 3, H, W], to features [B, 3, S, D], or [B, 1, S, D] if a position's
+            latents share one vector.
+        head: maps features to logits.
         shape: (B, 3, H, W).
         config: steps, temperature, order and truncation.
-        uniforms: float32 [B, K, 3 * H * W, digits + 1] in [0, 1): a number for each digit and one for the order; None
-            where temperature is 0 and the order is not random.
-        device: where to decode.
-        num_codes: tokens from this one on are never drawn; by default the whole vocabulary may be.
-        prior: what another source says about the clip's tokens, mixed into the network's logits.
+        uniforms: float32 [B, K, 3 * H * W, digits + 1] in [0, 1): a number for each digit and one for the order;
+            `None` if the temperature is 0 and the order is not random.
+        device: device of the tokens.
+        num_codes: tokens from this index on are never drawn; `None`: the whole vocabulary may be drawn.
+        prior: logits of another source, mixed into the network's.
     """
     batch, latents, rows, columns = shape
     num_tokens, num_positions = latents * rows * columns, rows * columns
     mask_token = head.fsq.codebook_size
     tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int32, device=device)
     log_prob, entropy = (torch.zeros(batch, num_tokens, device=device) for _ in range(2))
-    worlds = torch.arange(batch, device=device)[:, None]
+    row_indices = torch.arange(batch, device=device)[:, None]
     if config.order == "halton":
         rank = halton_order(latents, rows, columns).argsort().to(device)
     num_masked = num_tokens
@@ -96,16 +96,16 @@ def decode_clip(
         latent, position = chosen // num_positions, chosen % num_positions
         drawn = draw_tokens(
             head,
-            features[worlds, latent if features.shape[1] > 1 else 0, position].flatten(0, 1),
+            features[row_indices, latent if features.shape[1] > 1 else 0, position].flatten(0, 1),
             latent.flatten(),
-            None if uniform is None else uniform[worlds, chosen].flatten(0, 1),
+            None if uniform is None else uniform[row_indices, chosen].flatten(0, 1),
             config,
             num_codes or mask_token,
-            None if prior is None else prior.of_tokens(worlds, latent, position),
+            None if prior is None else prior.of_tokens(row_indices, latent, position),
         )
         drawn = Drawn(*(part.view_as(chosen) for part in drawn))
         if config.order == "confidence":
-            # NaN counts as the largest, so what is not finite is revealed, and seen by the caller.
+            # NaN sorts as the largest, so tokens that are not finite are revealed, and the caller sees them.
             best = drawn.log_prob.topk(num_revealed, dim=1).indices
             chosen, drawn = chosen.gather(1, best), Drawn(*(part.gather(1, best) for part in drawn))
         tokens.scatter_(1, chosen, drawn.tokens)

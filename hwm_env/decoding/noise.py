@@ -1,4 +1,4 @@
-"""Random numbers that belong to a world: a function of its seed and its step, and of nothing else."""
+"""Random numbers of a batch's rows, which depend only on a row's seed and env step."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 
-def world_uniforms(seeds: Sequence[int], step_indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Draws uniform numbers for each world of a batch.
+def row_uniforms(seeds: Sequence[int], step_indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Draws uniform numbers for each row of a batch.
 
-    Philox (Salmon et al., 2011) is keyed by (seed, env step), so that a world carries no generator state, can be forked
-    for free, and gets the same numbers alone as in any batch.
+    Philox (Salmon et al., 2011) is keyed by (seed, env step), so that states carry no generator, forks are free, and a
+    row gets the same numbers alone as in any batch.
 
     Args:
-        seeds: a seed for each world, 0..2^63-1.
-        step_indices: the env step that each world is about to take.
-        shape: numbers wanted a world.
+        seeds: a seed for each row, 0..2^63-1.
+        step_indices: the env step that each row is about to take.
+        shape: shape of the numbers of one row.
 
     Returns:
         float32 [B, *shape] in [0, 1), on the CPU.

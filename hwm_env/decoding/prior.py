@@ -1,4 +1,4 @@
-"""What is known of a clip's tokens before any of them is revealed."""
+"""A prior for a clip's tokens: logits of another source, such as a scene, mixed into the network's."""
 
 from typing import NamedTuple
 
@@ -6,23 +6,23 @@ from torch import Tensor
 
 
 class Prior(NamedTuple):
-    """Logits of another source, mixed into the network's own: a weighted mean of logits, softmax by softmax."""
+    """Logits that are mixed into the network's own by a weighted mean, softmax by softmax."""
 
     logits: Tensor
-    """Digit logits, float32 [B, L, S, n]; of single tokens [N, n]."""
+    """Digit logits, float32 [B, L, S, n], or [N, n] for single tokens."""
     own_weights: Tensor
-    """Weight of the network's logits in [0, 1], the rest is this prior's; float32 [B]; of single tokens [N]."""
+    """Weight of the network's logits in [0, 1], float32 [B], or [N] for single tokens; the prior has the rest."""
 
-    def of_tokens(self, worlds: Tensor, latents: Tensor, positions: Tensor) -> "Prior":
-        """Returns the prior of chosen tokens: index arrays of one shape, flattened to N."""
-        logits = self.logits[worlds, latents, positions].flatten(0, -2)
-        return Prior(logits, self.own_weights[worlds.expand_as(latents)].flatten())
+    def of_tokens(self, rows: Tensor, latents: Tensor, positions: Tensor) -> "Prior":
+        """Returns the prior of single tokens; the index arrays broadcast to one shape, flattened to N."""
+        logits = self.logits[rows, latents, positions].flatten(0, -2)
+        return Prior(logits, self.own_weights[rows.expand_as(latents)].flatten())
 
-    def select(self, rows: Tensor) -> "Prior":
-        """Returns the prior of these rows."""
-        return Prior(self.logits[rows], self.own_weights[rows])
+    def select(self, indices: Tensor) -> "Prior":
+        """Returns the prior of these rows or tokens."""
+        return Prior(self.logits[indices], self.own_weights[indices])
 
     def mixed(self, own_logits: Tensor) -> Tensor:
-        """Returns the mixture with the network's logits [N, n]."""
+        """Mixes in the network's logits [N, n] of single tokens."""
         weights = self.own_weights[:, None]
         return weights * own_logits.float() + (1 - weights) * self.logits

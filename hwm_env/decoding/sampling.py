@@ -1,6 +1,6 @@
-"""Draws tokens from features, and never holds the logits of a large codebook for all of a clip's tokens at once.
+"""Draws tokens from features without holding a large codebook's logits for all tokens of a clip at once.
 
-Everything is drawn by inverting a cumulative distribution, with one uniform number a softmax that the caller gives.
+Each softmax is sampled by inverting its cumulative distribution at a uniform number that the caller provides.
 """
 
 from typing import NamedTuple
@@ -13,22 +13,22 @@ from hwm_env.decoding.prior import Prior
 from hwm_env.model.heads import CodebookHead
 
 ELEMENTS_AT_ONCE = 2**24
-"""Logits that exist at once where rows need their whole softmax: 64 MB."""
+"""Most logits in memory at once if a token needs its whole softmax: 64 MB."""
 LARGE = 4096
-"""From this many outcomes on, a softmax is walked through in slices of outcomes."""
-ROWS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 512
+"""From this many outcomes on, a softmax is processed in slices of outcomes."""
+TOKENS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 512
 """Size of such a slice: 2 MB of logits, which stay in a processor's cache from the product to the sum."""
 
 
 class Drawn(NamedTuple):
-    """Tokens drawn, and what is known about what they were drawn from: neither tempered nor truncated."""
+    """Drawn tokens with their log-probability and entropy, both at temperature 1 and not truncated."""
 
     tokens: Tensor
     """int32 [N]."""
     log_prob: Tensor
     """float32 [N], nats; NaN where any of the logits behind the token is not finite."""
     entropy: Tensor
-    """float32 [N], nats: of the distribution over the codes that may be drawn."""
+    """float32 [N], nats: entropy of the distribution over the codes that may be drawn."""
 
 
 @torch.no_grad()
@@ -41,16 +41,16 @@ def draw_tokens(
     num_codes: int,
     prior: Prior | None = None,
 ) -> Drawn:
-    """Draws a token from each vector; one that is not finite gives some token, and leaves the others as they are.
+    """Draws a token from each vector; a vector that is not finite yields any token and does not affect the others.
 
     Args:
-        head: turns features into logits.
+        head: maps features to logits.
         features_ND: float [N, D].
-        latents_N: int [N], which latent each token belongs to, counted from the first that is predicted.
-        uniform: float32 [N, at least digits] in [0, 1); may be None at temperature 0.
+        latents_N: int [N], the latent of each token, counted from the first predicted one.
+        uniform: float32 [N, at least digits] in [0, 1); may be `None` at temperature 0.
         config: temperature and truncation.
-        num_codes: tokens from this one on are never drawn (a codebook may be smaller than the model's vocabulary).
-        prior: of these tokens, mixed into their logits.
+        num_codes: tokens from this index on are never drawn (a codebook may be smaller than the model's vocabulary).
+        prior: prior of these tokens, mixed into their logits.
     """
     tokens = torch.empty(len(features_ND), dtype=torch.int32, device=features_ND.device)
     log_prob = torch.empty(len(features_ND), device=features_ND.device)
@@ -59,32 +59,32 @@ def draw_tokens(
     whole = len(head.levels) == 1 and config.top_k is None and config.top_p == 1 and prior is None
     walk = num_outputs >= LARGE and whole
     for latent in range(head.num_latents):
-        rows_of_latent = (latents_N == latent).nonzero().squeeze(1)
-        at_once = ROWS_AT_ONCE if walk else max(1, ELEMENTS_AT_ONCE // num_outputs)
-        for rows in rows_of_latent.split(at_once):
-            x, u = features_ND[rows], None if uniform is None else uniform[rows]
+        of_latent = (latents_N == latent).nonzero().squeeze(1)
+        at_once = TOKENS_AT_ONCE if walk else max(1, ELEMENTS_AT_ONCE // num_outputs)
+        for chosen in of_latent.split(at_once):
+            x, u = features_ND[chosen], None if uniform is None else uniform[chosen]
             if walk:
                 drawn = _walk(*head.rows_of(latent), x, u, config.temperature, num_codes)
             else:
                 logits = head.logits(x, latent)
-                mixed = logits if prior is None else prior.select(rows).mixed(logits)
+                mixed = logits if prior is None else prior.select(chosen).mixed(logits)
                 drawn = sample_tokens(head, mixed, u, config, num_codes)
-            tokens[rows], log_prob[rows], entropy[rows] = drawn
-    # A logit of minus infinity leaves the other outcomes' probabilities finite, but never the sum of p * log p.
+            tokens[chosen], log_prob[chosen], entropy[chosen] = drawn
+    # With a logit of minus infinity, the other outcomes' probabilities are finite, but not the sum of p * log p.
     return Drawn(tokens, log_prob.masked_fill_(~entropy.isfinite(), torch.nan), entropy)
 
 
 def sample_tokens(
     head: CodebookHead, logits: Tensor, uniform: Tensor | None, config: DecodingConfig, num_codes: int
 ) -> Drawn:
-    """Draws tokens, each softmax by itself.
+    """Draws tokens from logits, each softmax independently.
 
     Args:
-        head: interprets the logits.
+        head: splits the logits into digits.
         logits: float [N, n].
-        uniform: float32 [N, at least digits]; may be None at temperature 0.
+        uniform: float32 [N, at least digits] in [0, 1); may be `None` at temperature 0.
         config: temperature and truncation.
-        num_codes: tokens from this one on are never drawn.
+        num_codes: tokens from this index on are never drawn.
     """
     digits = []
     log_prob, entropy = (torch.zeros(len(logits), device=logits.device) for _ in range(2))
@@ -100,13 +100,13 @@ def sample_tokens(
         digits.append(digit)
         log_probs = part.log_softmax(dim=-1)
         log_prob += log_probs.gather(-1, digit[:, None]).squeeze(-1)
-        # The digits are independent given the features, so their entropies add up to the token's.
+        # Digits are independent given the features, so their entropies add up to the token's.
         entropy -= (log_probs.exp() * log_probs).sum(dim=-1)
     return Drawn(head.fsq.digits_to_codes(torch.stack(digits, dim=-1)).int(), log_prob, entropy)
 
 
 def truncated(logits: Tensor, top_k: int | None, top_p: float) -> Tensor:
-    """Logits [N, V] with minus infinity outside of the k most probable outcomes, and of the nucleus of mass p of those.
+    """Returns logits [N, V] with minus infinity outside the k most probable outcomes and their nucleus of mass p.
 
     The nucleus (Holtzman et al., arXiv 1904.09751) is the smallest set of most probable outcomes with at least mass p.
     """
@@ -123,20 +123,20 @@ def truncated(logits: Tensor, top_k: int | None, top_p: float) -> Tensor:
 
 
 def _invert(weights: Tensor, target: Tensor) -> Tensor:
-    """The outcome at which the cumulative sum of weights [N, V] passes target [N, 1]."""
-    # Rounding can leave the whole sum below the target: stay within the outcomes.
+    """Returns the outcome at which the cumulative sum of weights [N, V] exceeds target [N, 1]."""
+    # Rounding can leave the whole sum below the target.
     return (weights.cumsum(dim=-1) <= target).sum(dim=-1).clamp(max=weights.shape[-1] - 1)
 
 
 def _walk(weight: Tensor, bias: Tensor, x: Tensor, uniform: Tensor | None, temperature: float, num_codes: int) -> Drawn:
-    """Draws from one large softmax, slice of outcomes by slice: for the slices' sums, then in the chosen slices."""
+    """Draws from one large softmax slice by slice: chooses a slice by the slices' sums, then an outcome within it."""
     starts = range(0, num_codes, OUTCOMES_AT_ONCE)
     buffer = torch.empty(len(x), OUTCOMES_AT_ONCE, dtype=x.dtype, device=x.device)
     largest, where, sums, moments, tempered_sums = [], [], [], [], []
 
-    def logits_of(start: int, rows: Tensor | None = None) -> Tensor:
+    def logits_of(start: int, indices: Tensor | None = None) -> Tensor:
         stop = min(start + OUTCOMES_AT_ONCE, num_codes)
-        chosen = x if rows is None else x[rows]
+        chosen = x if indices is None else x[indices]
         out = buffer.view(-1)[: len(chosen) * (stop - start)].view(len(chosen), stop - start)
         return torch.addmm(bias[start:stop], chosen, weight[start:stop].t(), out=out).float()
 
@@ -167,26 +167,26 @@ def _walk(weight: Tensor, bias: Tensor, x: Tensor, uniform: Tensor | None, tempe
     tokens = torch.empty(len(x), dtype=torch.int32, device=x.device)
     log_prob = torch.empty(len(x), device=x.device)
     for index in slices.unique().tolist():
-        rows = (slices == index).nonzero().squeeze(1)
-        logits = logits_of(starts[index], rows)
-        outcome = _invert(((logits - highest[rows]) / temperature).exp(), rest[rows])
-        tokens[rows] = (starts[index] + outcome).int()
-        log_prob[rows] = logits.gather(1, outcome[:, None]).squeeze(1) - log_total[rows]
+        chosen = (slices == index).nonzero().squeeze(1)
+        logits = logits_of(starts[index], chosen)
+        outcome = _invert(((logits - highest[chosen]) / temperature).exp(), rest[chosen])
+        tokens[chosen] = (starts[index] + outcome).int()
+        log_prob[chosen] = logits.gather(1, outcome[:, None]).squeeze(1) - log_total[chosen]
     return Drawn(tokens, log_prob, entropy)
 
 
 def _entropy(sums_NC: Tensor, moments_NC: Tensor, tops_NC: Tensor) -> Tensor:
-    """Entropy of a softmax from its slices: log of its total less the mean logit.
+    """Returns the entropy of a softmax from its slices: the log of its total minus the mean logit.
 
     Args:
-        sums_NC: of exp(a) in each slice, a the logits less the slice's largest.
-        moments_NC: of a * exp(a).
-        tops_NC: the slices' largest logits less the largest of all.
+        sums_NC: sum of exp(a) over each slice, where a is the logits minus the slice's largest.
+        moments_NC: sum of a * exp(a) over each slice.
+        tops_NC: largest logit of each slice minus the largest of all.
 
     Returns:
         float32 [N], nats.
     """
     scales = tops_NC.exp()
     total = (scales * sums_NC).sum(dim=1)
-    # Rounding can leave the entropy of a certain outcome below 0.
+    # Rounding can make the entropy of a certain outcome negative.
     return (total.log() - (scales * (moments_NC + tops_NC * sums_NC)).sum(dim=1) / total).clamp(min=0)

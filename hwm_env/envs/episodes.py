@@ -281,6 +281,6 @@ class EpisodeEngine(Generic[M]):
             info["readout_source"] = moment.readout_source
         if moment.readout is not None and moment.pose_std is not None:
             info |= {"pose": moment.readout.base_pose, "pose_std": moment.pose_std}
-            if self.world.trust is not None and self.world.trust.calibration.asks_for_painted_offset:
+            if self.world.trust is not None and self.world.trust.calibration.needs_painted_offset:
                 info["painted_offset"] = moment.painted_offset
         return info

@@ -1,1 +1,1 @@
-""""""
+"""The masked video transformer: its configuration, network, presets and read-out."""

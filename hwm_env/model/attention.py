@@ -12,16 +12,16 @@ from hwm_env.model.linear import ZeroLinear
 from hwm_env.model.rope import Rotation, rotate
 
 MOST_WRITTEN_OUT = 256
-"""Positions up to which attention is written out for training on the CPU: a grid of 16 x 16."""
+"""Most positions for which attention is written out when training on the CPU: a grid of 16 x 16."""
 ELEMENTS_AT_ONCE = 2**20
-"""Numbers of keys that temporal attention brings together at once: few enough to stay in a processor's cache."""
+"""Most key elements that temporal attention gathers at once, so that they stay in a processor's cache."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention: q [N, heads, I, C], k and v [N, heads, J, C].
+    """Returns scaled dot-product attention of q [N, heads, I, C] over k and v [N, heads, J, C].
 
-    On the CPU, training on small grids is faster written out than through the fused kernel, above all in bfloat16, in
-    which its backward pass is slow. On large ones, all pairs of positions take too much memory.
+    When training on the CPU, small grids are faster written out than with the fused kernel, above all in bfloat16,
+    where the kernel's backward pass is slow. On large grids, all pairs of positions would take too much memory.
     """
     if q.device.type != "cpu" or not q.requires_grad or q.shape[-2] > MOST_WRITTEN_OUT:
         return scaled_dot_product_attention(q, k, v)
@@ -30,37 +30,37 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class KeyValues(NamedTuple):
-    """What temporal attention needs of earlier places in time (N of them), keys already rotated.
+    """Keys and values of N places in time, which later places attend to. Keys are already rotated.
 
-    The shapes are those of one layer; the history keeps those of all layers, with an axis for them before.
+    The shapes are those of one layer. An `EncodedHistory` keeps all layers, with an axis for them in front.
     """
 
     video_keys: Tensor
     """[B, S, heads, N, C]; with pooled video, S is 1."""
     video_values: Tensor
     action_keys: Tensor
-    """[B, heads, N, C]: the same for every grid position, and kept once."""
+    """[B, heads, N, C]: the same for every grid position, so stored once."""
     action_values: Tensor
     grid_keys: Tensor
-    """[B, S, heads, N, C]: for the spatial attention of the place after; S is 0 without `spatial_lookback`."""
+    """[B, S, heads, N, C]: for the spatial attention of the next place; S is 0 without `spatial_lookback`."""
     grid_values: Tensor
 
     def split(self, size: int) -> "list[KeyValues]":
-        """Parts of `size` places each."""
+        """Returns parts of `size` places each."""
         return [KeyValues(*part) for part in zip(*(field.split(size, dim=-2) for field in self), strict=True)]
 
     def at_positions(self, start: int, stop: int) -> "KeyValues":
-        """Those of some grid positions."""
+        """Returns the keys and values of some grid positions, the actions' unchanged."""
         return self._replace(video_keys=self.video_keys[:, start:stop], video_values=self.video_values[:, start:stop])
 
 
 def gather(queries: Tensor, timeline: Sequence[KeyValues], visible: Tensor | None) -> Tensor:
-    """What queries [B, S, heads, Q, C] gather from the video of their own position and from the actions.
+    """Returns what queries gather from the video at their own grid position and from the actions.
 
     Args:
-        queries: rotated.
-        timeline: keys and values, oldest first; M places in time together.
-        visible: bool [at least Q, 2M], queries by keys as [video, actions]; None: all.
+        queries: rotated queries [B, S, heads, Q, C].
+        timeline: keys and values, oldest first; M places in time in total.
+        visible: bool [at least Q, 2M], queries by keys as [video, actions]; `None`: all are visible.
 
     Returns:
         [B, S, heads, Q, C].
@@ -80,17 +80,30 @@ def gather(queries: Tensor, timeline: Sequence[KeyValues], visible: Tensor | Non
 
 
 class Rotations(NamedTuple):
-    """Rotary positions of everything that attention compares."""
+    """Rotary positions of grid positions and of places in time."""
 
     grid: Rotation
     video: Rotation
     """Of the places in time, for [B, S, heads, N, C]."""
     actions: Rotation
-    """The same for [B, heads, N, C]."""
+    """Of the places in time, for [B, heads, N, C]."""
+
+
+class Places(NamedTuple):
+    """The N places in time that a pass computes, past ones first, as every block needs them."""
+
+    num_past: int
+    """How many of the places are past."""
+    rotations: Rotations
+    visible: Tensor | None
+    """bool [2N, 2(M + N)], queries [video, actions] by keys [video, actions], each with the M earlier places first;
+    `None`: all are visible."""
+    before: Tensor
+    """int [N]: the place before each place, counted over the last earlier place, if any, and the N."""
 
 
 class Attention(nn.Module):
-    """Projections that spatial and temporal attention have in common: QKV, and an output that starts from zero."""
+    """Base of spatial and temporal attention: a QKV projection, and an output projection that starts at zero."""
 
     def __init__(self, width: int, num_heads: int, *, qkv_bias: bool) -> None:
         super().__init__()
@@ -100,15 +113,15 @@ class Attention(nn.Module):
 
 
 class SpatialAttention(Attention):
-    """Full attention over the grid positions of one place in time, 2D rotary positions."""
+    """Full attention over the grid positions of one place in time, with 2D rotary positions."""
 
     def forward(self, video_BNSD: Tensor, before: Tensor | None, grid: Rotation) -> Tensor:
-        """Mixes positions: [B, N, S, D] to [B, N, S, D].
+        """Mixes grid positions: [B, N, S, D] to [B, N, S, D].
 
         Args:
-            video_BNSD: [B, N, S, D].
-            before: keys and values of the place before each place, [B, N, 2, heads, S, C], see Lookback.
-            grid: rotary positions.
+            video_BNSD: video vectors [B, N, S, D].
+            before: keys and values of the place before each place, [B, N, 2, heads, S, C], see `place_before`.
+            grid: rotary positions of the grid.
         """
         q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b n h s c", three=3, h=self.num_heads)
         q, k = rotate(q, grid), rotate(k, grid)
@@ -120,7 +133,7 @@ class SpatialAttention(Attention):
 
 
 class Lookback(nn.Module):
-    """Keys and values that a place's grid gives to the spatial attention of the place after it."""
+    """Projects a place's grid to keys and values for the spatial attention of the next place."""
 
     def __init__(self, width: int, num_heads: int, *, qkv_bias: bool) -> None:
         super().__init__()
@@ -128,18 +141,18 @@ class Lookback(nn.Module):
         self.kv = nn.Linear(width, 2 * width, bias=qkv_bias)
 
     def forward(self, video_BNSD: Tensor, grid: Rotation) -> tuple[Tensor, Tensor]:
-        """[B, N, S, D] to keys, rotated, and values: [B, S, heads, N, C] each, as KeyValues keeps them."""
+        """Returns rotated keys and values of [B, N, S, D]: [B, S, heads, N, C] each, as in `KeyValues`."""
         k, v = rearrange(self.kv(video_BNSD), "b n s (two h c) -> two b n h s c", two=2, h=self.num_heads)
         return rearrange(rotate(k, grid), "b n h s c -> b s h n c"), rearrange(v, "b n h s c -> b s h n c")
 
 
 def place_before(past: Sequence[KeyValues], own: tuple[Tensor, Tensor], before: Tensor) -> Tensor:
-    """Keys and values of the grid before each of N places: [B, N, 2, heads, S, C].
+    """Returns keys and values of the grid before each of N places: [B, N, 2, heads, S, C].
 
     Args:
         past: keys and values of earlier places, oldest first.
-        own: those of the N places, see Lookback.
-        before: int [N], a place, counted over the last of `past`, if any, and the N.
+        own: keys and values of the N places, from `Lookback`.
+        before: see `Places`.
     """
     keys, values = own
     if past:
@@ -149,38 +162,36 @@ def place_before(past: Sequence[KeyValues], own: tuple[Tensor, Tensor], before: 
 
 
 class JointTemporalAttention(Attention):
-    """Attention over time and all four streams at every grid position, with one shared QKV.
+    """Attention over time and all four streams at every grid position, with one shared QKV projection.
 
-    Actions have no position: their queries, keys and values are the same at every one, and what they gather is
-    averaged back over positions. So their keys are compared with all positions at once instead of being copied to
-    each, as a fused kernel would need: at full size that halves the history's memory.
+    Actions have no grid position: their queries, keys and values are the same at every position, and what they gather
+    is averaged over positions. Their keys are compared with all positions at once, not copied to each as a fused
+    kernel would need: at full size, that halves the history's memory.
     """
 
     def forward(
         self,
         video_BNSD: Tensor,
         actions_BND: Tensor,
-        rotations: Rotations,
-        visible: Tensor | None,
+        places: Places,
         past: Sequence[KeyValues],
         *,
-        actions_ask: bool,
+        update_actions: bool,
     ) -> tuple[Tensor, Tensor | None, KeyValues]:
         """Mixes places in time and streams.
 
         Args:
-            video_BNSD: [B, N, S, D].
-            actions_BND: [B, N, D].
-            rotations: rotary positions of the N places.
-            visible: bool [2N, 2(M + N)], queries [video, actions] by keys [video, actions], each with the M earlier
-                places first; None: all.
-            past: keys and values of earlier places, oldest first, where they are not among the N.
-            actions_ask: whether the actions gather something too, or are only seen.
+            video_BNSD: video vectors [B, N, S, D].
+            actions_BND: action vectors [B, N, D].
+            places: the N places in time.
+            past: keys and values of earlier places, oldest first, if they are not among the N.
+            update_actions: whether actions also gather, or are only attended to.
 
         Returns:
-            What to add to video [B, N, S, D] and, if they ask, to actions [B, N, D]; and the places' own keys and
-            values.
+            What to add to video [B, N, S, D]; what to add to actions [B, N, D], `None` without `update_actions`; and
+            the places' own keys and values.
         """
+        rotations = places.rotations
         num_places, num_positions = video_BNSD.shape[1:3]
         q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b s h n c", three=3, h=self.num_heads)
         action_q, action_k, action_v = rearrange(
@@ -189,17 +200,17 @@ class JointTemporalAttention(Attention):
         no_grid = v[:, :0]
         own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v, no_grid, no_grid)
         queries = rotate(q, rotations.video)
-        if actions_ask:
+        if update_actions:
             shared = rotate(action_q, rotations.actions).unsqueeze(1).expand(-1, num_positions, -1, -1, -1)
             queries = torch.cat([queries, shared], dim=-2)
         timeline = [*past, own]
         num_keys = sum(part.video_keys.shape[-2] for part in timeline)
         at_once = max(1, ELEMENTS_AT_ONCE // (len(video_BNSD) * num_keys * video_BNSD.shape[-1]))
         mixed = [
-            gather(part, [earlier.at_positions(start, start + at_once) for earlier in timeline], visible)
+            gather(part, [earlier.at_positions(start, start + at_once) for earlier in timeline], places.visible)
             for start, part in zip(range(0, num_positions, at_once), queries.split(at_once, dim=1), strict=True)
         ]
         merged = rearrange(torch.cat(mixed, dim=1), "b s h q c -> b q s (h c)")
         video_update: Tensor = self.out(merged[:, :num_places])
-        action_update: Tensor | None = self.out(merged[:, num_places:].mean(dim=2)) if actions_ask else None
+        action_update: Tensor | None = self.out(merged[:, num_places:].mean(dim=2)) if update_actions else None
         return video_update, action_update, own

@@ -1,4 +1,7 @@
-"""One block: spatial attention, joint temporal attention, an MLP a stream; every norm may answer to the actions."""
+"""One transformer block: spatial attention, joint temporal attention and an MLP per stream.
+
+Actions may scale and shift every norm on the video's way.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +12,7 @@ from hwm_env.model.attention import (
     JointTemporalAttention,
     KeyValues,
     Lookback,
-    Rotations,
+    Places,
     SpatialAttention,
     place_before,
 )
@@ -17,16 +20,16 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.linear import ZeroLinear
 
 ScalesShifts = tuple[Tensor, ...]
-"""A scale and a shift for each norm on the video's way, each [B, N, 1, D]."""
+"""Scale and shift of each norm on the video's way, each [B, N, 1, D]."""
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
-    """A two-layer MLP whose output starts from zero."""
+    """Builds a two-layer MLP whose output starts at zero."""
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), ZeroLinear(hidden, width))
 
 
 class ByTime(nn.Module):
-    """The same kind of module for past and future: with weights of their own, or one for both."""
+    """A module for past and future: one for both if `shared`, else one each."""
 
     def __init__(self, make: Callable[[], nn.Module], *, shared: bool) -> None:
         super().__init__()
@@ -35,7 +38,7 @@ class ByTime(nn.Module):
     def forward(self, x_BN: Tensor, num_past: int, *args: object) -> Tensor:
         """Applies the past's module to the first `num_past` places of [B, N, ...] and the future's to the rest.
 
-        Tensors among `args` are [B, N, ...] too and divided alike.
+        Tensors among `args` are [B, N, ...] too and are split in the same way.
         """
         if len(self.members) == 1:
             whole: Tensor = self.members[0](x_BN, *args)
@@ -49,10 +52,10 @@ class ByTime(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm residual block on video [B, N, S, D] and actions [B, N, D], past places in time first.
+    """A pre-norm residual block on video [B, N, S, D] and actions [B, N, D], past places in time first.
 
     With `adaln`, the action embedding of each place scales and shifts each norm of its video (adaptive layer norm,
-    arXiv 2212.09748, without gates), starting from no effect.
+    arXiv 2212.09748, without gates). It starts with no effect.
     """
 
     def __init__(self, config: MaskedHWMConfig, *, shared: bool, last: bool) -> None:
@@ -73,12 +76,12 @@ class Block(nn.Module):
         self.streams = nn.Parameter(torch.zeros(4, width)) if config.temporal_stream_embedding else None
         self.mlp_norm = nn.LayerNorm(width)
         share_mlps = shared and config.share_mlps
-        # Nothing reads the past's video and the actions that leave the last block.
+        # Of what leaves the last block, only the future's video is read.
         self.video_mlp = ByTime(lambda: mlp(width, config.mlp_width), shared=share_mlps or last)
         self.action_mlp = None if last else ByTime(lambda: mlp(width, config.mlp_width), shared=share_mlps)
 
     def scales_shifts(self, condition_BND: Tensor) -> ScalesShifts | None:
-        """What the actions' embedding [B, N, D] does to the norms; None: nothing."""
+        """Returns scales and shifts for the norms from embedded actions [B, N, D]; `None` without `adaln`."""
         if self.modulation is None:
             return None
         chunks: ScalesShifts = (
@@ -92,24 +95,19 @@ class Block(nn.Module):
         self,
         video_BNSD: Tensor,
         actions_BND: Tensor,
+        places: Places,
+        *,
         scales_shifts: ScalesShifts | None,
-        num_past: int,
-        rotations: Rotations,
-        visible: Tensor | None,
-        before: Tensor,
         past: Sequence[KeyValues],
     ) -> tuple[Tensor, Tensor, KeyValues]:
-        """Runs the block.
+        """Applies the block.
 
         Args:
             video_BNSD: video vectors [B, N, S, D].
             actions_BND: action vectors [B, N, D].
+            places: the N places in time.
             scales_shifts: from `scales_shifts`.
-            num_past: how many of the N places are past ones.
-            rotations: rotary positions of the grid and of the N places.
-            visible: see JointTemporalAttention.
-            before: int [N], the place before each place, counted over the last of `past`, if any, and the N.
-            past: keys and values of earlier places, where the N do not include them.
+            past: this layer's keys and values of earlier places, oldest first, if they are not among the N.
 
         Returns:
             Video, actions, and this layer's keys and values of the N places.
@@ -120,25 +118,25 @@ class Block(nn.Module):
                 return x_BNSD
             return torch.addcmul(scales_shifts[2 * index + 1], x_BNSD, 1 + scales_shifts[2 * index])
 
-        mixing = modulated(self.spatial_norm(video_BNSD), 0)
-        grids, earlier = None, None
+        num_past, grid_rotation = places.num_past, places.rotations.grid
+        normed = modulated(self.spatial_norm(video_BNSD), 0)
+        grids, before = None, None
         if self.lookback is not None:
-            grids = self.lookback(mixing, rotations.grid)
-            earlier = place_before(past, grids, before)
-        video_BNSD = video_BNSD + self.spatial(mixing, num_past, earlier, rotations.grid)
+            grids = self.lookback(normed, grid_rotation)
+            before = place_before(past, grids, places.before)
+        video_BNSD = video_BNSD + self.spatial(normed, num_past, before, grid_rotation)
         if self.spatial_mlp is not None:
             video_BNSD = video_BNSD + self.spatial_mlp(modulated(self.spatial_mlp_norm(video_BNSD), 3), num_past)
-        asking, acting = modulated(self.temporal_norm(video_BNSD), 1), self.temporal_norm(actions_BND)
+        video, actions = modulated(self.temporal_norm(video_BNSD), 1), self.temporal_norm(actions_BND)
         if self.streams is not None:
-            is_future = (torch.arange(acting.shape[1], device=acting.device) >= num_past).long()
-            asking, acting = asking + self.streams[is_future].unsqueeze(1), acting + self.streams[2 + is_future]
+            is_future = (torch.arange(actions.shape[1], device=actions.device) >= num_past).long()
+            video, actions = video + self.streams[is_future].unsqueeze(1), actions + self.streams[2 + is_future]
         video_update, action_update, own = self.temporal(
-            asking.mean(dim=2, keepdim=True) if self.pooled else asking,
-            acting,
-            rotations,
-            visible,
+            video.mean(dim=2, keepdim=True) if self.pooled else video,
+            actions,
+            places,
             past,
-            actions_ask=self.action_mlp is not None,
+            update_actions=self.action_mlp is not None,
         )
         video_BNSD = video_BNSD + video_update
         video_BNSD = video_BNSD + self.video_mlp(modulated(self.mlp_norm(video_BNSD), 2), num_past)

@@ -1,4 +1,4 @@
-"""Foreign Masked-HWM checkpoints: their tensors by our names."""
+"""Converts foreign Masked-HWM checkpoints: maps their tensors to the parameters of a `MaskedHWM`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,23 +23,23 @@ UNUSED_IN_LAST_BLOCK = ("mlp_vp", "mlp_ap", "mlp_af")
 
 
 def load_foreign_checkpoint(directory: str | Path) -> MaskedHWM:
-    """Reads a foreign checkpoint; nothing in it is executed.
+    """Reads a foreign checkpoint without executing anything in it.
 
     Args:
-        directory: holds `pytorch_model.bin` (or `model.safetensors`) and perhaps `config.json`. What the latter does
-            not say is read from the tensors, but for the number of future clips, which then is 1.
+        directory: holds `pytorch_model.bin` (or `model.safetensors`) and optionally `config.json`. What the latter
+            leaves out is inferred from the tensors, except the number of future clips, which is then 1.
 
     Returns:
         The model in float32, on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: a file is missing, damaged, holds more than tensors, or is of an unsupported kind; or tensors
-            are missing, surplus or misshapen.
+        CheckpointError: a file is missing, damaged, holds more than tensors or has an unsupported kind; or tensors are
+            missing, surplus or misshapen.
     """
     directory = Path(directory)
     tensors = read_tensors(directory)
     network = read_network(directory, tensors)
-    # Sizes that the tensors do not have are noticed before memory is taken for them.
+    # The meta device finds wrong sizes before any memory is allocated for them.
     with torch.device("meta"):
         _check(directory, tensors, network, MaskedHWM(network.config))
     model = MaskedHWM(network.config)
@@ -54,14 +54,14 @@ def load_foreign_checkpoint(directory: str | Path) -> MaskedHWM:
 
 
 def halves_from_adjacent(qkv: Tensor, num_heads: int) -> Tensor:
-    """Reorders queries and keys so that rotary pairs of adjacent channels come to lie in a head's two halves.
+    """Reorders queries and keys so that rotary pairs of adjacent channels end up in a head's two halves.
 
     Args:
         qkv: weights [3 * D, D] of queries, keys and values, or their biases [3 * D].
         num_heads: heads, each a contiguous range of channels.
 
     Returns:
-        Those of the same shape that attend alike under the rotation of rope.py.
+        Weights or biases of the same shape that attend equally under the rotation of rope.py.
     """
     q, k, v = qkv.chunk(3)
     q, k = (rearrange(x, "(head pair half) ... -> (head half pair) ...", head=num_heads, half=2) for x in (q, k))
@@ -69,7 +69,7 @@ def halves_from_adjacent(qkv: Tensor, num_heads: int) -> Tensor:
 
 
 def _places(model: MaskedHWM, network: ForeignNetwork) -> dict[str, Tensor]:
-    """Where each foreign tensor belongs: the model's parameters, as views in the foreign shape."""
+    """Returns the model's parameters by the name of the foreign tensor, as views in the foreign shape."""
     places: dict[str, Tensor] = {
         "video_pos_embed": model.positions.unflatten(1, model.config.grid_size).unsqueeze(0),
         "action_pos_embed": model.action_positions.unsqueeze(0),
@@ -89,7 +89,7 @@ def _places(model: MaskedHWM, network: ForeignNetwork) -> dict[str, Tensor]:
 
 
 def _modules(model: MaskedHWM) -> Iterator[tuple[str, nn.Module]]:
-    """Foreign modules by name, and ours with the same parameters."""
+    """Yields names of foreign modules, and our modules with the same parameters."""
     config = model.config
     yield "transformer.final_norm", model.norm
     for latent in range(LATENTS_PER_CLIP):
@@ -101,7 +101,7 @@ def _modules(model: MaskedHWM) -> Iterator[tuple[str, nn.Module]]:
         names = _names_within_block(shared=layer >= config.shared_layers_start, last=layer == last)
         for theirs, ours in names:
             yield f"transformer.layers.{layer}.{theirs}", model.get_submodule(f"blocks.{layer}.{ours}")
-    # Nothing reads these streams when they leave the last block, and ours has no MLPs for them: theirs are checked and
+    # Nothing reads these streams after the last block, so our last block has no MLPs for them: theirs are checked and
     # dropped.
     unused = mlp(config.width, config.mlp_width)
     for stream in UNUSED_IN_LAST_BLOCK:
@@ -110,7 +110,7 @@ def _modules(model: MaskedHWM) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _names_within_block(*, shared: bool, last: bool) -> Iterator[tuple[str, str]]:
-    """Pairs of a foreign module's name and ours."""
+    """Yields pairs of a foreign module's name and ours."""
     for norm in ("spatial_norm", "spatial_mlp_norm", "temporal_norm", "mlp_norm"):
         yield norm, norm
     attentions = {"temporal_attn": "temporal"}
@@ -129,7 +129,7 @@ def _names_within_block(*, shared: bool, last: bool) -> Iterator[tuple[str, str]
 
 
 def _check(directory: Path, tensors: Mapping[str, Tensor], network: ForeignNetwork, model: MaskedHWM) -> None:
-    """Raises CheckpointError with the names of all tensors that are missing, surplus, or of a wrong shape or kind."""
+    """Raises CheckpointError that names all tensors that are missing, surplus, or of a wrong shape or kind."""
     places = _places(model, network)
     missing = sorted(places.keys() - tensors.keys())
     surplus = sorted(name for name in tensors.keys() - places.keys() if not IGNORED.search(name))
@@ -141,13 +141,13 @@ def _check(directory: Path, tensors: Mapping[str, Tensor], network: ForeignNetwo
     misshapen += _misshapen_rotations(tensors, model.config)
     if missing or surplus or misshapen:
         raise CheckpointError(
-            f"{directory} does not hold what it should: missing tensors {missing}, surplus {surplus}, misshapen "
-            f"{misshapen}; copy it again, or correct its config.json"
+            f"{directory} does not hold the expected tensors: missing tensors {missing}, surplus {surplus}, "
+            f"misshapen {misshapen}; copy it again, or correct its config.json"
         )
 
 
 def _misshapen_rotations(tensors: Mapping[str, Tensor], config: MaskedHWMConfig) -> list[str]:
-    """No weight has an axis for the heads: their number, if wrong, is to be seen only here."""
+    """Returns the rotations if misshapen: no weight has an axis for the heads, so a wrong number shows only here."""
     shape = tuple(tensors[ROTATIONS].shape) if ROTATIONS in tensors else ()
     pairs = config.head_width // 2
     return [f"{ROTATIONS} {shape} instead of (any, {pairs})"] if shape and shape[1:2] != (pairs,) else []

@@ -1,4 +1,4 @@
-"""What a configuration costs, counted on a model without weights: parameters, operations and memory."""
+"""Counts the parameters, operations and memory of a configuration, on a model without weights."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,48 +16,49 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, FRAMES_PER_LATENT, LATENT
 R = TypeVar("R")
 
 BYTES_PER_NUMBER = 4
-"""Of float32."""
+"""Bytes of a float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Cost of a model and of simulating one world with it; a multiplication and an addition are two operations."""
+    """Cost of a model and of simulating one episode with it; a multiply-add counts as two operations."""
 
     backbone_parameters: int
-    """Of the blocks and the last norm."""
+    """Parameters of the blocks and the last norm."""
     embedding_parameters: int
-    """Of tokens, actions, positions and streams."""
+    """Parameters of token, action, position and stream embeddings."""
     head_parameters: int
+    """Parameters of the head."""
     history_flops: int
-    """Of encoding a full history; 0 where the past cannot be encoded apart from the future."""
+    """Operations to encode a full history; 0 if the past cannot be encoded without the future."""
     pass_flops: int
-    """Of one of the K passes of decoding a clip, without the head: over that clip alone where there is an encoded
-    history, over past and future together otherwise."""
+    """Operations of one of the K decoding steps of a clip, without the head: over that clip alone with an encoded
+    history, else over past and future together."""
     head_flops: int
-    """Of the head at all tokens of a clip."""
+    """Operations of the head at all tokens of a clip."""
     history_bytes: int
-    """Of a full history's keys and values in float32."""
+    """Memory of a full history's keys and values in float32."""
 
     @property
     def parameters(self) -> int:
-        """All of them."""
+        """Parameters of the whole model."""
         return self.backbone_parameters + self.embedding_parameters + self.head_parameters
 
     @property
     def weight_bytes(self) -> int:
-        """Of all weights in float32."""
+        """Memory of all weights in float32."""
         return BYTES_PER_NUMBER * self.parameters
 
 
 @torch.no_grad()
 def cost_of(config: MaskedHWMConfig) -> Cost:
-    """Counts what a configuration costs at batch 1."""
+    """Counts the cost of a configuration at batch size 1."""
     with torch.device("meta"):
         model = MaskedHWM(config)
         history, history_flops = None, 0
         if config.temporal_mask == "clip_causal" and config.past_latents is None:
             tokens, a_p = _clips(config, config.num_past_clips)
-            scene_p = _told(config, config.num_past_clips)
+            scene_p = _scene_inputs(config, config.num_past_clips)
             history, history_flops = _counted(lambda: model.encode_history(tokens, a_p, scene_p=scene_p))
         features, pass_flops = _counted(_pass(model, history))
         _, head_flops = _counted(lambda: model.head(features))
@@ -75,7 +76,7 @@ def cost_of(config: MaskedHWMConfig) -> Cost:
 
 
 def table(configs: dict[str, MaskedHWMConfig]) -> str:
-    """Costs of several configurations as a Markdown table."""
+    """Returns the costs of several configurations as a Markdown table."""
     lines = [
         "| preset | parameters | backbone | embeddings | heads | GFLOP: history | a pass | head, all tokens "
         "| GB: weights | history |",
@@ -91,37 +92,37 @@ def table(configs: dict[str, MaskedHWMConfig]) -> str:
 
 
 def _pass(model: MaskedHWM, history: EncodedHistory | None) -> Callable[[], Tensor]:
-    """One pass of decoding, prepared."""
+    """Prepares a decoding step and returns the function that runs it."""
     config = model.config
-    tokens, actions = _clips(config, 1)
-    scene_f = _told(config, 1)
+    tokens, a_f = _clips(config, 1)
+    scene_f = _scene_inputs(config, 1)
     if history is not None:
-        setting = model.prepare_next(history, actions, scene_BSC=None if scene_f is None else scene_f[:, 0])
-        return lambda: model.next_features(setting, tokens[:, 0]).unsqueeze(1)
+        next_context = model.prepare_next(history, a_f, scene_BSC=None if scene_f is None else scene_f[:, 0])
+        return lambda: model.next_features(next_context, tokens[:, 0]).unsqueeze(1)
     past, a_p = _clips(config, config.num_past_clips)
     if config.past_latents is not None:
         known_frames = sum(FRAMES_PER_LATENT[: config.past_latents])
         past, tokens = tokens.split([config.past_latents, config.future_latents], dim=2)
-        a_p, actions = actions.split([known_frames, FRAMES_PER_CLIP - known_frames], dim=1)
+        a_p, a_f = a_f.split([known_frames, FRAMES_PER_CLIP - known_frames], dim=1)
     time = torch.tensor([past.shape[1]])
-    scene_p = _told(config, config.num_past_clips)
-    whole = model.prepare(past.shape[1], a_p, actions, time, parallel_targets=False, scene_p=scene_p, scene_f=scene_f)
-    return lambda: model.future_features(whole, past, tokens)
+    scene_p = _scene_inputs(config, config.num_past_clips)
+    context = model.prepare(past.shape[1], a_p, a_f, time, parallel_targets=False, scene_p=scene_p, scene_f=scene_f)
+    return lambda: model.future_features(context, past, tokens)
 
 
 def _clips(config: MaskedHWMConfig, count: int) -> tuple[Tensor, Tensor]:
-    """Tokens [1, T, 3, H, W] and actions [1, 17 * T, 25]."""
+    """Returns tokens [1, T, 3, H, W] and actions [1, 17 * T, 25]."""
     tokens = torch.empty(1, count, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32)
     return tokens, torch.empty(1, FRAMES_PER_CLIP * count, ACTION_DIM)
 
 
-def _told(config: MaskedHWMConfig, count: int) -> Tensor | None:
-    """What a scene tells, [1, T, S, C]."""
+def _scene_inputs(config: MaskedHWMConfig, count: int) -> Tensor | None:
+    """Returns scene inputs [1, T, S, C], or `None` if the model reads none."""
     return torch.empty(1, count, config.num_positions, config.scene_width) if config.scene_width else None
 
 
 def _counted(function: Callable[[], R]) -> tuple[R, int]:
-    """What a function returns, and its operations."""
+    """Returns a function's result and the number of its operations."""
     with FlopCounterMode(display=False) as counter:
         result = function()
     return result, counter.get_total_flops()

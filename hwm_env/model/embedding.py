@@ -1,4 +1,4 @@
-"""From tokens and actions to vectors, one for each place in time (and grid position)."""
+"""Embeddings: from tokens, actions and scene inputs to vectors for each place in time (and grid position)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ EMBEDDING_STD = 0.02
 
 
 class TableEmbedding(nn.Module):
-    """One learned vector a token, from a table for each latent, whose last row stands for "masked"."""
+    """Embeds a token as a learned vector from its latent's table; the table's last vector stands for "masked"."""
 
     def __init__(self, codebook_size: int, width: int, *, sequential: bool) -> None:
         super().__init__()
@@ -24,13 +24,13 @@ class TableEmbedding(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(codebook_size + 1, width) for _ in range(LATENTS_PER_CLIP))
 
     def initialise(self, generator: torch.Generator | None) -> None:
-        """Starts so that the sum over the latents has a deviation of 0.02; the mask's row by Xavier's rule."""
+        """Draws tables whose sum over latents has a deviation of 0.02; the vector of "masked" by Xavier's rule."""
         for table in self.parameters():
             nn.init.normal_(table, std=EMBEDDING_STD / LATENTS_PER_CLIP**0.5, generator=generator)
             nn.init.xavier_normal_(table.data[-1:], generator=generator)
 
     def forward(self, tokens_BTLHW: Tensor) -> Tensor:
-        """Tokens int [B, T, 3, H, W], V standing for "masked", to vectors [B, N, S, D]."""
+        """Embeds tokens int [B, T, 3, H, W], where V stands for "masked": [B, N, S, D]."""
         flat = rearrange(tokens_BTLHW, "b t l h w -> l b t (h w)")
         vectors = [table(tokens) for table, tokens in zip(self.tables, flat, strict=True)]
         if self.sequential:
@@ -39,11 +39,10 @@ class TableEmbedding(nn.Module):
 
 
 class CodeEmbedding(nn.Module):
-    """Embeds tokens by what they mean.
+    """Embeds a token from its FSQ code vector (ordered digits in [-1, 1]) and a flag for "masked".
 
-    A token enters as its FSQ code vector (ordered digits in [-1, 1]) and a flag that says "masked"; so codes that
-    decode to similar pictures start out with similar vectors, and no table of V rows has to be learned. Each latent has
-    columns of its own in the projection.
+    Codes that decode to similar pictures start with similar vectors, and no table of V vectors has to be learned. Each
+    latent has its own columns in the projection.
     """
 
     def __init__(self, fsq_levels: Sequence[int], width: int, *, sequential: bool) -> None:
@@ -55,7 +54,7 @@ class CodeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, tokens_BTLHW: Tensor) -> Tensor:
-        """Tokens int [B, T, 3, H, W], V standing for "masked", to vectors [B, N, S, D]."""
+        """Embeds tokens int [B, T, 3, H, W], where V stands for "masked": [B, N, S, D]."""
         masked = tokens_BTLHW == self.fsq.codebook_size
         digits = self.fsq.codes_to_digits(tokens_BTLHW.masked_fill(masked, 0))
         values = self.fsq.digits_to_values(digits) * ~masked[..., None]
@@ -73,10 +72,10 @@ class CodeEmbedding(nn.Module):
 
 
 class ActionEmbedding(nn.Module, ABC):
-    """Embeds the actions of each place in time into one vector.
+    """Base of modules that embed the actions of each place in time as one vector.
 
-    Takes physical units; the statistics that normalise them are part of the weights. Places are clips of 17 frames, or
-    latents of 1, 8 and 8 frames.
+    Actions come in physical units; the statistics that normalise them are part of the weights. A place is a clip of 17
+    frames, or a latent of 1, 8 or 8 frames.
     """
 
     action_mean: Tensor
@@ -93,14 +92,14 @@ class ActionEmbedding(nn.Module, ABC):
         """Embeds normalised chunks [B, T, 17, 25]: [B, T, places, D]."""
 
     def forward(self, actions: Tensor) -> Tensor:
-        """Actions float [B, 17 * T, 25] to vectors [B, N, D]."""
+        """Embeds actions float [B, 17 * T, 25]: [B, N, D]."""
         normalised = (actions - self.action_mean) / self.action_std
         normalised = normalised.to(next(self.parameters()).dtype)
         return self.embed(rearrange(normalised, "b (t f) a -> b t f a", f=FRAMES_PER_CLIP)).flatten(1, 2)
 
 
 class MeanActionEmbedding(ActionEmbedding):
-    """Embeds each frame's action and averages over the frames of a place: their order is lost."""
+    """Embeds each frame's action and averages over the frames of a place, so that their order is lost."""
 
     def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__(config)
@@ -114,7 +113,7 @@ class MeanActionEmbedding(ActionEmbedding):
 
 
 class ChunkActionEmbedding(ActionEmbedding):
-    """Embeds the numbers of a place's frames, in their order; each latent has columns of its own in the projection."""
+    """Embeds the actions of a place's frames in order; each latent has its own columns in the projection."""
 
     def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__(config)
@@ -136,7 +135,7 @@ class ChunkActionEmbedding(ActionEmbedding):
 
 
 class SceneEmbedding(nn.Module):
-    """Embeds what a scene tells of each grid position; starts without effect."""
+    """Embeds the scene inputs of each grid position; starts with no effect."""
 
     def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__()
@@ -145,13 +144,13 @@ class SceneEmbedding(nn.Module):
         self.project = ZeroLinear(config.scene_width, config.width)
 
     def forward(self, scene_BTSC: Tensor) -> Tensor:
-        """Numbers [B, T, S, C] of clips to vectors [B, N, S, D], which the places of a clip share."""
+        """Embeds scene inputs [B, T, S, C]: [B, N, S, D], the same for all places of a clip."""
         embedded: Tensor = self.project(self.norm(scene_BTSC.to(self.project.weight.dtype)))
         return embedded.repeat_interleave(self.steps, dim=1)
 
 
 def token_embedding(config: MaskedHWMConfig) -> TableEmbedding | CodeEmbedding:
-    """The token embedding that a configuration asks for."""
+    """Builds the configured token embedding."""
     sequential = config.latent_layout == "sequential"
     if config.token_embedding == "table":
         return TableEmbedding(config.codebook_size, config.width, sequential=sequential)
@@ -159,5 +158,19 @@ def token_embedding(config: MaskedHWMConfig) -> TableEmbedding | CodeEmbedding:
 
 
 def action_embedding(config: MaskedHWMConfig) -> ActionEmbedding:
-    """The action embedding that a configuration asks for."""
+    """Builds the configured action embedding."""
     return MeanActionEmbedding(config) if config.action_pooling == "mean" else ChunkActionEmbedding(config)
+
+
+def num_slots(config: MaskedHWMConfig) -> int:
+    """Returns the number of places in the window of past and future clips."""
+    if config.past_latents is not None:
+        return LATENTS_PER_CLIP
+    return (config.num_past_clips + config.num_future_clips) * config.steps_per_clip
+
+
+def position_shape(config: MaskedHWMConfig) -> tuple[int, ...]:
+    """Returns the shape of the learned positions: the grid's, or the grid's at each place."""
+    if config.position_embedding == "window":
+        return (num_slots(config), config.num_positions)
+    return (config.num_positions,) if config.latent_layout == "stacked" else (LATENTS_PER_CLIP, config.num_positions)

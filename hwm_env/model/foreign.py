@@ -1,4 +1,4 @@
-"""What foreign Masked-HWM checkpoints hold: named tensors, and the options under which our network is theirs."""
+"""Reads foreign Masked-HWM checkpoints: their named tensors, and the options under which our network equals theirs."""
 
 import os
 import re
@@ -29,36 +29,36 @@ SIZES = (
     "spatial_size",
     "shared_layers_start",
 )
-"""The sizes in a foreign config.json that a checkpoint may choose."""
+"""Sizes that a foreign config.json may set."""
 FRAMES = ("num_past_frames", "num_future_frames")
-"""What tells the clips of a config.json that does not name them."""
+"""Fields that determine the numbers of clips if a config.json does not name those."""
 SWITCHES = ("qkv_bias", "proj_bias", "use_rope", "use_stream_type_emb")
-"""The options that a checkpoint may choose."""
+"""Options that a foreign config.json may set."""
 FIXED = {
     "action_dim": (ACTION_DIM, "the numbers of an action"),
     "num_factored_vocabs": (LATENTS_PER_CLIP, "the latents of a clip"),
     "frames_per_clip": (FRAMES_PER_CLIP, "the frames of a clip"),
 }
-"""The only values of these fields that our network can have, and what they are."""
+"""Fields with the only value that our network supports, and its meaning."""
 ROTATIONS = "transformer.layers.0.temporal_attn.rope_1d.rotations"
-"""Follows from the sizes, like all tensors named so, but is the only one that shows how wide a head is."""
+"""A tensor that follows from the sizes, but is the only one that shows the width of a head."""
 FIRST_ATTENTION = "transformer.layers.0.temporal_attn"
 
 
 class ForeignNetwork(NamedTuple):
-    """What a foreign checkpoint holds."""
+    """The network of a foreign checkpoint."""
 
     config: MaskedHWMConfig
-    """The options under which our network is theirs."""
+    """The options under which our network equals it."""
     has_proj_bias: bool
-    """Whether the outputs of its attention have biases; ours always have, and zero is the same as none."""
+    """Whether its attention outputs have biases. Ours always have; a bias of zero equals none."""
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; nothing in it is executed.
+    """Reads the tensors of a checkpoint without executing anything in it.
 
     Raises:
-        CheckpointError: there is no file, or it is damaged or holds more than named tensors.
+        CheckpointError: the file is missing, damaged, or holds more than named tensors.
     """
     path = next((directory / name for name in FILES if os.path.isfile(directory / name)), None)
     if path is None:
@@ -68,30 +68,29 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # Files from before torch 1.6 are no zip archives and cannot be mapped.
+        # Files from before torch 1.6 are not zip archives and cannot be memory-mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
-        # Bytes that are no pickle can raise anything; and torch's own message would advise to let the code in one run.
+        # Bytes that are not a pickle can raise anything, and torch's own message would advise to run the code.
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors, which could execute code and is refused "
+            f"{path} is damaged, or holds more than tensors, which is refused because it could execute code "
             f"({type(error).__name__}); copy it again, or save only the model's state_dict"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold named tensors, got {type(content).__name__}; save a state_dict")
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        raise CheckpointError(f"{path} must hold tensors only, but has also {others}; save the model's state_dict")
+        raise CheckpointError(f"{path} must hold tensors only, but also has {others}; save the model's state_dict")
     return {str(name): tensor for name, tensor in content.items()}
 
 
 def read_network(directory: Path, tensors: Mapping[str, Tensor]) -> ForeignNetwork:
-    """What kind of network it is; what no config.json names is read from the tensors.
+    """Reads the network's options from config.json, and infers the missing ones from the tensors.
 
-    How many of the clips that have a position are future ones cannot be seen there; if config.json does not tell, it
-    is 1.
+    The tensors do not show how many clips are future ones; without config.json, it is 1.
 
     Raises:
-        CheckpointError: config.json is damaged, names what our network cannot do, or a size is found nowhere.
+        CheckpointError: config.json is damaged or names an unsupported option, or a size is found nowhere.
     """
     fields = _read_fields(directory / "config.json")
     unknown: list[str] = []
@@ -123,7 +122,9 @@ def read_network(directory: Path, tensors: Mapping[str, Tensor]) -> ForeignNetwo
     )
     num_future_clips = size("num_future_clips", "action_pos_embed", 1, lambda clips: clips - num_past_clips)
     if unknown:
-        raise CheckpointError(f"neither config.json nor the tensors in {directory} tell {'; '.join(unknown)}")
+        raise CheckpointError(
+            f"neither config.json nor the tensors in {directory} contain {'; '.join(unknown)}; add them to config.json"
+        )
     try:
         config = MaskedHWMConfig(
             num_layers=num_layers,
@@ -134,7 +135,7 @@ def read_network(directory: Path, tensors: Mapping[str, Tensor]) -> ForeignNetwo
             fsq_levels=(codebook_size,),
             num_past_clips=num_past_clips,
             num_future_clips=num_future_clips,
-            # Beyond the last layer, none shares.
+            # No layer after the last one exists to share weights.
             shared_layers_start=min(shared_layers_start, num_layers),
             share_mlps=False,
             rope_base=10_000.0 if fields.get("use_rope", True) else None,
@@ -180,12 +181,12 @@ def _read_fields(path: Path) -> dict[str, Any]:
 
 
 def _future_clips(fields: Mapping[str, Any], clips: int) -> int:
-    """How many of all clips are future ones, by numbers of frames as the original reads them; without those 1."""
+    """Returns how many of all clips are future ones, from numbers of frames as the original reads them; else 1."""
     counts = [fields[field] // FRAMES_PER_CLIP + 1 for field in FRAMES if field in fields]
     return counts[1] if len(counts) == 2 and sum(counts) == clips else 1
 
 
 def _layers_with(part: str, names: Mapping[str, Tensor]) -> int:
-    """One more than the last layer that has a tensor whose name within the layer begins with `part`."""
+    """Returns one more than the last layer with a tensor whose name within the layer begins with `part`."""
     found = (re.match(rf"transformer\.layers\.([0-9]+)\.{part}", name) for name in names)
     return max((int(match[1]) + 1 for match in found if match), default=0)

@@ -1,4 +1,4 @@
-"""Codebook heads: a token's probability as the product of one or more softmaxes."""
+"""Codebook heads: predict a token's probability as the product of one or more softmaxes."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,20 @@ from hwm_env.tokenizers.fsq import FSQ
 
 
 class CodebookHead(nn.Module):
-    """Predicts tokens by groups of outcomes ("levels"), each latent with rows of its own in the projection.
+    """Predicts tokens digit by digit; each latent has its own outputs in the projection.
 
-    `factored`: a softmax for each digit of a token, sum(levels) outputs in place of prod(levels). `joint`: a single
-    softmax over the codebook, one digit of V levels.
+    `factored`: one softmax per digit of a token, sum(levels) outputs instead of prod(levels). `joint`: a single softmax
+    over the codebook, one digit of V levels.
     """
 
     def __init__(self, levels: Sequence[int], width: int, num_latents: int, num_rows: int) -> None:
-        """Sets up the projection.
+        """Creates the projection.
 
         Args:
-            levels: outcomes of each softmax.
-            width: of the vectors that tokens are predicted from (D).
-            num_latents: latents that are predicted (L).
-            num_rows: of the token grid (H).
+            levels: number of outcomes of each softmax.
+            width: channels of the vectors that tokens are predicted from (D).
+            num_latents: predicted latents (L).
+            num_rows: rows of the token grid (H).
         """
         super().__init__()
         self.levels = tuple(levels)
@@ -34,13 +34,13 @@ class CodebookHead(nn.Module):
         self.project = nn.Linear(width, num_latents * sum(self.levels))
 
     def initialise(self, generator: torch.Generator | None) -> None:
-        """Starts a joint head by Xavier's rule, near uniform; the digits' small ones start like any linear layer."""
+        """Draws a joint head by Xavier's rule, near uniform; a factored head starts like any linear layer."""
         if len(self.levels) == 1:
             for rows in self.project.weight.data.chunk(self.num_latents):
                 nn.init.xavier_normal_(rows, generator=generator)
 
     def forward(self, x_BTLSD: Tensor) -> Tensor:
-        """Vectors [B, T, L, S, D], or [B, T, 1, S, D] that all latents share, to digit logits [B, T, L, H, W, n]."""
+        """Predicts digit logits [B, T, L, H, W, n] from [B, T, L, S, D], or from [B, T, 1, S, D] for all latents."""
         if x_BTLSD.shape[2] == 1:
             logits: Tensor = rearrange(self.project(x_BTLSD), "b t 1 s (l n) -> b t l s n", l=self.num_latents)
         else:
@@ -49,24 +49,24 @@ class CodebookHead(nn.Module):
         return arranged
 
     def logits(self, x_D: Tensor, latent: int) -> Tensor:
-        """Vectors [..., D] of one latent (counted from the first that is predicted) to digit logits [..., n]."""
+        """Predicts digit logits [..., n] of one latent, counted from the first predicted one, from [..., D]."""
         weight, bias = self.rows_of(latent)
         return linear(x_D, weight, bias)
 
     def rows_of(self, latent: int) -> tuple[Tensor, Tensor]:
-        """One latent's part of the projection: weight [n, D] and bias [n]."""
+        """Returns one latent's part of the projection: weight [n, D] and bias [n]."""
         size = sum(self.levels)
         rows = slice(latent * size, (latent + 1) * size)
         return self.project.weight[rows], self.project.bias[rows]
 
     def split(self, digit_logits: Tensor) -> tuple[Tensor, ...]:
-        """Digit logits [..., n] to one tensor [..., level] a digit."""
+        """Splits digit logits [..., n] into one tensor [..., levels] per digit."""
         return torch.split(digit_logits, list(self.levels), dim=-1)
 
     def joint(self, digit_logits: Tensor) -> Tensor:
-        """Logits over the whole codebook: [..., n] to [..., V]; those of several digits are normalised.
+        """Returns logits over the whole codebook, [..., n] to [..., V]; with several digits they are normalised.
 
-        The digits are independent given the network's features, so a token's log-probability is the sum of its digits'.
+        Digits are independent given the network's features, so a token's log-probability is the sum of its digits'.
         """
         if len(self.levels) == 1:
             return digit_logits
@@ -76,7 +76,7 @@ class CodebookHead(nn.Module):
         return torch.stack(parts).sum(dim=0)
 
     def cross_entropy(self, digit_logits: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of tokens [...] under digit logits [..., n]: float [...], nats a token."""
+        """Returns the negative log-likelihood of tokens [...] under digit logits [..., n]: float [...], in nats."""
         digits = self.fsq.codes_to_digits(tokens)
         chosen = [
             part.float().log_softmax(dim=-1).gather(-1, digits[..., i : i + 1])

@@ -1,4 +1,4 @@
-"""What is computed once and used by many passes: the encoded past, and all that a pass needs but tokens."""
+"""The encoded past, computed once and used by every pass over the clips that follow."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,32 +6,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwm_env.model.attention import KeyValues, Rotations
-from hwm_env.model.block import ScalesShifts
+from hwm_env.model.attention import KeyValues
 
 
 class EncodedHistory(NamedTuple):
-    """What the next clip needs of the past: keys and values, which under the clip-causal mask no future can change."""
+    """Keys and values of past clips. Under the clip-causal mask, they do not depend on the future."""
 
     clips: tuple[KeyValues, ...]
-    """Past clips, oldest first, with an axis for the layers before the others. Histories that follow one another
-    share them."""
+    """One for each past clip, oldest first, with an axis for the layers in front. Successive histories share them."""
     next_time: Tensor
-    """int [B]: clip time of the clip that follows."""
+    """int [B]: clip time of the next clip."""
 
-    def select(self, worlds: Tensor) -> "EncodedHistory":
-        """The history of these worlds of the batch, int [n]."""
-        clips = tuple(KeyValues(*(field[:, worlds] for field in clip)) for clip in self.clips)
-        return EncodedHistory(clips, self.next_time[worlds])
+    def select(self, rows: Tensor) -> "EncodedHistory":
+        """Returns the history of these rows, int [n]."""
+        clips = tuple(KeyValues(*(field[:, rows] for field in clip)) for clip in self.clips)
+        return EncodedHistory(clips, self.next_time[rows])
 
     def expand(self, n: int) -> "EncodedHistory":
-        """The history of n worlds that share a single world's."""
+        """Returns the history of n rows that share the memory of a single one."""
         clips = tuple(KeyValues(*(field.expand(-1, n, *field.shape[2:]) for field in clip)) for clip in self.clips)
         return EncodedHistory(clips, self.next_time.expand(n))
 
     @classmethod
     def join(cls, histories: "Sequence[EncodedHistory]") -> "EncodedHistory":
-        """One history of several batches, each of equally many clips."""
+        """Joins batches whose histories have equally many clips."""
         clips = tuple(
             KeyValues(*(torch.cat(fields, dim=1) for fields in zip(*clip, strict=True)))
             for clip in zip(*(history.clips for history in histories), strict=True)
@@ -39,23 +37,5 @@ class EncodedHistory(NamedTuple):
         return cls(clips, torch.cat([history.next_time for history in histories]))
 
     def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
-        """The clips' keys and values in one layer."""
+        """Returns the clips' keys and values in one layer."""
         return tuple(KeyValues(*(field[layer] for field in clip)) for clip in self.clips)
-
-
-class Setting(NamedTuple):
-    """All that a pass needs but the video's tokens: the K passes of decoding a clip have it in common."""
-
-    video_offset: Tensor
-    """Added to token vectors, [B, N, S, D] or with axes of size 1."""
-    actions: Tensor
-    """Action vectors [B, N, D]."""
-    scales_shifts: tuple[ScalesShifts | None, ...]
-    """What the actions do to the norms of each block."""
-    rotations: Rotations
-    visible: Tensor | None
-    before: Tensor
-    """int [N], the place before each, see `place_before`."""
-    num_past: int
-    past: tuple[tuple[KeyValues, ...], ...]
-    """For each layer, keys and values of clips that came before, oldest first."""

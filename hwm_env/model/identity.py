@@ -1,4 +1,4 @@
-"""Names for weights: equal weights have equal ones."""
+"""Identities of weights: hashes that are equal exactly if the weights are."""
 
 from hashlib import sha256
 
@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 LENGTH = 16
-"""Hexadecimal digits of an identity."""
+"""Number of hexadecimal digits of an identity."""
 
 
 def identity_of(module: nn.Module) -> str:
-    """Returns a hash of a module's weights and buffers by name."""
+    """Returns a hash of a module's named weights and buffers."""
     digest = sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -19,5 +19,5 @@ def identity_of(module: nn.Module) -> str:
 
 
 def joint_identity(*parts: str) -> str:
-    """Returns a hash of several identities or texts, in this order."""
+    """Returns a hash of several identities or texts in this order."""
     return sha256("\n".join(parts).encode()).hexdigest()[:LENGTH]

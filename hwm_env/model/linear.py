@@ -1,11 +1,11 @@
-"""Linear layers by how they start."""
+"""Linear layers and their initial weights."""
 
 import torch
 from torch import nn
 
 
 class ZeroLinear(nn.Linear):
-    """A linear layer that starts as zero, so that a residual branch starts with no effect."""
+    """A linear layer that starts at zero, so that a residual branch starts with no effect."""
 
     def reset_parameters(self) -> None:
         """Sets weight and bias to zero."""
@@ -16,8 +16,8 @@ class ZeroLinear(nn.Linear):
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
     """Draws the weights of all plain linear layers below `module` from N(0, 1 / (3 * fan_in)), biases zero.
 
-    At width 512 that is the N(0, 0.02) of the full-size recipe to within a quarter; narrower layers
-    start larger, as their sums have fewer terms.
+    At width 512, this standard deviation is within a quarter of the full-size recipe's 0.02. Narrower layers start
+    larger, since their sums have fewer terms.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear) and not isinstance(layer, ZeroLinear):

@@ -1,27 +1,44 @@
-"""What may be seen: the clip-causal visibility of joint temporal attention, and the masks of training."""
+"""Masks: which places joint temporal attention sees, and which tokens training hides or replaces."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from hwm_env.model.checks import check_parallel_targets
+from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.model.timeline import Timeline
+
+
+def visibility(config: MaskedHWMConfig, timeline: Timeline, *, parallel_targets: bool) -> Tensor | None:
+    """Returns which places each place sees under the model's mask, see `clip_causal_visibility`; `None`: all.
+
+    Raises:
+        InvalidInputError: parallel targets, but the configuration lets a target see the clips around it.
+    """
+    if parallel_targets:
+        check_parallel_targets(config)
+    if config.temporal_mask == "bidirectional":
+        return None
+    past, future = timeline.clips[: timeline.num_past], timeline.clips[timeline.num_past :]
+    return clip_causal_visibility(past, future, parallel_targets=parallel_targets)
+
 
 def clip_causal_visibility(past_times: Tensor, future_times: Tensor, *, parallel_targets: bool) -> Tensor:
-    """Which clip each clip sees in joint temporal attention.
+    """Returns which clips each clip sees in joint temporal attention.
 
-    A clip sees the video and the actions of earlier clips and of itself. The mask is made from clip times
-    and not from indices in the concatenation of the streams: by index, future video would come before the
-    actions and never see one.
+    A clip sees the video and the actions of earlier clips and of itself. The mask follows clip times, not indices in
+    the concatenation of the streams: by index, future video would precede the actions and never see one.
 
     Args:
-        past_times: int [P], clip times of the clean past's places in time.
-        future_times: int [F], clip times of the masked ones.
-        parallel_targets: each masked clip is a target of its own, seeing the clean clips before it and itself, but
-            no other masked clip. Otherwise masked clips also see the masked clips before them.
+        past_times: int [P], clip times of the past's places in time, whose tokens are known.
+        future_times: int [F], clip times of the future's places, whose tokens are masked.
+        parallel_targets: whether each masked clip is a target of its own, which sees itself and the past before it,
+            but no other masked clip. Otherwise masked clips also see the masked clips before them.
 
     Returns:
         bool [2 * (P + F), 2 * (P + F)], queries by keys, over the sequence [video_past, video_future,
-        actions_past, actions_future]; True: visible.
+        actions_past, actions_future]; `True`: visible.
     """
     past_sees_past = past_times[:, None] >= past_times[None, :]
     past_sees_future = torch.zeros(len(past_times), len(future_times), dtype=torch.bool, device=past_times.device)
@@ -40,18 +57,18 @@ def clip_causal_visibility(past_times: Tensor, future_times: Tensor, *, parallel
 
 
 def history_visibility(query_times: Tensor, key_times: Tensor) -> Tensor:
-    """The same rule among clean clips: bool [2Q, 2K], queries by keys, both as [video, actions]."""
+    """Returns the same rule among past clips: bool [2Q, 2K], queries by keys, both as [video, actions]."""
     return (query_times[:, None] >= key_times[None, :]).repeat(2, 2)
 
 
 def corrupt(tokens: Tensor, codebook_size: int, max_rate: float, generator: torch.Generator) -> Tensor:
-    """Replaces a share of each sample's tokens, drawn from U(0, max_rate), by uniformly random tokens.
+    """Replaces a share of each sample's tokens, drawn from U(0, max_rate), with uniformly random tokens.
 
     Args:
         tokens: int [B, ...].
         codebook_size: V; the replacements lie in 0..V-1.
         max_rate: the largest share, 0..1.
-        generator: source of all randomness, on the tokens' device.
+        generator: random generator on the tokens' device.
 
     Returns:
         int [B, ...], a new tensor.
@@ -64,17 +81,17 @@ def corrupt(tokens: Tensor, codebook_size: int, max_rate: float, generator: torc
 
 
 def draw_mask(shape: tuple[int, int, int, int, int], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draws which future tokens are hidden (MaskGIT, arXiv 2202.04200, section 3.2, by clip).
+    """Draws which future tokens are hidden (MaskGIT, arXiv 2202.04200, section 3.2, per clip).
 
-    For each clip r ~ U(0, 1); each of its tokens is hidden with probability cos(r * pi / 2), at least one.
+    Each clip draws r ~ U(0, 1) and hides each of its tokens with probability cos(r * pi / 2), but at least one.
 
     Args:
         shape: (B, T, L, H, W).
-        generator: source of all randomness, on `device`.
-        device: where the mask shall live.
+        generator: random generator on `device`.
+        device: of the mask.
 
     Returns:
-        bool [B, T, L, H, W]; True: hidden.
+        bool [B, T, L, H, W]; `True`: hidden.
     """
     batch, clips, *rest = shape
     rate = torch.cos(torch.rand(batch, clips, 1, generator=generator, device=device) * (math.pi / 2))

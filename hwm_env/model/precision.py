@@ -1,4 +1,4 @@
-"""Smaller number types for inference: half the memory, or a quarter of a matrix product's work."""
+"""Converts models to smaller number types for inference."""
 
 from typing import Literal, get_args
 
@@ -13,9 +13,9 @@ Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class Int8Linear(nn.Module):
-    """A linear layer in whole numbers: weights rounded once, a scale an output; inputs at each call, a scale a row.
+    """A linear layer in int8: weights rounded once, with a scale per output; inputs at each call, with one per vector.
 
-    After LLM.int8() (Dettmers et al., arXiv 2208.07339), without its part for outliers.
+    Follows LLM.int8() (Dettmers et al., arXiv 2208.07339), without its treatment of outliers.
     """
 
     weight: Tensor
@@ -38,18 +38,18 @@ class Int8Linear(nn.Module):
         return product.view(*x_D.shape[:-1], -1)
 
 
-def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers [N, C] as int8 of the same shape times a scale a row [N, 1]."""
-    scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny) / 127
-    return (rows / scale).round().to(torch.int8), scale
+def rounded(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds vectors [N, C] to int8 [N, C] times a scale per vector [N, 1]."""
+    scale = vectors.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny) / 127
+    return (vectors / scale).round().to(torch.int8), scale
 
 
 def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
-    """Changes a model, in place, for inference in another number type.
+    """Converts a model in place for inference in another number type.
 
-    `float32` and `bfloat16` turn all weights into them; rotations, action statistics and logits stay float32. `int8`
-    replaces the linear layers of the blocks; embeddings and heads stay. `auto` is `bfloat16` where the model's device
-    has it in hardware, else `float32`.
+    `float32` and `bfloat16` convert all weights; rotations, action statistics and logits stay float32. `int8` replaces
+    the linear layers of the blocks; embeddings and heads stay. `auto` means `bfloat16` if the model's device has it in
+    hardware, else `float32`.
 
     Raises:
         InvalidInputError: there is no such precision.
@@ -67,7 +67,7 @@ def convert(model: MaskedHWM, precision: Precision) -> MaskedHWM:
 
 def _replace_linear(module: nn.Module) -> None:
     for name, child in module.named_children():
-        # The modulation runs once a clip on a single row, where whole numbers save nothing.
+        # The modulation runs once per clip on a single vector, where int8 saves nothing.
         if isinstance(child, nn.Linear) and name != "modulation":
             setattr(module, name, Int8Linear(child))
         else:

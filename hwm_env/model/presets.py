@@ -1,11 +1,11 @@
-"""Configurations by name; each is a `replace()` of another."""
+"""Named model configurations."""
 
 from dataclasses import replace
 
 from hwm_env.model.config import MaskedHWMConfig
 
 ROOM_64 = MaskedHWMConfig(spatial_lookback=True)
-"""The model that ships with the package: trains on two CPU cores."""
+"""The model of the checkpoint that comes with the package; it trains on two CPU cores."""
 
 TINY = replace(
     ROOM_64,
@@ -17,7 +17,7 @@ TINY = replace(
     grid_size=(2, 3),
     fsq_levels=(4, 3),
 )
-"""For tests: shows every mechanism of the model and runs in milliseconds."""
+"""For tests: uses every mechanism of the model and runs in milliseconds."""
 
 MASKED_HWM_FULL = replace(
     ROOM_64,
@@ -36,13 +36,13 @@ MASKED_HWM_FULL = replace(
     codebook_head="joint",
     spatial_lookback=False,
 )
-"""The full-size design as it was first described: temporal attention on pooled video."""
+"""The full-size design as first described: temporal attention on pooled video."""
 
 MASKED_HWM_FULL_PATCH = replace(MASKED_HWM_FULL, temporal_scope="patch")
 """Full size, with temporal attention at every grid position."""
 
 MASKED_HWM_FULL_UNSHARED = replace(MASKED_HWM_FULL, shared_layers_start=MASKED_HWM_FULL.num_layers)
-"""Sharing ablation: past and future have weights of their own in every layer."""
+"""Sharing ablation: past and future have separate weights in every layer."""
 
 MASKED_HWM_FULL_SHARED = replace(MASKED_HWM_FULL, shared_layers_start=0)
 """Sharing ablation: past and future share their weights in every layer."""
@@ -54,7 +54,7 @@ MASKED_HWM_PAPER = replace(
     past_latents=2,
     latent_layout="sequential",
 )
-"""The setting of arXiv 2506.01182: 9 frames of a clip are known, its last 8 are predicted."""
+"""The task of arXiv 2506.01182: the first 9 frames of a clip are known, its last 8 are predicted."""
 
 MASKED_HWM_FULL_FAST = replace(
     MASKED_HWM_FULL_PATCH,
@@ -63,7 +63,7 @@ MASKED_HWM_FULL_FAST = replace(
     token_embedding="code",
     codebook_head="factored",
 )
-"""Full size without joint tables and heads: tokens enter and leave as the digits of Cosmos's 64,000 codes."""
+"""Full size without joint tables and heads: tokens are embedded and predicted as digits of Cosmos's 64,000 codes."""
 
 MODEL_PRESETS = {
     "room-64": ROOM_64,
@@ -75,4 +75,4 @@ MODEL_PRESETS = {
     "masked_hwm_paper": MASKED_HWM_PAPER,
     "masked_hwm_full_fast": MASKED_HWM_FULL_FAST,
 }
-"""All of them, by the name that users type."""
+"""All model presets by name."""

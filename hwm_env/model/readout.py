@@ -1,4 +1,4 @@
-"""Read-out: recovers where the robot's base, head and hands are from the tokens of one clip."""
+"""Read-out: estimates where the robot's base, head and hands are from the tokens of one clip."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -18,12 +18,12 @@ from hwm_env.types import LATENTS_PER_CLIP
 READ_DIM: Final = 15
 """Numbers of a read-out: base x, y, yaw; head, gaze, left hand, right hand with 3 each."""
 RAW_DIM: Final = 16
-"""Outputs of the network: the heading is a direction (cos, sin), so that it has no jump at +-pi."""
+"""Outputs of the network: yaw is (cos, sin), so that it has no jump at +-pi."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadoutConfig(CheckedFields):
-    """Shape of a Readout."""
+    """Shape of a `Readout`."""
 
     fsq_levels: FSQLevels
     """Levels of each FSQ digit of a token."""
@@ -32,18 +32,18 @@ class ReadoutConfig(CheckedFields):
     width: Width = 96
     """Channels of the residual blocks on the grid, a multiple of 8; those on half the grid have twice as many."""
     num_blocks: Annotated[Depth, Ge(1)] = 1
-    """Residual blocks, of two convolutions each, on the grid and as many on half the grid."""
+    """Residual blocks of two convolutions each, on the grid and again on half the grid."""
     squeezed: Width = 96
-    """Channels that each place of half the grid is squeezed to before all places are joined."""
+    """Channels per position of half the grid before all positions are joined."""
     hidden: Width = 256
     """Channels of the last hidden layer."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
-    """Share of the features before each dense layer that are hidden while it is trained."""
+    """Share of the inputs of each dense layer that are zeroed in training."""
     position_scale_m: Positive = 4.0
-    """Metres that one unit of the network's base position stands for."""
+    """Metres per unit of the network's base position."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError naming a field whose value the network cannot have."""
+        """Raises InvalidInputError if the width does not fit the normalisation groups."""
         if self.width % _NORM_GROUPS:
             raise InvalidInputError(f"width must be a multiple of {_NORM_GROUPS}, got {self.width}")
 
@@ -52,7 +52,7 @@ _NORM_GROUPS: Final = 8
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions beside the identity, which it is before it is trained."""
+    """Two convolutions on a residual branch, which starts with no effect."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,16 +63,16 @@ class _ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, features_BDHW: Tensor) -> Tensor:
-        """[B, D, H, W] to [B, D, H, W]."""
+        """Maps [B, D, H, W] to [B, D, H, W]."""
         change: Tensor = self.second(gelu(self.first(self.norm(features_BDHW))))
         return features_BDHW + change
 
 
 class Readout(nn.Module):
-    """Base pose, head, gaze and hands in the room at the last frame of a clip, from the clip's tokens alone.
+    """Estimates base pose, head, gaze and hands at the last frame of a clip, from the clip's tokens alone.
 
-    What was commanded is not asked: the read-out shall judge what a world shows. Head, gaze and hands are regressed in
-    the frame of the base, where they do not depend on the place, and put together with the pose by `read`.
+    Commanded actions are not an input, so that the read-out judges only what a world shows. Head, gaze and hands are
+    regressed in the frame of the base, where they do not depend on its pose; `read` transforms them to the room.
     """
 
     def __init__(self, config: ReadoutConfig) -> None:
@@ -100,14 +100,14 @@ class Readout(nn.Module):
         )
 
     def forward(self, tokens_BLHW: Tensor) -> Tensor:
-        """Tokens to the network's own numbers.
+        """Computes the network's raw outputs.
 
         Args:
             tokens_BLHW: int [B, 3, H, W].
 
         Returns:
-            [B, 16]: x and y of the base in `position_scale_m`, cos and sin of yaw; then, in metres in the frame of the
-            base, head, gaze (a direction), left hand and right hand.
+            [B, 16]: x and y of the base in units of `position_scale_m`, cos and sin of yaw; then head, gaze (a
+            direction), left hand and right hand in the frame of the base (m).
         """
         values = self.fsq.digits_to_values(self.fsq.codes_to_digits(tokens_BLHW))
         outputs: Tensor = self.dense(self.convolutions(rearrange(values, "b l h w c -> b (l c) h w")))
@@ -115,20 +115,20 @@ class Readout(nn.Module):
 
     @plain_torch()
     def read(self, tokens_BLHW: Tensor) -> Tensor:
-        """Where the robot is.
+        """Estimates base, head, gaze and hands.
 
         Args:
             tokens_BLHW: int [B, 3, H, W].
 
         Returns:
-            float32 [B, 15], in metres in the frame of the room: base x, y, yaw (rad, -pi..pi); head camera; gaze, a
-            unit vector; left hand; right hand.
+            float32 [B, 15], in the frame of the room: base x (m), y (m), yaw (rad, -pi..pi); head camera (m); gaze, a
+            unit vector; left hand (m); right hand (m).
         """
         return from_raw(self(tokens_BLHW).float(), self.config.position_scale_m)
 
 
 def to_raw(quantities: Tensor, position_scale_m: Positive) -> Tensor:
-    """What the network should say for quantities [B, 15]: [B, 16]."""
+    """Converts read-outs [B, 15] to the network's raw outputs [B, 16]."""
     xy, yaw = quantities[:, :2], quantities[:, 2]
     parts = quantities[:, 3:].unflatten(1, (4, 3)) - _base_of_parts(xy)
     return torch.cat(
@@ -137,7 +137,7 @@ def to_raw(quantities: Tensor, position_scale_m: Positive) -> Tensor:
 
 
 def from_raw(raw: Tensor, position_scale_m: Positive) -> Tensor:
-    """The quantities [B, 15] that the network's numbers [B, 16] stand for."""
+    """Converts the network's raw outputs [B, 16] to read-outs [B, 15]."""
     xy, yaw = raw[:, :2] * position_scale_m, torch.atan2(raw[:, 3], raw[:, 2])
     head, gaze, left, right = raw[:, 4:].unflatten(1, (4, 3)).unbind(1)
     parts = torch.stack([head, normalize(gaze, dim=1), left, right], dim=1)
@@ -145,13 +145,13 @@ def from_raw(raw: Tensor, position_scale_m: Positive) -> Tensor:
 
 
 def _base_of_parts(xy: Tensor) -> Tensor:
-    """Where the frame of the base begins for head, gaze (a direction: nowhere) and hands: [B, 4, 3]."""
+    """Returns the origin of the base's frame for head, gaze (a direction: 0) and hands: [B, 4, 3]."""
     base = pad(xy, (0, 1))
     return torch.stack([base, torch.zeros_like(base), base, base], dim=1)
 
 
 def _turned(vectors: Tensor, angle_rad: Tensor) -> Tensor:
-    """Vectors [B, N, 3] turned to the left around the vertical by an angle [B]."""
+    """Turns vectors [B, N, 3] to the left around the vertical by an angle [B]."""
     cos, sin = angle_rad.cos()[:, None], angle_rad.sin()[:, None]
     x, y, z = vectors.unbind(-1)
     return torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)

@@ -1,23 +1,23 @@
 """Rotary position embedding (Su et al., arXiv 2104.09864) in one and two dimensions.
 
-A pair is channel i of a head's first half and channel i of its second half: the halves are contiguous, which is
-cheaper than adjacent pairs. Weights made for adjacent pairs serve after a permutation of their query and key rows.
+A pair is channel i of a head's first half and channel i of its second half: contiguous halves are cheaper than
+adjacent pairs. Weights trained with adjacent pairs work after a permutation of their query and key channels.
 """
 
 import torch
 from torch import Tensor
 
 Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine of the angles by which channel pairs turn."""
+"""Cosine and sine of the angles by which channel pairs rotate."""
 
 
 def axial_angles(positions: Tensor, num_pairs: int, base: float | None) -> Tensor:
-    """Angles by which each channel pair turns.
+    """Returns the angle by which each channel pair rotates.
 
     Args:
         positions: number [..., N].
-        num_pairs: channel pairs that this axis turns.
-        base: pair i turns by position / base^(i / num_pairs); None: nothing turns.
+        num_pairs: channel pairs that this axis rotates.
+        base: pair i rotates by position / base^(i / num_pairs); `None`: nothing rotates.
 
     Returns:
         float32 [..., N, num_pairs], radians.
@@ -29,14 +29,14 @@ def axial_angles(positions: Tensor, num_pairs: int, base: float | None) -> Tenso
 
 
 def temporal_angles(times: Tensor, head_width: int, base: float | None) -> Tensor:
-    """Angles for places in time [..., N]: float32 [..., N, head_width / 2]."""
+    """Returns the angles for places in time [..., N]: float32 [..., N, head_width / 2]."""
     return axial_angles(times, head_width // 2, base)
 
 
 def spatial_angles(rows: int, columns: int, head_width: int, base: float | None) -> Tensor:
-    """Angles for a grid in row-major order: float32 [rows * columns, head_width / 2].
+    """Returns the angles for a grid in row-major order: float32 [rows * columns, head_width / 2].
 
-    The first half of the pairs turns with the row, the second with the column.
+    The first half of the pairs rotates with the grid's row, the second with its column.
     """
     row_S, column_S = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     pairs = head_width // 4
@@ -46,12 +46,12 @@ def spatial_angles(rows: int, columns: int, head_width: int, base: float | None)
 
 
 def rotation(angles: Tensor) -> Rotation:
-    """Cosine and sine of angles [..., N, pairs]."""
+    """Returns cosine and sine of angles [..., N, pairs]."""
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos_sin: Rotation) -> Tensor:
-    """Turns the channel pairs of x [..., N, 2 * pairs] by the angles behind `cos_sin` (see `rotation`)."""
+    """Rotates the channel pairs of x [..., N, 2 * pairs] by the angles whose `rotation` is `cos_sin`."""
     cos, sin = (part.to(x.dtype) for part in cos_sin)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

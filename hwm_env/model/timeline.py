@@ -1,4 +1,4 @@
-"""When things happen: the places in time of temporal attention, for the mask, the rotations and the embeddings."""
+"""The places in time of temporal attention, for the mask, the rotary positions and the embeddings."""
 
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from hwm_env.types import LATENTS_PER_CLIP
 
 
 class Timeline(NamedTuple):
-    """Places in time of video and of its actions, past ones first; N of them: clips, or the latents of clips."""
+    """N places in time (clips, or the latents of clips), past ones first."""
 
     clips: Tensor
-    """int [N]: the clip time that the mask goes by."""
+    """int [N]: clip times, which the mask follows."""
     video_positions: Tensor
     """int [N] or [B, N]: rotary positions of video."""
     action_positions: Tensor
     """int [N] or [B, N]: rotary positions of actions."""
     slots: Tensor
-    """int [N]: places in the window, for the learned position embedding."""
+    """int [N]: indices in the window, for the learned position embedding."""
     num_past: int
-    """How many of them are past."""
+    """How many of the places are past."""
 
     def span(self, start: int, stop: int) -> "Timeline":
-        """The places from `start` up to `stop`."""
+        """Returns the places from `start` up to, but not including, `stop`."""
         return Timeline(
             self.clips[start:stop],
             self.video_positions[..., start:stop],
@@ -34,27 +34,27 @@ class Timeline(NamedTuple):
         )
 
     def before(self, steps: int, *, follows: bool) -> Tensor:
-        """The place before each place: int [N], counted as in `place_before`. Before the very first is itself.
+        """Returns the place before each place, int [N]; the first place of all precedes itself.
 
         Args:
-            steps: places a clip.
-            follows: whether the places follow others, of which the last is counted as place 0.
+            steps: places per clip.
+            follows: whether the places follow earlier ones, of which the last counts as place 0.
         """
         places = torch.arange(len(self.clips), device=self.clips.device)
         if follows:
             return places
-        # Of parallel targets, each follows the clean clip before it and not the target before it.
+        # A parallel target follows the past clip before it, not the target before it.
         moments = self.clips * steps
         is_parallel = (places % steps == 0) & (moments <= self.num_past)
         return (torch.where(is_parallel, moments, places) - 1).clamp(min=0)
 
 
 def timeline_of_clips(config: MaskedHWMConfig, num_past: int, future_times: Tensor) -> Timeline:
-    """The timeline of whole clips.
+    """Builds the timeline of whole clips.
 
     Args:
         config: of the model.
-        num_past: past clips; their times are 0 to num_past - 1.
+        num_past: number of past clips; their times are 0 to num_past - 1.
         future_times: int [T_f], clip times of the future clips.
     """
     steps = config.steps_per_clip
@@ -71,7 +71,7 @@ def timeline_of_clips(config: MaskedHWMConfig, num_past: int, future_times: Tens
 
 
 def timeline_within_clip(config: MaskedHWMConfig, device: torch.device) -> Timeline:
-    """The timeline of a clip whose first `past_latents` latents are the past, and whose others are the future."""
+    """Builds the timeline of one clip, whose first `past_latents` latents are the past and whose others the future."""
     assert config.past_latents is not None, "this model's past and future are whole clips"
     latents = torch.arange(LATENTS_PER_CLIP, device=device)
     is_future = (latents >= config.past_latents).long()

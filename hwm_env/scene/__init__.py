@@ -1,5 +1,8 @@
-"""What a world knows of its room: a learned map, the pose of the base in it, and what the camera sees from there.
+"""The learned scene of a room: map, camera, odometry and localiser.
 
-Axis letters, besides those of `hwm_env.types`: F frames of a clip (the keyframes 0, 8 and 16 where a scene is drawn),
+"Numbers" are the 25 numbers of a frame (`hwm_env.types.ACTION_NAMES`): recorded states in training, actions in a
+simulator.
+
+Axis letters, besides those of `hwm_env.types`: F frames of a clip (in a scene model, the keyframes 0, 8 and 16),
 R rays of a grid position, N samples along a ray, C channels.
 """

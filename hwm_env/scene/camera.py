@@ -1,6 +1,6 @@
-"""Where the camera is: from the robot's 25 numbers to its place and rotation in the frame of the base.
+"""The camera: computes its place and rotation in the frame of the base from the robot's 25 numbers.
 
-A camera looks along its own x axis, y points to the left of the picture and z up.
+A camera looks along its x axis; y points to the left of the picture, z up.
 """
 
 from collections.abc import Sequence
@@ -20,35 +20,35 @@ IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraLink(CheckedFields):
-    """One step of the chain from the base to the camera: a fixed displacement, then at most one joint."""
+    """A link of a chain from the base: a fixed displacement, then at most one joint."""
 
     offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Origin of the link in the frame before."""
+    """Origin of the link in the previous link's frame."""
     rotation: Annotated[tuple[float, ...], Len(9, 9)] = IDENTITY
-    """Of the link's frame in the frame before, row by row, nine numbers."""
+    """Rotation of the link's frame in the previous link's frame: nine numbers, row by row."""
     number: ActionName | None = None
-    """Which of the 25 numbers (`hwm_env.types.ACTION_NAMES`) moves the joint; None: no joint."""
+    """Name of the number (`hwm_env.types.ACTION_NAMES`) that moves the joint; `None`: no joint."""
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    """Of the joint, a unit vector in the link's frame."""
+    """Axis of the joint, a unit vector in the link's frame."""
     slides: bool = False
     """Whether the joint slides along the axis (m) instead of turning around it (rad)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraDescription:
-    """What a robot description says of a camera."""
+    """A camera as a robot description defines it."""
 
     links: tuple[CameraLink, ...]
-    """From the base to the camera; the last one's frame is the camera's."""
+    """Links from the base to the camera; the last link's frame is the camera's."""
     field_of_view_deg: float | None = None
-    """Vertical; None: it does not say, or nothing is seen in perspective."""
+    """Vertical field of view; `None` if undefined, or for a camera without perspective."""
 
 
 class KinematicCamera(nn.Module):
     """A camera at the end of a known chain of joints. Has no weights.
 
     Args:
-        links: from the base to the camera; the last one's frame is the camera's.
+        links: links from the base to the camera; the last link's frame is the camera's.
     """
 
     def __init__(self, links: Sequence[CameraLink]) -> None:
@@ -61,9 +61,14 @@ class KinematicCamera(nn.Module):
 
 
 def frames_along(links: Sequence[CameraLink], numbers_A: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Returns place (m) and rotation of every link in the frame of the base: of [..., 25], [..., 3] and [..., 3, 3].
+    """Returns place (m) and rotation of every link in the frame of the base, after the link's joint.
 
-    A link's rotation is that after its joint.
+    Args:
+        links: links of a chain from the base.
+        numbers_A: the robot's numbers, float [..., 25].
+
+    Returns:
+        [..., 3] and [..., 3, 3] for each link.
     """
     place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
     rotation = torch.eye(3, dtype=numbers_A.dtype, device=numbers_A.device).expand(*numbers_A.shape[:-1], 3, 3)
@@ -83,13 +88,13 @@ def frames_along(links: Sequence[CameraLink], numbers_A: Tensor) -> list[tuple[T
 
 
 class LearnedCamera(nn.Module):
-    """A camera whose place and rotation are learned from the 25 numbers, for robots whose joints nobody described.
+    """A camera whose place and rotation are learned functions of the 25 numbers, for robots without a description.
 
-    It starts at `height_m` above the middle of the base and looks straight ahead whatever the numbers are.
+    Before training, it is `height_m` above the middle of the base and looks straight ahead.
 
     Args:
-        hidden: channels of its one hidden layer.
-        height_m: where it starts.
+        hidden: channels of the hidden layer.
+        height_m: initial height.
     """
 
     number_mean: Tensor

@@ -1,4 +1,4 @@
-"""Where the robot's limbs are in the picture: how near each ray passes to each of their segments."""
+"""The robot's limbs in the picture: how near each ray passes to each of their segments."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,21 +9,22 @@ from torch import Tensor, nn
 from hwm_env.scene.camera import CameraLink, frames_along
 
 _WIDTHS_M: Final = (0.08, 0.25)
-"""Distances from a ray at which a segment counts as near: somewhat more than an arm's radius, and three times that."""
+"""Distances from a ray at which a segment counts as near: a little more than an arm's radius, and three times that."""
 _NEAREST_M: Final = 0.05
-"""What is nearer to the camera than this, or behind it, is not seen."""
+"""Segments nearer to the camera than this, or behind it, are not seen."""
 FEATURES_OF_SEGMENT: Final = len(_WIDTHS_M) + 5
+"""Features per ray and segment."""
 
 
 class Limbs(nn.Module):
-    """Chains of joints that the camera sees, such as an arm from the base to the hand. Has no weights.
+    """Chains of joints that the camera sees, for example the arm from the base to a hand. Has no weights.
 
-    A limb's segments are the straight lines between the origins of its links. Those that it shares with the camera's
-    chain are left out, since the camera sits on them.
+    A limb's segments are the straight lines between the origins of its links. Segments shared with the camera's chain
+    are left out, since the camera is mounted on them.
 
     Args:
-        limbs: the chains, each from the base to an end.
-        camera: the chain from the base to the camera.
+        limbs: chains from the base to the end of each limb.
+        camera: chain from the base to the camera.
     """
 
     def __init__(self, limbs: Sequence[Sequence[CameraLink]], camera: Sequence[CameraLink]) -> None:
@@ -33,7 +34,7 @@ class Limbs(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """Numbers that a ray is told (D)."""
+        """Number of features per ray (D)."""
         return FEATURES_OF_SEGMENT * sum(max(0, len(joints) - 1) for joints in self._joints)
 
     def forward(self, numbers_A: Tensor, place: Tensor, rotation: Tensor, rays_SR: Tensor) -> Tensor:
@@ -41,14 +42,14 @@ class Limbs(nn.Module):
 
         Args:
             numbers_A: the robot's numbers, float [..., 25].
-            place: of the camera in the frame of the base (m), [..., 3].
-            rotation: of the camera there, [..., 3, 3].
+            place: place of the camera in the frame of the base (m), [..., 3].
+            rotation: rotation of the camera in the frame of the base, [..., 3, 3].
             rays_SR: unit vectors in the camera's frame, [S, R, 3].
 
         Returns:
-            float [..., S, R, D]. Of each segment: how near the ray passes to it, 0 to 1, on two scales; how far left
-            and up of the ray its nearest point is (tangents), and how far ahead (m); and its direction, left and up.
-            All are 0 where it is far from the ray or behind the camera.
+            float [..., S, R, D]. For each segment: how near the ray passes to it, 0 to 1, on two scales; how far its
+            nearest point is to the left of and above the ray (tangents), and ahead (m); and the segment's direction,
+            left and up. All are 0 if the segment is far from the ray or behind the camera.
         """
         parts = [numbers_A.new_zeros(*numbers_A.shape[:-1], *rays_SR.shape[:-1], 0)]
         for limb, joints in zip(self._limbs, self._joints, strict=True):
@@ -61,7 +62,7 @@ class Limbs(nn.Module):
 
 
 def _own_joints(limb: Sequence[CameraLink], camera: Sequence[CameraLink]) -> tuple[int, ...]:
-    """Returns the links of a limb that have places of their own, after those that it shares with the camera's chain."""
+    """Returns the links of a limb with a place of their own, after the links shared with the camera's chain."""
     shared = 0
     while shared < min(len(limb), len(camera)) and limb[shared] == camera[shared]:
         shared += 1
@@ -69,7 +70,7 @@ def _own_joints(limb: Sequence[CameraLink], camera: Sequence[CameraLink]) -> tup
 
 
 def _segments_seen(starts: Tensor, ends: Tensor, rays_SR: Tensor) -> Tensor:
-    """Returns what rays are told of N segments in the camera's frame: [..., N, 3] twice to [..., S, R, N * D]."""
+    """Returns each ray's features of N segments in the camera's frame: [..., N, 3] twice to [..., S, R, N * D]."""
     rays = rays_SR[..., None, :]
     starts, along = starts[..., None, None, :, :], (ends - starts)[..., None, None, :, :]
     start_offset, along_offset = _perpendicular(starts, rays), _perpendicular(along, rays)
@@ -86,10 +87,10 @@ def _segments_seen(starts: Tensor, ends: Tensor, rays_SR: Tensor) -> Tensor:
 
 
 def _perpendicular(vectors: Tensor, rays: Tensor) -> Tensor:
-    """Returns the part of vectors [..., 3] that is at right angles to unit vectors."""
+    """Returns the part of vectors [..., 3] that is perpendicular to unit vectors."""
     return vectors - (vectors * rays).sum(-1, keepdim=True) * rays
 
 
 def _squared(vectors: Tensor) -> Tensor:
-    """Returns squared lengths [..., 1] of vectors, never 0."""
+    """Returns the squared lengths [..., 1] of vectors, never 0."""
     return vectors.square().sum(-1, keepdim=True).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""Where recorded histories end: candidates, the localiser, and "I do not know this place"."""
+"""Locates recorded histories: searches from cheap to thorough, and rejects unknown places."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,29 +6,30 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from hwm_env.scene.beginnings import coarse_search, from_clip_poses
 from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise
+from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses
 from hwm_env.scene.scene import Scene
 
 THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, fine_steps=3)
+"""Settings for histories at which the default search finds no likely pose."""
 
 
 def locate(
     scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, clip_poses_BT: Tensor | None = None
 ) -> Localisation:
-    """Finds out where histories end from what they show.
+    """Estimates the poses at the end of histories from their clips.
 
-    The search begins at what a read-out says, if there is one. Where that leads to no likely pose, or there is none,
-    the whole room is searched, which takes seconds. Histories are located one by one, so that none depends on others.
+    The search begins at a read-out's estimates, if given. If it finds no likely pose, or without a read-out, the whole
+    room is searched, which takes seconds. Histories are located one by one, so that rows do not depend on each other.
 
     Args:
-        scene: the room.
+        scene: the scene of the room.
         tokens_BTLHW: T clips, int [B, T, 3, H, W].
         actions_BTFA: their actions, float [B, T, 17, 25].
-        clip_poses_BT: where a read-out sees the base at the end of each clip, float [B, T, 3].
+        clip_poses_BT: a read-out's base poses at the end of each clip, float [B, T, 3].
 
     Returns:
-        Where they end; poses and paths are NaN where the clips are unlikely at every pose that was tried.
+        The poses at the end; poses and paths are NaN if the clips are unlikely at every pose that was tried.
     """
     found = [
         _locate_one(scene, tokens, actions, None if clip_poses_BT is None else clip_poses_BT[row : row + 1])
@@ -39,8 +40,8 @@ def locate(
 
 def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None) -> Localisation:
     found: Localisation | None = None
-    for beginnings, config in _searches(scene, tokens, actions, clip_poses):
-        again = localise(scene.model, scene.odometry, tokens, actions, beginnings, config)
+    for candidates, config in _searches(scene, tokens, actions, clip_poses):
+        again = localise(scene.model, scene.odometry, tokens, actions, candidates, config)
         found = again if found is None or again.losses[0] < found.losses[0] else found
         bound = scene.use.unknown_above
         if bound is None or found.losses[0] <= bound:
@@ -53,9 +54,9 @@ def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tenso
 def _searches(
     scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None
 ) -> Iterator[tuple[Tensor, LocaliserConfig]]:
-    """Yields where to begin and how to search, the cheapest first."""
+    """Yields candidate poses and settings of searches, the cheapest first."""
     if clip_poses is not None:
-        beginnings = from_clip_poses(clip_poses, actions)
-        yield beginnings, LocaliserConfig()
-        yield beginnings, THOROUGH
+        candidates = from_clip_poses(clip_poses, actions)
+        yield candidates, LocaliserConfig()
+        yield candidates, THOROUGH
     yield coarse_search(scene, tokens, actions), THOROUGH

@@ -1,4 +1,4 @@
-"""The map: a learned room of feature planes, seen along rays."""
+"""The map: a room as learned feature planes, rendered along rays."""
 
 import math
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ PLANES = ((0, 1), (0, 2), (1, 2))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MapConfig(CheckedFields):
-    """Shape of a SceneMap."""
+    """Shape of a `SceneMap`."""
 
     low_m: tuple[float, float, float] = (-4.5, -4.5, 0.0)
-    """The room's corner with the smallest x, y and z."""
+    """Corner of the room with the smallest x, y and z."""
     high_m: tuple[float, float, float] = (4.5, 4.5, 3.0)
-    """The corner opposite; what lies outside is drawn like the border."""
+    """Opposite corner; places outside are rendered like the border."""
     cell_m: Positive = 0.125
-    """Side of a plane's cell along x and y."""
+    """Size of a plane's cell along x and y."""
     cell_height_m: Positive = 0.09375
     """Height of a plane's cell along z."""
     channels: Width = 16
-    """Features of a plane's cell (C)."""
+    """Features per cell of a plane (C)."""
     hidden: Width = 64
     """Channels of the network's hidden layer."""
     features: Width = 32
-    """Features of a ray."""
+    """Features per ray."""
     samples: Annotated[int, Ge(1), Le(2**10)] = 12
-    """Samples along a ray (N)."""
+    """Samples per ray (N)."""
     near_m: Positive = 0.35
-    """Where the first sample's interval begins."""
+    """Start of the first sample's interval."""
     far_m: Positive = 10.0
-    """Where the last sample's interval ends; the intervals grow geometrically."""
+    """End of the last sample's interval; intervals grow geometrically."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError naming fields that do not fit each other."""
+        """Raises InvalidInputError if fields do not fit each other, with their names."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
             raise InvalidInputError(f"low_m must lie below high_m, got {self.low_m} and {self.high_m}")
         if self.far_m <= self.near_m:
@@ -50,7 +50,7 @@ class MapConfig(CheckedFields):
 
     @property
     def resolution(self) -> tuple[int, int, int]:
-        """Cells along x, y and z."""
+        """Number of cells along x, y and z."""
         cells = (self.cell_m, self.cell_m, self.cell_height_m)
         x, y, z = (
             max(2, round((high - low) / cell)) for low, high, cell in zip(self.low_m, self.high_m, cells, strict=True)
@@ -59,7 +59,7 @@ class MapConfig(CheckedFields):
 
     @property
     def ray_dim(self) -> int:
-        """Numbers that are known of a ray: its features, the expected log distance and the light that is left."""
+        """Size of a rendered ray: its features, the expected log distance and the transmittance."""
         return self.features + 2
 
 
@@ -69,13 +69,13 @@ class Samples(NamedTuple):
     distances_m: Tensor
     """float [..., N]."""
     lengths_m: Tensor
-    """float [N]: of the interval that each stands for."""
+    """float [N]: length of each sample's interval."""
 
 
 class SceneMap(nn.Module):
     """A room as three feature planes (EG3D, arXiv 2112.07945; K-Planes, 2301.10241), rendered as in NeRF (2003.08934).
 
-    Rays end in features instead of colours: what is decoded from them is a token, not a pixel.
+    Rays yield features instead of colours, because they are decoded to tokens, not to pixels.
     """
 
     def __init__(self, config: MapConfig) -> None:
@@ -92,13 +92,13 @@ class SceneMap(nn.Module):
         """Renders rays.
 
         Args:
-            origins_m: where rays begin, in the room's frame, float [..., 3].
+            origins_m: origins of the rays in the room's frame, float [..., 3].
             directions: unit vectors, float [..., 3].
-            jitter: where in its interval each sample lies, float [..., N] in [0, 1); None: in the middle.
+            jitter: position of each sample in its interval, float [..., N] in [0, 1); `None`: the middle.
 
         Returns:
-            float [..., ray_dim]: features, weighted by how much of the light each sample stops; the expected log
-            distance (m); and the share of the light that nothing stops.
+            float [..., ray_dim]: features, weighted by the light that each sample absorbs; the expected log distance
+            (m); and the transmittance, the share of light that nothing absorbs.
         """
         samples = self._samples(directions, jitter)
         points_m = origins_m[..., None, :] + samples.distances_m[..., None] * directions[..., None, :]
@@ -112,7 +112,7 @@ class SceneMap(nn.Module):
         return torch.cat([seen, log_distance, left], dim=-1)
 
     def query(self, points_m: Tensor) -> Tensor:
-        """Returns raw density and features at points [..., 3] of the room: float [..., 1 + features]."""
+        """Returns raw density and features at points [..., 3] in the room: float [..., 1 + features]."""
         low, high = points_m.new_tensor(self.config.low_m), points_m.new_tensor(self.config.high_m)
         scaled = ((points_m - low) / (high - low) * 2 - 1).reshape(1, -1, 1, 3)
         sampled = [
@@ -124,7 +124,7 @@ class SceneMap(nn.Module):
         return outputs.reshape(*points_m.shape[:-1], -1)
 
     def contains(self, poses: Tensor) -> Tensor:
-        """Returns whether places are within the map's bounds along x and y: poses [..., 3] to bool [...]."""
+        """Returns whether poses [..., 3] are within the map's bounds along x and y: bool [...]."""
         low, high = poses.new_tensor(self.config.low_m[:2]), poses.new_tensor(self.config.high_m[:2])
         inside = (poses[..., :2] >= low) & (poses[..., :2] <= high)
         return inside.all(dim=-1)

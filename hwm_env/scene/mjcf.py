@@ -1,4 +1,4 @@
-"""Reads the chain of joints from base to camera out of a MuJoCo model (MJCF)."""
+"""Reads chains of joints from the base to a camera or limb from a MuJoCo model (MJCF)."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from hwm_env.scene.robot_xml import camera_link, listed, numbers_of_joints, pose
 from hwm_env.types import Float64Array
 
 _CAMERA_AXES: Final = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
-"""Our camera's axes (ahead, left, up), column by column, in the frame of MuJoCo's (right, up, back)."""
+"""Our camera axes (ahead, left, up), column by column, in MuJoCo's camera frame (right, up, back)."""
 _ORIENTATIONS: Final = frozenset({"quat", "axisangle", "xyaxes", "zaxis", "euler"})
 _WORLD: Final = "world"
 _ALMOST_0: Final = 1e-10
@@ -28,9 +28,9 @@ class _Part:
 
     element: Element
     frame: Float64Array
-    """Pose of the <frame>s around it in the body."""
+    """Pose in the body of the <frame>s around it."""
     default_class: str
-    """Of the joints and cameras that name none."""
+    """Default class of joints and cameras that name none."""
 
 
 def camera_of_mjcf(
@@ -38,10 +38,10 @@ def camera_of_mjcf(
 ) -> CameraDescription:
     """Reads a camera of a MuJoCo model; see `hwm_env.scene.robot_description.read_camera`.
 
-    Joints of the base body itself are left out, since they are what its pose says.
+    Joints of the base body itself are left out, since the pose of the base includes them.
 
     Raises:
-        InvalidInputError: there is no such camera below the base, or it cannot be read.
+        InvalidInputError: there is no such camera below the base, or it is not supported.
     """
     model = _Model(root, numbers)
     cameras = {part.element.get("name"): (path, part) for path, part in model.elements("camera")}
@@ -64,7 +64,7 @@ def limb_of_mjcf(
     """Reads the chain to a body of a MuJoCo model; see `hwm_env.scene.robot_description.read_limb`.
 
     Raises:
-        InvalidInputError: there is no such body below the base, or it cannot be read.
+        InvalidInputError: there is no such body below the base, or it is not supported.
     """
     model = _Model(root, numbers)
     bodies = {part.element.get("name"): (*path, part) for path, part in model.elements("body")}
@@ -76,7 +76,7 @@ def limb_of_mjcf(
 
 
 def _links_below(model: "_Model", path: tuple[_Part, ...], base: str, what: str) -> list[CameraLink]:
-    """Returns the links of the bodies on a path, the world first, that come after the base."""
+    """Returns the links of the bodies after the base on a path that starts at the worldbody."""
     names = [_WORLD, *(body.element.get("name", "") for body in path[1:])]
     if base not in names:
         raise InvalidInputError(f"{what} is not below the body {base!r} but below {listed(names)}")
@@ -84,10 +84,12 @@ def _links_below(model: "_Model", path: tuple[_Part, ...], base: str, what: str)
 
 
 class _Model:
+    """A parsed MuJoCo model: its elements, defaults and compiler options."""
+
     def __init__(self, root: Element, numbers: Mapping[str, str] | None) -> None:
         if root.find(".//include") is not None:
             raise InvalidInputError(
-                "the robot description includes other files; let MuJoCo save it as one (mj_saveLastXML)"
+                "the robot description includes other files; save it as one file with MuJoCo (mj_saveLastXML)"
             )
         self._worlds = root.findall("worldbody")
         joints = [joint.get("name", "") for world in self._worlds for joint in world.iter("joint")]
@@ -96,7 +98,7 @@ class _Model:
         self._angle_unit = math.pi / 180 if compiler.get("angle", "degree") == "degree" else 1.0
         self._euler_sequence = compiler.get("eulerseq", "xyz")
         if len(self._euler_sequence) != 3 or set(self._euler_sequence) - set("xyzXYZ"):
-            raise InvalidInputError(f"eulerseq must be three of x, y, z, X, Y and Z; got {self._euler_sequence!r}")
+            raise InvalidInputError(f"eulerseq must be three of x, y, z, X, Y and Z, got {self._euler_sequence!r}")
         if compiler.get("coordinate", "local") != "local":
             raise InvalidInputError("the robot description has global coordinates; save it with MuJoCo 2.3.3 or older")
         self._defaults: dict[str, dict[str, _Attributes]] = {"main": {"joint": {}, "camera": {}}}
@@ -110,7 +112,7 @@ class _Model:
             self._add_defaults(nested, own)
 
     def elements(self, tag: str) -> Iterator[tuple[tuple[_Part, ...], _Part]]:
-        """Yields the elements of a tag with all bodies above them, the world first."""
+        """Yields the elements with a tag and all bodies above them, the worldbody first."""
         for world in self._worlds:
             yield from self._below((_Part(world, pose(), "main"),), tag)
 
@@ -122,7 +124,7 @@ class _Model:
                 yield from self._below((*path, part), tag)
 
     def _parts(self, parent: _Part) -> Iterator[_Part]:
-        """Yields the elements of a body, also those in its frames."""
+        """Yields the elements of a body, including those in its frames."""
         default_class = parent.element.get("childclass", parent.default_class)
         around = parent.frame if parent.element.tag == "frame" else pose()
         for element in parent.element:
@@ -132,7 +134,7 @@ class _Model:
                 yield _Part(element, around, default_class)
 
     def attributes(self, part: _Part) -> _Attributes:
-        """Those of a joint or camera, with its defaults."""
+        """Returns the attributes of a joint or camera, including its defaults."""
         name = part.element.get("class", part.default_class)
         if name not in self._defaults:
             raise InvalidInputError(
@@ -141,7 +143,7 @@ class _Model:
         return _overlaid(self._defaults[name][part.element.tag], part.element)
 
     def pose_of(self, attributes: _Attributes) -> Float64Array:
-        """The pose that a body, frame or camera has in what it is in."""
+        """Returns the pose of a body, frame or camera in its parent."""
         return pose(vector(attributes.get("pos", "0 0 0")), self._rotation(attributes))
 
     def _rotation(self, attributes: _Attributes) -> Float64Array:
@@ -169,7 +171,7 @@ class _Model:
         return rotation
 
     def links_of_body(self, body: _Part) -> Iterator[CameraLink]:
-        """Yields a body's place in the body before, then its joints."""
+        """Yields a body's link in its parent, then the links of its joints."""
         yield camera_link(body.frame @ self.pose_of(body.element.attrib))
         for part in self._parts(body):
             if part.element.tag in ("joint", "freejoint"):
@@ -195,7 +197,7 @@ class _Model:
 
 
 def _overlaid(inherited: _Attributes, element: Element | None) -> _Attributes:
-    """Adds an element's own attributes to those of its defaults; its orientation replaces theirs."""
+    """Returns the inherited attributes, overridden by an element's own; any orientation replaces the inherited one."""
     own = {} if element is None else element.attrib
     if own.keys() & _ORIENTATIONS:
         inherited = {name: value for name, value in inherited.items() if name not in _ORIENTATIONS}
@@ -203,7 +205,7 @@ def _overlaid(inherited: _Attributes, element: Element | None) -> _Attributes:
 
 
 def _field_of_view_deg(attributes: _Attributes) -> float | None:
-    """The vertical one of a camera that sees in perspective."""
+    """Returns the vertical field of view of a perspective camera; `None` for other cameras."""
     if attributes.get("projection", "perspective") != "perspective" or attributes.get("orthographic") == "true":
         return None
     if "sensorsize" not in attributes:

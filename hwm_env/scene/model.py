@@ -1,4 +1,4 @@
-"""The scene model: tokens of a clip from where the robot is and what its joints do, without any history."""
+"""The scene model: predicts a clip's tokens from poses and joint angles, without a history."""
 
 import math
 from collections.abc import Sequence
@@ -20,35 +20,35 @@ from hwm_env.scene.map import MapConfig, SceneMap
 from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 
 KEYFRAMES: Final = (0, 8, 16)
-"""Frames of a clip at which the scene is drawn: the last one of each latent."""
+"""Frames of a clip at which the scene is rendered: the last frame of each latent."""
 CLIPS_AT_ONCE: Final = 64
-"""What one pass should draw at most: more would leave a processor's cache."""
+"""Most clips that one pass should render, to stay in a processor's cache."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3
 _RAY_WAVES: Final = 4
-"""Sines and cosines of places, headings and ray directions, each of twice the frequency of the one before."""
+"""Number of sines and cosines of places, yaws and ray directions, each with twice the previous frequency."""
 _MIN_STD: Final = 1e-2
-"""Numbers that hardly move are not blown up beyond this by the normalisation (rad, m/s or rad/s)."""
+"""Smallest standard deviation for normalisation, for numbers that hardly vary (rad, m/s or rad/s)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneConfig(CheckedFields):
-    """Shape of a SceneModel."""
+    """Shape of a `SceneModel`."""
 
     fsq_levels: FSQLevels = (8, 8, 8, 5, 5, 5)
     """Levels of each FSQ digit of a token."""
     grid_size: tuple[Side, Side] = (8, 8)
     """Rows and columns of the token grid (H, W)."""
     field_of_view_deg: Annotated[float, Gt(0), Lt(180)] = 90.0
-    """Of the camera, in height."""
+    """Vertical field of view of the camera."""
     camera: tuple[CameraLink, ...] | None = None
-    """The chain from the base to the camera; None: place and rotation are learned."""
+    """Chain from the base to the camera; `None`: place and rotation are learned."""
     limbs: tuple[tuple[CameraLink, ...], ...] = ()
-    """Chains from the base to the ends of the limbs that the camera sees; they need a known camera."""
+    """Chains from the base to the ends of the limbs that the camera sees; they require `camera`."""
     map: MapConfig = field(default_factory=MapConfig)
     """Shape of the map."""
     rays_per_side: Annotated[int, Ge(1), Le(64)] = 1
-    """A grid position is seen along this number squared of rays (R), evenly spread over it."""
+    """Square root of the number of rays per grid position (R), which are evenly spread over it."""
     width: Width = 384
     """Channels of the residual network (D), a multiple of `conv_groups`."""
     num_blocks: Annotated[Depth, Ge(1)] = 2
@@ -56,22 +56,22 @@ class SceneConfig(CheckedFields):
     mlp_ratio: Annotated[int, Ge(1), Le(64)] = 4
     """Hidden channels of an MLP, in units of the width."""
     conv_groups: Width = 8
-    """Groups of channels that the convolutions keep apart."""
+    """Groups of channels in the convolutions."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError naming fields that do not fit each other."""
+        """Raises InvalidInputError if fields do not fit each other, with their names."""
         if self.width % self.conv_groups:
             raise InvalidInputError(f"width must be a multiple of conv_groups {self.conv_groups}, got {self.width}")
         if self.limbs and self.camera is None:
-            raise InvalidInputError("limbs are seen from a known camera; give the chain to the camera as well")
+            raise InvalidInputError("limbs need a known camera, got camera None; give the chain to the camera as well")
 
 
 class SceneModel(nn.Module):
     """Predicts a clip's tokens from the poses of the base and the robot's numbers at the clip's keyframes.
 
-    The map is sampled along the rays of each grid position; what is seen there, together with the rays' directions, the
-    pose, the numbers and a learned vector of the position, goes through a small residual network on the grid to the
-    logits of all three latents. It knows what stands still and the robot's own body, and nothing that others move.
+    The map is rendered along the rays of each grid position. A small residual network on the grid maps the result,
+    together with the rays' directions, the pose, the numbers and a learned vector per position, to the logits of all
+    three latents. It models what stands still and the robot's own body, but no other moving objects.
     """
 
     number_mean: Tensor
@@ -101,24 +101,24 @@ class SceneModel(nn.Module):
         self.head = CodebookHead(config.fsq_levels, config.width, LATENTS_PER_CLIP, rows)
 
     def set_statistics(self, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> None:
-        """Sets what the 25 numbers are normalised by."""
+        """Sets the mean and standard deviation that normalise the 25 numbers."""
         for module in (self, self.camera):
             if not isinstance(module, KinematicCamera):
                 module.number_mean.copy_(torch.as_tensor(mean))
                 module.number_std.copy_(torch.as_tensor(std).clamp(min=_MIN_STD))
 
     def features(self, poses_BF: Tensor, numbers_BFA: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """Returns what the head reads the tokens from.
+        """Computes the features that the head predicts the tokens from.
 
         Args:
-            poses_BF: of the base at the keyframes, float [B, 3, 3].
+            poses_BF: poses of the base at the keyframes, float [B, 3, 3].
             numbers_BFA: the robot's numbers at the keyframes, float [B, 3, 25].
-            jitter: see `SceneMap.forward`, float [..., N], broadcastable to [B, 3, S, R, N].
+            jitter: see `SceneMap.forward`; float, broadcastable to [B, 3, S, R, N].
 
         Returns:
             float [B, S, D].
         """
-        # A rotation in bfloat16 is a tenth of a degree off.
+        # In bfloat16, rotations would be off by a tenth of a degree.
         with torch.autocast(poses_BF.device.type, enabled=False):
             place, rotation = self.camera(numbers_BFA)
             origins, directions = self._room_rays(poses_BF, place, rotation)
@@ -137,16 +137,16 @@ class SceneModel(nn.Module):
         return normed
 
     def forward(self, poses_BF: Tensor, numbers_BFA: Tensor, jitter: Tensor | None = None) -> Tensor:
-        """Returns digit logits of a clip's tokens, float [B, 3, H, W, n]; arguments as for `features`."""
+        """Predicts digit logits of a clip's tokens, float [B, 3, H, W, n]; arguments as for `features`."""
         return self.logits(self.features(poses_BF, numbers_BFA, jitter))
 
     def logits(self, features_BSD: Tensor) -> Tensor:
-        """Returns digit logits of a clip's tokens from its features: [B, S, D] to [B, 3, H, W, n]."""
+        """Predicts digit logits of a clip's tokens from its features: [B, S, D] to [B, 3, H, W, n]."""
         logits: Tensor = self.head(features_BSD[:, None, None]).squeeze(1)
         return logits
 
     def _room_rays(self, poses_BF: Tensor, place: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns where the camera is, [B, F, 3], and where each ray goes, [B, F, S, R, 3], in the room's frame."""
+        """Returns the camera's place [B, F, 3] and the rays' directions [B, F, S, R, 3] in the room's frame."""
         cos, sin = poses_BF[..., 2].cos(), poses_BF[..., 2].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         yaw = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
@@ -163,7 +163,7 @@ class SceneModel(nn.Module):
 
 
 class _Block(nn.Module):
-    """An MLP at each position, then a grouped convolution over the grid, each beside the identity."""
+    """An MLP at each position, then a grouped convolution over the grid, each on a residual branch."""
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class _Block(nn.Module):
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1, groups=config.conv_groups)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
-        """Maps [B, S, D] to the same."""
+        """Maps [B, S, D] to [B, S, D]."""
         x_BSD = x_BSD + self.second(silu(self.first(self.mlp_norm(x_BSD))))
         on_grid = rearrange(self.conv_norm(x_BSD), "b (h w) d -> b d h w", h=self.rows)
         mixed: Tensor = x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
@@ -189,9 +189,9 @@ def _waves(values: Tensor, count: int) -> Tensor:
 
 
 def _camera_rays(config: SceneConfig) -> Tensor:
-    """Returns unit vectors through the pixels between which a grid position is evenly divided: [S, R, 3].
+    """Returns unit vectors along the rays of each grid position, [S, R, 3].
 
-    In the camera's frame: x ahead, y to the left, z up. Pixels are square.
+    They are in the camera's frame: x ahead, y to the left, z up. Pixels are square.
     """
     rows, columns = config.grid_size
     side = config.rays_per_side

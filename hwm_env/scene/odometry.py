@@ -1,4 +1,4 @@
-"""Odometry: the pose of the base from its wheels, and a learned floor plan that says where they can only slip."""
+"""Odometry: computes the pose of the base from its wheels and a learned floor plan of obstacles."""
 
 import math
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from hwm_env.scene.pose import integrate_wheels
 from hwm_env.types import ACTION_DIM
 
 SOFTNESS_M: Final = 0.002
-"""Metres from the border of the free floor at which the logit is one."""
+"""Distance from the border of the free floor at which the logit is one."""
 _SHARPNESS: Final = 5.0
-"""The network's silu is scaled along its input: the nearer to a relu, the sharper a corner it can draw."""
+"""Scale of the silu's input: the larger, the nearer to a relu, and the sharper the corners it can represent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OdometryConfig(CheckedFields):
-    """Shape of an Odometry."""
+    """Shape of an `Odometry`."""
 
     low_m: tuple[float, float] = (-4.5, -4.5)
-    """The floor's corner with the smallest x and y."""
+    """Corner of the floor with the smallest x and y."""
     high_m: tuple[float, float] = (4.5, 4.5)
-    """The corner opposite."""
+    """Opposite corner."""
     hidden: Width = 128
     """Units of each of the network's two hidden layers."""
     waves: Annotated[int, Ge(0), Le(32)] = 3
-    """Sines and cosines of x and y, each of twice the frequency of the one before; the first span half a period."""
+    """Number of sines and cosines of x and y, each with twice the previous frequency; the first span half a period."""
 
     def check_together(self) -> None:
-        """Raises InvalidInputError where the corners lie on the wrong sides of each other."""
+        """Raises InvalidInputError if `low_m` does not lie below `high_m`."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
             raise InvalidInputError(f"low_m must lie below high_m, got {self.low_m} and {self.high_m}")
 
 
 class Odometry(nn.Module):
-    """Carries the pose of the base along: the exact arcs of its wheels, except where an obstacle blocks it.
+    """Integrates the pose of the base along the exact arcs of its wheels, unless an obstacle blocks it.
 
-    The wheels slip there at the speed that they report, and the base only turns. What blocks is learned as a signed
-    distance (DeepSDF, arXiv 1901.05103): how far a place is from the border of the floor where the base can stand.
+    When blocked, the wheels slip at the speed that they report, and the base only turns. Obstacles are learned as a
+    signed distance (DeepSDF, arXiv 1901.05103) from the border of the free floor, where the base can stand.
     """
 
     low: Tensor
@@ -61,14 +61,14 @@ class Odometry(nn.Module):
         self.third = nn.Linear(config.hidden, 1)
 
     def clearance_m(self, xy_m: Tensor) -> Tensor:
-        """Returns how far places are from the border of the free floor; below 0 where the base cannot stand.
+        """Returns the distance of places from the border of the free floor; negative where the base cannot stand.
 
         Args:
-            xy_m: in the room's frame, float [..., 2].
+            xy_m: places in the room's frame, float [..., 2].
 
         Returns:
-            float [...]. A place beyond the config's bounds is judged like the nearest one within, and if that one is
-            not free, it is that much less free.
+            float [...]. A place outside the bounds has the clearance of the nearest place inside, and if that is not
+            free, less by the distance to it.
         """
         inside_m = xy_m.clamp(self.low, self.high)
         place = (inside_m - self.low) / (self.high - self.low)
@@ -78,23 +78,23 @@ class Odometry(nn.Module):
         return torch.where(clearance_m < 0, clearance_m - (xy_m - inside_m).norm(dim=-1), clearance_m)
 
     def free_logit(self, xy_m: Tensor) -> Tensor:
-        """Returns the logit of "the base can stand here" of places [..., 2] (m): float [...]."""
+        """Returns the logit that the base can stand at places [..., 2] (m): float [...]."""
         return self.clearance_m(xy_m) / SOFTNESS_M
 
     @torch.no_grad()
     def forward(self, pose: Tensor, numbers_BFA: Tensor) -> Tensor:
-        """Returns where the base is at each frame.
+        """Returns the pose of the base at each frame.
 
-        In a frame whose arc would end in a place that is not free, the base stays where it is and only turns. A base
-        that stands in such a place already, by an error of the map or of the pose, may leave it: towards places that
-        are more free than its own.
+        In a frame whose arc would end at a place that is not free, the base stays where it is and only turns. If the
+        base is already at such a place, by an error of the map or of the pose, it may move to places of larger
+        clearance.
 
         Args:
-            pose: before the first frame, float [B, 3].
+            pose: pose before the first frame, float [B, 3].
             numbers_BFA: the 25 numbers of F frames, float [B, F, 25].
 
         Returns:
-            float [B, F, 3]: the pose at each frame, yaw not wrapped. A row does not depend on the others.
+            float [B, F, 3]: the pose at each frame, yaw not wrapped. Rows do not depend on each other.
 
         Raises:
             InvalidInputError: a shape does not fit.
@@ -112,16 +112,16 @@ class Odometry(nn.Module):
         return poses
 
     def _walk(self, start_m: Tensor, wheels_m: Tensor) -> Tensor:
-        """Walks frame by frame.
+        """Moves bases frame by frame past obstacles.
 
         Args:
             start_m: places before the first frame, float [B, 2].
-            wheels_m: where the wheels would have brought the bases, float [B, F, 2].
+            wheels_m: places of the bases without obstacles, float [B, F, 2].
 
         Returns:
-            Where the bases are, float [B, F, 2].
+            Places of the bases, float [B, F, 2].
         """
-        # Whatever is blocked, the yaws are those of the wheels, hence the steps as well.
+        # Blocked or not, yaws follow the wheels, so the steps do too.
         steps_m = wheels_m.diff(dim=1, prepend=start_m[:, None])
         at_m, logit = start_m, self.free_logit(start_m)
         places_m = []

@@ -1,6 +1,6 @@
 """Poses in the plane: x (m), y (m) and yaw (rad, positive turns left) in the last axis of a tensor.
 
-A pose places the frame of the base in the frame of the room; a motion places one pose in the frame of another.
+A pose is the frame of the base in the frame of the room; a motion is one pose in the frame of another.
 """
 
 import math
@@ -12,7 +12,7 @@ from hwm_env.types import ANGULAR_VELOCITY, FRAME_RATE_HZ, LINEAR_VELOCITY
 
 
 def wrap_angle(angle_rad: Tensor) -> Tensor:
-    """Returns the same angles in [-pi, pi)."""
+    """Wraps angles to [-pi, pi)."""
     return (angle_rad + math.pi).remainder(2 * math.pi) - math.pi
 
 
@@ -24,7 +24,7 @@ def compose(pose: Tensor, motion: Tensor) -> Tensor:
         motion: float [..., 3], broadcastable to `pose`.
 
     Returns:
-        float [..., 3]; yaw is not wrapped, so that it stays differentiable and continuous.
+        float [..., 3]; yaw is not wrapped, so it is differentiable and continuous.
     """
     yaw = pose[..., 2]
     cos, sin = yaw.cos(), yaw.sin()
@@ -34,7 +34,7 @@ def compose(pose: Tensor, motion: Tensor) -> Tensor:
 
 
 def relative(pose: Tensor, other: Tensor) -> Tensor:
-    """Returns the motion that leads from a pose to another, float [..., 3], yaw in [-pi, pi)."""
+    """Returns the motion from one pose to another, float [..., 3], yaw in [-pi, pi)."""
     offset = other[..., :2] - pose[..., :2]
     cos, sin = pose[..., 2].cos(), pose[..., 2].sin()
     x = cos * offset[..., 0] + sin * offset[..., 1]
@@ -43,13 +43,13 @@ def relative(pose: Tensor, other: Tensor) -> Tensor:
 
 
 def wheel_motions(numbers_A: Tensor) -> Tensor:
-    """Returns the motion of each frame that the wheels report: an exact circular arc.
+    """Returns the motion that the wheels report for each frame: an exact circular arc.
 
     Args:
         numbers_A: the 25 numbers of each frame, float [..., 25].
 
     Returns:
-        float [..., 3]: from the pose before the frame to the pose at it, as far as nothing blocks the base.
+        float [..., 3]: the motion from the pose before the frame to the pose at it, without obstacles.
     """
     turn = numbers_A[..., ANGULAR_VELOCITY] / FRAME_RATE_HZ
     chord = numbers_A[..., LINEAR_VELOCITY] / FRAME_RATE_HZ * torch.sinc(turn / (2 * math.pi))
@@ -57,10 +57,10 @@ def wheel_motions(numbers_A: Tensor) -> Tensor:
 
 
 def integrate_wheels(pose: Tensor, numbers_FA: Tensor) -> Tensor:
-    """Returns where the wheels would bring a base in an empty world.
+    """Returns the poses of a base that follows its wheels without obstacles.
 
     Args:
-        pose: before the first frame, float [..., 3].
+        pose: pose before the first frame, float [..., 3].
         numbers_FA: the 25 numbers of F frames, float [..., F, 25].
 
     Returns:

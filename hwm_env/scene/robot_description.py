@@ -1,4 +1,4 @@
-"""Reads chains of joints, from the base to the camera or to a hand, out of a robot description: MJCF or URDF."""
+"""Reads chains of joints from the base to the camera or to a hand from a robot description (MJCF or URDF)."""
 
 import os
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ def read_camera(
     """Reads a camera from a file: MJCF if its root is <mujoco>, URDF if it is <robot>.
 
     Args:
-        path: the file.
-        camera: name of the camera in MJCF; in URDF of the camera's link, see `links_from_urdf`.
+        path: path of the file.
+        camera: name of the camera (MJCF) or of the camera's link (URDF), see `links_from_urdf`.
         base: name of the body (MJCF) or link (URDF) whose pose is tracked.
-        numbers: joint names of the robot to names of `hwm_env.types.ACTION_NAMES`; None: they are the same. Joints that
-            are not named stay as the description draws them.
+        numbers: maps the robot's joint names to `hwm_env.types.ACTION_NAMES`; `None`: they are the same. Joints that
+            are not named keep their position in the description.
 
     Raises:
-        InvalidInputError: the file cannot be read, is neither, or has no such camera below the base.
+        InvalidInputError: the file cannot be read, is neither MJCF nor URDF, or has no such camera below the base.
     """
     root = _root_of(path)
     try:
@@ -43,13 +43,13 @@ def read_limb(
     """Reads the chain from the base to the end of a limb, such as a hand.
 
     Args:
-        path: the file, MJCF or URDF.
-        end: name of the body (MJCF) or link (URDF).
-        base: of the body or link whose pose is tracked.
-        numbers: as of `read_camera`.
+        path: path of the file, MJCF or URDF.
+        end: name of the body (MJCF) or link (URDF) at the end of the limb.
+        base: name of the body or link whose pose is tracked.
+        numbers: see `read_camera`.
 
     Raises:
-        InvalidInputError: the file cannot be read, is neither, or has no such chain.
+        InvalidInputError: the file cannot be read, is neither MJCF nor URDF, or has no such chain.
     """
     root = _root_of(path)
     try:
@@ -61,14 +61,14 @@ def read_limb(
 def limb_from_mjcf(
     mjcf: str | bytes, end: str, base: str, numbers: Mapping[str, str] | None = None
 ) -> tuple[CameraLink, ...]:
-    """Reads a limb from the text of a MuJoCo model; arguments and errors as of `read_limb`."""
+    """Reads a limb from the text of a MuJoCo model; arguments and errors as for `read_limb`."""
     return limb_of_mjcf(parsed(mjcf, "mujoco"), end, base, numbers)
 
 
 def links_from_mjcf(
     mjcf: str | bytes, camera: str, base: str, numbers: Mapping[str, str] | None = None
 ) -> tuple[CameraLink, ...]:
-    """Reads a chain from the text of a MuJoCo model; arguments and errors as of `read_camera`."""
+    """Reads a camera's chain from the text of a MuJoCo model; arguments and errors as for `read_camera`."""
     return camera_of_mjcf(parsed(mjcf, "mujoco"), camera, base, numbers).links
 
 
@@ -79,18 +79,18 @@ def links_from_urdf(
     numbers: Mapping[str, str] | None = None,
     optical: bool | None = None,
 ) -> tuple[CameraLink, ...]:
-    """Reads a chain from the text of a URDF; arguments and errors as of `read_camera`.
+    """Reads a camera's chain from the text of a URDF.
 
     Args:
-        urdf: the text, expanded if it was written for xacro.
+        urdf: the text; xacro files must be expanded first.
         camera_link: name of the camera's link.
         base_link: name of the link whose pose is tracked.
-        numbers: joint names to names of `hwm_env.types.ACTION_NAMES`.
-        optical: whether z of the camera's link points ahead, x right and y down, instead of x ahead, y left and z up;
-            None: if its name ends in "_optical_frame" or "_optical", as ROS does it (REP 103).
+        numbers: see `read_camera`.
+        optical: whether the camera link's z points ahead, x right and y down, instead of x ahead, y left and z up;
+            `None`: if its name ends in "_optical_frame" or "_optical", as in ROS (REP 103).
 
     Raises:
-        InvalidInputError: a joint that mimics another is on the way and not in `numbers`, or as for `read_camera`.
+        InvalidInputError: see `read_camera`; or the chain has a mimicking joint that is not in `numbers`.
     """
     return links_of_urdf(parsed(urdf, "robot"), camera_link, base_link, numbers, optical)
 

@@ -1,4 +1,4 @@
-"""What the readers of robot descriptions share: XML, the numbers in it, and poses (4 x 4 matrices)."""
+"""Shared helpers of the readers of robot descriptions: XML, vectors in it, and poses as 4 x 4 matrices."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -12,37 +12,37 @@ from hwm_env.scene.camera import CameraLink
 from hwm_env.types import ACTION_NAMES, Float64Array
 
 MAX_BYTES: Final = 4 * 2**20
-"""Of a robot description; meshes are in files of their own."""
+"""Largest size of a robot description; meshes are separate files."""
 MAX_DEPTH: Final = 200
-"""Elements inside each other; a body inside a body is one more."""
+"""Most levels of nested elements; a body in a body is one more level."""
 _MAX_LISTED: Final = 30
 _MAX_NUMBER: Final = 1e10
 _SMALLEST_NORM: Final = 1e-10
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Gives up on deep elements and on declarations of entities before they cost anything."""
+    """Refuses deeply nested elements and entity declarations before they cost memory or time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._depth = 0
 
     def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
-        """Counts one level more."""
+        """Enters an element."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise InvalidInputError(
-                f"the robot description has more than {MAX_DEPTH} elements inside each other; take fewer"
+                f"the robot description has more than {MAX_DEPTH} levels of nested elements; use fewer"
             )
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> ElementTree.Element:
-        """Counts one level less."""
+        """Leaves an element."""
         self._depth -= 1
         return super().end(tag)
 
     def doctype(self, *_: object) -> None:
-        """Refuses."""
+        """Refuses a DOCTYPE."""
         raise InvalidInputError("the robot description has a DOCTYPE, which may declare entities; remove it")
 
 
@@ -50,11 +50,11 @@ def parsed(text: str | bytes, *tags: str) -> ElementTree.Element:
     """Parses XML whose root must have one of the tags.
 
     Raises:
-        InvalidInputError: it is no XML, too large, too deep, has a DOCTYPE or another root.
+        InvalidInputError: the text is not XML, too large or too deep, or has a DOCTYPE or another root.
     """
     if len(text) > MAX_BYTES:
         raise InvalidInputError(
-            f"a robot description may have {MAX_BYTES} bytes, but this has more; keep meshes in files of their own"
+            f"a robot description may have {MAX_BYTES} bytes, but this one has more; keep meshes in separate files"
         )
     try:
         root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_Builder()))
@@ -70,41 +70,40 @@ def parsed(text: str | bytes, *tags: str) -> ElementTree.Element:
 
 
 def numbers_of_joints(numbers: Mapping[str, str] | None, joints: Collection[str]) -> Mapping[str, str]:
-    """Checks which of the 25 numbers moves which joint.
+    """Checks and returns the mapping from joint names to names of the 25 numbers.
 
     Args:
-        numbers: joint names to names of `hwm_env.types.ACTION_NAMES`; None: joints have these names.
-        joints: those of the robot.
+        numbers: maps joint names to `hwm_env.types.ACTION_NAMES`; `None`: joints have these names.
+        joints: joint names of the robot.
 
     Raises:
-        InvalidInputError: there is no such number, or no such joint.
+        InvalidInputError: a number or joint is unknown.
     """
     if numbers is None:
         return {name: name for name in ACTION_NAMES}
     for joint, number in numbers.items():
         if number not in ACTION_NAMES:
             raise InvalidInputError(
-                f"joint {joint!r} is to be moved by {number!r}; expected one of {', '.join(ACTION_NAMES)}"
+                f"joint {joint!r} must be moved by one of {', '.join(ACTION_NAMES)}, got {number!r}"
             )
         if joint not in joints:
             raise InvalidInputError(
-                f"{number!r} is to move the joint {joint!r}, which the robot description does not have; "
-                f"it has {listed(joints)}"
+                f"{number!r} must move a joint of the robot description, got {joint!r}; it has {listed(joints)}"
             )
     return numbers
 
 
 def listed(names: Collection[str]) -> str:
-    """The names for an error, or the first of very many."""
+    """Returns names for an error message; only the first ones of very many."""
     shown = [repr(name) for name in list(names)[:_MAX_LISTED]]
     return ", ".join(shown) + (f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else "") or "none"
 
 
 def vector(text: str, size: int = 3) -> Float64Array:
-    """Reads `size` numbers.
+    """Parses `size` numbers.
 
     Raises:
-        InvalidInputError: they are fewer, more, no numbers, or not finite.
+        InvalidInputError: the text has fewer or more numbers, or they are invalid or not finite.
     """
     try:
         values = np.array([float(word) for word in text.split()])
@@ -120,7 +119,7 @@ def unit(values: Float64Array) -> Float64Array:
     """Returns the vector of length 1 in the same direction.
 
     Raises:
-        InvalidInputError: there is no direction.
+        InvalidInputError: the vector has length 0.
     """
     norm = math.sqrt(values @ values)
     if norm < _SMALLEST_NORM:
@@ -137,7 +136,7 @@ def turn(axis: Float64Array, angle_rad: float) -> Float64Array:
 
 
 def pose(offset_m: Float64Array | None = None, rotation: Float64Array | None = None) -> Float64Array:
-    """Returns the pose [4, 4] that turns, then displaces."""
+    """Returns the pose [4, 4] of a rotation followed by a displacement."""
     matrix = np.eye(4)
     if offset_m is not None:
         matrix[:3, 3] = offset_m
@@ -149,7 +148,7 @@ def pose(offset_m: Float64Array | None = None, rotation: Float64Array | None = N
 def camera_link(
     matrix: Float64Array, number: str | None = None, axis: Float64Array | None = None, slides: bool = False
 ) -> CameraLink:
-    """A link at a pose in the frame before, with a joint if a number moves it."""
+    """Returns a link at a pose in the previous frame, with a joint if a number moves it."""
     offset_m, rotation = _triple(matrix[:3, 3]), tuple(matrix[:3, :3].flatten().tolist())
     if number is None or axis is None:
         return CameraLink(offset_m=offset_m, rotation=rotation)

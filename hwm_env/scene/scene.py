@@ -1,4 +1,4 @@
-"""A scene: what a checkpoint knows of its room, and how the simulator uses it."""
+"""The scene of a room as a simulator uses it: carried poses, scene inputs, priors and painted offsets."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,35 +14,35 @@ from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Positive, Share, from_json, short
 from hwm_env.model.identity import identity_of, joint_identity
-from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.localiser import first_step
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.pose import wrap_angle
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.types import LATENTS_PER_CLIP
 
 VERSION: Final = 1
 TURN_M_RAD: Final = 2.0
-"""A turn counts like the way of a point at this distance."""
+"""Distance in metres of the point whose motion a turn counts as."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneUse(CheckedFields):
-    """How a simulator uses a scene."""
+    """Settings of a simulator's use of a scene."""
 
     history_weights: Annotated[tuple[Share, ...], Len(1)] = (0.5, 0.3, 0.2, 0.1)
-    """Weight of the masked model's logits, which come from the history, beside the scene's: at the first env step after
-    a recorded clip, at the second, and so on; the last one holds from then on. (1.0,) mixes nothing in, which is for a
-    masked model that reads what the scene tells (`MaskedHWMConfig.scene_width`)."""
+    """Weight of the world model's logits in the mixture with the scene's: at the first env step after a recorded clip,
+    at the second, and so on; the last weight applies from then on. (1.0,) mixes nothing in, for a world model that
+    reads scene inputs (`MaskedHWMConfig.scene_width`)."""
     unknown_above: Positive | None = None
-    """Clips whose loss at the likeliest pose is above this, nats a token, show another place than the map's; None: no
-    bound was calibrated, and every place counts as known."""
+    """Clips whose loss at the likeliest pose is above this, in nats per token, show another place than the map's;
+    `None`: the bound is not calibrated, and every place counts as known."""
 
 
 class Scene(nn.Module):
-    """The scene model and the odometry of one room, trained; see `SceneModel` and `Odometry`."""
+    """The trained scene model and odometry of one room; see `SceneModel` and `Odometry`."""
 
     def __init__(self, model: SceneModel, odometry: Odometry, use: SceneUse) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class Scene(nn.Module):
 
     @property
     def identity(self) -> str:
-        """Hash of the weights, and of what `to_config` returns: 16 hexadecimal digits."""
+        """Hash of the weights and of the configuration: 16 hexadecimal digits."""
         return joint_identity(identity_of(self), json.dumps(self.to_config(), sort_keys=True))
 
     def to_config(self) -> dict[str, Any]:
-        """Returns the shapes and settings as JSON; `from_config` restores them, without weights."""
+        """Returns shapes and settings for JSON; `from_config` restores them without weights."""
         model = asdict(self.model.config)
         if not model["limbs"]:
-            # So that scenes of before there were limbs keep their identity.
+            # Scenes from before limbs existed keep their identity.
             del model["limbs"]
         return {
             "version": VERSION,
@@ -79,19 +79,19 @@ class Scene(nn.Module):
 
     @classmethod
     def build(cls, model: SceneConfig, odometry: OdometryConfig, use: SceneUse) -> "Scene":
-        """Builds an untrained scene of these shapes."""
+        """Builds an untrained scene from its configurations."""
         return cls(SceneModel(model), Odometry(odometry), use)
 
     @staticmethod
     def read_config(content: Mapping[str, Any]) -> tuple[SceneConfig, OdometryConfig, SceneUse]:
-        """Returns the shapes and settings that `to_config` returned.
+        """Parses what `to_config` returned.
 
         Raises:
-            InvalidInputError: a value is not allowed, or the version is another.
-            KeyError, TypeError: a part is missing, or something else.
+            InvalidInputError: a value is invalid, or the version differs.
+            KeyError, TypeError: a part is missing or has another type.
         """
         if content["version"] != VERSION:
-            raise InvalidInputError(f"expected a scene of version {VERSION}, got {short(content['version'])}")
+            raise InvalidInputError(f"scene version must be {VERSION}, got {short(content['version'])}; train it again")
         model = dict(content["model"])
         links = model["camera"] and [from_json(CameraLink, link) for link in model["camera"]]
         limbs = [tuple(from_json(CameraLink, link) for link in limb) for limb in model.get("limbs", ())]
@@ -101,23 +101,23 @@ class Scene(nn.Module):
 
     @torch.no_grad()
     def path(self, belief: PoseBelief, chunk_BFA: Tensor) -> Tensor:
-        """Returns the poses [B, 17, 3] of the next clip's frames; actions [B, 17, 25]. NaN where unknown."""
+        """Predicts the poses at the next clip's frames, [B, 17, 3], NaN where unknown, from its actions [B, 17, 25]."""
         poses = self.odometry(belief.poses.nan_to_num(), chunk_BFA)
         path: Tensor = poses.masked_fill(~belief.known[:, None, None], torch.nan)
         return path
 
     @property
     def input_width(self) -> int:
-        """Numbers that `inputs` tells of each grid position (C)."""
+        """Number of scene inputs per grid position (C)."""
         config = self.model.config
         return config.width + LATENTS_PER_CLIP * sum(config.fsq_levels)
 
     @torch.no_grad()
     def inputs(self, path_BF: Tensor, chunk_BFA: Tensor) -> Tensor:
-        """Returns what the scene tells a masked model of clips: features, and log-probabilities of the tokens' digits.
+        """Computes the scene inputs of clips: features, and log-probabilities of the tokens' digits.
 
         Args:
-            path_BF: poses of the clips' frames, float [B, 17, 3]; NaN where unknown.
+            path_BF: poses at the clips' frames, float [B, 17, 3]; NaN where unknown.
             chunk_BFA: their actions, float [B, 17, 25].
 
         Returns:
@@ -127,23 +127,22 @@ class Scene(nn.Module):
         for poses, numbers in self._at_keyframes(path_BF, chunk_BFA):
             features = model.features(poses, numbers)
             digits = [part.float().log_softmax(dim=-1) for part in model.head.split(model.logits(features))]
-            told = rearrange(torch.cat(digits, dim=-1), "b l h w n -> b (h w) (l n)")
-            parts.append(torch.cat([features.float(), told], dim=-1))
+            log_probs = rearrange(torch.cat(digits, dim=-1), "b l h w n -> b (h w) (l n)")
+            parts.append(torch.cat([features.float(), log_probs], dim=-1))
         return torch.cat(parts).masked_fill(~_known(path_BF)[:, None, None], 0.0)
 
     def mixes(self, step_indices: tuple[int, ...]) -> bool:
-        """Whether `prior` has weight in one of the worlds."""
+        """Returns whether `prior` has weight in any row."""
         return min(self._own_weights(step_indices)) < 1
 
     @torch.no_grad()
     def prior(self, path_BF: Tensor, chunk_BFA: Tensor, step_indices: tuple[int, ...]) -> Prior:
-        """Returns what the scene says about the next clip's tokens.
+        """Returns the scene's prior for the next clip's tokens.
 
         Args:
-            path_BF: poses of its frames, float [B, 17, 3]; worlds that do not know where they are have NaN, and a prior
-                without weight.
+            path_BF: poses at its frames, float [B, 17, 3]; a row of unknown poses (NaN) gets a prior without weight.
             chunk_BFA: its actions, float [B, 17, 25].
-            step_indices: env steps since the last recorded clip, a number for each world.
+            step_indices: env steps since the last recorded clip, for each row.
         """
         logits = torch.cat([self.model(*part).float() for part in self._at_keyframes(path_BF, chunk_BFA)])
         own = logits.new_tensor(self._own_weights(step_indices))
@@ -151,18 +150,18 @@ class Scene(nn.Module):
 
     @torch.no_grad()
     def painted_offset(self, path_BF: Tensor, chunk_BFA: Tensor, tokens_BLHW: Tensor) -> Tensor:
-        """Returns how far a predicted clip seems to be painted from another pose than the carried one.
+        """Estimates the distance between the painted and the carried pose of predicted clips.
 
-        One step of the localiser, on this clip alone: exact where the two are near, too small where they are far apart.
+        This is one step of the localiser on the clip alone: accurate for small distances, too small for large ones.
 
         Args:
-            path_BF: the carried poses of its frames, float [B, 17, 3]; NaN where unknown.
+            path_BF: carried poses at its frames, float [B, 17, 3]; NaN where unknown.
             chunk_BFA: its actions, float [B, 17, 25].
             tokens_BLHW: its tokens, int [B, 3, H, W].
 
         Returns:
-            float [B], in m: the length of the step, where a turn counts as the way of a point 2 m away; at most 0.6.
-            0 where the place is not known.
+            float [B], in m: the length of the step, where a turn counts as the motion of a point 2 m away; at most 0.6.
+            0 if the pose is unknown.
         """
         known = _known(path_BF)
         offsets = torch.zeros(len(path_BF), device=path_BF.device)
@@ -173,9 +172,9 @@ class Scene(nn.Module):
 
     @torch.no_grad()
     def carried(self, belief: PoseBelief, path_BF: Tensor) -> PoseBelief:
-        """Returns the belief after a clip: the pose at its last frame, the uncertainty carried along."""
+        """Returns the belief after a clip: the pose at its last frame, with propagated uncertainty."""
         end, offset = path_BF[:, -1], path_BF[:, -1, :2] - belief.poses[:, :2]
-        # A turn of the start turns the way driven since around it.
+        # A yaw error at the start rotates the path that follows.
         slopes = torch.eye(3, device=end.device).repeat(len(end), 1, 1)
         slopes[:, 0, 2], slopes[:, 1, 2] = -offset[:, 1], offset[:, 0]
         poses = torch.cat([end[:, :2], wrap_angle(end[:, 2:])], dim=1)
@@ -187,12 +186,12 @@ class Scene(nn.Module):
 
     @staticmethod
     def _at_keyframes(path_BF: Tensor, chunk_BFA: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields poses and numbers that the scene model draws at once; some pose stands in for unknown ones."""
+        """Yields poses and numbers in parts for the scene model; unknown poses are replaced by arbitrary ones."""
         frames = list(KEYFRAMES)
         poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
         yield from zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
 
 
 def _known(path_BF: Tensor) -> Tensor:
-    """Returns whether all poses of paths [B, 17, 3] are known, bool [B]."""
+    """Returns whether all poses of each path [B, 17, 3] are known, bool [B]."""
     return path_BF.isfinite().flatten(1).all(dim=1)

@@ -1,4 +1,4 @@
-"""Reads the chain of joints from base to camera out of a URDF."""
+"""Reads chains of joints from the base to a camera or limb from a URDF."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ from hwm_env.scene.robot_xml import camera_link, listed, numbers_of_joints, pose
 from hwm_env.types import Float64Array
 
 _OPTICAL_AXES: Final = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-"""Our camera's axes (ahead, left, up), column by column, in the frame of ROS' optical ones (right, down, ahead)."""
+"""Our camera axes (ahead, left, up), column by column, in ROS' optical frame (right, down, ahead)."""
 _OPTICAL_SUFFIXES: Final = ("_optical_frame", "_optical")
 _MOVING: Final = ("revolute", "continuous", "prismatic")
 
@@ -27,7 +27,7 @@ def links_of_urdf(
     """Reads the chain to a camera's link; see `hwm_env.scene.robot_description.links_from_urdf`.
 
     Raises:
-        InvalidInputError: there is no such chain, or it cannot be read.
+        InvalidInputError: there is no such chain, or it is not supported.
     """
     if optical is None:
         optical = camera_link_name.endswith(_OPTICAL_SUFFIXES)
@@ -41,10 +41,10 @@ def limb_of_urdf(
     """Reads the chain to any link; see `hwm_env.scene.robot_description.read_limb`.
 
     Raises:
-        InvalidInputError: there is no such chain, or it cannot be read.
+        InvalidInputError: there is no such chain, or it is not supported.
     """
     if any("xacro" in element.tag for element in root.iter()):
-        raise InvalidInputError("the robot description is not expanded yet; run xacro on it and take what it writes")
+        raise InvalidInputError("the robot description contains xacro macros; expand it with xacro first")
     known = numbers_of_joints(numbers, [joint.get("name", "") for joint in root.findall("joint")])
     return tuple(_link_of_joint(joint, known) for joint in _joints_to(root, end, base_link))
 
@@ -87,7 +87,7 @@ def _link_of_joint(joint: Element, numbers: Mapping[str, str]) -> CameraLink:
     if kind not in _MOVING:
         raise InvalidInputError(f"joint {name!r} is {kind or 'of no type'}; expected fixed, {', '.join(_MOVING)}")
     if name not in numbers and joint.find("mimic") is not None:
-        raise InvalidInputError(f"joint {name!r} mimics another; say in numbers which of the 25 numbers is its own")
+        raise InvalidInputError(f"joint {name!r} mimics another; name the number that moves it in `numbers`")
     axis = joint.find("axis")
     xyz = "1 0 0" if axis is None else axis.get("xyz", "1 0 0")
     return camera_link(at, numbers.get(name), vector(xyz), slides=kind == "prismatic")

@@ -18,8 +18,8 @@ from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
-from hwm_env.scene.drawing import PosedClips
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.rendering import PosedClips
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.pose_corrections import CorrectionTrainer
 from hwm_env.training.run import Run, Stateful

@@ -14,7 +14,7 @@ from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.training.objective import (

@@ -1,4 +1,4 @@
-"""How far a predicted clip can be believed: actions and tokens unlike the training data's, and a calibrated risk."""
+"""Trust in predicted clips: how far actions and tokens leave the training data, and a calibrated error probability."""
 
 from hwm_env.trust.assessment import Assessment, Trust
 from hwm_env.trust.calibration import Calibration

@@ -1,4 +1,4 @@
-"""What a checkpoint knows about its own errors."""
+"""The trust of a checkpoint: assesses predicted clips from token statistics and a calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ _CONFIG_KEYS: Final = ("bound_psnr_db", "intercept", "weights", "quality", "fsq_
 
 
 class Assessment(NamedTuple):
-    """How far the newest clip of each world can be believed."""
+    """How far to believe the newest clip of each row."""
 
     drift: Float32Array
-    """float32 [B]: how far its tokens leave what the training data look like, in standard deviations of real clips."""
+    """float32 [B]: how far its tokens leave the training data, in standard deviations of recorded clips."""
     error_probability: Float32Array
-    """float32 [B]: that its PSNR against the truth is below the calibration's bound."""
+    """float32 [B]: probability that its PSNR against the ground truth is below the calibration's bound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trust:
-    """What a checkpoint knows about its own errors."""
+    """Token statistics and a calibration, which together assess predicted clips."""
 
     statistics: TokenStatistics
     calibration: Calibration
@@ -42,20 +42,20 @@ class Trust:
         painted_offset: Numbers,
         steps: Numbers,
     ) -> Assessment:
-        """Judges the newest clip of each world.
+        """Assesses the newest clip of each row.
 
         Args:
             tokens: int [B, 3, H, W].
             confidence: mean log-probability of the clip's tokens, nats, [B].
-            path_entropy: mean entropy of the tokens of all clips predicted since the last recorded one, this clip
-                included, nats, [B]: errors add up on the way, so it says more than the newest clip's own.
+            path_entropy: mean entropy of the tokens of all clips predicted since the last recorded one, including this
+                clip, nats, [B]. Errors accumulate, so it is more informative than the newest clip's entropy alone.
             action_ood: share of the chunk's 17 x 25 numbers that leave the training data, [B], see `action_excess`.
-            painted_offset: how far the clip seems to be painted from another pose than the carried one, m, [B], see
+            painted_offset: distance between the painted and the carried pose, m, [B], see
                 `WorldSimulator.painted_offset`.
-            steps: clips predicted since the last recorded one, this clip included, [B].
+            steps: clips predicted since the last recorded one, including this clip, [B].
 
         Raises:
-            InvalidInputError: tokens of another shape.
+            InvalidInputError: the tokens have another shape.
         """
         drift = self.statistics.drift(tokens)
         features = {
@@ -69,7 +69,7 @@ class Trust:
         return Assessment(drift, self.calibration.error_probability(features))
 
     def to_config(self) -> dict[str, Any]:
-        """All but the tensors, for JSON."""
+        """Returns everything except the tensors, for JSON."""
         calibration, statistics = self.calibration, self.statistics
         return {
             "bound_psnr_db": calibration.bound_psnr_db,
@@ -81,15 +81,15 @@ class Trust:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors, for a file of less than 200 kB."""
+        """Returns the tensors, for a file of less than 200 kB."""
         return {name: getattr(self.statistics, name) for name in _TENSORS}
 
     @classmethod
     def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Trust":
-        """Undoes `to_config` and `tensors`.
+        """Restores what `to_config` and `tensors` returned.
 
         Raises:
-            CheckpointError: something is missing, surplus, or does not fit.
+            CheckpointError: a part is missing, surplus, or does not fit.
         """
         for what, found, expected in (("trust", config, _CONFIG_KEYS), ("token statistics", tensors, _TENSORS)):
             if not isinstance(found, Mapping) or set(found) != set(expected):
@@ -107,10 +107,10 @@ class Trust:
             calibration = Calibration(
                 bound_psnr_db=config["bound_psnr_db"],
                 intercept=config["intercept"],
-                # Calibrations of before there were painted poses do not know this feature.
+                # Calibrations from before painted poses existed lack this feature.
                 weights={"painted_offset": 0.0, **config["weights"]},
                 quality=dict(config["quality"]),
             )
         except (TypeError, ValueError) as error:
-            raise CheckpointError(f"trust: not what `Trust.to_config` gives: {error}") from error
+            raise CheckpointError(f"trust: {error}; calibrate the checkpoint again") from error
         return cls(statistics, calibration)

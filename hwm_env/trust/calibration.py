@@ -1,4 +1,4 @@
-"""From what is known about a predicted clip to the probability that it is wrong."""
+"""A calibrated logistic model of the probability that a predicted clip is wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,25 +12,25 @@ from hwm_env.types import BoolArray, Float32Array, Float64Array, Int64Array
 Numbers = Float32Array | Float64Array | Int64Array
 
 FEATURES: Final = ("confidence", "path_entropy", "action_ood", "drift", "painted_offset", "steps")
-"""What the risk is read from, see `Trust.assess`."""
+"""Features of the logistic model, see `Trust.assess`."""
 _MOST_NEWTON_STEPS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Calibration:
-    """A logistic model from what is known about a predicted clip to the probability that it is wrong."""
+    """A logistic model from features of a predicted clip to the probability that it is wrong."""
 
     bound_psnr_db: float
-    """A clip is wrong if its PSNR against the truth is below this."""
+    """A clip is wrong if its PSNR against the ground truth is below this."""
     intercept: float
-    """Log-odds where all features are 0."""
+    """Log-odds if all features are 0."""
     weights: Mapping[str, float]
-    """Log-odds for a unit of each feature; of `steps`, for a unit of log(1 + steps)."""
+    """Log-odds per unit of each feature; for `steps`, per unit of log(1 + steps)."""
     quality: Mapping[str, Any] = field(default_factory=dict)
-    """How well it does on episodes that it was not fitted to. For people; nothing depends on it."""
+    """Measured quality on episodes that it was not fitted to. Informative only; no code depends on it."""
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError where a number is missing or not finite."""
+        """Raises CheckpointError if a number is missing or not finite."""
         if set(self.weights) != set(FEATURES):
             raise CheckpointError(f"calibration: expected weights of {sorted(FEATURES)}, got {sorted(self.weights)}")
         for name, value in {"bound_psnr_db": self.bound_psnr_db, "intercept": self.intercept, **self.weights}.items():
@@ -38,8 +38,8 @@ class Calibration:
                 raise CheckpointError(f"calibration: expected {name} as a finite number, got {value!r}")
 
     @property
-    def asks_for_painted_offset(self) -> bool:
-        """Whether that feature, which takes half as long as an env step, has any weight."""
+    def needs_painted_offset(self) -> bool:
+        """Whether that feature, whose computation takes half as long as an env step, has any weight."""
         return self.weights["painted_offset"] != 0
 
     @classmethod
@@ -50,12 +50,12 @@ class Calibration:
         *,
         bound_psnr_db: float,
     ) -> "Calibration":
-        """Fits the model by maximum likelihood, its weights held back a little.
+        """Fits the model by maximum likelihood, with weakly regularised weights.
 
         Args:
-            features: finite, float [N] each, by the names in FEATURES.
+            features: finite float [N] for each name in FEATURES.
             errors: bool [N]: whether a clip's PSNR is below the bound.
-            bound_psnr_db: that bound.
+            bound_psnr_db: the bound.
 
         Raises:
             InvalidInputError: all clips are wrong, or none is.
@@ -66,7 +66,7 @@ class Calibration:
             )
         columns = np.stack([_term(name, features) for name in FEATURES], axis=1)
         mean, std = columns.mean(axis=0), columns.std(axis=0)
-        # What never varies gets no weight.
+        # A constant feature gets no weight.
         unit = np.where(std > 0, std, np.inf)
         coefficients = logistic_regression((columns - mean) / unit, errors)
         weights = coefficients[1:] / unit
@@ -77,10 +77,10 @@ class Calibration:
         )
 
     def error_probability(self, features: Mapping[str, Numbers]) -> Float32Array:
-        """The probability that clips are wrong.
+        """Returns the probability that each clip is wrong.
 
         Args:
-            features: float [B] each, by the names in FEATURES.
+            features: float [B] for each name in FEATURES.
 
         Returns:
             float32 [B], 0 to 1.
@@ -94,11 +94,11 @@ def logistic_regression(columns: Float64Array, outcomes: BoolArray) -> Float64Ar
     """Fits P(outcome) = sigmoid(c_0 + columns @ c_1...) by Newton's method, with a unit Gaussian prior on c_1....
 
     Args:
-        columns: of mean 0 and standard deviation 1, float64 [N, n].
+        columns: features of mean 0 and standard deviation 1, float64 [N, n].
         outcomes: bool [N].
 
     Returns:
-        float64 [1 + n]: the constant, then a coefficient a column.
+        float64 [1 + n]: the constant, then one coefficient per column.
     """
     design = np.column_stack([np.ones(len(columns)), columns])
     pull = np.eye(design.shape[1])
@@ -116,11 +116,11 @@ def logistic_regression(columns: Float64Array, outcomes: BoolArray) -> Float64Ar
 
 
 def _term(name: str, features: Mapping[str, Numbers]) -> Float64Array:
-    """A feature as the logistic model takes it, float64 [N]."""
+    """Returns a feature as the logistic model uses it, float64 [N]."""
     values = np.asarray(features[name], np.float64)
     return np.log1p(values) if name == "steps" else values
 
 
 def _sigmoid(log_odds: Float64Array) -> Float64Array:
-    # Unlike 1 / (1 + exp(-x)), this overflows nowhere.
+    # Unlike 1 / (1 + exp(-x)), this cannot overflow.
     return (1.0 + np.tanh(log_odds / 2.0)) / 2.0

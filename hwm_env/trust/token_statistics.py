@@ -1,4 +1,4 @@
-"""How far the tokens of a clip leave what the training data look like."""
+"""Statistics of the training data's tokens, and how far a clip's tokens leave them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,41 +18,41 @@ from hwm_env.tokenizers.fsq import FSQ
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, Int32Array
 
 MOST_CLIPS: Final = 8192
-"""Clips of a data set that are looked at; they are evenly spread, and more would change little."""
+"""Most clips of a data set that are used, evenly spread; more would change little."""
 _MOST_COMPONENTS: Final = 64
 _COARSE_SIDE: Final = 8
-"""Larger grids are averaged to this many rows and columns, which keeps a checkpoint small."""
+"""Larger grids are averaged to this many rows and columns, to keep checkpoints small."""
 _CLIPS_AT_ONCE: Final = 512
 _SMALLEST_VARIANCE: Final = 1e-6
 _SMALLEST_DEVIATION: Final = 1e-3
-"""Data that are all alike still have a unit to measure others in."""
+"""Smallest unit of measurement, for data that are all alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TokenStatistics:
-    """What the tokens of the training data look like: the principal components of the values of a clip's digits.
+    """Principal components of the digit values of the training data's clips.
 
-    A clip can leave them in two ways: by what it shows (its distance along the components, in their deviations), and by
-    how (the rest, which the components do not explain). The worse of the two is its drift.
+    A clip can leave the training data in two ways: along the components, and in the rest, which the components do not
+    explain. The larger of the two distances, in standard deviations, is its drift.
     """
 
     fsq_levels: tuple[int, ...]
-    """Of each digit of a token."""
+    """Levels of each digit of a token."""
     grid_size: tuple[int, int]
-    """Rows and columns of tokens."""
+    """Rows and columns of the token grid."""
     mean: Tensor
-    """float32 [P]: of the values, P = 3 * digits * rows * columns, of at most 8 x 8 rows and columns."""
+    """float32 [P]: mean values, P = 3 * digits * rows * columns, at most 8 rows and 8 columns."""
     components: Tensor
-    """float16 [R, P]: orthonormal directions of the largest variances."""
+    """float16 [R, P]: orthonormal directions of largest variance."""
     variances: Tensor
-    """float32 [R + 1]: along each of them, and along any other direction."""
+    """float32 [R + 1]: variance along each component, and along any other direction."""
     typical: Tensor
-    """float32 [2, 2]: mean and standard deviation, over clips, of the logarithms of the two distances."""
+    """float32 [2, 2]: mean and standard deviation over clips of the logarithms of the two distances."""
     worse: Tensor
-    """float32 [2]: mean and standard deviation of the larger of the two, once each has mean 0 and deviation 1."""
+    """float32 [2]: mean and standard deviation of the larger distance, after each is normalised by `typical`."""
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError where the parts do not fit each other."""
+        """Raises CheckpointError if the parts do not fit each other."""
         if len(self.grid_size) != 2 or not self.fsq_levels or min(self.grid_size) < 1 or min(self.fsq_levels) < 2:
             raise CheckpointError(
                 f"token statistics: expected FSQ levels and two sides of a grid, got {self.fsq_levels} and "
@@ -78,14 +78,14 @@ class TokenStatistics:
 
     @classmethod
     def from_tokens(cls, tokens: Tensor | Int32Array, fsq_levels: Sequence[int]) -> "TokenStatistics":
-        """Looks at clips.
+        """Computes the statistics of clips.
 
         Args:
             tokens: int [N, 3, H, W], N at least 2, each in [0, V).
-            fsq_levels: of each digit of a token.
+            fsq_levels: levels of each digit of a token.
 
         Raises:
-            InvalidInputError: too few clips, or of another shape.
+            InvalidInputError: there are too few clips, or they have another shape.
         """
         clips, levels = _as_tensor(tokens), tuple(fsq_levels)
         if clips.ndim != 4 or clips.shape[1] != LATENTS_PER_CLIP or len(clips) < 2:
@@ -111,14 +111,14 @@ class TokenStatistics:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, fsq_levels: Sequence[int]) -> "TokenStatistics":
-        """Looks at evenly spread clips of a data set, 8192 at most.
+        """Computes the statistics of evenly spread clips of a data set, 8192 at most.
 
         Args:
-            dataset: with tokens.
-            fsq_levels: of each digit of a token.
+            dataset: a data set with tokens.
+            fsq_levels: levels of each digit of a token.
 
         Raises:
-            DatasetError: it has no tokens, or fewer than two whole clips.
+            DatasetError: the data set has no tokens, or fewer than two whole clips.
         """
         if not dataset.has(ShardFile.TOKENS):
             raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
@@ -138,16 +138,16 @@ class TokenStatistics:
         return cls.from_tokens(np.stack(tokens), fsq_levels)
 
     def drift(self, tokens: Tensor | Int32Array) -> Float32Array:
-        """How far clips leave what the training data look like.
+        """Returns how far clips leave the training data.
 
         Args:
             tokens: int [B, 3, H, W], each in [0, V).
 
         Returns:
-            float32 [B]: over real clips, its mean is 0 and its standard deviation 1. Negative: more usual than most.
+            float32 [B]: over recorded clips, mean 0 and standard deviation 1. Negative: more typical than most.
 
         Raises:
-            InvalidInputError: another shape.
+            InvalidInputError: the tokens have another shape.
         """
         clips = _as_tensor(tokens)
         if clips.ndim != 4 or tuple(clips.shape[1:]) != (LATENTS_PER_CLIP, *self.grid_size):
@@ -163,12 +163,12 @@ class TokenStatistics:
 
 
 def _as_tensor(tokens: Tensor | Int32Array) -> Tensor:
-    """On the CPU; arrays are copied, because those of data sets cannot be written to."""
+    """Returns tokens as a CPU tensor; arrays are copied, since those of data sets are read-only."""
     return tokens.cpu() if isinstance(tokens, Tensor) else torch.from_numpy(np.array(tokens))
 
 
 def _coarse_values(clips: Tensor, levels: Sequence[int]) -> Tensor:
-    """Tokens int [N, 3, H, W] to the values of their digits, averaged to at most 8 rows and columns: float32 [N, P]."""
+    """Returns the digit values of tokens int [N, 3, H, W], averaged to at most 8 rows and columns: float32 [N, P]."""
     fsq = FSQ(levels)
     values = rearrange(fsq.digits_to_values(fsq.codes_to_digits(clips)), "b l h w n -> b (l n) h w")
     rows, columns = (min(side, _COARSE_SIDE) for side in clips.shape[2:])
@@ -176,7 +176,7 @@ def _coarse_values(clips: Tensor, levels: Sequence[int]) -> Tensor:
 
 
 def _log_distances(centred: Tensor, components: Tensor, variances: Tensor) -> Tensor:
-    """Logarithms of the mean squares along the components and of the rest: float32 [N, P] to [N, 2]."""
+    """Returns the logarithms of the mean squares along the components and of the rest: float32 [N, P] to [N, 2]."""
     along = centred @ components.float().T
     rest = centred.square().sum(dim=1) - along.square().sum(dim=1)
     rest = rest / max(1, centred.shape[1] - len(components)) / variances[-1]
@@ -185,12 +185,12 @@ def _log_distances(centred: Tensor, components: Tensor, variances: Tensor) -> Te
 
 
 def _worse(centred: Tensor, components: Tensor, variances: Tensor, typical: Tensor) -> Tensor:
-    """The larger of the two distances, in deviations from what is typical: float32 [N, P] to [N]."""
+    """Returns the larger of the two distances, each normalised by `typical`: float32 [N, P] to [N]."""
     mean, deviation = typical
     worse: Tensor = ((_log_distances(centred, components, variances) - mean) / deviation).amax(dim=1)
     return worse
 
 
 def _mean_and_deviation(numbers: Tensor) -> Tensor:
-    """Over the first axis: [N, ...] to [2, ...]."""
+    """Returns mean and standard deviation over the first axis: [N, ...] to [2, ...]."""
     return torch.stack([numbers.mean(dim=0), numbers.std(dim=0).clamp(min=_SMALLEST_DEVIATION)])

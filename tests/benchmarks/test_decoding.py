@@ -1,7 +1,7 @@
 """What decoding costs at full size, and against the naive loop over the same weights: `make bench`.
 
-The naive loop is the textbook one (tests/naive.py): K passes over all ten clips and all of the output heads. A step of
-ours encodes the newest clip once (streaming history) and passes K times over the next clip alone.
+The naive loop (tests/naive_decoding.py) makes K passes over all ten clips and all of the output heads. A step of ours
+encodes the newest clip once (streaming history) and passes K times over the next clip alone.
 """
 
 import subprocess
@@ -21,7 +21,8 @@ from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from tests.benchmarks.timing import matmul_flops_per_s, median_s
 from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
-from tests.naive import naive_decode, naive_logits
+from tests.naive import naive_logits
+from tests.naive_decoding import naive_decode
 
 pytestmark = pytest.mark.benchmark
 
@@ -84,13 +85,13 @@ def test_passes(preset: str) -> None:
     hidden = torch.full((1, 3, 1, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
     v_p, a_p = past.tokens.transpose(1, 2), past.actions.flatten(1, 2)
     history = model.encode_history(past.tokens, a_p)
-    setting = model.prepare_next(history, past.chunk)
+    context = model.prepare_next(history, past.chunk)
     passes: dict[str, Callable[[], object]] = {
         "forward": lambda: model(v_p, hidden, a_p, past.chunk),
         "naive forward": lambda: naive_logits(model, v_p, hidden, a_p, past.chunk),
         "history of nine clips": lambda: model.encode_history(past.tokens, a_p),
         "one clip more": lambda: model.append_clip(history, past.tokens[:, 0], past.chunk),
-        "one pass over the next clip": lambda: model.next_features(setting, hidden[:, :, 0]),
+        "one pass over the next clip": lambda: model.next_features(context, hidden[:, :, 0]),
     }
     times = {name: median_s(function, repeats(preset), warm_up=False) for name, function in passes.items()}
     print(f"\n| `{preset}` | " + " | ".join(f"{name} {seconds:.3f} s" for name, seconds in times.items()) + " |")

@@ -18,11 +18,11 @@ def passes_s(model: MaskedHWM, repeats: int) -> tuple[float, float]:
     """Seconds of encoding one clip and of a pass of decoding."""
     past = random_past(model)
     history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
-    setting = model.prepare_next(history, past.chunk)
+    context = model.prepare_next(history, past.chunk)
     hidden = torch.full((1, 3, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
     return (
         median_s(lambda: model.append_clip(history, past.tokens[:, 0], past.chunk), repeats),
-        median_s(lambda: model.next_features(setting, hidden), repeats),
+        median_s(lambda: model.next_features(context, hidden), repeats),
     )
 
 

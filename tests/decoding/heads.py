@@ -1,4 +1,4 @@
-"""A head that passes its features on as logits, so that decoding is tested with logits that are known."""
+"""A head whose features are its logits, so that decoding is tested with known logits."""
 
 from dataclasses import replace
 from typing import Literal
@@ -14,7 +14,7 @@ from hwm_env.model.heads import CodebookHead
 def transparent_head(
     levels: tuple[int, ...], grid: tuple[int, int] = (2, 3), kind: Literal["factored", "joint"] = "factored"
 ) -> CodebookHead:
-    """A head whose logits are the first of each vector's numbers."""
+    """Returns a head whose logits are the first numbers of each vector."""
     config = MaskedHWMConfig(num_heads=1, width=4, fsq_levels=levels, grid_size=grid, codebook_head=kind)
     outputs = sum(config.head_levels)
     config = replace(config, width=4 * -(-outputs // 4))
@@ -26,5 +26,5 @@ def transparent_head(
 
 
 def as_features(logits: Tensor, head: CodebookHead) -> Tensor:
-    """Logits [..., H, W, n] to the features [..., S, D] that the head turns into them."""
+    """Returns the features [..., S, D] that the head maps to logits [..., H, W, n]."""
     return pad(logits, (0, head.project.in_features - logits.shape[-1])).flatten(-3, -2)

@@ -1,4 +1,4 @@
-"""The simulator's tokens against the textbook loop, for every combination of the options that decoding meets."""
+"""The simulator's tokens against the naive loop, for every combination of the options that decoding depends on."""
 
 from dataclasses import replace
 from itertools import product
@@ -9,11 +9,11 @@ from torch import Tensor
 
 import hwm_env.decoding.sampling as sampling
 from hwm_env.decoding.config import DecodingConfig, HistoryMode
-from hwm_env.decoding.noise import world_uniforms
+from hwm_env.decoding.noise import row_uniforms
 from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.scene.localiser import paths_ending_at
+from hwm_env.scene.paths import paths_ending_at
 from tests.model.options import OPTIONS, SMALL, combinations, example, named
-from tests.naive import naive_decode
+from tests.naive_decoding import naive_decode
 from tests.scene.scenes import CONFIG, make_scene
 from tests.simulators import simulator_of
 
@@ -36,7 +36,7 @@ SCENE = make_scene(
 
 
 def random_world(model: MaskedHWM, clips: int, seed: int, num_codes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens [B, T, 3, H, W] and actions [B, T, 17, 25] of a history, and the next chunk [B, 17, 25]."""
+    """Returns tokens [B, T, 3, H, W] and chunks [B, T, 17, 25] of a history, and the next chunk [B, 17, 25]."""
     generator = torch.Generator().manual_seed(seed)
     batch = len(SEEDS)
     tokens = torch.randint(num_codes, (batch, clips, 3, *model.config.grid_size), generator=generator)
@@ -45,13 +45,13 @@ def random_world(model: MaskedHWM, clips: int, seed: int, num_codes: int) -> tup
 
 
 def check(model: MaskedHWM, decoding: DecodingConfig, clips: int, seed: int, num_codes: int = 12) -> None:
-    """A step of the simulator is the textbook's, and a world alone takes the same step as in the batch."""
+    """Checks that a step equals the naive loop's, and that a row alone takes the same step as in the batch."""
     tokens, actions, chunk = random_world(model, clips, seed, num_codes)
     simulator = simulator_of(model, decoding, num_codes)
     state = simulator.begin(tokens, actions, SEEDS)
     _, clip = simulator.step(state, chunk)
     numbers = (decoding.steps, NUM_TOKENS, len(model.config.head_levels) + 1)
-    uniforms = world_uniforms(SEEDS, (0, 0), numbers)
+    uniforms = row_uniforms(SEEDS, (0, 0), numbers)
     expected, log_prob, entropy = naive_decode(model, tokens, actions, chunk, decoding, uniforms, num_codes)
     message = f"{decoding}: {named(model)}"
     assert torch.equal(clip.tokens, expected), message
@@ -63,23 +63,23 @@ def check(model: MaskedHWM, decoding: DecodingConfig, clips: int, seed: int, num
 
 @pytest.mark.parametrize("scope", OPTIONS["temporal_scope"])
 @pytest.mark.parametrize("mask", OPTIONS["temporal_mask"])
-def test_a_step_equals_the_textbook_loop(mask: str, scope: str) -> None:
+def test_a_step_equals_the_naive_loop(mask: str, scope: str) -> None:
     configs = combinations(MET_BY_DECODING, temporal_mask=mask, temporal_scope=scope)
     for index, config in enumerate(configs):
         model = example(config)
         for offset in range(2):
-            # 7 and 24 have no common factor, so that all settings come up.
+            # 7 and 24 have no common factor, so that all settings occur.
             decoding = SETTINGS[(7 * index + 11 * offset) % len(SETTINGS)]
             check(model, decoding, clips=1 + (index + offset) % SMALL.num_past_clips, seed=index)
 
 
 @pytest.mark.parametrize("decoding", [s for s in SETTINGS if s.top_k is None], ids=str)
 @pytest.mark.parametrize("layout", OPTIONS["latent_layout"])
-def test_a_large_softmax_that_is_walked_through_equals_the_textbook_loop(
+def test_a_large_softmax_drawn_in_slices_equals_the_naive_loop(
     monkeypatch: pytest.MonkeyPatch, layout: str, decoding: DecodingConfig
 ) -> None:
-    """Its 12 outcomes in slices of 5, 5 and 2 (or 5 and 5 where the tokenizer has 10 codes)."""
-    for name, value in (("LARGE", 1), ("OUTCOMES_AT_ONCE", 5), ("ROWS_AT_ONCE", 4)):
+    """Its 12 outcomes are drawn in slices of 5, 5 and 2, or 5 and 5 if the tokenizer has 10 codes."""
+    for name, value in (("LARGE", 1), ("OUTCOMES_AT_ONCE", 5), ("TOKENS_AT_ONCE", 4)):
         monkeypatch.setattr(sampling, name, value)
     (config,) = combinations({"codebook_head": ("joint",)}, latent_layout=layout, token_embedding="table")
     for num_codes in (12, 10, 3):
@@ -88,8 +88,8 @@ def test_a_large_softmax_that_is_walked_through_equals_the_textbook_loop(
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("layout", OPTIONS["latent_layout"])
-def test_a_model_that_reads_a_scene_equals_the_textbook_loop(layout: str, history: HistoryMode) -> None:
-    """Two steps, the second of which goes on from the first; streaming, within the first window, equals the other."""
+def test_a_model_that_reads_a_scene_equals_the_naive_loop(layout: str, history: HistoryMode) -> None:
+    """Two successive steps; within the first window, streaming equals the window mode."""
     masks = OPTIONS["temporal_mask"] if history == "window" else ("clip_causal",)
     by_time = {"temporal_positions": "time", "position_embedding": "grid"}
     told = {"scene_width": SCENE.input_width, "codebook_head": "factored"}
@@ -107,7 +107,7 @@ def test_a_model_that_reads_a_scene_equals_the_textbook_loop(layout: str, histor
             scene = SCENE.inputs(paths.flatten(0, 1), actions.flatten(0, 1)).unflatten(0, paths.shape[:2])
             assert scene[0].any()
             assert not scene[1].any()
-            uniforms = world_uniforms(SEEDS, (step, step), (2, NUM_TOKENS, len(config.head_levels) + 1))
+            uniforms = row_uniforms(SEEDS, (step, step), (2, NUM_TOKENS, len(config.head_levels) + 1))
             expected, log_prob, _ = naive_decode(
                 *(model, tokens, actions[:, :-1], chunk, decoding, uniforms), scene=scene
             )

@@ -1,4 +1,4 @@
-"""Settings that make no sense, or that a model cannot be decoded with, are refused by name."""
+"""Settings that are out of range, or that a model does not support, are refused by name."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_settings_out_of_range_are_refused(change: dict[str, object], message: s
         ("position_embedding", "window", "position_embedding='grid'"),
     ],
 )
-def test_streaming_needs_clips_that_nothing_later_changes(field: str, value: str, remedy: str) -> None:
+def test_streaming_needs_encodings_that_do_not_change(field: str, value: str, remedy: str) -> None:
     message = f"history 'streaming' .*{field} '{value}'.*choose history='window', or a model with {remedy}"
     model = replace(TINY, **{field: value})
     with pytest.raises(InvalidInputError, match=message):
@@ -51,12 +51,12 @@ def test_streaming_needs_clips_that_nothing_later_changes(field: str, value: str
 def test_more_steps_than_tokens_are_refused() -> None:
     DecodingConfig(steps=18).check_model(TINY)
     with pytest.raises(
-        InvalidInputError, match=r"steps 19 .* 18 tokens .* grid_size \(2, 3\); choose steps of at most"
+        InvalidInputError, match=r"steps 19 .* 18 tokens .* grid_size \(2, 3\); choose at most 18 steps"
     ):
         DecodingConfig(steps=19).check_model(TINY)
 
 
-def test_a_model_that_completes_a_clip_is_no_simulator() -> None:
+def test_a_model_that_completes_a_clip_cannot_be_simulated() -> None:
     model = replace(TINY, past_latents=2, latent_layout="sequential", num_past_clips=1, num_future_clips=1)
     with pytest.raises(InvalidInputError, match=r"past_latents 2 .*with past_latents=None"):
         DecodingConfig().check_model(model)

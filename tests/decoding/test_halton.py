@@ -1,4 +1,4 @@
-"""The Halton order is a permutation that is spread evenly, whatever the number of tokens taken from its start."""
+"""The Halton order is a permutation whose every prefix is spread evenly."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_radical_inverse_mirrors_the_digits(base: int, expected: list[float]) ->
 
 @settings(max_examples=30, deadline=None)
 @given(latents=st.integers(1, 3), rows=st.integers(1, 9), columns=st.integers(1, 9))
-def test_every_token_comes_once(latents: int, rows: int, columns: int) -> None:
+def test_every_token_occurs_once(latents: int, rows: int, columns: int) -> None:
     order = halton_order(latents, rows, columns)
     assert torch.equal(order.sort().values, torch.arange(latents * rows * columns))
 

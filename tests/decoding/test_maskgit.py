@@ -1,4 +1,4 @@
-"""MaskGIT decoding against its definition, with stand-in networks whose answers are known."""
+"""MaskGIT decoding against its definition, with stand-in networks of known outputs."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ def random_logits(head: CodebookHead, seed: int = 0) -> Tensor:
 
 
 class Recorder:
-    """A network that always answers the same and remembers what it was shown."""
+    """A network with constant output that records its inputs."""
 
     def __init__(self, head: CodebookHead) -> None:
         self.logits = random_logits(head)
@@ -126,8 +126,8 @@ def test_a_halton_order_goes_along_the_sequence(head: CodebookHead) -> None:
 
 
 @pytest.mark.parametrize("order", ["confidence", "random", "halton"])
-def test_features_that_latents_share_are_those_of_each(head: CodebookHead, order: Order) -> None:
-    """A stacked model gives [B, 1, S, D]: the same as if each latent had been given it."""
+def test_features_shared_by_latents_count_for_each(head: CodebookHead, order: Order) -> None:
+    """A stacked model returns [B, 1, S, D], which decodes like the same features repeated for each latent."""
     shared = as_features(random_logits(head)[:, :1], head)
     config = DecodingConfig(steps=3, temperature=1.0, order=order)
     results = [
@@ -138,7 +138,7 @@ def test_features_that_latents_share_are_those_of_each(head: CodebookHead, order
 
 
 @pytest.mark.parametrize("order", ["confidence", "random", "halton"])
-def test_a_world_in_a_batch_equals_the_same_world_alone(head: CodebookHead, order: Order) -> None:
+def test_a_row_of_a_batch_equals_the_same_row_alone(head: CodebookHead, order: Order) -> None:
     features, numbers = as_features(random_logits(head), head), uniforms(3)
     config = DecodingConfig(steps=3, temperature=1.0, order=order)
     together = decode_clip(lambda _: features, head, SHAPE, config, numbers, torch.device("cpu"))
@@ -173,7 +173,7 @@ def test_entropy_and_log_probability_are_of_the_pass_that_revealed_a_token(head:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("order", ["confidence", "random", "halton"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_what_is_not_finite_shows_in_its_own_world_alone(
+def test_outputs_that_are_not_finite_affect_their_row_only(
     head: CodebookHead, temperature: float, order: Order, value: float
 ) -> None:
     config = DecodingConfig(steps=3, temperature=temperature, order=order)
@@ -189,8 +189,8 @@ def test_what_is_not_finite_shows_in_its_own_world_alone(
     assert 0 <= decoded.tokens.min() <= decoded.tokens.max() < MASK
 
 
-def test_what_is_not_finite_for_a_while_is_remembered(head: CodebookHead) -> None:
-    """Most probable first: NaN counts as that, and is revealed in the pass in which it appears."""
+def test_outputs_that_are_not_finite_in_one_step_are_recorded(head: CodebookHead) -> None:
+    """NaN counts as the most probable, so it is revealed in the step in which it appears."""
     passes = 0
 
     def network(_: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is not finite in one world stays in it, through the whole network and every way to decode."""
+"""A row that is not finite affects no other row, in the whole network and every way to decode."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ import hwm_env.decoding.sampling as sampling
 from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
-from hwm_env.decoding.noise import world_uniforms
+from hwm_env.decoding.noise import row_uniforms
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import convert
 from tests.model.options import OPTIONS, SMALL, combinations, example
@@ -24,7 +24,7 @@ def decoded(model: MaskedHWM, actions: Tensor, chunk: Tensor, config: DecodingCo
     shape = (WORLDS, 3, *model.config.grid_size)
     tokens = torch.randint(12, (WORLDS, 2, *shape[1:]), generator=torch.Generator().manual_seed(0))
     numbers = (config.steps, 3 * model.config.num_positions, len(model.config.head_levels) + 1)
-    uniforms = world_uniforms(range(WORLDS), [0] * WORLDS, numbers)
+    uniforms = row_uniforms(range(WORLDS), [0] * WORLDS, numbers)
     with torch.no_grad():
         predict = next_clip_predictor(model, tokens, actions, chunk, None)
         return decode_clip(predict, model.head, shape, config, uniforms, CPU)
@@ -47,7 +47,7 @@ def check(model: MaskedHWM, config: DecodingConfig, value: float, *, in_history:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("mask", OPTIONS["temporal_mask"])
 @pytest.mark.parametrize("scope", OPTIONS["temporal_scope"])
-def test_a_broken_action_breaks_its_own_world_only(scope: str, mask: str, value: float) -> None:
+def test_a_broken_action_breaks_its_own_row_only(scope: str, mask: str, value: float) -> None:
     options = {name: OPTIONS[name] for name in ("codebook_head", "latent_layout", "action_injection")}
     orders: list[Order] = ["confidence", "random", "halton"]
     for index, config in enumerate(combinations(options, temporal_scope=scope, temporal_mask=mask)):
@@ -56,16 +56,16 @@ def test_a_broken_action_breaks_its_own_world_only(scope: str, mask: str, value:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_so_it_does_where_a_large_softmax_is_walked_through(
+def test_a_broken_action_breaks_its_own_row_only_in_a_sliced_softmax(
     monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
-    for name, size in (("LARGE", 1), ("OUTCOMES_AT_ONCE", 5), ("ROWS_AT_ONCE", 4)):
+    for name, size in (("LARGE", 1), ("OUTCOMES_AT_ONCE", 5), ("TOKENS_AT_ONCE", 4)):
         monkeypatch.setattr(sampling, name, size)
     model = example(replace(SMALL, codebook_head="joint"))
     check(model, DecodingConfig(steps=3, temperature=temperature), math.nan, in_history=False)
 
 
-def test_so_it_does_in_whole_numbers() -> None:
-    """Inputs are rounded with a scale a row, so a row that is not finite has no part in the others' scales."""
+def test_a_broken_action_breaks_its_own_row_only_in_int8() -> None:
+    """Inputs are rounded with one scale per vector, so one that is not finite does not change the others' scales."""
     model = convert(example(SMALL).float(), "int8")
     check(model, DecodingConfig(steps=3, temperature=0.0), math.nan, in_history=False)

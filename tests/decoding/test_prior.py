@@ -1,4 +1,4 @@
-"""A prior on a clip's tokens: a weighted mean of logits, whatever the order in which tokens are revealed."""
+"""A prior for a clip's tokens: a weighted mean of logits, in every order of revealing tokens."""
 
 import math
 
@@ -22,7 +22,7 @@ CONFIGS = [
 
 
 def other_logits(seed: int = 7) -> Tensor:
-    """Of another source than the network, [B, 3, S, n]."""
+    """Returns logits of another source than the network, [B, 3, S, n]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*SHAPE, sum(LEVELS), generator=generator).flatten(2, 3)
 
@@ -40,17 +40,15 @@ def test_logits_are_mixed_row_by_row() -> None:
     assert mixed.tolist() == [[2.0, -1.0], [4.0, 0.0], [-1.0, 7.0]]
 
 
-def test_the_prior_of_tokens_is_looked_up_at_world_latent_and_position() -> None:
+def test_the_prior_of_tokens_is_looked_up_at_row_latent_and_position() -> None:
     logits = other_logits()
     prior = Prior(logits, torch.tensor([0.25, 0.75]))
-    worlds = torch.arange(2)[:, None]
+    rows = torch.arange(2)[:, None]
     latents, positions = torch.tensor([[0, 2, 1], [1, 1, 0]]), torch.tensor([[5, 0, 3], [2, 4, 0]])
-    chosen = prior.of_tokens(worlds, latents, positions)
-    for index, (world, latent, position) in enumerate(
-        [(0, 0, 5), (0, 2, 0), (0, 1, 3), (1, 1, 2), (1, 1, 4), (1, 0, 0)]
-    ):
-        assert torch.equal(chosen.logits[index], logits[world, latent, position])
-        assert chosen.own_weights[index] == prior.own_weights[world]
+    chosen = prior.of_tokens(rows, latents, positions)
+    for index, (row, latent, position) in enumerate([(0, 0, 5), (0, 2, 0), (0, 1, 3), (1, 1, 2), (1, 1, 4), (1, 0, 0)]):
+        assert torch.equal(chosen.logits[index], logits[row, latent, position])
+        assert chosen.own_weights[index] == prior.own_weights[row]
     some = chosen.select(torch.tensor([4, 0]))
     assert torch.equal(some.logits, torch.stack([logits[1, 1, 4], logits[0, 0, 5]]))
     assert some.own_weights.tolist() == [0.75, 0.25]
@@ -78,7 +76,7 @@ def test_a_prior_with_all_the_weight_decides_alone(order: Order) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_a_mixture_is_what_a_network_with_mixed_logits_decodes(config: DecodingConfig) -> None:
-    """Each world with a weight of its own; of more steps only those, since each token's logits stay as they are."""
+    """Each row has its own weight. The network's logits do not change from step to step."""
     weights = torch.tensor([0.3, 0.8])
     network, mixed = Recorder(HEAD), Recorder(HEAD)
     logits = other_logits()
@@ -94,7 +92,7 @@ def test_a_mixture_is_what_a_network_with_mixed_logits_decodes(config: DecodingC
 
 
 def test_sampled_tokens_follow_the_mixture() -> None:
-    """Over many draws of one token."""
+    """Many draws of one token have the mixture's frequencies."""
     count = 4000
     network, prior = torch.tensor([2.0, 0.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 0.0, -2.0])
     head = transparent_head((4,), (1, 1))
@@ -114,16 +112,16 @@ def test_sampled_tokens_follow_the_mixture() -> None:
     assert shares.tolist() == pytest.approx([x / sum(expected) for x in expected], abs=0.02)
 
 
-@pytest.mark.parametrize("worlds", [[0], [1], [1, 0, 1]])
-def test_a_worlds_prior_is_its_own(worlds: list[int]) -> None:
+@pytest.mark.parametrize("chosen", [[0], [1], [1, 0, 1]])
+def test_rows_have_independent_priors(chosen: list[int]) -> None:
     config = DecodingConfig(steps=3, temperature=1.0)
     network = Recorder(HEAD)
     prior = Prior(other_logits(), torch.tensor([0.1, 0.6]))
     together = decode(network, config, prior)
-    rows = torch.tensor(worlds)
+    rows = torch.tensor(chosen)
     picked = Recorder(HEAD)
     picked.features = network.features[rows]
-    shape = (len(worlds), *SHAPE[1:])
+    shape = (len(chosen), *SHAPE[1:])
     alone = decode_clip(picked, HEAD, shape, config, uniforms(3)[rows], torch.device("cpu"), prior=prior.select(rows))
     for part, expected in zip(alone, together, strict=True):
         assert torch.equal(part, expected[rows])

@@ -1,4 +1,4 @@
-"""Drawing tokens from logits that are known: frequencies, truncation, and the walk through a large softmax."""
+"""Sampling from known logits: frequencies, truncation, and large softmaxes drawn in slices."""
 
 import math
 
@@ -22,10 +22,10 @@ KINDS = ["factored", "joint", "walked"]
 
 @pytest.fixture(params=KINDS)
 def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CodebookHead:
-    """A head of each kind; a "walked" one is joint, and its 12 outcomes are drawn in slices of 5, 5 and 2."""
+    """A head of each kind; "walked": a joint head whose 12 outcomes are drawn in slices of 5, 5 and 2."""
     if request.param != "walked":
         return transparent_head(LEVELS, kind=request.param)
-    for name, value in (("LARGE", 1), ("OUTCOMES_AT_ONCE", SLICE), ("ROWS_AT_ONCE", 300)):
+    for name, value in (("LARGE", 1), ("OUTCOMES_AT_ONCE", SLICE), ("TOKENS_AT_ONCE", 300)):
         monkeypatch.setattr(sampling, name, value)
     return transparent_head(LEVELS, kind="joint")
 
@@ -35,7 +35,7 @@ def random_logits(head: CodebookHead) -> Tensor:
 
 
 def draw(head: CodebookHead, logits: Tensor, count: int, config: DecodingConfig, num_codes: int = CODES) -> Drawn:
-    """Draws from the same logits again and again, with evenly spread uniform numbers in a random order."""
+    """Draws many times from the same logits, with evenly spread uniform numbers in random order."""
     features = torch.zeros(head.project.in_features).index_copy(0, torch.arange(len(logits)), logits)
     generator = torch.Generator().manual_seed(6)
     columns = [torch.randperm(count, generator=generator) for _ in head.levels]
@@ -114,7 +114,7 @@ def test_truncation_does_not_change_the_entropy() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
-def test_features_that_are_not_finite_leave_other_rows_alone(
+def test_features_that_are_not_finite_affect_no_other_token(
     head: CodebookHead, temperature: float, value: float
 ) -> None:
     config = DecodingConfig(temperature=temperature)
@@ -132,8 +132,8 @@ def test_features_that_are_not_finite_leave_other_rows_alone(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_single_logit_that_is_not_finite_shows_in_all_rows_of_its_latent(head: CodebookHead, value: float) -> None:
-    """Minus infinity leaves the other outcomes' probabilities finite; a model must not answer with it all the same."""
+def test_a_single_logit_that_is_not_finite_shows_in_all_tokens_of_its_latent(head: CodebookHead, value: float) -> None:
+    """Minus infinity leaves the other outcomes' probabilities finite, but is refused all the same."""
     with torch.no_grad():
         head.project.bias[sum(head.levels) + 1] = value
     features = torch.zeros(6, head.project.in_features)
@@ -157,8 +157,8 @@ def test_codes_that_the_tokenizer_lacks_are_never_drawn(head: CodebookHead, num_
         assert torch.allclose(frequencies(tokens)[:num_codes], expected.exp(), atol=0.005)
 
 
-def test_latents_are_drawn_from_rows_of_their_own(head: CodebookHead) -> None:
-    """Latent l prefers code l, by its bias alone."""
+def test_latents_have_their_own_outputs(head: CodebookHead) -> None:
+    """Latent l prefers code l, through its bias only."""
     size = sum(head.levels)
     digits = head.fsq.codes_to_digits(torch.arange(3))
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_large_logits_neither_overflow_nor_vanish(head: CodebookHead, shift: flo
     assert (plain == moved).float().mean() > 0.99
 
 
-def test_few_rows_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_tokens_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     head = transparent_head(LEVELS, kind="joint")
     whole = draw(head, random_logits(head), 50, DecodingConfig(temperature=1.0))
     monkeypatch.setattr(sampling, "ELEMENTS_AT_ONCE", 3 * CODES)
@@ -214,7 +214,7 @@ def kept_by_definition(logits: list[float], top_k: int | None, top_p: float) -> 
     top_k=st.none() | st.integers(1, 8),
     top_p=st.sampled_from([0.05, 0.3, 0.5, 0.77, 0.93, 1.0]),
 )
-def test_truncation_keeps_what_its_definition_says(rows: list[list[int]], top_k: int | None, top_p: float) -> None:
+def test_truncation_follows_its_definition(rows: list[list[int]], top_k: int | None, top_p: float) -> None:
     logits = torch.tensor(rows) * 0.7
     result = truncated(logits, top_k, top_p)
     for row, kept in zip(logits, result, strict=True):

@@ -15,7 +15,7 @@ from hwm_env.checkpoint import load, save
 from hwm_env.envs.world_model_env import HumanoidWorldModelEnv
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.body import quantities
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.trust import Calibration, TokenStatistics, Trust
 from hwm_env.trust.calibration import FEATURES
 from tests.envs.conftest import MakeEnv

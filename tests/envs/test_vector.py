@@ -270,9 +270,9 @@ def test_output_that_is_not_finite_is_named_by_row(
         return history
 
     monkeypatch.setattr(model, "encode_history", nonsense)
-    with pytest.raises(ModelOutputError, match=r"not finite in world 1; no world has changed") as caught:
+    with pytest.raises(ModelOutputError, match=r"not finite in row 1; no state has changed") as caught:
         envs.step(envs.action_space.sample())
-    assert caught.value.worlds == (1,)
+    assert caught.value.rows == (1,)
     assert same(np.stack([moment.tokens for moment in envs.unwrapped.moments]), np.stack(before))
     envs.reset(options={"reset_mask": np.array([False, True, False]), "start": 3})
     assert np.isfinite(envs.step(envs.action_space.sample())[1]).all(), "the other rows are unharmed"

@@ -1,4 +1,7 @@
-"""The computations whose results are kept: a pass, and three steps of a world, of each layout and scope."""
+"""The computations whose results are recorded: a pass and three env steps, for several model configurations.
+
+To record them again after an intended change: `python -m tests.golden.regenerate`.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +16,13 @@ from tests.model.inputs import awake, random_inputs
 from tests.simulators import simulator_of
 
 FILE = Path(__file__).parent / "values.json"
+SHIPPED = replace(TINY, num_past_clips=3)
+"""The configuration of the checkpoint that comes with the package, `spatial_lookback` included, at a tiny size."""
 CASES = {
-    f"{layout}-{scope}": replace(
-        TINY, latent_layout=layout, temporal_scope=scope, num_past_clips=3, spatial_lookback=False
-    )
+    f"{layout}-{scope}": replace(SHIPPED, latent_layout=layout, temporal_scope=scope, spatial_lookback=False)
     for layout in ("stacked", "sequential")
     for scope in ("patch", "pooled")
-}
+} | {"room-64": SHIPPED, "sequential-patch-lookback": replace(SHIPPED, latent_layout="sequential")}
 
 
 class Values(TypedDict):
@@ -32,7 +35,7 @@ class Values(TypedDict):
 
 
 def compute(name: str) -> Values:
-    """Computes a case; a seed is fixed wherever there is chance."""
+    """Computes a case with fixed seeds."""
     model = awake(MaskedHWM(CASES[name], torch.Generator().manual_seed(0)))
     inputs = random_inputs(model, batch=1, past=3, future=2)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Writes the golden values anew: `python -m tests.golden.regenerate`."""
+"""Records the golden values again: `python -m tests.golden.regenerate`."""
 
 import json
 

@@ -17,5 +17,5 @@ def model(request: pytest.FixtureRequest) -> MaskedHWM:
 
 @pytest.fixture(scope="session", params=FAMILIES, ids="-".join)
 def family(request: pytest.FixtureRequest) -> list[MaskedHWM]:
-    """One of 16 families, which have every combination of the options between them; shared, so do not change it."""
+    """One of 16 families that together have every combination of the options. Shared: do not change it."""
     return [example(config) for config in members(request.param)]

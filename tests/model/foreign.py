@@ -1,4 +1,4 @@
-"""The foreign checkpoint in tests/fixtures, and copies of it that a test may change."""
+"""The foreign checkpoint in tests/fixtures, and copies that a test may change."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_foreign(directory: Path, tensors: object, fields: dict[str, object] | 
 
 
 def logits_error(model: MaskedHWM) -> float:
-    """Largest difference to the logits of the original implementation."""
+    """Returns the largest difference to the logits of the original implementation."""
     with np.load(FIXTURE / "io.npz") as arrays:
         v_p, v_f, a_p, a_f, expected = (
             torch.from_numpy(arrays[name]) for name in ("v_p", "v_f", "a_p", "a_f", "logits")

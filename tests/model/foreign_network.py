@@ -1,8 +1,8 @@
-"""The foreign network, written from its description in tests/fixtures/masked_hwm_checkpoint/README.md.
+"""The foreign network, implemented from its description in tests/fixtures/masked_hwm_checkpoint/README.md.
 
-It reads a foreign checkpoint's tensors by their names and shares no code with hwm_env; of the options of config.json it
-needs only `num_heads` and `use_rope`, the others show in the tensors. It is slow: rotations are complex numbers, and
-attention is written out.
+It reads a foreign checkpoint's tensors by name and shares no code with hwm_env. Of the options of config.json it needs
+only `num_heads` and `use_rope`; the tensors show the others. It is slow: rotations are complex numbers, and attention
+is written out.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ STREAMS = ("vp", "vf", "ap", "af")
 
 
 class ForeignNetwork:
-    """A foreign checkpoint that can be asked for logits, in float64.
+    """Computes the logits of a foreign checkpoint in float64.
 
     Args:
-        tensors: of the checkpoint.
+        tensors: tensors of the checkpoint.
         num_heads: attention heads.
-        use_rope: whether queries and keys turn with their positions.
+        use_rope: whether queries and keys rotate with their positions.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], num_heads: int, use_rope: bool) -> None:
@@ -29,7 +29,7 @@ class ForeignNetwork:
         self.use_rope = use_rope
 
     def logits(self, v_p: Tensor, v_f: Tensor, a_p: Tensor, a_f: Tensor) -> Tensor:
-        """[3, B, T_f, H, W, V]; v_p and v_f are [B, 3, T, H, W], a_p and a_f [B, 17 * T, 25]."""
+        """Returns [3, B, T_f, H, W, V] from v_p and v_f [B, 3, T, H, W], a_p and a_f [B, 17 * T, 25]."""
         past = v_p.shape[2]
         streams = []
         for tokens, span in ((v_p, slice(past)), (v_f, slice(past, past + v_f.shape[2]))):
@@ -48,7 +48,7 @@ class ForeignNetwork:
         return torch.stack([self._linear(f"output_projs.{latent}", features) for latent in range(3)])
 
     def _block(self, name: str, streams: list[Tensor]) -> list[Tensor]:
-        """Video streams are [B, T, H, W, D], action streams [B, T, D]."""
+        """Applies a block to video streams [B, T, H, W, D] and action streams [B, T, D]."""
         streams = list(streams)
         for index in (0, 1):
             shared = f"{name}.spatial_mlp.fc1.weight" in self.tensors
@@ -65,14 +65,14 @@ class ForeignNetwork:
         ]
 
     def _spatial(self, name: str, x: Tensor) -> Tensor:
-        """Attention among the positions of each clip."""
+        """Computes attention among the positions of each clip."""
         rows, columns = x.shape[2:4]
         position, pairs = torch.arange(rows * columns), x.shape[-1] // self.num_heads // 4
         angles = torch.cat([_angles(axis, pairs) for axis in (position // columns, position % columns)], dim=-1)
         return self._attention(name, x.flatten(2, 3), angles).view_as(x)
 
     def _temporal(self, name: str, streams: list[Tensor]) -> list[Tensor]:
-        """Attention at each position among all clips of all streams, in the order of STREAMS."""
+        """Computes attention at each position among all clips of all streams, in the order of STREAMS."""
         rows, columns = streams[0].shape[2:4]
         copied = [x if x.ndim == 5 else x[:, :, None, None].expand(-1, -1, rows, columns, -1) for x in streams]
         if f"{name}.stream_type_emb" in self.tensors:
@@ -83,7 +83,7 @@ class ForeignNetwork:
         return [part if x.ndim == 5 else part.mean((2, 3)) for x, part in zip(streams, mixed, strict=True)]
 
     def _attention(self, name: str, x: Tensor, angles: Tensor) -> Tensor:
-        """Among the N vectors of each sequence [..., N, D]; neighbouring channels turn as complex numbers."""
+        """Computes attention among N vectors [..., N, D]; adjacent channels rotate as complex numbers."""
         q, k, v = self._linear(f"{name}.qkv", x).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         if self.use_rope:
             turn = torch.polar(torch.ones_like(angles), angles)[:, None]
@@ -105,5 +105,5 @@ class ForeignNetwork:
 
 
 def _angles(positions: Tensor, pairs: int) -> Tensor:
-    """By which each pair of channels turns at each position, [N, pairs]."""
+    """Returns the angle of each pair of channels at each position, [N, pairs]."""
     return positions[:, None].double() * 10_000.0 ** (-torch.arange(pairs).double() / pairs)

@@ -17,7 +17,7 @@ class Inputs(NamedTuple):
 
 
 def awake(model: MaskedHWM) -> MaskedHWM:
-    """Gives every parameter that starts from zero a value, so that nothing is invisible only for being untrained."""
+    """Sets every parameter that starts at zero to a random value, so that each has an effect."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -27,7 +27,7 @@ def awake(model: MaskedHWM) -> MaskedHWM:
 
 
 def random_inputs(model: MaskedHWM, *, batch: int = 2, past: int = 3, future: int = 1, seed: int = 0) -> Inputs:
-    """Random streams in the public layout; the future is half masked. With `past_latents`, both lie in one clip."""
+    """Returns random streams in the public layout, half of the future masked; with `past_latents`, of one clip."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
 

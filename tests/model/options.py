@@ -48,7 +48,7 @@ FAMILIES: list[Family] = list(product(*FAMILY_OPTIONS.values()))
 
 
 def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterator[MaskedHWMConfig]:
-    """Every combination of some options, together with `fixed` ones.
+    """Yields every combination of some options, together with `fixed` ones.
 
     The rest, sharing and RARE_OPTIONS vary pseudo-randomly.
     """
@@ -62,16 +62,16 @@ def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterat
 
 
 def members(family: Family) -> Iterator[MaskedHWMConfig]:
-    """Every combination of the other options."""
+    """Yields every combination of the other options."""
     return combinations(MEMBER_OPTIONS, **dict(zip(FAMILY_OPTIONS, family, strict=True)))
 
 
 def example(config: MaskedHWMConfig) -> MaskedHWM:
-    """A model all of whose parameters act. In float64, so that two ways to compute the same differ by nothing else."""
+    """Returns a model whose parameters all have an effect, in float64, so that equal computations agree closely."""
     return awake(MaskedHWM(config, torch.Generator().manual_seed(0))).double()
 
 
 def named(model: MaskedHWM) -> str:
-    """The options of a model, for the message of an assertion."""
+    """Returns the options of a model, for the message of an assertion."""
     fields = (*OPTIONS, *SHARING[0], "past_latents", *RARE_OPTIONS)
     return ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fields)

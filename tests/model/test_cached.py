@@ -1,4 +1,4 @@
-"""A history that is encoded once gives what one pass over all clips gives, or is refused."""
+"""A history that is encoded once predicts what one pass over all clips predicts, or is refused."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.model.options import SMALL, example, named
 
 
 def cached_logits(model: MaskedHWM, inputs: Inputs) -> Tensor:
-    """The cached counterpart of `forward` with one future clip."""
+    """Returns what `forward` returns for one future clip, from an encoded history."""
     history = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
     features = model.next_features(model.prepare_next(history, inputs.a_f), inputs.v_f[:, :, 0])
     digit_logits = model.head(features.unsqueeze(1))
@@ -23,7 +23,7 @@ def cached_logits(model: MaskedHWM, inputs: Inputs) -> Tensor:
 
 
 def test_a_cached_history_equals_one_pass(family: list[MaskedHWM], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Encoded in one go, or a clip at a time."""
+    """The history is encoded at once, or clip by clip."""
     for index, model in enumerate(family):
         inputs = random_inputs(model, past=1 + index % SMALL.num_past_clips, seed=index)
         with torch.no_grad():
@@ -31,7 +31,7 @@ def test_a_cached_history_equals_one_pass(family: list[MaskedHWM], monkeypatch: 
                 with pytest.raises(InvalidInputError, match="temporal_mask 'clip_causal'"):
                     cached_logits(model, inputs)
                 continue
-            monkeypatch.setattr(masked_hwm_module, "ROWS_AT_ONCE", 8192 if index % 2 else 1)
+            monkeypatch.setattr(masked_hwm_module, "VECTORS_AT_ONCE", 8192 if index % 2 else 1)
             assert torch.allclose(cached_logits(model, inputs), model(*inputs), atol=1e-9), named(model)
 
 
@@ -41,7 +41,7 @@ def test_slices_of_any_length_give_the_same_history(monkeypatch: pytest.MonkeyPa
     inputs = random_inputs(model, past=9)
     with torch.no_grad():
         whole = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
-        monkeypatch.setattr(masked_hwm_module, "ROWS_AT_ONCE", clips_at_once * len(inputs.v_p) * TINY.num_positions)
+        monkeypatch.setattr(masked_hwm_module, "VECTORS_AT_ONCE", clips_at_once * len(inputs.v_p) * TINY.num_positions)
         sliced = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p)
     assert len(sliced.clips) == 9
     for clip, expected_clip in zip(sliced.clips, whole.clips, strict=True):
@@ -57,7 +57,7 @@ def test_a_model_that_completes_a_clip_has_no_history() -> None:
 
 
 def test_written_out_attention_equals_the_fused_kernel(model: MaskedHWM) -> None:
-    """Training on the CPU takes the first, inference the second."""
+    """Training on the CPU uses the first, inference the second."""
     inputs = random_inputs(model)
     with torch.no_grad():
         fused = model(*inputs)

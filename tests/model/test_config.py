@@ -1,4 +1,4 @@
-"""A configuration that cannot work names its fields and what to do."""
+"""A configuration that cannot work is refused with its fields and a remedy."""
 
 import math
 import re
@@ -49,7 +49,7 @@ def test_a_number_out_of_range_names_its_field_and_the_value(field: str, value: 
         ("grid_size", (4, "4"), r"grid_size\[1\] must be a whole number, got '4'"),
     ],
 )
-def test_what_is_no_such_number_is_named_with_its_place(field: str, value: object, message: str) -> None:
+def test_values_of_the_wrong_kind_are_named_with_their_place(field: str, value: object, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         replace(TINY, **{field: value})
 
@@ -61,7 +61,7 @@ def test_heads_whose_width_is_no_multiple_of_four_are_refused(width: int, num_he
 
 
 @pytest.mark.parametrize("field", [field for field, choices in OPTIONS.items() if isinstance(choices[0], str)])
-def test_an_unknown_choice_is_refused_with_those_there_are(field: str) -> None:
+def test_an_unknown_choice_is_refused_with_the_known_ones(field: str) -> None:
     first, second = OPTIONS[field]
     with pytest.raises(InvalidInputError, match=f"{field} must be one of .*'{first}'.*, got 'other'") as error:
         replace(TINY, **{field: "other"})
@@ -74,7 +74,7 @@ def test_a_clip_has_one_or_two_past_latents(past_latents: int) -> None:
         replace(TINY, past_latents=past_latents, latent_layout="sequential", num_past_clips=1, num_future_clips=1)
 
 
-def test_stacked_latents_cannot_be_parted() -> None:
+def test_stacked_latents_cannot_be_split() -> None:
     with pytest.raises(InvalidInputError, match=r"past_latents 2 .*latent_layout 'stacked'.*; choose latent_layout="):
         replace(TINY, past_latents=2, latent_layout="stacked", num_past_clips=1, num_future_clips=1)
 

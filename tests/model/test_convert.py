@@ -35,8 +35,8 @@ def test_a_field_that_config_lacks_is_read_from_the_tensors(tmp_path: Path, abse
     assert model.config == load_foreign_checkpoint(FIXTURE).config
 
 
-def test_all_tensors_are_used_but_the_mlps_of_what_nothing_reads(tmp_path: Path) -> None:
-    """Each is filled with a number of its own, which is then looked for in the model."""
+def test_all_tensors_are_used_except_unread_mlps(tmp_path: Path) -> None:
+    """Each tensor is filled with a number of its own, which must appear in the model."""
     tensors = {
         name: torch.full_like(tensor, number) for number, (name, tensor) in enumerate(foreign_tensors().items(), 1)
     }
@@ -62,7 +62,7 @@ def test_the_logits_show_every_weight_that_is_off() -> None:
 
 
 def test_no_layer_need_share(tmp_path: Path) -> None:
-    """Past and future given the same weights is what sharing is."""
+    """Sharing equals giving past and future the same weights."""
     pattern = re.compile(r"\.(spatial_attn|spatial_mlp)\.")
     tensors = {
         pattern.sub(rf".\1_{stream}.", name): tensor
@@ -173,8 +173,8 @@ def test_other_precisions_load_as_float32(tmp_path: Path, dtype: torch.dtype) ->
     torch.testing.assert_close(model.norm.weight, tensors["transformer.final_norm.weight"].float(), rtol=0, atol=0)
 
 
-def test_the_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
-    """The file is mapped while it is read; afterwards it may change or go."""
+def test_the_weights_do_not_depend_on_the_file_after_loading(tmp_path: Path) -> None:
+    """The file is memory-mapped while it is read; afterwards it may change or disappear."""
     model = load_foreign_checkpoint(shutil.copytree(FIXTURE, tmp_path / "copy"))
     file = tmp_path / "copy/pytorch_model.bin"
     size = file.stat().st_size
@@ -183,14 +183,14 @@ def test_the_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
     assert logits_error(model) < TOLERANCE
 
 
-def test_safetensors_will_do(tmp_path: Path) -> None:
+def test_safetensors_are_read(tmp_path: Path) -> None:
     tensors = {name: tensor for name, tensor in foreign_tensors().items() if "rope_" not in name}
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(foreign_fields()))
     assert logits_error(load_foreign_checkpoint(tmp_path)) < TOLERANCE
 
 
-def test_files_of_the_old_kind_will_do(tmp_path: Path) -> None:
+def test_files_of_the_old_kind_are_read(tmp_path: Path) -> None:
     torch.save(foreign_tensors(), tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert logits_error(load_foreign_checkpoint(tmp_path)) < TOLERANCE
 

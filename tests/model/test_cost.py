@@ -1,4 +1,4 @@
-"""Counted costs against sums that are done by hand."""
+"""Counted costs against sums by hand."""
 
 import math
 from dataclasses import replace
@@ -26,13 +26,13 @@ def test_operations_of_a_decoding_pass_are_those_of_its_matrix_products() -> Non
     spatial = 2 * GRID**2 * WIDTH
     actions_embedding = 0  # prepared once a clip
     keys = 2 * (CLIPS + 1)  # video and actions, past and own
-    # Video asks in both layers, actions in the first only; scores and what is mixed by them.
+    # Video gathers in both layers, actions in the first only: scores, and the values that they weight.
     temporal = 2 * GRID * keys * WIDTH
     in_actions = 4 * WIDTH**2 + 2 * WIDTH * HIDDEN + temporal
-    last_actions = 3 * WIDTH**2  # QKV: the last block's actions are seen, but ask nothing
+    last_actions = 3 * WIDTH**2  # QKV: the last block's actions are attended to, but gather nothing
     products = LAYERS * (linear + spatial + temporal) + in_actions + last_actions + actions_embedding
     assert cost_of(PLAIN).pass_flops == 2 * products
-    # With lookback each grid also asks the one before, and one more grid is made keys and values of for the next.
+    # With lookback, each grid also attends to the one before, and is projected to keys and values for the next.
     looked_back = LAYERS * (2 * GRID**2 * WIDTH + 2 * GRID * WIDTH**2)
     assert cost_of(replace(PLAIN, spatial_lookback=True)).pass_flops == 2 * (products + looked_back)
 
@@ -52,7 +52,7 @@ def test_parameters_add_up() -> None:
 
 
 def test_joint_tables_and_heads_of_the_full_size() -> None:
-    """One table of V + 1 rows and one head with bias a latent."""
+    """Each latent has a table of V + 1 vectors and a head with biases."""
     cost = cost_of(replace(MASKED_HWM_FULL_PATCH, num_layers=4))
     assert cost.head_parameters == 3 * 65_536 * 513
     assert 0 <= cost.embedding_parameters - 3 * 65_537 * 512 < 1e6
@@ -65,7 +65,7 @@ def test_without_a_history_every_pass_costs_all_clips(options: dict[str, str]) -
     assert cost.pass_flops > 2.5 * cost_of(PLAIN).pass_flops
 
 
-def test_the_table_has_a_line_a_preset() -> None:
+def test_the_table_has_one_line_per_preset() -> None:
     lines = table({"one": TINY, "other": PLAIN}).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["`one`", "`other`"]

@@ -24,7 +24,7 @@ WIDTH, LAYERS = 32, 3
 
 
 def noise(*shape: int) -> Tensor:
-    """Large enough that nothing with it is within the tolerance of what is without."""
+    """Large enough that its effect exceeds the tolerance."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
@@ -72,11 +72,11 @@ OPTIONS: dict[tuple[str, object], Callable[[Tensors], None]] = {
 }
 CHANGES = [option for option, change in OPTIONS.items() if change is not as_is]
 SEEN_IN_WEIGHTS = [option for option in CHANGES if option[0] != "use_rope"]
-"""Rotations are no weights, and a checkpoint may leave them out."""
+"""Rotations are not weights, and a checkpoint may leave them out."""
 
 
 def make(chosen: list[tuple[str, object]]) -> tuple[Tensors, dict[str, object]]:
-    """A checkpoint with these options."""
+    """Returns a checkpoint with these options."""
     tensors, fields = foreign_tensors(), foreign_fields()
     for field, value in chosen:
         OPTIONS[field, value](tensors)
@@ -96,7 +96,7 @@ def assert_same_logits(directory: Path, tensors: Tensors, fields: dict[str, obje
         torch.testing.assert_close(logits.double(), original.logits(*inputs), rtol=1e-4, atol=1e-4)
 
 
-def test_the_textbook_has_the_originals_logits() -> None:
+def test_the_naive_network_has_the_originals_logits() -> None:
     with np.load(FIXTURE / "io.npz") as arrays:
         inputs = [torch.from_numpy(arrays[name]) for name in ("v_p", "v_f", "a_p", "a_f")]
         expected = torch.from_numpy(arrays["logits"])
@@ -118,7 +118,7 @@ def test_all_options_but_one_have_the_originals_logits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", [option for option in CHANGES if option[0] != "num_future_clips"], ids=str)
 def test_each_option_changes_the_logits(option: tuple[str, object]) -> None:
-    """Otherwise equal ones would show nothing."""
+    """Otherwise equal logits would prove nothing."""
     inputs = random_inputs(load_foreign_checkpoint(FIXTURE), past=2, future=1)
     tensors, fields = make([option])
     changed = ForeignNetwork(tensors, num_heads=2, use_rope=fields["use_rope"] is True).logits(*inputs)
@@ -134,7 +134,7 @@ def test_an_option_that_config_lacks_is_read_from_the_tensors(tmp_path: Path, op
 
 
 def test_clips_are_counted_by_frames_as_the_original_counts_them(tmp_path: Path) -> None:
-    """One more than the whole clips among them: 17 // 17 + 1 = 2."""
+    """The count is one more than the number of whole clips: 17 // 17 + 1 = 2."""
     tensors, fields = make([("num_future_clips", 2)])
     named = {**fields, "num_past_frames": 25, "num_future_frames": 17}
     del named["num_past_clips"], named["num_future_clips"]
@@ -144,7 +144,7 @@ def test_clips_are_counted_by_frames_as_the_original_counts_them(tmp_path: Path)
 @pytest.mark.parametrize("option", SEEN_IN_WEIGHTS, ids=str)
 def test_a_config_that_contradicts_the_tensors_is_refused(tmp_path: Path, option: tuple[str, object]) -> None:
     tensors, _ = make([option])
-    with pytest.raises(CheckpointError, match="does not hold what it should"):
+    with pytest.raises(CheckpointError, match="does not hold the expected tensors"):
         load_foreign_checkpoint(write_foreign(tmp_path, tensors, foreign_fields()))
 
 

@@ -1,4 +1,4 @@
-"""The network against the textbook, for every combination of the options."""
+"""The network against the naive one, for every combination of the options."""
 
 import torch
 
@@ -25,12 +25,12 @@ def check(model: MaskedHWM, past: int, future: int, seed: int) -> None:
     assert torch.allclose(logits, expected, atol=1e-9), named(model)
 
 
-def test_forward_equals_the_textbook(family: list[MaskedHWM]) -> None:
+def test_forward_equals_the_naive_network(family: list[MaskedHWM]) -> None:
     for index, model in enumerate(family):
         check(model, past=1 + index % 3, future=1 + index // 3 % 3, seed=index)
 
 
-def test_completing_a_clip_equals_the_textbook() -> None:
+def test_completing_a_clip_equals_the_naive_network() -> None:
     for index, config in enumerate(
         combinations(WITHIN_A_CLIP, latent_layout="sequential", num_past_clips=1, num_future_clips=1)
     ):

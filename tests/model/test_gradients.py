@@ -1,4 +1,4 @@
-"""Everything that is a parameter learns."""
+"""Every parameter gets a gradient."""
 
 import torch
 

@@ -1,12 +1,12 @@
-"""What the future video sees: each action, all of the past, itself, and nothing that the mask hides."""
+"""The future video sees each action, all of the past and itself, and nothing that the mask hides."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-import hwm_env.model.masked_hwm as masked_hwm_module
 from hwm_env.errors import InvalidInputError
+from hwm_env.model import masking
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from tests.model.inputs import Inputs, awake, random_inputs
@@ -16,7 +16,7 @@ VISIBLE = 1e-4
 
 
 def largest_change(model: MaskedHWM, before: Inputs, after: Inputs, clip: int) -> float:
-    """Largest change of any logit of one future clip; smallest over the batch's worlds and grid positions."""
+    """Returns the largest change of a future clip's logits, the smallest over rows and grid positions."""
     with torch.no_grad():
         change = (model(*before) - model(*after)).abs()[:, :, clip]
     return change.amax(dim=(0, -1)).amin().item()
@@ -77,7 +77,7 @@ def test_each_past_clip_is_seen(model: MaskedHWM, clip: int) -> None:
 
 @pytest.fixture(params=["patch", "pooled"])
 def attention_only(request: pytest.FixtureRequest) -> MaskedHWM:
-    """A model whose actions act only as tokens of joint temporal attention."""
+    """Returns a model whose actions act only through joint temporal attention."""
     config = replace(TINY, num_layers=3, action_injection="attention", temporal_scope=request.param)
     return awake(MaskedHWM(config, torch.Generator().manual_seed(0)))
 
@@ -89,19 +89,19 @@ def test_actions_reach_the_video_through_attention_alone(attention_only: MaskedH
 
 
 def test_a_mask_by_index_is_caught(attention_only: MaskedHWM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trap: masked causally by index in [v_p, v_f, a_p, a_f], video sees no action at all."""
+    """With a causal mask by index in [v_p, v_f, a_p, a_f], video would see no action."""
 
     def by_index(past_times: torch.Tensor, future_times: torch.Tensor, *, parallel_targets: bool) -> torch.Tensor:
         length = 2 * (len(past_times) + len(future_times))
         return torch.ones(length, length, dtype=torch.bool).tril()
 
-    monkeypatch.setattr(masked_hwm_module, "clip_causal_visibility", by_index)
+    monkeypatch.setattr(masking, "clip_causal_visibility", by_index)
     inputs = random_inputs(attention_only)
     assert any_change(attention_only, inputs, with_other_chunk(inputs, "a_f", 0), 0) < ROUNDING
     assert any_change(attention_only, inputs, with_other_chunk(inputs, "a_p", 0), 0) < ROUNDING
 
 
-def test_worlds_of_a_batch_do_not_touch_each_other(model: MaskedHWM) -> None:
+def test_rows_do_not_depend_on_each_other(model: MaskedHWM) -> None:
     inputs = random_inputs(model, batch=3)
     alone = Inputs(*(stream[1:2] for stream in inputs))
     with torch.no_grad():

@@ -49,7 +49,7 @@ def test_the_corrupted_share_is_half_the_largest_rate() -> None:
     assert 0 <= corrupted.min() <= corrupted.max() < codebook_size
 
 
-def test_corruption_leaves_the_labels_alone() -> None:
+def test_corruption_does_not_change_its_input() -> None:
     tokens = torch.zeros(8, 100, dtype=torch.long)
     corrupt(tokens, 64, 1.0, torch.Generator().manual_seed(0))
     assert not tokens.any()

@@ -1,4 +1,4 @@
-"""Parallel targets are the function that the simulator calls, for every history length at once; or are refused."""
+"""Parallel targets equal single predictions for every history length, or are refused."""
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ def cached_features(model: MaskedHWM) -> Tensor:
     return model.next_features(model.prepare_next(history, a_f), v_f[:, :, 0]).float()
 
 
-def test_rounding_is_within_half_a_step_of_the_largest_number_of_a_row() -> None:
+def test_rounding_is_within_half_a_step_of_the_largest_number_of_a_vector() -> None:
     rows = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1e-3, 1, 7, 100, 0]]).t()
     whole, scale = rounded(rows)
     assert whole.dtype == torch.int8
@@ -79,7 +79,7 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 def test_blocks_compile_as_one_graph_each_for_decoding() -> None:
-    """Traced, but run by PyTorch itself: what a C++ compiler makes of the graphs is the benchmark's business."""
+    """Graphs are traced but run by PyTorch; compiled C++ is tested by the benchmark."""
     model, graphs = make_model(), []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:

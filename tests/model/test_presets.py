@@ -1,4 +1,4 @@
-"""Presets against closed forms of their size, and what their descriptions say."""
+"""Presets against closed forms of their size, and against their descriptions."""
 
 from dataclasses import asdict, replace
 
@@ -21,7 +21,7 @@ from hwm_env.model.presets import (
 
 
 def build(config: MaskedHWMConfig) -> MaskedHWM:
-    """A model that has shapes and no memory."""
+    """Returns a model with shapes and no memory."""
     with torch.device("meta"):
         return MaskedHWM(config)
 
@@ -65,7 +65,7 @@ def test_the_full_size_model_has_the_parameters_of_its_closed_form() -> None:
     assert count(model) == pytest.approx(375e6, rel=0.02)
 
 
-def test_sharing_is_what_the_ablations_differ_in() -> None:
+def test_the_sharing_ablations_differ_in_sharing_only() -> None:
     assert changes(MASKED_HWM_FULL_UNSHARED, MASKED_HWM_FULL) == {"shared_layers_start": 24}
     assert changes(MASKED_HWM_FULL_SHARED, MASKED_HWM_FULL) == {"shared_layers_start": 0}
     blocks = {
@@ -103,7 +103,7 @@ def test_the_fast_model_has_no_tables_and_small_heads() -> None:
     assert count(model.tokens) + count(model.head) < 2e6
 
 
-def test_the_model_that_ships_is_small_and_looks_back() -> None:
+def test_the_shipped_model_is_small_and_looks_back() -> None:
     assert replace(MaskedHWMConfig(), spatial_lookback=True) == ROOM_64
     assert count(build(ROOM_64)) < 6e6
 

@@ -20,7 +20,7 @@ def true_quantities(count: int) -> torch.Tensor:
     return torch.from_numpy(quantities(poses, rng.uniform(robot.ACTION_LOW, robot.ACTION_HIGH, (count, 25)))).float()
 
 
-def test_the_networks_numbers_stand_for_the_quantities() -> None:
+def test_raw_outputs_convert_to_read_outs() -> None:
     truth = true_quantities(50)
     torch.testing.assert_close(from_raw(to_raw(truth, 4.0), 4.0), truth, atol=1e-5, rtol=0)
 
@@ -58,7 +58,7 @@ def test_it_reads_every_token_and_gives_finite_numbers() -> None:
         assert not torch.equal(readout.read(changed), read)
 
 
-def test_nothing_is_dropped_once_it_is_trained() -> None:
+def test_dropout_is_off_after_training() -> None:
     torch.manual_seed(0)
     readout = Readout(replace(SMALL, dropout=0.5))
     tokens = torch.zeros(1, 3, *TINY.grid_size, dtype=torch.int32)
@@ -66,7 +66,7 @@ def test_nothing_is_dropped_once_it_is_trained() -> None:
     assert torch.equal(readout.eval()(tokens), readout(tokens))
 
 
-def test_that_of_room_64_is_small() -> None:
+def test_the_readout_of_room_64_is_small() -> None:
     readout = Readout(ReadoutConfig(fsq_levels=ROOM_64.fsq_levels, grid_size=ROOM_64.grid_size))
     assert sum(2 * parameter.numel() for parameter in readout.parameters()) < 3.5e6
 

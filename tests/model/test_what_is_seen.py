@@ -1,4 +1,4 @@
-"""Each future token answers to all that the mask shows, actions above all, and to nothing that it hides."""
+"""Each future token depends on everything that the mask shows, above all on actions, and on nothing else."""
 
 import torch
 
@@ -13,9 +13,9 @@ FIRST_FRAMES_OF_LATENTS = (0, 1, 9)
 
 
 def variants(model: MaskedHWM, seed: int) -> tuple[Inputs, list[tuple[str, int]]]:
-    """A batch of one world, as it was and with one thing changed in each row; and the clip of each change.
+    """Returns a batch whose first row is unchanged and whose other rows have one change each, with the changed clips.
 
-    The changes are the tokens of a clip, and the action of one frame: the first of a latent.
+    A change is to the tokens of a clip, or to the action of a latent's first frame.
     """
     inputs = random_inputs(model, batch=1, past=PAST, future=FUTURE, seed=seed)
     rows, changes = [inputs], []

@@ -1,4 +1,4 @@
-"""Small scenes that draw something else at every pose."""
+"""Small scenes whose rendering differs at every pose."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,12 +22,13 @@ CAMERA = (
 
 
 def make_model(config: SceneConfig = CONFIG, *, contrast: float = 1.0, seed: int = 0) -> SceneModel:
-    """An untrained model in evaluation mode.
+    """Returns an untrained model in evaluation mode.
 
     Args:
-        config: its shape.
-        contrast: standard deviation that is added to the head's weights: how much what is drawn depends on the pose.
-        seed: of its weights.
+        config: shape of the model.
+        contrast: standard deviation added to the head's weights; the larger, the more the rendering depends on the
+            pose.
+        seed: seed of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,7 +41,7 @@ def make_model(config: SceneConfig = CONFIG, *, contrast: float = 1.0, seed: int
 
 
 def make_scene(*, walls: bool = False, seed: int = 0, config: SceneConfig = CONFIG, **use: Any) -> Scene:
-    """An untrained scene of a room that is empty, or has random obstacles."""
+    """Returns an untrained scene of an empty room, or of one with random obstacles."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         odometry = Odometry(OdometryConfig(hidden=8))
@@ -53,7 +54,7 @@ def make_scene(*, walls: bool = False, seed: int = 0, config: SceneConfig = CONF
 
 
 def make_checkpoint(scene: Scene | None = None, **changes: Any) -> Checkpoint:
-    """The tiny checkpoint with a scene."""
+    """Returns the tiny checkpoint with a scene."""
     checkpoint = make_tiny_checkpoint()
     checkpoint.model.eval()
     assert checkpoint.readout is not None

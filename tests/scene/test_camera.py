@@ -1,4 +1,4 @@
-"""Cameras that know their joints and cameras that learn them."""
+"""Kinematic and learned cameras."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_a_learned_camera_starts_at_the_height_of_a_head_and_looks_ahead() -> No
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_the_weights_it_turns_and_does_not_stretch(seed: int) -> None:
+def test_rotations_are_orthogonal_for_any_weights(seed: int) -> None:
     place, rotation = random_camera(seed)(torch.randn(50, ACTION_DIM))
     assert place.shape == (50, 3)
     assert place.std(dim=0).min() > 0.1

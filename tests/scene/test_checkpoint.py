@@ -1,4 +1,4 @@
-"""A checkpoint's scene: what is written is what is read, and damage is named."""
+"""A checkpoint's scene: what is written is read back, and damage is named."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.scene.scenes import CAMERA, CONFIG, make_checkpoint, make_scene
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with a scene."""
+    """Returns the directory of a checkpoint with a scene."""
     directory = tmp_path_factory.mktemp("checkpoint")
     save(make_checkpoint(), directory)
     return directory
@@ -26,7 +26,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """Returns a copy that a test may damage."""
     return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
 
 
@@ -60,7 +60,7 @@ def test_half_precision_is_what_a_file_holds_by_default(saved: Path) -> None:
 
 
 def test_how_the_scene_is_used_is_part_of_the_identity() -> None:
-    """A replay of the one would not be one of the other."""
+    """Their replays would differ."""
     uses = (make_scene(), make_scene(history_weights=(0.1,)), make_scene(unknown_above=3.0))
     assert len({make_checkpoint(scene).identity for scene in uses}) == len(uses)
 
@@ -79,7 +79,7 @@ def test_the_scenes_weights_are_part_of_the_identity() -> None:
 
 
 def test_a_checkpoint_without_a_scene_is_one_too(directory: Path) -> None:
-    """As they were written before there was any: the section is missing."""
+    """Checkpoints from before scenes existed have no such section."""
     content = json.loads((directory / "config.json").read_text())
     del content["scene"]
     (directory / "config.json").write_text(json.dumps(content))

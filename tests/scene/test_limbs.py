@@ -18,7 +18,7 @@ ARM = (
     CameraLink(offset_m=(0.0, 0.0, -0.3), number="left_elbow_pitch", axis=(0.0, -1.0, 0.0)),
     CameraLink(offset_m=(0.0, 0.0, -0.25)),
 )
-"""From a body that it shares with the camera: upper arm and forearm."""
+"""Upper arm and forearm, from a body shared with the camera."""
 
 
 def numbers(**values: float) -> torch.Tensor:
@@ -34,7 +34,7 @@ def rays() -> torch.Tensor:
 
 
 def seen(values: torch.Tensor, limbs: Limbs | None = None) -> torch.Tensor:
-    """[40, 2, segments, features]."""
+    """Returns features [40, 2, segments, features]."""
     limbs = limbs or Limbs([ARM], CAMERA)
     place, rotation = KinematicCamera(CAMERA)(values)
     return limbs(values, place, rotation, rays()).unflatten(-1, (-1, FEATURES_OF_SEGMENT))
@@ -48,7 +48,7 @@ def test_segments_begin_where_the_limb_leaves_the_camera() -> None:
 
 @pytest.mark.parametrize("pitch", [0.4, 1.2, 1.6])
 def test_nearness_is_that_of_a_search_along_the_segment(pitch: float) -> None:
-    """An arm that hangs along -z swings forward."""
+    """The arm hangs along -z and swings forward."""
     values = numbers(left_shoulder_pitch=pitch)
     shoulder = np.array([0.2, 0.2, 1.1])
     elbow = shoulder + 0.3 * np.array([np.sin(pitch), 0.0, -np.cos(pitch)])
@@ -76,7 +76,7 @@ def test_what_is_behind_the_camera_is_not_seen() -> None:
 
 
 def test_an_arm_that_rises_changes_what_is_drawn_only_through_its_own_numbers() -> None:
-    """Numbers themselves go through a linear layer; with that layer at zero, only limbs tell of the arm."""
+    """With the linear layer of the numbers at zero, only limbs depend on the arm."""
     model = make_model(replace(CONFIG, camera=CAMERA, limbs=(ARM,)))
     with torch.no_grad():
         model.from_moment.weight.zero_()

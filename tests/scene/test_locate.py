@@ -1,4 +1,4 @@
-"""Where histories end: which searches are made, and "I do not know this place"."""
+"""Locating histories: the order of searches, and unknown places."""
 
 import math
 from typing import Any
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from hwm_env.scene import locate as module
-from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.localiser import Localisation, LocaliserConfig
 from hwm_env.scene.locate import THOROUGH, locate
 from hwm_env.scene.pose import compose, integrate_wheels, relative
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene, SceneUse
-from tests.scene.test_localiser import Histories, Waves, as_scene, away, drive, errors, free_within
+from tests.scene.waves import Histories, Waves, as_scene, away, drive, errors, free_within
 
 UNLIKELY = math.log(12) + 0.2
-"""Nats a token: more than a model that knows nothing loses."""
+"""Nats per token, above the loss of a uniform prediction."""
 
 
 def scene_of(waves: Waves, unknown_above: float | None = None) -> Scene:
@@ -24,13 +24,13 @@ def scene_of(waves: Waves, unknown_above: float | None = None) -> Scene:
 
 
 def clip_poses(histories: Histories, distance_m: float = 0.2) -> Tensor:
-    """What a read-out could say: of the last clip, and as the same of the others, which the wheels carry along."""
+    """Returns read-outs of all clips that the wheels carry to the same end."""
     path = integrate_wheels(torch.zeros(len(histories.ends), 3), histories.actions.flatten(1, 2))[:, 16::17]
     return compose(away(histories.ends, distance_m, 0.1), relative(path[:, -1:], path))
 
 
 def foreign(histories: Histories) -> Tensor:
-    """Tokens of another place."""
+    """Returns tokens of another place."""
     return torch.randint(12, histories.tokens.shape, generator=torch.Generator().manual_seed(9), dtype=torch.int32)
 
 
@@ -68,7 +68,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place that is likely ends the search; otherwise it becomes more thorough, and ends with the whole room."""
+    """A likely pose ends the search; otherwise it becomes more thorough, up to the whole room."""
     waves = Waves()
     histories = drive(waves, 1, starts=torch.tensor([[0.3, -0.2, 2.0]]))
     configs: list[LocaliserConfig | None] = []

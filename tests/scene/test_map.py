@@ -1,4 +1,4 @@
-"""The map: rays against a loop over their samples."""
+"""The map: rendered rays against a loop over their samples."""
 
 import math
 from dataclasses import replace
@@ -38,13 +38,13 @@ def random_rays(count: int) -> tuple[Tensor, Tensor]:
 
 
 def edges_m(config: MapConfig) -> list[float]:
-    """Borders of the samples' intervals: each is the same factor longer than the one before."""
+    """Returns the borders of the samples' intervals, which grow by the same factor."""
     factor = (config.far_m / config.near_m) ** (1 / config.samples)
     return [config.near_m * factor**index for index in range(config.samples + 1)]
 
 
 @pytest.mark.parametrize("jittered", [False, True])
-def test_rays_are_what_a_loop_over_their_samples_gives(jittered: bool) -> None:
+def test_rays_equal_a_loop_over_their_samples(jittered: bool) -> None:
     room = random_map()
     origins, directions = random_rays(7)
     jitter = torch.rand(7, CONFIG.samples, generator=torch.Generator().manual_seed(2)) if jittered else None
@@ -76,7 +76,7 @@ def test_rays_of_any_number_of_axes_are_the_same_rays() -> None:
 
 
 def with_wall(config: MapConfig, x_m: float, monkeypatch: pytest.MonkeyPatch) -> SceneMap:
-    """Air, and a wall from x on, whose features are ones."""
+    """Air, then a wall from x on, whose features are ones."""
     room = random_map(config)
 
     def query(points_m: Tensor) -> Tensor:
@@ -96,11 +96,11 @@ def test_an_opaque_wall_is_as_far_away_as_it_is(monkeypatch: pytest.MonkeyPatch)
     assert log_distance[:2].exp().tolist() == pytest.approx([2.0, 2.0 / math.cos(1.0)], rel=0.02)
     assert log_distance[2].item() == pytest.approx(math.log(config.far_m))
     assert left.tolist() == pytest.approx([0, 0, 1], abs=1e-6)
-    # Where each sample's feature is 1, what is seen is the sum of the weights.
+    # With all features 1, the rendered feature is the sum of the weights.
     assert (seen + left).tolist() == pytest.approx([1, 1, 1], abs=1e-6)
 
 
-def test_thin_air_is_seen_through_by_beer_and_lambert(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transmittance_follows_beer_and_lambert(monkeypatch: pytest.MonkeyPatch) -> None:
     room = random_map()
     monkeypatch.setattr(room, "query", lambda points_m: torch.zeros(*points_m.shape[:-1], 2))
     left = room(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))[0, -1].item()
@@ -108,7 +108,7 @@ def test_thin_air_is_seen_through_by_beer_and_lambert(monkeypatch: pytest.Monkey
 
 
 def test_planes_span_the_axes_that_they_are_named_after() -> None:
-    """A cell that alone is not zero is seen at its middle, wherever along the axis that its plane does not have."""
+    """A single non-zero cell is seen at its centre, at any place along the axis that its plane lacks."""
     room = random_map()
     assert CONFIG.resolution == (6, 8, 6)
     assert [tuple(plane.shape[2:]) for plane in room.planes] == [(8, 6), (6, 6), (6, 8)]
@@ -129,7 +129,7 @@ def test_planes_span_the_axes_that_they_are_named_after() -> None:
             torch.testing.assert_close(room.query(neighbour), nothing, rtol=1e-4, atol=1e-5)
 
 
-def test_what_lies_outside_is_drawn_like_the_border() -> None:
+def test_places_outside_are_rendered_like_the_border() -> None:
     room = random_map()
     beyond = torch.tensor([[9.0, 1.0, 1.0], [1.0, -30.0, 1.0], [1.0, 1.0, 7.0], [-9.0, 90.0, -1.0]])
     border = torch.stack([point.clamp(torch.tensor(CONFIG.low_m), torch.tensor(CONFIG.high_m)) for point in beyond])
@@ -147,6 +147,6 @@ def test_what_lies_outside_is_drawn_like_the_border() -> None:
         *(({name: 0}, name) for name in ("channels", "hidden", "features", "samples")),
     ],
 )
-def test_shapes_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
+def test_invalid_shapes_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         replace(CONFIG, **change)

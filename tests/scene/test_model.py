@@ -1,4 +1,4 @@
-"""The scene model: geometry of its rays, and that it can learn."""
+"""The scene model: the geometry of its rays, and training."""
 
 import math
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from tests.scene.scenes import CAMERA, CONFIG, make_model
 
 
 def posed(batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Poses and numbers at the keyframes of some clips."""
+    """Returns poses and numbers at the keyframes of some clips."""
     generator = torch.Generator().manual_seed(seed)
     poses = 3 * torch.rand(batch, 3, 3, generator=generator) - 1.5
     return poses, 0.5 * torch.randn(batch, 3, 25, generator=generator)
 
 
 def rays_on_grid(config: SceneConfig) -> Tensor:
-    """Rays as [H, W, R, 3]."""
+    """Returns rays [H, W, R, 3]."""
     return SceneModel(config).rays.unflatten(0, config.grid_size)
 
 
@@ -49,7 +49,7 @@ def test_pixels_are_square_and_fill_the_field_of_view(field_of_view_deg: float) 
     pixel = 2 * math.tan(math.radians(field_of_view_deg) / 2) / grid[0]
     torch.testing.assert_close(columns[:, :-1] - columns[:, 1:], torch.full((4, 5), pixel))
     torch.testing.assert_close(rows[:-1] - rows[1:], torch.full((3, 6), pixel))
-    # Half a pixel above the middle of the topmost row is the picture's upper edge.
+    # The picture's upper edge is half a pixel above the middle of the top row.
     assert math.degrees(math.atan(rows[0, 0].item() + pixel / 2)) == pytest.approx(field_of_view_deg / 2, abs=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_several_rays_of_a_position_are_those_of_a_finer_grid() -> None:
 
 
 class Recorder(nn.Module):
-    """Stands for a map and remembers the rays."""
+    """Stands in for a map and records the rays."""
 
     def __init__(self, ray_dim: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def test_rays_begin_at_the_camera_and_turn_with_base_and_neck() -> None:
     ):
         assert origins[0, frame, 0, 0].tolist() == pytest.approx(place, abs=1e-6)
         assert directions[0, frame, middle, 0].tolist() == pytest.approx(ahead, abs=1e-6)
-    # Facing y, the left of the picture is towards smaller x.
+    # Facing y, the left of the picture points towards smaller x.
     assert directions[0, 1, middle - 1, 0, 0] < 0
 
 
@@ -124,7 +124,7 @@ def test_logits_of_any_grid_and_codebook(grid: tuple[int, int]) -> None:
     assert logits.shape == (5, 3, *grid, 5)
     features = model.features(poses, numbers)
     assert features.shape == (5, math.prod(grid), CONFIG.width)
-    # The head's rows of latent l, at position s.
+    # The head's outputs of latent l, at position s.
     weight, bias = model.head.project.weight.view(3, 5, -1), model.head.project.bias.view(3, 5)
     for latent in range(3):
         expected = features @ weight[latent].t() + bias[latent]
@@ -158,7 +158,7 @@ def test_numbers_that_never_move_are_not_blown_up() -> None:
 
 
 def test_a_room_that_moves_with_the_base_looks_the_same() -> None:
-    """By whole cells, far from the border, and if the network is not told where in the room it is."""
+    """The room moves by whole cells, far from the border, and the network does not get the pose."""
     room = MapConfig(
         low_m=(-8.0, -8.0, 0.0), high_m=(8.0, 8.0, 3.0), cell_m=1.0, cell_height_m=1.0, samples=4, far_m=3.0, features=4
     )
@@ -190,11 +190,11 @@ def test_a_whole_turn_changes_nothing_and_any_other_pose_does() -> None:
     [lambda poses, numbers: (poses.roll(1, 0), numbers), lambda poses, numbers: (poses, torch.zeros_like(numbers))],
     ids=["poses of other clips", "numbers zeroed"],
 )
-def test_it_overfits_posed_clips_and_listens_to_pose_and_numbers(spoil: Callable[..., tuple[Tensor, Tensor]]) -> None:
+def test_it_overfits_posed_clips_and_depends_on_pose_and_numbers(spoil: Callable[..., tuple[Tensor, Tensor]]) -> None:
     model = make_model(replace(CONFIG, grid_size=(3, 4), fsq_levels=(4, 3), width=32)).train().requires_grad_(True)
     generator = torch.Generator().manual_seed(1)
     poses, numbers = posed(8)
-    # Two clips of each place, which only the numbers tell apart.
+    # Two clips at each place, which differ only in the numbers.
     poses = poses[:4].repeat(2, 1, 1)
     tokens = torch.randint(12, (8, 3, 3, 4), generator=generator)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -219,7 +219,7 @@ def test_it_overfits_posed_clips_and_listens_to_pose_and_numbers(spoil: Callable
     ],
     ids=str,
 )
-def test_shapes_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
+def test_invalid_shapes_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(change))):
         replace(CONFIG, **change)
 

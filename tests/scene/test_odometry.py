@@ -1,4 +1,4 @@
-"""The carried pose: against an independent walk of the reference world."""
+"""The odometry against the reference world's motion of the base."""
 
 from collections.abc import Callable
 
@@ -25,12 +25,12 @@ def true_room(xy_m: Tensor) -> Tensor:
 
 
 def east_wall(xy_m: Tensor) -> Tensor:
-    """Free where x <= 1."""
+    """Free floor where x <= 1."""
     return 1.0 - xy_m[..., 0]
 
 
 def random_chunks(batch: int, frames: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Free places, and numbers of which only the wheels move; fast ones, to run into things."""
+    """Returns free poses and numbers whose wheels are fast enough to hit obstacles."""
     rng = np.random.default_rng(seed)
     places = rng.uniform(-3.6, 3.6, size=(20 * batch, 2))
     places = places[room.is_free(places)][:batch]
@@ -95,7 +95,7 @@ def test_a_base_inside_an_obstacle_can_leave_it_but_not_go_deeper(monkeypatch: p
     assert odometry(start, straight(17, 0.5))[0, :, 0].tolist() == pytest.approx([1.03] * 17)
     outwards = odometry(start, straight(17, -0.5))[0, :, 0]
     assert outwards.tolist() == pytest.approx([1.03 - 0.5 / 30 * frame for frame in range(1, 18)])
-    # Once out, it does not come in again.
+    # Once out, it does not enter again.
     numbers = torch.cat([straight(3, -0.5), straight(14, 0.5)], dim=1)
     assert odometry(start, numbers)[0, -1, 0].item() <= 1.0
 
@@ -110,7 +110,7 @@ def test_a_blocked_base_turns_and_then_drives_away(monkeypatch: pytest.MonkeyPat
     assert poses[-1, 0].item() < 0.75
 
 
-def test_what_lies_beyond_the_bounds_is_judged_like_their_border() -> None:
+def test_clearance_outside_the_bounds_follows_the_border() -> None:
     torch.manual_seed(0)
     odometry = Odometry(OdometryConfig(low_m=(-1, -1), high_m=(1, 1)))
     with torch.no_grad():

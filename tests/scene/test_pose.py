@@ -19,7 +19,7 @@ def random_poses(*shape: int, seed: int = 0) -> Tensor:
 
 
 def random_wheels(batch: int, frames: int, seed: int = 0) -> Tensor:
-    """Only the wheels are what they were; every other number is noise that must not matter."""
+    """Returns numbers with these wheels and noise in all others, which must not matter."""
     return 2 * torch.randn(batch, frames, 25, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -36,7 +36,7 @@ def test_compose_is_a_turn_and_a_shift_of_complex_numbers() -> None:
         assert got[2] == pytest.approx(yaw + motion[2].item())
 
 
-def test_relative_undoes_compose() -> None:
+def test_relative_inverts_compose() -> None:
     poses, others = random_poses(5, 7), random_poses(5, 7, seed=1)
     motion = relative(poses, others)
     assert (motion[..., 2] >= -math.pi).all()

@@ -1,4 +1,4 @@
-"""Replays of worlds that carry a pose."""
+"""Replays of episodes with a carried pose."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from hwm_env.checkpoint import load, save
 from hwm_env.errors import InvalidInputError
 from hwm_env.replay import Replay, digest
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import WorldSimulator, WorldState
 from tests.scene.scenes import make_checkpoint, make_scene
 
@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lived(simulator: WorldSimulator, state: WorldState) -> tuple[Replay, WorldState]:
-    """An episode of random actions."""
+    """Returns the replay of an episode of random actions."""
     replay = Replay.begin(simulator, state, 1)
     generator = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
@@ -50,7 +50,7 @@ def state_of(simulator: WorldSimulator, place: str) -> WorldState:
 
 
 @pytest.mark.parametrize("place", ["recorded", "uncertain", "unknown"])
-def test_an_episode_is_lived_again_from_a_file(
+def test_an_episode_is_repeated_from_a_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     simulator = WorldSimulator.from_pretrained(checkpoint, temperature=1.0)
@@ -87,7 +87,7 @@ def rewritten(path: Path, **changes: np.ndarray | None) -> Path:
     return out
 
 
-def test_a_file_from_before_worlds_carried_a_pose(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_file_from_before_carried_poses_existed(tiny_checkpoint: Path, tmp_path: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, temperature=1.0)
     replay, _ = lived(simulator, simulator.reset([1], [5]))
     replay.save(tmp_path / "episode.npz")
@@ -118,5 +118,5 @@ def test_the_identity_of_the_scene_is_checked(checkpoint: Path, tmp_path: Path) 
     replay = Replay.begin(simulator, simulator.reset([0], [0]), 0)
     other = load(checkpoint)
     save(replace(other, scene=make_scene(seed=1)), tmp_path)
-    with pytest.raises(InvalidInputError, match="lived with the checkpoint"):
+    with pytest.raises(InvalidInputError, match="recorded with the checkpoint"):
         replay.make_simulator(tmp_path)

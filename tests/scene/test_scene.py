@@ -1,4 +1,4 @@
-"""A scene as the simulator uses it: the path of the next clip, its prior, and the belief that is carried along."""
+"""A scene as the simulator uses it: the path of the next clip, its prior, and the carried pose."""
 
 import json
 import math
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.scene.belief import PoseBelief
 from hwm_env.scene.model import KEYFRAMES
 from hwm_env.scene.pose import integrate_wheels
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 from tests.scene.scenes import CAMERA, CONFIG, make_model, make_scene
@@ -27,7 +27,7 @@ def wheels(batch: int, seed: int = 0) -> Tensor:
     return chunk
 
 
-def test_unknown_places_have_no_path_and_no_say() -> None:
+def test_unknown_poses_have_no_path_and_no_weight() -> None:
     scene, chunk = make_scene(history_weights=(0.5,)), wheels(3)
     belief = PoseBelief.certain(torch.stack([torch.tensor([0.5, 0.0, 3.0]), NAN, torch.tensor([0.0, torch.nan, 1.0])]))
     path = scene.path(belief, chunk)
@@ -40,7 +40,7 @@ def test_unknown_places_have_no_path_and_no_say() -> None:
     assert after.known.tolist() == [True, False, False]
 
 
-def test_a_prior_is_what_the_scene_draws_at_the_keyframes() -> None:
+def test_a_prior_is_the_scenes_prediction_at_the_keyframes() -> None:
     scene, chunk = make_scene(), wheels(2)
     path = scene.path(PoseBelief.certain(torch.tensor([[0.5, 0.0, 3.0], [-1.0, 1.0, 0.0]])), chunk)
     prior = scene.prior(path, chunk, (0, 0))
@@ -56,7 +56,7 @@ def test_the_historys_weight_falls_step_by_step_and_then_stays() -> None:
     assert scene.prior(path, chunk, (2, 0, 9, 1)).own_weights.tolist() == [0.125, 0.5, 0.125, 0.25]
 
 
-def test_the_covariance_is_that_of_many_bases_that_drive_alike() -> None:
+def test_the_covariance_is_that_of_many_bases_with_the_same_wheels() -> None:
     scene = make_scene()
     generator = torch.Generator().manual_seed(0)
     mixing = 0.02 * torch.randn(3, 3, generator=generator)
@@ -71,7 +71,7 @@ def test_the_covariance_is_that_of_many_bases_that_drive_alike() -> None:
     assert (ends[:, :2].mean(0) - pose[:2]).norm() > 2
     torch.testing.assert_close(after.covariances[0], ends.t().cov(), rtol=0.1, atol=2e-5)
     torch.testing.assert_close(after.covariances[0], after.covariances[0].t())
-    # What was certain stays certain.
+    # A certain pose stays certain.
     certain = PoseBelief.certain(pose[None])
     assert (scene.carried(certain, scene.path(certain, chunk)).covariances == 0).all()
 
@@ -109,12 +109,12 @@ def test_a_scene_is_built_again_from_its_json(camera: Any) -> None:
         (lambda: SceneUse(history_weights=(0.5, 1.5)), "history_weights"),
         (lambda: SceneUse(unknown_above=0.0), "unknown_above"),
         (lambda: SceneUse(unknown_above=math.nan), "unknown_above"),
-        (lambda: Scene.from_config(make_scene().to_config() | {"version": 2}), "version 1, got 2"),
+        (lambda: Scene.from_config(make_scene().to_config() | {"version": 2}), "scene version must be 1, got 2"),
         (lambda: PoseBelief.certain(torch.zeros(3)), r"\[B, 3\], got \[3\]"),
         (lambda: PoseBelief.certain(torch.zeros(2, 4)), r"\[B, 3\], got \[2, 4\]"),
         (lambda: PoseBelief.certain(torch.tensor([[0.0, math.inf, 0.0]])), "inf"),
     ],
 )
-def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:
+def test_invalid_values_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         make()

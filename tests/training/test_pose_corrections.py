@@ -15,9 +15,9 @@ from hwm_env.data.windows import ClipWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.importing import stand_in_tokenizer
-from hwm_env.scene.drawing import most_probable
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.rendering import most_probable
 from hwm_env.training import scene as scene_training
 from hwm_env.training.pose_corrections import (
     CORRECTIONS_FILE,

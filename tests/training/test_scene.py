@@ -14,9 +14,9 @@ from hwm_env.data.windows import ClipWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
-from hwm_env.scene.drawing import most_probable
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.rendering import most_probable
 from hwm_env.training import scene as module
 from hwm_env.training.scene import SceneTrainingConfig, gather_clips, train_scene
 from tests.training.worlds import MODEL, TOKENIZER

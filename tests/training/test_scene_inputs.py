@@ -16,7 +16,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training.estimate import training_cost
 from hwm_env.training.objective import (

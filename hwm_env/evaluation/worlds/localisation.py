@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS

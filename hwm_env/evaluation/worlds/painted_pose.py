@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from hwm_env.evaluation.worlds.closed_loops import Loops
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
-from hwm_env.scene.beginnings import from_clip_poses
 from hwm_env.scene.localiser import localise
 from hwm_env.scene.pose import compose
+from hwm_env.scene.pose_candidates import from_clip_poses
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS, POSE_DIM
 

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.metrics import psnr_db
-from hwm_env.scene.drawing import PosedClips, draw_clips
 from hwm_env.scene.model import KEYFRAMES, SceneModel
+from hwm_env.scene.rendering import PosedClips, render_clips
 from hwm_env.tokenizers.base import VideoTokenizer
 
 BATCH: Final = 32
@@ -48,8 +48,8 @@ class SceneFidelity:
 
 def judge_scene(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> SceneScores:
     """Judges a scene model on clips with true poses, at least two."""
-    drawing = draw_clips(model, clips, tokenizer)
-    elsewhere = draw_clips(model, clips._replace(poses=clips.poses.roll(1, dims=0)), tokenizer)
+    drawing = render_clips(model, clips, tokenizer)
+    elsewhere = render_clips(model, clips._replace(poses=clips.poses.roll(1, dims=0)), tokenizer)
     truth = torch.cat([tokenizer.decode(part.to(drawing.frames.device)) for part in clips.tokens.split(BATCH)])
     return SceneScores(
         loss=drawing.losses.mean().item(),
@@ -85,9 +85,9 @@ def measure_scene(
     for first in tqdm(range(0, len(windows), BATCH), desc="scene", unit="batch"):
         part = windows[first : first + BATCH]
         clips = PosedClips(*(torch.stack([of[e, c] for e, c in part]) for of in (held_out.tokens, poses, numbers)))
-        drawing = draw_clips(model, clips, tokenizer)
+        drawing = render_clips(model, clips, tokenizer)
         poses_of_others = torch.stack([poses[other[e], c] for e, c in part])
-        elsewhere = draw_clips(model, clips._replace(poses=poses_of_others), tokenizer)
+        elsewhere = render_clips(model, clips._replace(poses=poses_of_others), tokenizer)
         decoded = tokenizer.decode(clips.tokens.to(device)).cpu()
         images = torch.stack([held_out.frames(e)[c] for e, c in part])
         pairs = [(drawn.frames.cpu(), truth) for truth in (decoded, images) for drawn in (drawing, elsewhere)]

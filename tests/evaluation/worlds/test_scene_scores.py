@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwm_env.evaluation.worlds import scene_scores
 from hwm_env.evaluation.worlds.scene_scores import judge_scene, measure_scene
-from hwm_env.scene.drawing import Drawing, PosedClips
+from hwm_env.scene.rendering import PosedClips, Rendering
 from tests.scene.scenes import make_scene
 
 EPISODES, CLIPS = 3, 4
@@ -46,10 +46,11 @@ class Recording:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any scene draws grey values that are x."""
 
-    def draw(model: object, clips: PosedClips, tokenizer: Grey) -> Drawing:
-        return Drawing(clips.poses[:, 0, 1] + 1.5, tokenizer.decode(clips.poses[:, :1, :1, None].expand(-1, 3, -1, -1)))
+    def draw(model: object, clips: PosedClips, tokenizer: Grey) -> Rendering:
+        frames = tokenizer.decode(clips.poses[:, :1, :1, None].expand(-1, 3, -1, -1))
+        return Rendering(clips.poses[:, 0, 1] + 1.5, frames)
 
-    monkeypatch.setattr(scene_scores, "draw_clips", draw)
+    monkeypatch.setattr(scene_scores, "render_clips", draw)
     monkeypatch.setattr(scene_scores, "BATCH", 5)
 
 

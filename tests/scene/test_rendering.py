@@ -1,21 +1,21 @@
-"""What a scene draws is the most probable of all tokens."""
+"""Rendered clips are the most probable of all tokens."""
 
 import itertools
 
 import pytest
 import torch
 
-from hwm_env.scene import drawing
-from hwm_env.scene.drawing import PosedClips, draw_clips, most_probable
+from hwm_env.scene import rendering
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig, SceneModel
+from hwm_env.scene.rendering import PosedClips, most_probable, render_clips
 
 LEVELS = (3, 2, 2)
 SMALL = MapConfig(cell_m=1.0, cell_height_m=1.0, channels=2, hidden=4, features=4, samples=2)
 
 
 class Echo:
-    """A tokenizer whose pictures are its tokens."""
+    """A tokenizer whose frames are its tokens."""
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens
@@ -48,10 +48,10 @@ def test_no_other_token_is_more_probable(model: SceneModel) -> None:
     assert len(chosen.unique()) > 2
 
 
-def test_clips_are_drawn_at_their_own_poses(model: SceneModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "DRAWN_AT_ONCE", 2)
+def test_clips_are_rendered_at_their_own_poses(model: SceneModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "RENDERED_AT_ONCE", 2)
     clips = random_clips(5)
-    drawn = draw_clips(model, clips, Echo())  # type: ignore[arg-type]
+    rendered = render_clips(model, clips, Echo())  # type: ignore[arg-type]
     for row, (tokens, poses, numbers) in enumerate(zip(*clips, strict=True)):
         logits = model(poses[None], numbers[None])
         probability = torch.zeros(3, 2, 3)
@@ -59,5 +59,5 @@ def test_clips_are_drawn_at_their_own_poses(model: SceneModel, monkeypatch: pyte
             parts = [part[0][at].softmax(-1) for part in model.head.split(logits)]
             digits = model.head.fsq.codes_to_digits(tokens[at])
             probability[at] = torch.stack([p[d] for p, d in zip(parts, digits, strict=True)]).prod()
-        torch.testing.assert_close(drawn.losses[row], -probability.log().mean())
-        assert torch.equal(drawn.frames[row], most_probable(model, logits)[0])
+        torch.testing.assert_close(rendered.losses[row], -probability.log().mean())
+        assert torch.equal(rendered.frames[row], most_probable(model, logits)[0])

@@ -1,4 +1,4 @@
-"""How far a clip seems to be painted from another pose than the carried one."""
+"""The distance between the painted and the carried pose of a clip."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator
 from tests.scene.scenes import make_checkpoint, make_scene
 
@@ -19,7 +19,7 @@ def room_64() -> WorldSimulator:
 
 
 def painted_offsets(simulator: WorldSimulator, moved: tuple[float, float, float]) -> torch.Tensor:
-    """After one step from four starts whose carried pose is moved by x (m), y (m) and yaw (rad)."""
+    """Returns offsets after a step from four starts whose carried poses are moved by x (m), y (m) and yaw (rad)."""
     state = simulator.reset([0, 3, 6, 9], [0] * 4)
     assert state.belief is not None
     wrong = PoseBelief(state.belief.poses + torch.tensor(moved), state.belief.covariances)
@@ -28,8 +28,8 @@ def painted_offsets(simulator: WorldSimulator, moved: tuple[float, float, float]
     return simulator.painted_offset(after, clip)
 
 
-def test_a_world_that_believes_to_be_elsewhere_paints_from_elsewhere(room_64: WorldSimulator) -> None:
-    """In its first step the history has a say, which the carried pose contradicts."""
+def test_a_wrong_carried_pose_shows_in_the_offset(room_64: WorldSimulator) -> None:
+    """In the first step, the history contradicts the carried pose."""
     right = painted_offsets(room_64, (0.0, 0.0, 0.0))
     aside = painted_offsets(room_64, (0.3, 0.0, 0.0))
     turned = painted_offsets(room_64, (0.0, 0.0, 0.2))
@@ -38,7 +38,7 @@ def test_a_world_that_believes_to_be_elsewhere_paints_from_elsewhere(room_64: Wo
     assert turned.median() > 3 * right.median()
 
 
-def test_clips_know_along_which_path_they_were_taken() -> None:
+def test_clips_keep_the_path_of_the_base() -> None:
     simulator = WorldSimulator(make_checkpoint(make_scene(walls=True)))
     state = simulator.reset([0, 1, 2], [0, 0, 0])
     assert state.belief is not None
@@ -59,7 +59,7 @@ def test_clips_know_along_which_path_they_were_taken() -> None:
     assert (offsets[[0, 2]] > 0).all()
 
 
-def test_without_a_scene_there_is_nothing_to_compare_with() -> None:
+def test_without_a_scene_the_offset_is_zero() -> None:
     simulator = WorldSimulator(replace(make_checkpoint(), scene=None))
     state, clip = simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))
     assert clip.path is None

@@ -1,4 +1,4 @@
-"""Where to begin the search for a pose: what a read-out sees in each clip, or a coarse search of the whole room."""
+"""Candidate poses for the localiser: from a read-out of each clip, or from a coarse search of the whole room."""
 
 import math
 from typing import Final
@@ -13,26 +13,26 @@ from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP
 
 SPACING_M: Final = 0.6
-"""Between the places of a coarse search."""
+"""Distance between the places of a coarse search."""
 HEADINGS: Final = 16
-"""That each of them is tried with."""
+"""Number of yaws that are tried at each place."""
 
 
 def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
-    """Returns candidates of the pose at the end of histories, from one estimate for each clip.
+    """Returns candidate poses at the end of histories, from one estimate for each clip.
 
     Args:
-        clip_poses_BT: at the last frame of each clip, float [B, T, 3].
-        actions_BTFA: of the clips, float [B, T, 17, 25].
+        clip_poses_BT: estimated poses at the last frame of each clip, float [B, T, 3].
+        actions_BTFA: actions of the clips, float [B, T, 17, 25].
 
     Returns:
-        float [B, T + 1, 3]: the middle of all estimates, each carried to the end by the wheels, then the estimates.
+        float [B, T + 1, 3]: the median of the estimates, then the estimates, all carried to the end by the wheels.
     """
     path = integrate_wheels(clip_poses_BT.new_zeros(len(clip_poses_BT), 3), actions_BTFA.flatten(1, 2))
     at_clips = path[:, FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP]
     carried = compose(clip_poses_BT, relative(at_clips, at_clips[:, -1:]))
     place = carried[..., :2].median(dim=1).values
-    # The median of headings is taken around their mean direction, where it does not depend on where a turn begins.
+    # The median of yaws is taken around their mean direction, so that it does not depend on where angles wrap.
     mean = torch.atan2(carried[..., 2].sin().sum(dim=1), carried[..., 2].cos().sum(dim=1))
     around = wrap_angle(carried[..., 2] - mean[:, None])
     middle = torch.cat([place, (mean + around.median(dim=1).values)[:, None]], dim=1)
@@ -41,13 +41,13 @@ def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
 
 @torch.no_grad()
 def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, count: int = 4) -> Tensor:
-    """Returns the likeliest of evenly spread poses in the free part of the room, judged by the newest clip.
+    """Returns the likeliest poses of a grid over the free floor, scored on the newest clip.
 
     Args:
-        scene: the room.
-        tokens_BTLHW: histories, int [B, T, 3, H, W].
-        actions_BTFA: float [B, T, 17, 25].
-        count: candidates wanted, no two of them alike.
+        scene: the scene of the room.
+        tokens_BTLHW: tokens of the histories, int [B, T, 3, H, W].
+        actions_BTFA: actions of the histories, float [B, T, 17, 25].
+        count: number of candidates, no two of them alike.
 
     Returns:
         float [B, count, 3].
@@ -61,7 +61,7 @@ def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, coun
 
 
 def _free_poses(odometry: Odometry) -> Tensor:
-    """Returns evenly spread poses where the base can stand, float [N, 3]; everywhere if nothing is free."""
+    """Returns a grid of poses where the base can stand, float [N, 3]; of the whole room if nothing is free."""
     axes = [
         torch.linspace(low, high, max(2, round((high - low) / SPACING_M) + 1))
         for low, high in zip(odometry.config.low_m, odometry.config.high_m, strict=True)

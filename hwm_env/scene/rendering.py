@@ -1,4 +1,4 @@
-"""What a scene model draws by itself at given poses, without any history."""
+"""Renders clips with a scene model alone, at given poses and without a history."""
 
 from typing import Final, NamedTuple
 
@@ -8,40 +8,40 @@ from torch import Tensor
 from hwm_env.scene.model import SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer
 
-DRAWN_AT_ONCE: Final = 32
+RENDERED_AT_ONCE: Final = 32
 
 
 class PosedClips(NamedTuple):
-    """Clips with what a scene model predicts them from."""
+    """Clips with the inputs from which a scene model predicts them."""
 
     tokens: Tensor
     """int32 [B, 3, H, W]."""
     poses: Tensor
-    """Of the base at the keyframes, float32 [B, 3, 3]."""
+    """float32 [B, 3, 3]: poses of the base at the keyframes."""
     numbers: Tensor
-    """The robot's at the keyframes, float32 [B, 3, 25]."""
+    """float32 [B, 3, 25]: the robot's numbers at the keyframes."""
 
 
-class Drawing(NamedTuple):
-    """What a scene model makes of clips' poses and numbers."""
+class Rendering(NamedTuple):
+    """A scene model's predictions for posed clips."""
 
     losses: Tensor
-    """Negative log-likelihood of the clips' own tokens, float32 [B], nats a token."""
+    """float32 [B]: negative log-likelihood of the clips' tokens, nats per token."""
     frames: Tensor
-    """Its most probable tokens, decoded, uint8 [B, 17, height, width, 3]."""
+    """uint8 [B, 17, height, width, 3]: decoded most probable tokens."""
 
 
 @torch.no_grad()
-def draw_clips(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> Drawing:
-    """Draws clips at their poses, on the model's device."""
+def render_clips(model: SceneModel, clips: PosedClips, tokenizer: VideoTokenizer) -> Rendering:
+    """Renders clips at their poses, on the model's device."""
     device = model.positions.device
     losses, frames = [], []
-    for part in zip(*(of_clips.split(DRAWN_AT_ONCE) for of_clips in clips), strict=True):
+    for part in zip(*(of_clips.split(RENDERED_AT_ONCE) for of_clips in clips), strict=True):
         tokens, poses, numbers = (one.to(device) for one in part)
         logits = model(poses, numbers)
         losses.append(model.head.cross_entropy(logits, tokens).mean(dim=(1, 2, 3)))
         frames.append(tokenizer.decode(most_probable(model, logits)))
-    return Drawing(torch.cat(losses), torch.cat(frames))
+    return Rendering(torch.cat(losses), torch.cat(frames))
 
 
 def most_probable(model: SceneModel, logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Simulated worlds that carry a pose."""
+"""A simulator with a scene: carried poses and the scene's prior."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import move_base
-from hwm_env.scene.belief import PoseBelief
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import SLICE, Clip, WorldSimulator, WorldState
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
@@ -25,7 +25,7 @@ NAN = torch.full((1, 3), torch.nan)
 
 
 def make_simulator(*, strict: bool = False, **use: Any) -> WorldSimulator:
-    """A simulator whose scene has the main say."""
+    """Returns a simulator whose scene has the larger weight."""
     scene = make_scene(walls=True, **({"history_weights": (0.5, 0.1)} | use))
     return WorldSimulator(make_checkpoint(scene), SAMPLED, strict=strict)
 
@@ -48,7 +48,7 @@ def belief_of(state: WorldState) -> PoseBelief:
     return state.belief
 
 
-def test_a_world_that_is_played_on_without_a_scene_does_not_know_its_place_any_more() -> None:
+def test_a_state_loses_its_pose_in_a_simulator_without_a_scene() -> None:
     simulator = make_simulator()
     alone = WorldSimulator(replace(simulator.checkpoint, scene=None), SAMPLED)
     state = simulator.reset([0], [0])
@@ -76,15 +76,13 @@ def test_the_pose_is_carried_as_the_reference_world_moves_its_base(monkeypatch: 
         kept = before.poses.clone()
         state, _ = simulator.step(state, chunk)
         assert torch.equal(before.poses, kept)
-        for world in range(3):
-            for frame in chunk[world]:
-                expected[world] = move_base(
-                    expected[world], frame[LINEAR_VELOCITY].item(), frame[ANGULAR_VELOCITY].item()
-                )
-            np.testing.assert_allclose(belief_of(state).poses[world], expected[world], atol=1e-4)
+        for row in range(3):
+            for frame in chunk[row]:
+                expected[row] = move_base(expected[row], frame[LINEAR_VELOCITY].item(), frame[ANGULAR_VELOCITY].item())
+            np.testing.assert_allclose(belief_of(state).poses[row], expected[row], atol=1e-4)
 
 
-def test_the_scene_is_asked_about_the_next_clip_where_the_base_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prior_is_that_of_the_next_clips_path(monkeypatch: pytest.MonkeyPatch) -> None:
     simulator = make_simulator()
     priors: list[Prior | None] = []
 
@@ -108,21 +106,21 @@ def test_the_scene_is_asked_about_the_next_clip_where_the_base_will_be(monkeypat
         assert prior.own_weights.tolist() == pytest.approx([0.5 if step == 0 else 0.1] * 2)
 
 
-def test_poses_shuffled_between_worlds_change_what_they_see() -> None:
+def test_poses_shuffled_between_rows_change_their_clips() -> None:
     simulator = make_simulator()
     state = simulator.reset([0, 1, 2], [0, 0, 0])
     belief = belief_of(state)
     shuffled = replace(state, belief=belief.select(torch.tensor([1, 2, 0])))
     _, clip = simulator.step(state, chunks(3))
     _, other = simulator.step(shuffled, chunks(3))
-    for world in range(3):
-        assert (clip.tokens[world] != other.tokens[world]).float().mean() > 0.2
-    # Only the prior, which the scene's weight scales, tells them apart.
+    for row in range(3):
+        assert (clip.tokens[row] != other.tokens[row]).float().mean() > 0.2
+    # They differ only through the prior, which the scene's weight scales.
     blind = make_simulator(history_weights=(1.0,))
     assert same_clip(blind.step(state, chunks(3))[1], blind.step(shuffled, chunks(3))[1])
 
 
-def test_a_wrong_pose_stays_wrong_by_as_much() -> None:
+def test_an_error_of_the_pose_stays_the_same() -> None:
     simulator = WorldSimulator(make_checkpoint(make_scene()), SAMPLED)
     starts = simulator.checkpoint.starts
     assert starts.poses is not None
@@ -137,7 +135,7 @@ def test_a_wrong_pose_stays_wrong_by_as_much() -> None:
 
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
-def test_unknown_places_are_decoded_as_without_a_scene(history: Any) -> None:
+def test_rows_of_unknown_pose_are_decoded_as_without_a_scene(history: Any) -> None:
     decoding = replace(SAMPLED, history=history)
     checkpoint = make_checkpoint(make_scene(walls=True))
     starts = checkpoint.starts
@@ -152,7 +150,7 @@ def test_unknown_places_are_decoded_as_without_a_scene(history: Any) -> None:
     assert not belief_of(state).known.any()
 
 
-def test_a_world_that_knows_its_place_leaves_one_that_does_not_alone() -> None:
+def test_a_row_of_known_pose_does_not_affect_one_of_unknown_pose() -> None:
     checkpoint = make_checkpoint(make_scene(walls=True))
     simulator, without = (
         WorldSimulator(each, SAMPLED, strict=True) for each in (checkpoint, replace(checkpoint, scene=None))
@@ -167,16 +165,16 @@ def test_a_world_that_knows_its_place_leaves_one_that_does_not_alone() -> None:
     assert not same_clip(clip, expected, 1, 1)
 
 
-def test_strict_rows_equal_the_same_world_alone_to_the_bit() -> None:
+def test_strict_rows_equal_the_same_row_alone_to_the_bit() -> None:
     simulator = make_simulator(strict=True)
     starts = simulator.checkpoint.starts
-    worlds = [0, 1, 2, 3] * 3
+    indices = [0, 1, 2, 3] * 3
     poses = torch.rand(12, 3, generator=torch.Generator().manual_seed(0)) * 6 - 3
     poses[5] = torch.nan
-    together = simulator.begin(starts.tokens[worlds], starts.actions[worlds], range(12), poses=poses)
+    together = simulator.begin(starts.tokens[indices], starts.actions[indices], range(12), poses=poses)
     rows = (0, 5, 7, 8, 11)
     alone = [
-        simulator.begin(starts.tokens[[worlds[row]]], starts.actions[[worlds[row]]], [row], poses=poses[[row]])
+        simulator.begin(starts.tokens[[indices[row]]], starts.actions[[indices[row]]], [row], poses=poses[[row]])
         for row in rows
     ]
     assert len(together) > SLICE
@@ -190,7 +188,7 @@ def test_strict_rows_equal_the_same_world_alone_to_the_bit() -> None:
                 assert torch.equal(part[row].nan_to_num(9.0), own[0].nan_to_num(9.0))
 
 
-def test_histories_are_located_like_alone_to_the_bit() -> None:
+def test_histories_are_located_independently_to_the_bit() -> None:
     simulator = make_simulator(strict=True)
     starts = simulator.checkpoint.starts
     clips = slice(-2, None)
@@ -202,8 +200,8 @@ def test_histories_are_located_like_alone_to_the_bit() -> None:
         assert torch.equal(alone.covariances, together.covariances[one])
 
 
-def test_what_a_read_out_sees_in_each_clip_is_where_the_search_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is the same to the bit whatever other worlds begin."""
+def test_the_search_begins_at_the_read_out_of_each_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read-outs do not depend on other rows, to the bit."""
     simulator = make_simulator(strict=True)
     seen: list[Tensor] = []
 
@@ -223,32 +221,30 @@ def test_what_a_read_out_sees_in_each_clip_is_where_the_search_begins(monkeypatc
         assert torch.equal(seen.pop()[0], together[row])
 
 
-def test_a_place_that_the_map_does_not_show_is_unknown() -> None:
-    """Random tokens, and a bound that an honest map would meet."""
+def test_a_place_outside_the_map_is_unknown() -> None:
+    """Random tokens have a loss above the bound of a trained map."""
     simulator = make_simulator(unknown_above=1.0)
     starts = simulator.checkpoint.starts
     state = simulator.begin(starts.tokens[:1, -1:], starts.actions[:1, -1:], [0])
     assert not belief_of(state).known.any()
 
 
-@pytest.mark.parametrize("worlds", [1, 2])
-def test_forks_believe_what_their_world_believes(worlds: int) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_forks_have_the_belief_of_their_row(count: int) -> None:
     simulator = make_simulator(strict=True)
-    state, _ = simulator.step(simulator.reset(range(worlds), range(worlds)), chunks(worlds))
+    state, _ = simulator.step(simulator.reset(range(count), range(count)), chunks(count))
     forks = simulator.fork(state, 3)
-    for world in range(worlds):
-        assert torch.equal(
-            belief_of(forks).poses[3 * world : 3 * world + 3], belief_of(state).poses[[world]].expand(3, 3)
-        )
-    chunk = chunks(worlds, seed=1)
+    for row in range(count):
+        assert torch.equal(belief_of(forks).poses[3 * row : 3 * row + 3], belief_of(state).poses[[row]].expand(3, 3))
+    chunk = chunks(count, seed=1)
     after, clip = simulator.step(forks, chunk.repeat_interleave(3, dim=0))
     expected_state, expected = simulator.step(state, chunk)
-    for row in range(3 * worlds):
+    for row in range(3 * count):
         assert same_clip(clip, expected, row, row // 3)
         assert torch.equal(belief_of(after).poses[row], belief_of(expected_state).poses[row // 3])
 
 
-def test_beliefs_are_selected_and_joined_with_their_worlds() -> None:
+def test_beliefs_are_selected_and_joined_with_their_rows() -> None:
     simulator = make_simulator()
     state = simulator.reset([0, 1, 2], [0, 1, 2])
     picked = state.select([2, 0])
@@ -258,7 +254,7 @@ def test_beliefs_are_selected_and_joined_with_their_worlds() -> None:
         WorldState.join([state, replace(state, belief=None)])
 
 
-def test_states_from_before_there_was_a_scene_go_on() -> None:
+def test_states_without_a_belief_continue_with_a_scene() -> None:
     checkpoint = make_checkpoint()
     simulator, without = (WorldSimulator(each, SAMPLED) for each in (checkpoint, replace(checkpoint, scene=None)))
     old = without.reset([0, 1], [0, 1])

@@ -1,0 +1,70 @@
+"""Writes and reads tensors and modules as safetensors files."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialise
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from hwm_env.data.files import check_file
+from hwm_env.errors import CheckpointError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Returns the content of a file with these tensors."""
+    return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def module_to_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
+    """Returns the content of a file with a module's weights; `read_module` restores the module's own type."""
+    return tensors_to_bytes({name: weight.to(dtype) for name, weight in module.state_dict().items()})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds NaN or infinity.
+    """
+    check_file(path, CheckpointError, "copy the whole checkpoint directory again")
+    try:
+        # Not memory-mapped: later changes of the file must not change what was loaded.
+        tensors = deserialise(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{path}: NaN or infinity in {', '.join(broken[:5])}; copy it again, or train it again")
+    return tensors
+
+
+def read_module(make: Callable[[], Module], path: Path) -> Module:
+    """Builds a module with the weights of a file, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its tensors do not fit the module.
+    """
+    tensors = read_tensors(path)
+    # The meta device finds wrong sizes before any memory is allocated for them.
+    with torch.device("meta"):
+        expected = make().state_dict()
+    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or surplus or misshapen:
+        raise CheckpointError(
+            f"{path} does not fit config.json: missing tensors {missing}, surplus {surplus}, misshapen {misshapen}; "
+            "copy the whole checkpoint directory again"
+        )
+    module = make()
+    module.load_state_dict(tensors)
+    return module.eval()
