@@ -1,5 +1,7 @@
 """Fixtures and checkpoints that tests of several packages share."""
 
+import contextlib
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,10 @@ from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS
 
 NUM_STARTS = 4
+
+# MuJoCo chooses its graphics back end when it is first imported, and some tests import it themselves.
+with contextlib.suppress(ImportError):
+    importlib.import_module("hwm_env.reference.backend")
 
 # The models of the tests are too small for several threads, which slow each other down on a busy machine.
 torch.set_num_threads(1)
