@@ -20,15 +20,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import hwm_env  # noqa: F401 (registers the environments)
-from demos.driving.plan import COLOURS, FloorPlan, captions
+from demos.driving.floor_plan import COLOURS, FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.track import Track
 from demos.panels import LABEL_PIXELS, panel, side_by_side
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.policies.loading import load_policies
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.fields import Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array

@@ -20,7 +20,7 @@ from hwm_env.data.files import write_bytes
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, exit_with_one_line
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 

@@ -13,7 +13,7 @@ from hwm_env import cli
 from hwm_env.checkpoint import load, load_tokenizer
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.worlds.lpips import LPIPS
+from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings

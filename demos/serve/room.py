@@ -14,7 +14,7 @@ from PIL import Image
 from demos.driving.actions import perform
 from demos.driving.controls import Controls, Sticks
 from demos.driving.drive import Drive, Shown
-from demos.driving.plan import FloorPlan, captions
+from demos.driving.floor_plan import FloorPlan, captions
 from demos.driving.session import DriveFrame
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel

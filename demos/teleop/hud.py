@@ -9,7 +9,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED, Controls
 from demos.driving.drive import Drive
-from demos.driving.plan import FloorPlan, captions
+from demos.driving.floor_plan import FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.status import figure, lines
 from demos.driving.track import Track

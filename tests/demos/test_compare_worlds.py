@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from demos.compare_worlds import PairedEpisode, compare, main
-from demos.driving.plan import COLOURS
+from demos.driving.floor_plan import COLOURS
 from hwm_env.data.videos import frame_times
 from hwm_env.reference.rendering import can_render
 from policies.tour import Tour

@@ -9,8 +9,8 @@ import pytest
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.envs.episodes import Episode
+from hwm_env.evaluation.policies.player import Player
 from hwm_env.evaluation.policies.trials import make_cases, play
-from hwm_env.evaluation.policies.units import Player
 from hwm_env.reference import robot
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import RecordedHistory

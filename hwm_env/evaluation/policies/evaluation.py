@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.report import TrueResults, task_report
+from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName, gather_policies
+from hwm_env.evaluation.policies.summary import TrueResults, task_report
 from hwm_env.evaluation.policies.trial_log import TrialLog
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
-from hwm_env.evaluation.policies.units import WORLDS, Player, Unit, WorldName, gather_policies
 from hwm_env.evaluation.reports.policy_page import write_page
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.fidelity import compare_loops

@@ -8,8 +8,8 @@ from typing import Any, Final
 from hwm_env.checkpoint import load
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, PlayUnits
+from hwm_env.evaluation.policies.player import Player, Unit, gather_policies
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Player, Unit, gather_policies
 from hwm_env.fields import Count, checked
 
 MOST_ATTEMPTS: Final = 3

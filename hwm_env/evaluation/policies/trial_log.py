@@ -9,8 +9,8 @@ from typing import Any
 
 from hwm_env.data.files import append_bytes, parse_json, read_bytes, write_bytes
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Unit
 
 
 class TrialLog:

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from hwm_env.errors import require_extra
-from hwm_env.evaluation.policies.report import Finished, Pair, extremes, pair_up
+from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
+from hwm_env.evaluation.policies.summary import Finished, Pair, extremes, pair_up
 from hwm_env.evaluation.policies.trials import live, make_engine
-from hwm_env.evaluation.policies.units import WORLDS, Player, Unit, WorldName
 from hwm_env.evaluation.reports.pages import write_html
 from hwm_env.evaluation.reports.plots import curves, drift, scatter
 from hwm_env.types import UInt8Array

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import continue_worlds
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
 from hwm_env.reference.kinematics import LARGEST_CHANGE, RobotState
 from hwm_env.reference.world import ReferenceWorld

@@ -10,14 +10,14 @@ import numpy as np
 
 from hwm_env.data.format import METADATA_FILE
 from hwm_env.data.reader import Dataset
-from hwm_env.evaluation.reports.reliability import (
+from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.reliability import (
     auroc_within,
     brier_score,
     expected_calibration_error,
     reliability_bins,
     with_interval,
 )
-from hwm_env.evaluation.worlds.held_out import record_held_out
 from hwm_env.evaluation.worlds.risk_loops import FOLDS, SOURCES, RiskLoops, next_of_fold
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings

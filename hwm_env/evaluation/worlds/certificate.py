@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.image_metrics import MAX_PSNR_DB, PEAK, psnr_db
 from hwm_env.evaluation.policies.agreement import mean_estimate
 from hwm_env.evaluation.worlds.action_variations import variations
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
@@ -25,7 +26,6 @@ from hwm_env.evaluation.worlds.inverse_dynamics import (
     learn_to_recognise,
     shown_actions,
 )
-from hwm_env.evaluation.worlds.metrics import MAX_PSNR_DB, PEAK, psnr_db
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 

@@ -18,8 +18,8 @@ from hwm_env.data.segments import window_starts
 from hwm_env.data.videos import encode_video
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError, InvalidInputError, require_extra
-from hwm_env.evaluation.worlds.lpips import LPIPS
-from hwm_env.evaluation.worlds.metrics import psnr_db, ssim
+from hwm_env.evaluation.image_metrics import psnr_db, ssim
+from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.fields import Count, checked
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.base import VideoTokenizer

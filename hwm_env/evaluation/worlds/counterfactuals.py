@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from hwm_env.errors import DatasetError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import continue_worlds
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.localisation import located_poses
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.reference.robot import REST_POSE

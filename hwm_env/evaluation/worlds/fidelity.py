@@ -18,12 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.closed_loops import Loops, run_closed_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.localisation import LocalisationReport, LocatedStarts, carry_along, locate_starts
 from hwm_env.evaluation.worlds.long_loop import LongLoop, measure_long_loop
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.painted_pose import PaintedPose, measure_painted_pose
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
 from hwm_env.evaluation.worlds.pose_sources import compare_sources

@@ -6,9 +6,9 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS

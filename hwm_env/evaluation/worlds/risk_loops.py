@@ -10,9 +10,9 @@ import torch
 from tqdm import tqdm
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.disturbances import DISTURBANCES
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.simulator import WorldSimulator

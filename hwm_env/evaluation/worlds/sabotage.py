@@ -12,9 +12,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.scene.pose import relative
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator, WorldState

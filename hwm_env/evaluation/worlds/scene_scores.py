@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import torch
 from tqdm import tqdm
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.scene.drawing import PosedClips, draw_clips
 from hwm_env.scene.model import KEYFRAMES, SceneModel
 from hwm_env.tokenizers.base import VideoTokenizer

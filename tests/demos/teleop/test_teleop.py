@@ -19,7 +19,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
-from demos.driving.plan import FloorPlan
+from demos.driving.floor_plan import FloorPlan
 from demos.driving.session import Session, SessionConfig
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings

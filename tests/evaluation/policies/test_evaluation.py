@@ -15,9 +15,9 @@ from hwm_env.cli import main
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
-from hwm_env.evaluation.policies.report import Pair, extremes, task_report
+from hwm_env.evaluation.policies.player import Player, Unit, gather_policies
+from hwm_env.evaluation.policies.summary import Pair, extremes, task_report
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
-from hwm_env.evaluation.policies.units import Player, Unit, gather_policies
 from hwm_env.reference.rendering import can_render
 
 TURNERS = "tests.evaluation.policies.scripted:turners"

@@ -13,9 +13,9 @@ from hwm_env import checkpoint as checkpoints
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies import ray_workers as module
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, evaluate
+from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.ray_workers import LOCAL, Worker, ray_workers
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Unit
 
 ray = pytest.importorskip("ray")
 

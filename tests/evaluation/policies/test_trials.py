@@ -14,8 +14,8 @@ from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.episodes import Episode
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies.loading import load_policies
+from hwm_env.evaluation.policies.player import Player, Unit, WorldName
 from hwm_env.evaluation.policies.trials import Case, live, make_cases, make_engine, play
-from hwm_env.evaluation.policies.units import Player, Unit, WorldName
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.types import ACTION_DIM

@@ -14,12 +14,12 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.evaluation.reports.reliability import auroc_within
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.evaluation.worlds import calibration, risk_loops
 from hwm_env.evaluation.worlds.calibration import calibrate, out_of_fold_risk
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.worlds.reliability import auroc_within
 from hwm_env.evaluation.worlds.risk_loops import FOLDS, SOURCES, RiskLoops, run_risk_loops
 from hwm_env.reference.collect import episode_rng, record_episode
 from hwm_env.reference.rendering import can_render

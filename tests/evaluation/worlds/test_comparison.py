@@ -15,9 +15,9 @@ from hwm_env.data.labels import GAP, STRIP_HEIGHT
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.evaluation.worlds import comparison
 from hwm_env.evaluation.worlds.comparison import compare, write_comparisons
-from hwm_env.evaluation.worlds.lpips import LPIPS, weight_shapes
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 
 av = pytest.importorskip("av")

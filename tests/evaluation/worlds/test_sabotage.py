@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.sabotage import STEPS, Sabotaged, measure_sabotage
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS

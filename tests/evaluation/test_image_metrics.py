@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwm_env.evaluation.worlds.metrics import psnr_db, ssim
+from hwm_env.evaluation.image_metrics import psnr_db, ssim
 
 
 def test_a_constant_error_has_its_closed_form() -> None:

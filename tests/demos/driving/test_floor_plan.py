@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demos.driving.plan import BLOCKED, COLOURS, FREE, MARGIN, FloorPlan, captions
+from demos.driving.floor_plan import BLOCKED, COLOURS, FREE, MARGIN, FloorPlan, captions
 from demos.driving.track import Track
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.types import UInt8Array

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hwm_env.errors import CheckpointError, InvalidInputError
-from hwm_env.evaluation.worlds.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 
 KEYS_OF_THE_PACKAGE = {
     "scaling_layer.shift",

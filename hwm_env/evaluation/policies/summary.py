@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mean_estimate
+from hwm_env.evaluation.policies.player import WORLDS, Unit, WorldName
 from hwm_env.evaluation.policies.trials import Trial
-from hwm_env.evaluation.policies.units import WORLDS, Unit, WorldName
 from hwm_env.types import Float64Array
 
 FEWEST_FOR_A_MEDIAN: Final = 5
