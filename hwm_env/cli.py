@@ -781,6 +781,11 @@ def evaluate(
         recording=recording,
     )
     command = shlex.join(["hwm-env", *sys.argv[1:]])
+    write_page = None
+    if page is not None:
+        from hwm_env.evaluation.reports import policy_page
+
+        write_page = functools.partial(policy_page.write_page, file=page)
     # Policies of one's own are mostly in the directory that one works in.
     sys.path.insert(0, os.getcwd())
     play_units = None
@@ -789,7 +794,7 @@ def evaluate(
 
         play_units = ray_workers(ray, checkpoint, tokenizer, config, workers)
     loaded = load(checkpoint, tokenizer=tokenizer)
-    _report(evaluate_policies(loaded, config, out, command=command, page=page, play_units=play_units), json)
+    _report(evaluate_policies(loaded, config, out, command=command, write_page=write_page, play_units=play_units), json)
 
 
 def replay(

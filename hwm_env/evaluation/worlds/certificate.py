@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.bootstrap import mean_estimate
 from hwm_env.evaluation.image_metrics import MAX_PSNR_DB, PEAK, psnr_db
-from hwm_env.evaluation.policies.agreement import mean_estimate
 from hwm_env.evaluation.worlds.action_variations import variations
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.fidelity import batches, compare_loops

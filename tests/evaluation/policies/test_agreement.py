@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mean_estimate, mmrv, pearson, spearman
+from hwm_env.evaluation.bootstrap import mean_estimate
+from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mmrv, pearson, spearman
 
 
 def naive_mmrv(true: Any, learned: Any) -> float:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from hwm_env.cli import main
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
-from hwm_env.evaluation.policies.player import Player, Unit, gather_policies
+from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.player import Player, Unit
 from hwm_env.evaluation.policies.summary import Pair, extremes, task_report
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
+from hwm_env.evaluation.reports.policy_page import write_page
 from hwm_env.reference.rendering import can_render
 
 TURNERS = "tests.evaluation.policies.scripted:turners"
@@ -200,7 +203,9 @@ def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> No
     writer.finish()
     config = replace(CONFIG, recording=tmp_path / "real robot")
     page = tmp_path / "page.html"
-    replayed = evaluate(loaded, config, tmp_path / "trials", command="", page=page)["replay"]
+    replayed = evaluate(loaded, config, tmp_path / "trials", command="", write_page=partial(write_page, file=page))[
+        "replay"
+    ]
     assert (replayed["recording"], replayed["starts"]) == ("real robot", 3)
     expected = [10 * np.log10(255**2 / step**2) for step in range(1, 11)]
     assert replayed["psnr_repeat_last_frame"] == pytest.approx(expected, abs=1e-3)

@@ -110,5 +110,5 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path, content: Any) -> N
             archive.writestr("data", "{}")
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"found nothing|not a model that Stable-Baselines3 saved"):
+    with pytest.raises(InvalidInputError, match=r"found nothing|not a model saved by Stable-Baselines3"):
         load_policies(str(path), "face-target")
