@@ -258,7 +258,7 @@ def train(
     from hwm_env.checkpoint import load, load_tokenizer
     from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.worlds.comparison import write_comparisons
+    from hwm_env.evaluation.reports.comparison_videos import write_comparisons
     from hwm_env.simulator import WorldSimulator
     from hwm_env.training.split import fitted, hold_out
     from hwm_env.training.world_model import train_world_model
@@ -492,7 +492,7 @@ def generate(
         device: where to run.
     """
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.worlds.comparison import write_comparisons
+    from hwm_env.evaluation.reports.comparison_videos import write_comparisons
     from hwm_env.simulator import WorldSimulator
 
     dataset = Dataset(data)

@@ -104,7 +104,7 @@ def training(stand_in) -> Callable[..., list[Call]]:
         stand_in("hwm_env.data.reader", "unused", Dataset=lambda path: SimpleNamespace(path=path, **described))
         held_out = {"hold_out": lambda data: (data, "a part"), "fitted": lambda model, data, tokenizer: model}
         stand_in("hwm_env.training.split", "unused", **held_out)
-        stand_in("hwm_env.evaluation.worlds.comparison", "write_comparisons")
+        stand_in("hwm_env.evaluation.reports.comparison_videos", "write_comparisons")
         stand_in("hwm_env.simulator", "unused", WorldSimulator=None)
         return stand_in("hwm_env.training.world_model", "train_world_model", error)
 

@@ -18,7 +18,7 @@ from tests.scene.scenes import make_scene
 def test_each_world_goes_on_from_its_own_predictions(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_scene: bool, is_told: bool
 ) -> None:
-    monkeypatch.setattr(closed_loops, "WORLDS_AT_ONCE", 2)
+    monkeypatch.setattr(closed_loops, "BATCH", 2)
     scene = make_scene() if has_scene else None
     simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=scene))
     config = simulator.checkpoint.model.config

@@ -16,8 +16,9 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.evaluation.worlds import comparison
-from hwm_env.evaluation.worlds.comparison import compare, write_comparisons
+from hwm_env.evaluation.worlds.comparison import compare
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 
 av = pytest.importorskip("av")
@@ -285,7 +286,7 @@ def test_what_cannot_be_compared_is_refused(perfect: WorldSimulator, make_data: 
         with pytest.raises(InvalidInputError, match="must be at least 1, got 0"):
             list(compare(perfect, data, samples=samples, steps=steps))
     perfect.tokenizer.spatial_compression = 16
-    with pytest.raises(DatasetError, match=r"raw images of 128 x 128 pixels, 16 a token, got \(64, 64\)"):
+    with pytest.raises(DatasetError, match=r"raw images of 128 x 128 pixels \(16 per token\), got \(64, 64\)"):
         list(compare(perfect, data, samples=1, steps=1))
     for path in (tmp_path / "data").rglob("video_0.bin"):
         path.unlink()

@@ -43,7 +43,7 @@ def test_starts_are_located_as_worlds_locate_themselves(simulator: WorldSimulato
     assert together.belief is not None
     torch.testing.assert_close(located.poses, together.belief.poses)
     assert located.seconds.min() > 0
-    told = located.judge(episodes)  # type: ignore[arg-type]
+    told = located.compare(episodes)  # type: ignore[arg-type]
     assert told.error.position_m is not None
     assert told.seconds_a_reset == pytest.approx(located.seconds.quantile(0.5).item())
     off = (located.poses - episodes.poses()[:, HISTORY_CLIPS - 1])[:, :2].norm(dim=1)
@@ -52,7 +52,7 @@ def test_starts_are_located_as_worlds_locate_themselves(simulator: WorldSimulato
 
 def test_a_world_that_knows_the_truth_is_not_off(simulator: WorldSimulator) -> None:
     episodes = Starts(simulator)
-    told = LocatedStarts(episodes.poses()[:, HISTORY_CLIPS - 1], torch.ones(4)).judge(episodes)  # type: ignore[arg-type]
+    told = LocatedStarts(episodes.poses()[:, HISTORY_CLIPS - 1], torch.ones(4)).compare(episodes)  # type: ignore[arg-type]
     assert told.error.position_m is not None
     assert told.error.heading_deg is not None
     assert told.error.position_m.worst == told.error.heading_deg.worst == told.error.unknown == 0.0

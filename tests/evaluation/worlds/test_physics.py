@@ -117,9 +117,9 @@ def test_a_carried_pose_is_believed_before_the_read_out() -> None:
     assert (lost.cases, lost.right) == (2, 0.5)
     unread = measure_walls(Still(right, unknown), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
     assert (unread.cases, unread.right, unread.readout_right, unread.ceiling_median_m) == (1, 1.0, None, None)
-    with pytest.raises(InvalidInputError, match="read-out or a scene"):
+    with pytest.raises(InvalidInputError, match="neither a read-out nor a scene"):
         measure_walls(Still(), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(DatasetError, match="none of 2 worlds knows its place"):
+    with pytest.raises(DatasetError, match="all 2 carried poses are unknown"):
         measure_walls(Still(unknown, unknown), None, held_out, cases=5, seed=0)  # type: ignore[arg-type]
 
 
