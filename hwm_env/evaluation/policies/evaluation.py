@@ -33,30 +33,30 @@ REPLAYED_STEPS: Final = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationConfig(CheckedFields):
-    """What is evaluated: policies, tasks, worlds and starts."""
+    """What is evaluated."""
 
     policies: Annotated[Sequence[str], Len(1)]
-    """Names of policies, see `load_policies`."""
+    """As `load_policies` takes them."""
     tasks: Annotated[Sequence[str], Len(1)]
     """Names of tasks."""
     starts: Count = 50
-    """Episodes of each policy at each task, begun at the checkpoint's starts in turn, in each world."""
+    """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
     worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
-    """Worlds to play in; "true" is the reference world."""
+    """Where they are played."""
     max_steps: Count = 40
-    """Env steps after which an episode is truncated."""
+    """Env steps after which an episode is over."""
     seed: Seed = 0
-    """Seed of goals, noise and policies."""
+    """Of goals, noise and policies."""
     seen: bool = False
-    """Whether to replace the learned world by the reference world with the checkpoint's read-out in place of the exact
-    state: the difference to the true results is then the error of the read-out alone."""
+    """Whether the reference world, seen through the checkpoint's read-out, takes the learned world's place: what then
+    differs from the true results is the read-out's part."""
     allow_zips: bool = True
-    """Whether to load zips of Stable-Baselines3, which executes code in them."""
+    """Whether to load zips of Stable-Baselines3, which runs code that is in them."""
     true_results: TrueResults = field(default_factory=dict)
-    """Outcomes of the first cases in a world that cannot be played in here, such as a real one."""
+    """Outcomes of some cases in a world that we cannot play in."""
     recording: Path | None = None
-    """Data set with raw images of that world; its actions are replayed in the learned world, `starts` stretches of
-    REPLAYED_STEPS each."""
+    """Data set with raw images of that world, whose actions are replayed in the learned world: `starts` stretches of
+    REPLAYED_STEPS."""
 
 
 def evaluate(
