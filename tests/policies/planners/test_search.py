@@ -79,7 +79,7 @@ def test_icems_noise_is_slow_in_time_and_independent_between_controls() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_search("magic", ["one"]), "one of cem, icem, mppi; got 'magic'"),
+        (lambda: make_search("magic", ["one"]), "one of cem, icem, mppi, got 'magic'"),
         (lambda: CEM(elites=0), "elites must be at least 1, got 0"),
         (lambda: MPPI(temperature=0.0), "above 0, got 0.0"),
     ],
