@@ -1,4 +1,4 @@
-"""Serves the drive: `python -m demos.serve`, then open the address that it prints."""
+"""Serves a drive to browsers: run `python -m demos.serve`, and open the address that it prints."""
 
 import argparse
 import ipaddress
@@ -16,7 +16,7 @@ from hwm_env.errors import HWMError, InvalidInputError, require_extra
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until it is interrupted; 2 where that cannot be done."""
+    """Serves until it is interrupted; returns the exit status, 2 for errors."""
     parser = argparse.ArgumentParser(description="Drive the robot in the learned world, in a browser.")
     add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; any other than this needs a token")
@@ -50,34 +50,43 @@ def main(argv: list[str] | None = None) -> int:
 def serve(
     drive: Drive, task: str | None, viewers: int, token: str | None, listener: socket.socket, names: Sequence[str]
 ) -> None:
-    """Until it is interrupted."""
+    """Serves a drive until it is interrupted.
+
+    Args:
+        drive: the drive.
+        task: name of its task, to show.
+        viewers: largest number of viewers.
+        token: token that viewers must send; `None`: none.
+        listener: bound socket.
+        names: further names of the server.
+    """
     import uvicorn
 
     from demos.serve.app import make_app
     from demos.serve.guard import KnownHosts
     from demos.serve.messages import LARGEST_BYTES
-    from demos.serve.room import Room
+    from demos.serve.shared_drive import SharedDrive
 
     host, port, *_ = listener.getsockname()
-    shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
+    address = f"[{host}]" if ":" in host else host
+    print(f"http://{address}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
     server = uvicorn.Config(
-        make_app(Room(drive, task, viewers), token, KnownHosts.of(listener, names)),
+        make_app(SharedDrive(drive, task, viewers), token, KnownHosts.of(listener, names)),
         ws_max_size=LARGEST_BYTES,
         log_level="warning",
         access_log=False,
         server_header=False,
     )
-    # uvicorn raises the interrupt again when it has ended in good order.
+    # uvicorn raises the interrupt again after its shutdown.
     with suppress(KeyboardInterrupt):
         uvicorn.Server(server).run(sockets=[listener])
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that is bound.
+    """Returns a socket that listens at an address.
 
     Raises:
-        InvalidInputError: the address cannot be had.
+        InvalidInputError: the address is not available.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -88,7 +97,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Checks whether an address can be reached from this machine only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

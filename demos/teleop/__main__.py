@@ -1,4 +1,4 @@
-"""Opens the window: `python -m demos.teleop`."""
+"""Opens the driving window: `python -m demos.teleop`."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from hwm_env.errors import HWMError, require_extra
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Drives until the window is closed; 2 where that cannot be done."""
+    """Drives until the window is closed; returns the exit status, 2 for errors."""
     parser = argparse.ArgumentParser(description="Drive the robot in the learned world.")
     add_arguments(parser)
     parser.add_argument("--keys", type=Path, help='JSON file with other keys, such as {"forward": "up"}')
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         from demos.teleop.app import App
         from demos.teleop.keys import load_bindings
 
-        # Pictures and keys only: sound may not be there, and is not needed.
+        # Only display and input: sound is not needed and may not be available.
         init_display(pygame, "`python -m demos.serve` drives in a browser; or run under xvfb-run")
         pygame.font.init()
         pygame.joystick.init()

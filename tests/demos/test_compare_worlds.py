@@ -13,7 +13,7 @@ from demos.driving.floor_plan import COLOURS
 from hwm_env.data.videos import frame_times
 from hwm_env.reference.rendering import can_render
 from policies.tour import Tour
-from tests.demos.rooms import save_tiny_checkpoint
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from demos.driving.command import DriveCommand
 from demos.driving.drive import FRAME_S, SPARE_FRAMES, Drive
-from demos.driving.session import DriveFrame, View
+from demos.driving.session import DriveSnapshot, View
 from demos.driving.track import Track
 from hwm_env.errors import ModelOutputError
 from hwm_env.reference import robot
@@ -30,27 +30,27 @@ class Worlds:
         self.may_step = threading.Semaphore(0)
         self.chunks: list[np.ndarray] = []
         self.closed_in = ""
-        self.now = self._moment(1)
+        self.now = self._snapshot(1)
 
-    def step(self, chunk: np.ndarray) -> DriveFrame:
+    def step(self, chunk: np.ndarray) -> DriveSnapshot:
         assert self.may_step.acquire(timeout=LONGEST_S)
         self.chunks.append(chunk)
-        return self._moment(17)
+        return self._snapshot(17)
 
-    def rewind(self, to_step: int) -> DriveFrame:
+    def rewind(self, to_step: int) -> DriveSnapshot:
         del self.chunks[to_step:]
-        return self._moment(1)
+        return self._snapshot(1)
 
     def close(self) -> None:
         self.closed_in = threading.current_thread().name
 
-    def _moment(self, count: int) -> DriveFrame:
+    def _snapshot(self, count: int) -> DriveSnapshot:
         step = len(self.chunks)
         frames = np.full((count, 2, 2, 3), 100 * step) + np.arange(count)[:, None, None, None]
         state = self.chunks[-1][-1] if self.chunks else robot.REST_POSE
         infos = [{"pose": np.array([number, 0, 0], np.float32)} for number in range(step + 1)]
         view = View(frames, infos[-1], 0.0, 0.0, Track.of(infos))
-        self.now = DriveFrame(step, state, {"learned": view}, COMPUTE_S, step)
+        self.now = DriveSnapshot(step, state, {"learned": view}, COMPUTE_S, step)
         return self.now
 
 
@@ -197,7 +197,7 @@ def test_settings_change_no_picture(stage: Stage) -> None:
 
 
 def test_what_cannot_be_done_is_said_and_pauses(stage: Stage) -> None:
-    def fail(session: Any) -> DriveFrame:
+    def fail(session: Any) -> DriveSnapshot:
         raise ModelOutputError([0])
 
     stage.drive.ask(fail)

@@ -88,11 +88,11 @@ def test_the_mark_stands_at_the_pose_and_points_ahead(name: str, yaw_deg: int) -
 def test_a_world_that_knows_no_place_has_no_mark() -> None:
     plan, unknown = make_plan(), Track.of([{}])
     np.testing.assert_array_equal(plan.draw({"learned": unknown}), plan.draw({}))
-    assert captions({"learned": unknown}) == {"learned": "the world does not know where"}
+    assert captions({"learned": unknown}) == {"learned": "pose unknown"}
     both = {"learned": standing(0, 0, 0), "reference": standing(1, 0, 0)}
     assert captions(both) == {
-        "learned": "where the world believes to be",
-        "reference": "where the robot really is",
+        "learned": "pose in the learned world",
+        "reference": "true pose",
     }
 
 

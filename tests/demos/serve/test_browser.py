@@ -58,7 +58,7 @@ class Page:
         """Waits until the wheel is free, and takes it."""
         self.wheel("Take the wheel")
         self.page.locator("#wheel").click()
-        self.wheel("Let go of the wheel")
+        self.wheel("Release the wheel")
 
     @property
     def step(self) -> int:
@@ -100,7 +100,7 @@ def test_a_drive_in_a_browser(server: Server, context: Any) -> None:
     driver, watcher = Page(context, server), Page(context, server)
     driver.page.bring_to_front()
     driver.take_wheel()
-    watcher.wheel("Somebody else drives")
+    watcher.wheel("Another viewer drives")
     assert watcher.page.locator("#wheel").is_disabled()
     before, begun = driver.pixels(), driver.step
     driver.page.keyboard.down("w")
@@ -141,7 +141,7 @@ def test_touch_drives(server: Server, browser: Any) -> None:
     phone = Page(browser.new_context(has_touch=True, viewport={"width": 420, "height": 900}), server)
     phone.wheel("Take the wheel")
     phone.page.locator("#wheel").tap()
-    phone.wheel("Let go of the wheel")
+    phone.wheel("Release the wheel")
     box = phone.page.locator("#drive-stick").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     phone.page.mouse.move(*middle)

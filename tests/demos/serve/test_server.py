@@ -24,8 +24,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
 from demos.serve.messages import MOST_A_SECOND
-from demos.serve.room import Room
-from tests.demos.rooms import save_tiny_checkpoint
+from demos.serve.shared_drive import SharedDrive
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
@@ -175,7 +175,7 @@ def told(checkpoint: Path) -> dict[str, Any]:
 
     async def story() -> dict[str, Any]:
         drive = Drive(lambda: Session(SessionConfig(checkpoint=str(checkpoint), task=None, start=1)))
-        news = await Room(drive, None, 1).enter().news()
+        news = await SharedDrive(drive, None, 1).enter().news()
         drive.close()
         return next(said for said in map(json.loads, filter(_is_text, news)) if said["type"] == "status")
 
@@ -188,7 +188,7 @@ def _is_text(news: str | bytes) -> bool:
 
 def test_the_plan_comes_with_the_status(tmp_path: Path) -> None:
     plan = told(save_tiny_checkpoint(tmp_path))["plan"]
-    assert plan["captions"] == {"learned": "where the world believes to be"}
+    assert plan["captions"] == {"learned": "pose in the learned world"}
     kind, content = plan["picture"].split(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (256, 256)

@@ -25,7 +25,7 @@ def driver(window: None, tmp_path: Path) -> Iterator[Driver]:  # noqa: F811
     made.tap("space")
     made.until(lambda: made.drive.is_idle)
     made.tap("return")
-    made.until(lambda: made.drive.shown.moment.step == 0 and made.drive.is_idle)
+    made.until(lambda: made.drive.shown.snapshot.step == 0 and made.drive.is_idle)
     made.tap("tab")
     made.tap("tab")
     made.until(lambda: len(made.drive.shown.frames) == 2 and made.drive.is_idle)
@@ -35,7 +35,7 @@ def driver(window: None, tmp_path: Path) -> Iterator[Driver]:  # noqa: F811
 
 def poses(driver: Driver) -> list[np.ndarray]:
     """Of the base in the learned and in the reference world: the read-out's, and the true one."""
-    views = driver.drive.shown.moment.views
+    views = driver.drive.shown.snapshot.views
     return [np.array(views[world].info["base_pose"]) for world in ("learned", "reference")]  # type: ignore[index]
 
 
