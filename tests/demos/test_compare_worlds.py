@@ -1,4 +1,4 @@
-"""Comparisons, against environments that are stepped by hand."""
+"""Comparisons of worlds, against environments that are stepped by hand."""
 
 from pathlib import Path
 from typing import Any

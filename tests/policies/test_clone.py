@@ -1,4 +1,4 @@
-"""Cloning a robot that does what its picture says."""
+"""Cloning of a robot whose actions depend on its frames."""
 
 from pathlib import Path
 

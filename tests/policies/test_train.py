@@ -1,4 +1,4 @@
-"""Training with Stable-Baselines3, in worlds in which it is clear what to learn."""
+"""Training with Stable-Baselines3 on a task that is learned quickly."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pace of a drive, by a clock that the test turns on."""
+"""The pace of a drive, by a clock that the test controls."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ from tests.demos.driving.test_command import STATISTICS
 
 COMPUTE_S = 0.2
 LONGEST_S = 300.0
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Worlds:
-    """A session whose pictures are numbers: 100 times the step, and the frame."""
+    """A session whose frames are numbers: 100 times the step, plus the frame's index."""
 
     statistics = STATISTICS
 
@@ -55,7 +55,7 @@ class Worlds:
 
 
 class Stage:
-    """A drive, its worlds, and its time."""
+    """A drive with its session and clock."""
 
     def __init__(self) -> None:
         self.time_s = 50.0
@@ -67,7 +67,7 @@ class Stage:
         return int(self.drive.shown.frames["learned"][0, 0, 0])
 
     def computed(self, count: int = 1) -> None:
-        """Lets the worlds take a step, and waits for it."""
+        """Lets the session take a step, and waits for it."""
         for _ in range(count):
             self.worlds.may_step.release()
         self.until(lambda: self.drive._pending is None or self.drive._pending.result.done())
@@ -79,7 +79,7 @@ class Stage:
             time.sleep(0.005)
 
     def frames(self, count: int) -> list[int]:
-        """Pictures after each of so many frame times."""
+        """Returns the frame on the screen after each of several frame times."""
         seen = []
         for _ in range(count):
             self.drive.tick()
@@ -137,7 +137,7 @@ def test_a_slow_model_is_said_to_be_slow(stage: Stage) -> None:
     assert stage.drive.pace.stalled_s == pytest.approx(9 * FRAME_S, abs=1e-6)
     assert stage.drive.pace.real_time_factor == pytest.approx(17 / 30 / COMPUTE_S)
     stage.computed()
-    # It goes on from here, not faster to make up for it.
+    # It continues from here at the normal pace.
     assert stage.frames(3) == [200, 201, 202]
     assert stage.drive.pace.stalled_s == 0
 

@@ -1,4 +1,4 @@
-"""Drives through the tiny world, against environments that are stepped by hand."""
+"""Sessions with the tiny checkpoint, against environments that are stepped by hand."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ def chunk(number: int) -> np.ndarray:
 
 
 def clips_of(env_id: str, checkpoint: Path, numbers: list[int]) -> list[np.ndarray]:
-    """What a user's own loop sees."""
+    """Returns the frames of a user's own loop."""
     env: Any = gymnasium.make(env_id, checkpoint=str(checkpoint), task="face-target", obs_mode="state").unwrapped
     env.reset(seed=SEED)
     clips = []
@@ -86,7 +86,7 @@ def test_another_branch_leaves_the_first_steps_as_they_were(session: Session, ti
     np.testing.assert_array_equal(session.step(chunk(1)).views["learned"].frames, first[1])
 
 
-def test_the_other_world_lives_what_it_missed(session: Session, tiny_checkpoint: Path) -> None:
+def test_the_other_world_catches_up(session: Session, tiny_checkpoint: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     truth = clips_of("HWMReference-v0", tiny_checkpoint, [0, 1, 2])
@@ -114,7 +114,7 @@ def test_a_world_may_be_hidden_while_the_drive_is_taken_back(session: Session, t
     )
 
 
-def test_a_reset_begins_where_it_is_told(session: Session) -> None:
+def test_a_reset_begins_at_the_given_start(session: Session) -> None:
     session.step(chunk(0))
     snapshot = session.reset(2, 9)
     assert (snapshot.step, snapshot.rewinds, snapshot.views["learned"].info["start"]) == (0, 0, 2)

@@ -1,4 +1,4 @@
-"""Hosts that are known, by what the server listens at."""
+"""Known hosts, by the address that the server listens at."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Who holds the wheel, and for how long, by a clock that the test turns on."""
+"""The wheel of a shared drive, by a clock that the test controls."""
 
 import asyncio
 import json
@@ -28,24 +28,24 @@ class Scene:
         self.shared = SharedDrive(drive, None, 2, clock=lambda: self.time_s)
         self.commands: list[DriveCommand] = []
         monkeypatch.setattr(drive, "command", self.commands.append)
-        # What a world does with commands is another test's business.
+        # The effects of commands are tested elsewhere.
         monkeypatch.setattr(drive, "tick", lambda: False)
         self.driver, self.viewer = self.shared.enter(), self.shared.enter()
         self.shared.obey(self.driver, Wheel(take=True))
 
     def pass_s(self, seconds: float) -> DriveCommand:
-        """Lets time go by; the command at its end."""
+        """Lets time pass, and returns the command at its end."""
         for _ in range(round(seconds / TICK_S)):
             self.time_s += TICK_S
             self.shared.tick()
         return self.commands[-1]
 
     def wheel(self, viewer: Viewer) -> str:
-        """What the newest status says."""
+        """Returns the role in the newest status."""
 
         async def newest() -> dict[str, Any]:
-            told = [json.loads(news) for news in await viewer.news() if isinstance(news, str)]
-            return next(said for said in told if said["type"] == "status")
+            messages = [json.loads(news) for news in await viewer.news() if isinstance(news, str)]
+            return next(message for message in messages if message["type"] == "status")
 
         self.shared._tell_status()
         return str(asyncio.run(newest())["wheel"])
@@ -78,7 +78,7 @@ def test_silence_stops_the_robot_and_then_frees_the_wheel(scene: Scene) -> None:
     assert scene.wheel(scene.driver) == scene.wheel(scene.viewer) == "free"
     scene.shared.obey(scene.viewer, Wheel(take=True))
     assert scene.wheel(scene.viewer) == "driver"
-    # What comes late from the one before is not obeyed.
+    # Late messages of the former driver are ignored.
     scene.shared.obey(scene.driver, FORWARD)
     assert not moves(scene.pass_s(TICK_S))
 
@@ -106,7 +106,7 @@ def test_others_do_not_speak_for_the_driver(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("stall_s", [0.5, 30.0])
-def test_a_server_that_stood_still_has_not_heard_and_blames_nobody(scene: Scene, stall_s: float) -> None:
+def test_stalls_of_the_server_do_not_count_as_silence(scene: Scene, stall_s: float) -> None:
     scene.shared.obey(scene.driver, FORWARD)
     scene.pass_s(0.5)
     scene.time_s += stall_s

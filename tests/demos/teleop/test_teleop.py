@@ -1,4 +1,4 @@
-"""The window, driven by synthetic key events, in the tiny world where nothing has to be understood."""
+"""The window, driven by synthetic key events, with the tiny checkpoint."""
 
 import json
 import os
@@ -41,11 +41,11 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 LONGEST_S = 300.0
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Driver:
-    """Somebody at the keyboard."""
+    """A driver who presses keys."""
 
     def __init__(self, config: SessionConfig, out: Path) -> None:
         self.app = App(Drive(lambda: Session(config)), load_bindings(None), config.task, out)
@@ -180,7 +180,7 @@ def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) ->
     driver.tap("f12")
     picture = pygame.image.load(tmp_path / "drive_000.png")
     assert picture.get_size() == (1280, 720)
-    # Numbers go on after the highest one, whatever has been removed.
+    # Numbers continue after the highest one, whatever has been removed.
     (tmp_path / "drive_000.png").rename(tmp_path / "drive_007.png")
     driver.tap("f12")
     assert (tmp_path / "drive_008.png").exists()
@@ -241,7 +241,7 @@ def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
 
 
 def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:
-    """All frames are other arrays; what the drive shows is what it was given, in order."""
+    """The window shows all frames of each step in order."""
     driver.until(lambda: driver.drive.shown.snapshot.step >= 1)
     seen: list[Any] = []
     while driver.drive.shown.snapshot.step < 4:
@@ -288,7 +288,7 @@ def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | Non
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a user starts it; an empty variable is one that is not set."""
+    """Runs the command as a user does; empty variables are removed from the environment."""
     variables = {**os.environ, "SDL_VIDEODRIVER": "dummy", **environment}
     return subprocess.run(
         [sys.executable, "-m", "demos.teleop", *arguments],

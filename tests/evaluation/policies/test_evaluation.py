@@ -1,4 +1,4 @@
-"""Evaluations of policies: what they say, and that nothing is lost."""
+"""Evaluations of policies: their reports, and that interruptions lose nothing."""
 
 import json
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ def test_an_interrupted_evaluation_goes_on(loaded: Checkpoint, tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         evaluate(loaded, CONFIG, tmp_path / "parts", command="")
     log = tmp_path / "parts" / "trials.jsonl"
-    # The kill came in the middle of writing the second.
+    # The second line was written in part.
     log.write_bytes(log.read_bytes()[:-7])
     played.clear()
     assert evaluate(loaded, CONFIG, tmp_path / "parts", command="") == whole
@@ -179,7 +179,7 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
         content = report["tasks"][task]
         assert [policy["name"] for policy in content["policies"]] == NAMES
         assert all(content[name].keys() == {"value", "low", "high"} for name in ("pearson", "spearman", "mmrv"))
-        # Nobody succeeds, and JSON has no NaN.
+        # No policy succeeds, and JSON has no NaN.
         assert content["pearson"]["value"] is None
         assert content["mmrv"]["value"] == 0
     assert "corrected_success" in report["tasks"]["face-target"]["policies"][0]
@@ -187,13 +187,13 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     assert page.count("<svg ") >= 2
     assert page.count("data:image/png;base64,") == 4
     assert all(name in page for name in NAMES)
-    # Nothing is fetched: the only addresses are names of XML's.
+    # The page loads nothing: its only addresses are XML namespaces.
     assert 'src="http' not in page
     assert "<script" not in page
 
 
 def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> None:
-    """A picture that grows brighter by 1 every clip: the last recorded one is off by 1, 2, ..., 10."""
+    """Each clip is brighter by 1, so that the repeated frame has errors of 1, 2, ..., 10."""
     clips, episodes = 9 + 10, 3
     brightness = np.tile(np.arange(clips, dtype=np.uint8), episodes).repeat(17)
     frames = np.broadcast_to(brightness[:, None, None, None], (len(brightness), 64, 64, 3))

@@ -29,7 +29,7 @@ CONFIG = EvaluationConfig(
 
 
 class Mortal(Worker):
-    """Kills its process the first time that it plays a certain unit."""
+    """Kills its process when it plays a certain unit for the first time."""
 
     def play(self, unit: Unit, cases: list[Case]) -> list[Trial]:
         memory = Path(os.environ["MORTAL_MEMORY"])
@@ -58,7 +58,7 @@ def test_a_killed_worker_loses_nothing(tiny_checkpoint: Path, tmp_path: Path, mo
     assert len(units) == 6
 
 
-def test_a_bad_policy_is_told_from_a_lost_worker(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bad_policy_is_distinguished_from_a_lost_worker(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bad = EvaluationConfig(
         policies=["tests.evaluation.policies.scripted:nan"],
         tasks=["face-target"],

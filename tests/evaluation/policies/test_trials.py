@@ -1,4 +1,4 @@
-"""Trials are what a user's own loop over an environment would see."""
+"""Trials equal a user's own loop over an environment."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_trials_equal_loops_over_single_environments(
 
 
 class Lottery:
-    """A task whose episodes end when the predicted tokens say so; and its goal."""
+    """A task, and its goal, whose episodes end depending on the predicted tokens."""
 
     name = "lottery"
     needs_readout = False
@@ -187,7 +187,7 @@ def test_a_player_plays_units(loaded: Checkpoint) -> None:
 
 
 def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None:
-    """Its robot does what the true one does, and what is known of it is what the read-out makes of the pictures."""
+    """The robot moves as in the reference world, and its state is estimated by the read-out."""
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     assert loaded.readout is not None

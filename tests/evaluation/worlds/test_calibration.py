@@ -1,4 +1,4 @@
-"""A risk that is known is found again, and the loops that it is read from are what they are said to be."""
+"""Calibration recovers known error probabilities, and risk loops have the properties of their sources."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ TRUTH = Calibration(
 
 
 def made_up_loops(episodes: int = 120, steps: int = 20, seed: int = 0) -> RiskLoops:
-    """Loops whose clips are wrong with the probability that TRUTH says."""
+    """Loops whose clips are wrong with the probabilities of TRUTH."""
     rng = np.random.default_rng(seed)
     shape = (len(SOURCES), episodes, steps)
     features = {
@@ -163,7 +163,7 @@ def test_recorded_loops_are_played_with_what_was_recorded(
 def test_the_reference_world_goes_on_from_where_the_history_ends(
     monkeypatch: pytest.MonkeyPatch, simulator: WorldSimulator, statistics: TokenStatistics, recording: Path
 ) -> None:
-    """Played again, what was recorded shows what was recorded (but for poses, which are stored in float32)."""
+    """Recorded actions reproduce the recorded frames, up to poses, which are stored in float32."""
     states = np.concatenate([shard.states for shard in Dataset(recording).shards]).astype(np.float64)
     episodes = states.reshape(EPISODES, -1, 25)
 

@@ -26,7 +26,7 @@ def search_for(search: Search, best: Any, iterations: int, seed: int = 0, around
 def test_the_best_parameters_are_found(name: str) -> None:
     search = make_search(name, ["one", "two"])
     np.testing.assert_allclose(search_for(search, BEST, 40), BEST, atol=0.12)
-    # A search that begins at the best stays there, and the mean itself is always tried.
+    # A search that begins at the optimum stays there, since the mean itself is always tried.
     warm = search.begin(4, BEST)
     np.testing.assert_array_equal(search.sample(warm, 3, np.random.default_rng(0))[0], BEST)
 
