@@ -1,10 +1,10 @@
-"""The same actions in both worlds, side by side, with what differs and by how much.
+"""Compares both worlds under the same actions, side by side, with their difference and PSNR.
 
     python -m demos.compare_worlds --policy policies.recorded:from_replay@out/teleop/drive_000.npz
 
-A policy acts in the reference world; what its robot did there is then done in the learned world, from the same start.
-Writes compare_worlds.mp4 (truth, learned world, difference, PSNR so far) and compare_worlds.png (the last frame of each
-step). Where the learned world knows its room, both show a plan of it with the robot of each world.
+A policy acts in the reference world, and the measured actions are repeated in the learned world from the same start.
+Writes compare_worlds.mp4 (reference world, learned world, difference, PSNR so far) and compare_worlds.png (the last
+frame of each step). If the learned world has a scene, both show a floor plan with the robot of each world.
 """
 
 import sys
@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import hwm_env  # noqa: F401 (registers the environments)
-from demos.driving.plan import COLOURS, FloorPlan, captions
+from demos.driving.floor_plan import COLOURS, FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.track import Track
 from demos.panels import LABEL_PIXELS, panel, side_by_side
@@ -27,8 +27,8 @@ from hwm_env.arguments import parse_config
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.policies.loading import load_policies
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.fields import CheckedFields, Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
@@ -37,8 +37,8 @@ PANEL: Final = 320
 STRIP: Final = 112
 CURVE_HEIGHT: Final = 150
 LOW_DB, HIGH_DB = 8.0, 32.0
-"""Ends of the curve's axis."""
-_OURS, _BASELINE = (200, 90, 20), (120, 120, 120)
+"""Limits of the curve's vertical axis."""
+_LEARNED, _BASELINE = (200, 90, 20), (120, 120, 120)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,50 +46,50 @@ class PairedEpisode:
     """One episode in both worlds."""
 
     first: UInt8Array
-    """[S, S, 3]: what both begin after."""
+    """The last frame before both, [S, S, 3]."""
     truth: UInt8Array
     """Frames of the reference world, [N, S, S, 3]."""
     learned: UInt8Array
-    """The same of the learned world."""
+    """Frames of the learned world, [N, S, S, 3]."""
     infos: Mapping[WorldName, Sequence[Mapping[str, Any]]]
-    """What the envs say after the reset and after each step."""
+    """Infos of the environments after the reset and after each step."""
     scene: Scene | None
-    """What the learned world knows of its room."""
+    """The learned world's scene, if any."""
 
     @property
     def psnr(self) -> list[float]:
-        """Of each frame of the learned world, dB."""
+        """PSNR of each frame of the learned world (dB)."""
         return _psnr(self.learned, self.truth)
 
     @property
     def psnr_of_first(self) -> list[float]:
-        """Of the first frame in their place."""
+        """PSNR of the first frame, repeated (dB)."""
         return _psnr(np.broadcast_to(self.first, self.truth.shape).copy(), self.truth)
 
     def tracks(self, frame: int) -> dict[WorldName, Track]:
-        """Where the robots are in a frame, and where they have been."""
+        """Returns the track of each world's robot up to a frame."""
         step, within = divmod(frame, FRAMES_PER_CLIP)
         share = (within + 1) / FRAMES_PER_CLIP
         return {name: Track.of(infos[: step + 2]).during(share) for name, infos in self.infos.items()}
 
 
 def compare(policy_name: str, task: str | None, start: int, seed: int, steps: int, checkpoint: str) -> PairedEpisode:
-    """Lives an episode in the reference world, and its actions in the learned one.
+    """Plays an episode in the reference world, and repeats its measured actions in the learned world.
 
     Args:
-        policy_name: as `hwm_env.evaluation.policies.loading.load_policies` takes it.
+        policy_name: name of a policy, see `hwm_env.evaluation.policies.loading.load_policies`.
         task: name of a task, for policies that need a goal.
-        start: recorded start.
-        seed: of goal, policy and noise.
+        start: index of the recorded start.
+        seed: seed of goal, policy and noise.
         steps: env steps.
-        checkpoint: name or directory.
+        checkpoint: name or directory of the learned world.
 
     Raises:
-        HWMError: a name means nothing, or the reference world cannot be shown here.
+        HWMError: a name is unknown, or the reference world is not available.
     """
     checked("steps", steps, Count)
     policy, *_ = load_policies(policy_name, task or "none")
-    common = {"checkpoint": checkpoint, "task": task, "max_episode_steps": -1}
+    common: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "max_episode_steps": -1}
     try:
         true_env: Any = gymnasium.make("HWMReference-v0", **common, **asdict(policy.interface)).unwrapped
     except gymnasium.error.UnregisteredEnv as error:
@@ -114,21 +114,29 @@ def compare(policy_name: str, task: str | None, start: int, seed: int, steps: in
     return PairedEpisode(first, np.concatenate(truth), np.concatenate(learned), infos, learned_env.simulator.scene)
 
 
-def write_film(comparison: PairedEpisode, file: Path) -> None:
-    """Writes all frames, 30 a second."""
-    psnr, baseline = comparison.psnr, comparison.psnr_of_first
-    plan = None if comparison.scene is None else FloorPlan(comparison.scene.odometry, PANEL)
+def write_film(episode: PairedEpisode, file: Path) -> None:
+    """Writes all frames as a video of 30 frames a second."""
+    psnr, baseline = episode.psnr, episode.psnr_of_first
+    plan = None if episode.scene is None else FloorPlan(episode.scene.odometry, PANEL)
     frames = []
-    for index, (true, ours) in enumerate(zip(comparison.truth, comparison.learned, strict=True)):
-        row = _row(true, ours, PANEL, ("reference world", "learned world", "difference"))
+    for index, (true, learned) in enumerate(zip(episode.truth, episode.learned, strict=True)):
+        panels = [
+            panel(frame, label, PANEL)
+            for frame, label in (
+                (true, "reference world"),
+                (learned, "learned world"),
+                (_difference(true, learned), "difference"),
+            )
+        ]
         if plan is not None:
-            row = side_by_side([row, _plan_panel(plan, comparison.tracks(index), PANEL)])
-        frames.append(np.concatenate([row, _curve(psnr, baseline, index + 1, row.shape[1])]))
+            panels.append(_plan_panel(plan, episode.tracks(index), PANEL))
+        joined = side_by_side(panels)
+        frames.append(np.concatenate([joined, _curve(psnr, baseline, index + 1, joined.shape[1])]))
     write_video(file, np.stack(frames))
 
 
-def write_sheet(comparison: PairedEpisode, file: Path) -> None:
-    """Writes the last frame of each step, a column each, and the whole curve."""
+def write_sheet(episode: PairedEpisode, file: Path) -> None:
+    """Writes the last frame of each step, one column per step, and the whole curve."""
     last = slice(FRAMES_PER_CLIP - 1, None, FRAMES_PER_CLIP)
     columns = [
         np.concatenate(
@@ -136,51 +144,48 @@ def write_sheet(comparison: PairedEpisode, file: Path) -> None:
                 panel(frame, label, STRIP)
                 for frame, label in (
                     (true, f"{step}: reference"),
-                    (ours, "learned"),
-                    (_difference(true, ours), "difference"),
+                    (learned, "learned"),
+                    (_difference(true, learned), "difference"),
                 )
             ]
         )
-        for step, (true, ours) in enumerate(zip(comparison.truth[last], comparison.learned[last], strict=True), start=1)
+        for step, (true, learned) in enumerate(zip(episode.truth[last], episode.learned[last], strict=True), start=1)
     ]
     sheet = side_by_side(columns)
-    if comparison.scene is not None:
+    if episode.scene is not None:
         pixels = len(sheet) - LABEL_PIXELS
-        plan = FloorPlan(comparison.scene.odometry, pixels)
-        sheet = side_by_side([sheet, _plan_panel(plan, comparison.tracks(len(comparison.truth) - 1), pixels)])
-    curve = _curve(comparison.psnr, comparison.psnr_of_first, len(comparison.truth), max(sheet.shape[1], 480))
+        plan = FloorPlan(episode.scene.odometry, pixels)
+        sheet = side_by_side([sheet, _plan_panel(plan, episode.tracks(len(episode.truth) - 1), pixels)])
+    curve = _curve(episode.psnr, episode.psnr_of_first, len(episode.truth), max(sheet.shape[1], 480))
     sheet = np.pad(sheet, ((0, 0), (0, curve.shape[1] - sheet.shape[1]), (0, 0)), constant_values=255)
     write_png(file, np.concatenate([sheet, curve]))
 
 
 def _executed(env: Any) -> Float32Array:
-    """What the robot of the reference world did in the newest step, [17, 25]."""
+    """Returns the measured actions of the newest step in the reference world, [17, 25]."""
     measured: Float32Array = env.moment.measured.copy()
     return measured
 
 
-def _row(true: UInt8Array, ours: UInt8Array, pixels: int, labels: Sequence[str]) -> UInt8Array:
-    pictures = (true, ours, _difference(true, ours))
-    return side_by_side([panel(frame, label, pixels) for frame, label in zip(pictures, labels, strict=True)])
-
-
 def _plan_panel(plan: FloorPlan, tracks: Mapping[WorldName, Track], pixels: int) -> UInt8Array:
-    """The plan under what its marks tell, each in its colour."""
+    """Draws the floor plan below the captions of its marks, each in the colour of its world."""
     label = Image.new("RGB", (pixels, LABEL_PIXELS), "white")
     pen, font, left = ImageDraw.Draw(label), ImageFont.load_default(size=11), 5.0
     for name, text in captions(tracks).items():
         pen.text((left, 5), text, fill=COLOURS[name], font=font)
         left += pen.textlength(text, font=font) + 12
-    return np.concatenate([np.asarray(label), plan.draw(tracks)])
+    joined: UInt8Array = np.concatenate([np.asarray(label), plan.draw(tracks)])
+    return joined
 
 
-def _difference(true: UInt8Array, ours: UInt8Array) -> UInt8Array:
-    """White where nothing differs."""
-    return (255 - np.abs(true.astype(np.int16) - ours)).astype(np.uint8)
+def _difference(true: UInt8Array, learned: UInt8Array) -> UInt8Array:
+    """Draws the absolute difference of two frames; white where they are equal."""
+    difference: UInt8Array = (255 - np.abs(true.astype(np.int16) - learned)).astype(np.uint8)
+    return difference
 
 
 def _curve(psnr: Sequence[float], baseline: Sequence[float], count: int, width: int) -> UInt8Array:
-    """PSNR over the frames, of which `count` are known: [CURVE_HEIGHT, width, 3]."""
+    """Draws the PSNR of the first `count` frames and of the baseline: [CURVE_HEIGHT, width, 3]."""
     picture = Image.new("RGB", (width, CURVE_HEIGHT), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
     left, right, top, bottom = 46, width - 10, 30, CURVE_HEIGHT - 12
@@ -192,9 +197,9 @@ def _curve(psnr: Sequence[float], baseline: Sequence[float], count: int, width: 
     for value in (10, 20, 30):
         pen.line([at(0, value), at(len(psnr) - 1, value)], fill=(225, 225, 225))
         pen.text((6, at(0, value)[1] - 8), f"{value} dB", fill="black", font=font)
-    for values, colour in ((baseline, _BASELINE), (psnr, _OURS)):
+    for values, colour in ((baseline, _BASELINE), (psnr, _LEARNED)):
         pen.line([at(index, value) for index, value in enumerate(values[:count])], fill=colour, width=2)
-    pen.text((left, 6), f"learned world {psnr[count - 1]:.1f} dB", fill=_OURS, font=font)
+    pen.text((left, 6), f"learned world {psnr[count - 1]:.1f} dB", fill=_LEARNED, font=font)
     pen.text((left + 190, 6), f"first frame repeated {baseline[count - 1]:.1f} dB", fill=_BASELINE, font=font)
     return np.asarray(picture)
 
@@ -225,19 +230,19 @@ class CompareConfig(CheckedFields):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compares and writes; returns 2 if that is not possible."""
+    """Compares the worlds and writes the files; returns the exit status, 2 for errors."""
     try:
         config = parse_config(CompareConfig, argv, program="python -m demos.compare_worlds")
-        comparison = compare(config.policy, config.task, config.start, config.seed, config.steps, config.checkpoint)
+        episode = compare(config.policy, config.task, config.start, config.seed, config.steps, config.checkpoint)
         film, sheet = config.out / "compare_worlds.mp4", config.out / "compare_worlds.png"
-        write_film(comparison, film)
-        write_sheet(comparison, sheet)
+        write_film(episode, film)
+        write_sheet(episode, sheet)
     except HWMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(
-        f"PSNR against the reference world: {np.mean(comparison.psnr):.1f} dB, first frame repeated "
-        f"{np.mean(comparison.psnr_of_first):.1f} dB\nWritten: {film}, {sheet}"
+        f"PSNR against the reference world: {np.mean(episode.psnr):.1f} dB, first frame repeated "
+        f"{np.mean(episode.psnr_of_first):.1f} dB\nWritten: {film}, {sheet}"
     )
     return 0
 

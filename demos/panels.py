@@ -1,4 +1,4 @@
-"""Labelled pictures side by side."""
+"""Joins labelled pictures."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ LABEL_PIXELS = 22
 
 
 def panel(frame: UInt8Array, label: str, pixels: int) -> UInt8Array:
-    """A frame [S, S, 3] enlarged to `pixels` squared under a label: [pixels + 22, pixels, 3]."""
+    """Enlarges a frame [S, S, 3] to `pixels` x `pixels` below a label: [pixels + 22, pixels, 3]."""
     picture = Image.new("RGB", (pixels, pixels + LABEL_PIXELS), "white")
     ImageDraw.Draw(picture).text((5, 3), label, fill="black", font=ImageFont.load_default(size=14))
     picture.paste(Image.fromarray(frame).resize((pixels, pixels), Image.Resampling.BICUBIC), (0, LABEL_PIXELS))
@@ -19,5 +19,5 @@ def panel(frame: UInt8Array, label: str, pixels: int) -> UInt8Array:
 
 
 def side_by_side(panels: Sequence[UInt8Array]) -> UInt8Array:
-    """Panels of one height next to each other."""
+    """Joins panels of equal height from left to right."""
     return np.concatenate(list(panels), axis=1)

@@ -1,13 +1,14 @@
-"""One policy, one start, two worlds: the programmed reference world beside the learned one.
+"""Plays one policy from one start in the reference world and in the learned world.
 
-Writes out/quickstart.mp4 and out/quickstart.png and prints how close the learned world stays to the truth. Where MuJoCo
-cannot render, the recorded ground truth of the same tour takes the reference world's place.
+Writes out/quickstart.mp4 and out/quickstart.png, and prints how close the learned world stays to the truth. If MuJoCo
+cannot render, the recorded ground truth of the same tour replaces the reference world.
 """
 
 import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -20,31 +21,31 @@ from hwm_env.data.files import write_bytes
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
 from hwm_env.errors import HWMError, exit_with_one_line
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.fields import CheckedFields
 from hwm_env.types import CLIP_DURATION_S, UInt8Array
 from policies.tour import TOUR, Tour
 
 START = 55
-"""The left arm in view, the table ahead."""
+"""A start with the left arm in view and the table ahead."""
 RECORDED_TRUTH = Path(__file__).with_name("recorded_truth.npz")
 
 
 @dataclass(frozen=True, slots=True)
 class QuickstartEpisode:
-    """What was seen in one world."""
+    """The frames of the tour in one world."""
 
     first_frame: UInt8Array
-    """[S, S, 3]: the frame that the policy started from."""
+    """The last frame before the first step, [S, S, 3]."""
     clips: UInt8Array
-    """[steps, 17, S, S, 3]."""
+    """The clip of each step, [steps, 17, S, S, 3]."""
     step_s: float
-    """Median wall-clock time of a step, frames included."""
+    """Median wall-clock time of a step, including its frames (s)."""
 
 
 def play(env_id: str) -> QuickstartEpisode:
-    """Plays the tour in a world."""
-    env = gymnasium.make(env_id, task=None, obs_mode="pixels_state", action_mode="chunk")
+    """Plays the tour in an environment."""
+    env: Any = gymnasium.make(env_id, task=None, obs_mode="pixels_state", action_mode="chunk")
     policy = Tour()
     policy.reset([0])
     observation, _ = env.reset(seed=0, options={"start": START})
@@ -59,7 +60,7 @@ def play(env_id: str) -> QuickstartEpisode:
 
 
 def play_truth() -> tuple[QuickstartEpisode, str]:
-    """The tour in the reference world, or its recording, and which of the two it is."""
+    """Plays the tour in the reference world, or loads its recording; also returns a label of the source."""
     try:
         return play("HWMReference-v0"), "reference world"
     except (HWMError, gymnasium.error.UnregisteredEnv) as error:
@@ -69,19 +70,19 @@ def play_truth() -> tuple[QuickstartEpisode, str]:
 
 
 def psnr_by_step(clips: UInt8Array, truth: UInt8Array) -> list[float]:
-    """PSNR in dB of each step's clip against the truth."""
+    """Returns the PSNR (dB) of each step's clip against the truth."""
     scores: list[float] = psnr_db(torch.from_numpy(clips), torch.from_numpy(truth)).tolist()
     return scores
 
 
 def print_table(truth: QuickstartEpisode, learned: QuickstartEpisode) -> None:
-    """Prints how far the learned world is from the truth, step by step."""
+    """Prints the PSNR of each step in the learned world and of a baseline."""
     model = psnr_by_step(learned.clips, truth.clips)
     repeat = psnr_by_step(np.broadcast_to(truth.first_frame, truth.clips.shape).copy(), truth.clips)
-    print("PSNR against the reference world, dB (nothing is corrected on the way)")
+    print("PSNR against the reference world, dB (the learned world is never corrected)")
     print(f"{'step':>4}  {'action':<14}{'learned':>9}{'repeat first frame':>20}")
-    for step, ((name, _), ours, baseline) in enumerate(zip(TOUR, model, repeat, strict=True), start=1):
-        print(f"{step:>4}  {name:<14}{ours:>9.1f}{baseline:>20.1f}")
+    for step, ((name, _), score, baseline) in enumerate(zip(TOUR, model, repeat, strict=True), start=1):
+        print(f"{step:>4}  {name:<14}{score:>9.1f}{baseline:>20.1f}")
     print(f"mean  {'':<14}{np.mean(model):>9.1f}{np.mean(repeat):>20.1f}")
     print(
         f"\nA step of HWM-v0 shows {CLIP_DURATION_S:.3f} s of robot time and took {learned.step_s:.3f} s: "
@@ -90,18 +91,18 @@ def print_table(truth: QuickstartEpisode, learned: QuickstartEpisode) -> None:
 
 
 def write_comparison(truth: QuickstartEpisode, truth_label: str, learned: QuickstartEpisode, file: Path) -> None:
-    """Writes both worlds side by side, 30 frames a second."""
+    """Writes both worlds side by side as a video of 30 frames a second."""
     pairs = [
-        side_by_side([panel(true, f"{truth_label}: {name}", 256), panel(ours, "learned world", 256)])
-        for (name, _), true_clip, our_clip in zip(TOUR, truth.clips, learned.clips, strict=True)
-        for true, ours in zip(true_clip, our_clip, strict=True)
+        side_by_side([panel(true_frame, f"{truth_label}: {name}", 256), panel(learned_frame, "learned world", 256)])
+        for (name, _), true_clip, learned_clip in zip(TOUR, truth.clips, learned.clips, strict=True)
+        for true_frame, learned_frame in zip(true_clip, learned_clip, strict=True)
     ]
     write_video(file, np.stack(pairs))
 
 
 def write_contact_sheet(truth: QuickstartEpisode, truth_label: str, learned: QuickstartEpisode, file: Path) -> None:
-    """Writes the last frame of each step: truth above, learned world below."""
-    rows = [
+    """Writes the last frame of each step: the truth above, the learned world below."""
+    strips = [
         side_by_side(
             [
                 panel(frame, label, 160)
@@ -114,7 +115,7 @@ def write_contact_sheet(truth: QuickstartEpisode, truth_label: str, learned: Qui
         )
         for episode, world in ((truth, truth_label), (learned, "learned world"))
     ]
-    write_png(file, np.concatenate(rows))
+    write_png(file, np.concatenate(strips))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +129,7 @@ class QuickstartConfig(CheckedFields):
 
 
 def main() -> None:
-    """Plays, prints and writes."""
+    """Plays the tour in both worlds, prints the table and writes the files."""
     config = parse_config(QuickstartConfig, program="python -m demos.quickstart")
     if config.record_truth:
         truth = play("HWMReference-v0")

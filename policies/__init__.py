@@ -1,1 +1,1 @@
-"""Policies for HWM-v0 and HWMReference-v0."""
+"""Policies for HWM-v0 and HWMReference-v0: experts, planners, recorded, cloned and trained ones."""

@@ -1,8 +1,8 @@
-"""Behaviour cloning: learns to act like the robot of a data set in the 1X v2.0 format.
+"""Behaviour cloning: trains a policy to act like the robot of a data set in the 1X v2.0 format.
 
     python -m policies.clone out/room-64/train --out out/clone.zip
 
-What it writes is a model of Stable-Baselines3, which can be evaluated like any other, and trained further with PPO.
+The result is a model of Stable-Baselines3, which can be evaluated like any other, and trained further with PPO.
 """
 
 import io
@@ -29,7 +29,7 @@ from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Positive, Seed
 from hwm_env.policy import Interface
 from hwm_env.tokenizers.checks import check_tokenizer
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.types import FRAMES_PER_CLIP, Int64Array
 
 INTERFACE: Final = Interface(obs_mode="pixels_state", action_mode="delta", normalized_actions=True)
 DECODING_BATCH: Final = 16
@@ -62,41 +62,41 @@ class Cloning(CheckedFields):
 
 @dataclass(frozen=True, slots=True)
 class CloningResult:
-    """Mean squared error of changes on held-out pairs, 1 being the fastest ones of the training data."""
+    """Mean squared errors of changes on held-out pairs, in units of the training data's largest changes."""
 
     error: float
-    """Of the policy."""
+    """Error of the policy."""
     error_of_mean: float
-    """Of always doing what is done on the average."""
+    """Error of the mean change as a constant prediction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """What the robot saw after a clip, and what it did in the next one."""
+    """Observations after clips, with the robot's changes in the following clips."""
 
     pixels: Tensor
-    """uint8 [N, 3, S, S]."""
+    """Last frame of each clip, uint8 [N, 3, S, S]."""
     states: Tensor
-    """float32 [N, 25]."""
+    """State at its end, float32 [N, 25]."""
     actions: Tensor
-    """Changes in the next clip, normalised, float32 [N, 25]."""
+    """Normalised changes in the next clip, float32 [N, 25]."""
 
-    def observations(self, rows: Tensor) -> dict[str, Tensor]:
-        """Some of them as the policy sees them."""
-        return {"pixels": self.pixels[rows], "state": self.states[rows]}
+    def observations(self, chosen: Tensor) -> dict[str, Tensor]:
+        """Returns the observations of the chosen pairs, as the policy receives them."""
+        return {"pixels": self.pixels[chosen], "state": self.states[chosen]}
 
 
 def clone(cloning: Cloning) -> CloningResult:
-    """Clones a policy and saves it.
+    """Trains a policy on pairs of clips, and saves it.
 
     Raises:
-        InvalidInputError: out is no zip.
-        DatasetError: the data are no such data set, or have no two clips in a row.
-        CheckpointError: the checkpoint is unknown, or the data were tokenised otherwise.
-        SavingError: `out` cannot be written, which is looked at before the training too.
+        InvalidInputError: `out` does not end in .zip.
+        DatasetError: `data` is no such data set, or has no two successive clips.
+        CheckpointError: the checkpoint is unknown, or another tokenizer made the tokens of the data.
+        SavingError: `out` cannot be written; this is also checked before the training.
     """
     if cloning.out.suffix != ".zip":
-        raise InvalidInputError(f"out must be a zip, got {cloning.out}")
+        raise InvalidInputError(f"out must end in .zip, got {cloning.out}")
     check_writable(cloning.out)
     checkpoint, dataset = load(cloning.checkpoint), Dataset(cloning.data)
     check_tokenizer(checkpoint.tokenizer, dataset)
@@ -109,19 +109,21 @@ def clone(cloning: Cloning) -> CloningResult:
     content = io.BytesIO()
     model.save(content)
     write_bytes(cloning.out, content.getvalue())
-    done, mean = pairs.actions[:held_out], pairs.actions[held_out:].mean(0)
-    said = _mean_actions(model.policy, pairs, torch.arange(held_out))
-    return CloningResult(error=float((said - done).square().mean()), error_of_mean=float((mean - done).square().mean()))
+    truth, mean = pairs.actions[:held_out], pairs.actions[held_out:].mean(0)
+    predicted = _mean_actions(model.policy, pairs, torch.arange(held_out))
+    return CloningResult(
+        error=float((predicted - truth).square().mean()), error_of_mean=float((mean - truth).square().mean())
+    )
 
 
 def gather(checkpoint: Checkpoint, dataset: Dataset, cloning: Cloning) -> Pairs:
-    """Pairs of clips from all over the data; those that are held out later come first, from shards of their own."""
+    """Gathers evenly spread pairs of clips; the first ones, which are held out later, are from the first shards."""
     windows = ClipWindows(dataset, 2)
     chosen = np.linspace(0, len(windows) - 1, min(cloning.samples, len(windows))).round().astype(np.int64)
     pixels, states, actions = [], [], []
     reach = np.maximum(FRAMES_PER_CLIP * checkpoint.statistics.max_change, np.float32(1e-3))
-    for rows in tqdm(np.array_split(chosen, -(-len(chosen) // DECODING_BATCH)), desc="decode", unit="batch"):
-        tokens, chunks = windows.gather(rows)
+    for batch in tqdm(np.array_split(chosen, -(-len(chosen) // DECODING_BATCH)), desc="decode", unit="batch"):
+        tokens, chunks = windows.gather(batch)
         with torch.inference_mode():
             last = checkpoint.tokenizer.decode_last(torch.from_numpy(tokens[:, 0]))
         pixels.append(last.permute(0, 3, 1, 2))
@@ -130,13 +132,20 @@ def gather(checkpoint: Checkpoint, dataset: Dataset, cloning: Cloning) -> Pairs:
     return Pairs(torch.cat(pixels), torch.cat(states), torch.cat(actions))
 
 
-def learn(policy: ActorCriticPolicy, pairs: Pairs, rows: np.ndarray, cloning: Cloning) -> None:
-    """Raises the likelihood of what was done."""
+def learn(policy: ActorCriticPolicy, pairs: Pairs, training: Int64Array, cloning: Cloning) -> None:
+    """Maximises the likelihood of the recorded changes.
+
+    Args:
+        policy: the policy to train.
+        pairs: all pairs.
+        training: indices of the pairs to learn from.
+        cloning: steps, batch size, learning rate and seed.
+    """
     rng = np.random.default_rng(cloning.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=cloning.learning_rate, weight_decay=0.01)
     policy.set_training_mode(True)
     for step in trange(cloning.steps, desc="clone", unit="step"):
-        chosen = torch.from_numpy(rng.choice(rows, cloning.batch_size))
+        chosen = torch.from_numpy(rng.choice(training, cloning.batch_size))
         likelihood = policy.get_distribution(pairs.observations(chosen)).log_prob(pairs.actions[chosen])
         optimizer.param_groups[0]["lr"] = cloning.learning_rate * (1 - step / cloning.steps)
         optimizer.zero_grad()
@@ -146,9 +155,9 @@ def learn(policy: ActorCriticPolicy, pairs: Pairs, rows: np.ndarray, cloning: Cl
 
 
 @torch.inference_mode()
-def _mean_actions(policy: ActorCriticPolicy, pairs: Pairs, rows: Tensor) -> Tensor:
+def _mean_actions(policy: ActorCriticPolicy, pairs: Pairs, chosen: Tensor) -> Tensor:
     policy.set_training_mode(False)
-    parts = [policy.get_distribution(pairs.observations(part)).mode() for part in rows.split(256)]
+    parts = [policy.get_distribution(pairs.observations(part)).mode() for part in chosen.split(256)]
     return torch.cat(parts).clamp(-1, 1)
 
 

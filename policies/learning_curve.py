@@ -1,4 +1,4 @@
-"""What is kept of a training: how each episode ended."""
+"""Records the learning curve of a training with Stable-Baselines3."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from tqdm import tqdm
 
 
 class LearningCurve(BaseCallback):
-    """Notes each finished episode of a training whose worlds are monitored (VecMonitor), and shows progress."""
+    """Records each finished episode of a training in a VecMonitor, and shows the progress."""
 
     def __init__(self) -> None:
         super().__init__()
         self.episodes: list[dict[str, Any]] = []
-        """In the order in which they ended: `steps` (env steps of all worlds until then), `return`, `length` in env
-        steps, `success`."""
+        """Finished episodes in order: `steps` (env steps of all rows until then), `return`, `length` (env steps) and
+        `success`."""
 
     def _on_training_start(self) -> None:
         self._progress = tqdm(total=self.locals["total_timesteps"], desc="train", unit="step")

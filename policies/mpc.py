@@ -1,4 +1,4 @@
-"""Model predictive control: plans anew before each env step, in imagination, and takes the plan's first chunk."""
+"""Model predictive control: plans before each env step, and executes the first chunk of the plan."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,20 +18,20 @@ from policies.planners.search import make_search
 
 
 class MPC:
-    """A policy that plans.
+    """A policy that plans in a world before each env step.
 
-    Where it acts in another world than it imagines in, it knows of that world what a robot knows: the clips that it has
-    seen, made tokens on the way, and its own measured numbers. Where it is, the read-out must tell.
+    If it acts in another world than it plans in, it has only what a robot has: the tokens of the clips so far and the
+    measured actions. The planning world's read-out then locates the robot.
 
     Args:
-        task: what plans are to achieve; decides which numbers they move.
+        task: name of the task, which determines the numbers that plans move.
         search: "cem", "icem" or "mppi".
-        imagination: the world in which plans are tried; None: the one in which it acts (an oracle, if that is the
-            truth).
-        config: how much it thinks.
+        imagination: the world in which plans are tried; `None`: the world in which it acts, which makes it an oracle in
+            the reference world.
+        config: settings of the planner.
 
     Raises:
-        InvalidInputError: there is no such search.
+        InvalidInputError: `search` is unknown.
     """
 
     interface: Final = Interface(obs_mode="state")
@@ -46,16 +46,16 @@ class MPC:
 
     @property
     def name(self) -> str:
-        """The search, and where it imagines."""
+        """Name of the search and of the world in which it plans."""
         return f"{self._search.name} {'where it acts' if self._imagination is None else 'in the learned world'}"
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """See Policy."""
+        """Begins an episode in each row; see Policy."""
         self._rngs = [np.random.default_rng(seed) for seed in seeds]
         self._plans: list[Plan | None] = [None] * len(seeds)
 
     def begin(self, world: World[Any], histories: Sequence[RecordedHistory], episodes: Sequence[Episode[Any]]) -> None:
-        """See Planner."""
+        """Begins planning; see Planner."""
         self._world = self._imagination or world
         # What the environment would clip is not planned.
         statistics = self._world.checkpoint.statistics
@@ -73,47 +73,47 @@ class MPC:
         self._actions = [list(history.actions) for history in histories]
 
     def watch(self, episodes: Sequence[Episode[Any]]) -> None:
-        """Plans for the worlds that have gone on."""
-        for index, (episode, seen) in enumerate(zip(episodes, self._seen, strict=True)):
+        """Plans for the rows that have advanced."""
+        for row, (episode, seen) in enumerate(zip(episodes, self._seen, strict=True)):
             if episode is seen:
                 continue
             if seen is not None:
-                self._tokens[index].append(episode.moment.tokens)
-                self._actions[index].append(episode.moment.measured)
+                self._tokens[row].append(episode.moment.tokens)
+                self._actions[row].append(episode.moment.measured)
             assert episode.goal is not None, "a planner needs a task"
-            self._plans[index] = make_plan(
+            self._plans[row] = make_plan(
                 self._world,
-                self._moment(index, episode),
+                self._moment(row, episode),
                 episode.goal,
                 episode.elapsed_steps,
                 knots=self._knots,
                 search=self._search,
                 config=self._config,
-                rng=self._rngs[index],
-                last=self._plans[index],
+                rng=self._rngs[row],
+                last=self._plans[row],
             )
         self._seen = list(episodes)
 
     def act(self, observations: Sequence[Any]) -> Float32Array:
-        """The first chunk of each plan, [B, 17, 25]."""
+        """Returns the first chunk of each plan, float32 [B, 17, 25]."""
         return np.stack([plan.chunks[0] for plan in self._plans if plan is not None])
 
-    def _moment(self, index: int, episode: Episode[Any]) -> WorldMoment:
-        """The present, as the world knows it in which plans are tried."""
+    def _moment(self, row: int, episode: Episode[Any]) -> WorldMoment:
+        """Returns the present moment in the world in which it plans."""
         if not self._is_elsewhere:
             moment: WorldMoment = episode.moment
             return moment
         recent = slice(-HISTORY_CLIPS, None)
-        history = RecordedHistory(np.stack(self._tokens[index][recent]), np.stack(self._actions[index][recent]), None)
-        imagined: WorldMoment = self._world.begin(history, int(self._rngs[index].integers(2**63)))
+        history = RecordedHistory(np.stack(self._tokens[row][recent]), np.stack(self._actions[row][recent]), None)
+        imagined: WorldMoment = self._world.begin(history, int(self._rngs[row].integers(2**63)))
         return imagined
 
 
 def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem") -> MPC:
-    """Plans in a learned world, wherever it acts.
+    """Makes a planner that plans in a learned world, in whatever world it acts.
 
-    The world decodes what is most probable, in one pass: many rough clips are worth more to a search than a few good
-    ones (docs/policies.md).
+    That world decodes the most probable tokens in one step: many rough clips help a search more than a few good ones
+    (docs/policies.md).
     """
     return MPC(
         task, search, LearnedWorld(WorldSimulator.from_pretrained(checkpoint, decoding_steps=1, temperature=0.0))
@@ -121,5 +121,5 @@ def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem
 
 
 def where_it_acts(task: str, search: str = "icem") -> MPC:
-    """Plans in the world in which it acts: an oracle in the reference world."""
+    """Makes a planner that plans in the world in which it acts: an oracle in the reference world."""
     return MPC(task, search, None)

@@ -1,4 +1,4 @@
-"""Plays recorded actions, whatever happens."""
+"""A policy that plays recorded actions, regardless of its observations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ from hwm_env.types import FRAMES_PER_CLIP, Float32Array
 
 
 class Recorded:
-    """Plays the same clips of actions in every world, and the last one again and again when there are no more.
+    """Plays the same chunks in every row, and repeats the last one at the end.
 
     Args:
-        name: for reports.
+        name: name for reports.
         chunks: float32 [N, 17, 25], physical units.
 
     Raises:
-        InvalidInputError: there are none.
+        InvalidInputError: there are no chunks.
     """
 
     interface: Final = Interface(obs_mode="state")
@@ -33,18 +33,18 @@ class Recorded:
         self._chunks = chunks
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """See Policy."""
+        """Goes back to the first chunk."""
         self._step = 0
 
     def act(self, observations: Sequence[Any]) -> Float32Array:
-        """Chunks [B, 17, 25]; see Policy."""
+        """Returns the next chunk for each row, float32 [B, 17, 25]."""
         chunk = self._chunks[min(self._step, len(self._chunks) - 1)]
         self._step += 1
         return np.stack([chunk] * len(observations))
 
 
 def from_replay(task: str, file: str) -> Recorded:
-    """Plays what a file of the wrapper RecordReplay holds: `policies.recorded:from_replay@FILE` on a command line."""
+    """Plays a replay file of the wrapper RecordReplay: `policies.recorded:from_replay@FILE` on a command line."""
     return Recorded(f"replay {Path(file).name}", Replay.load(Path(file)).actions)
 
 
@@ -52,7 +52,7 @@ def from_dataset(task: str, directory: str) -> Recorded:
     """Plays the first segment of a data set in the 1X v2.0 format: `policies.recorded:from_dataset@DIRECTORY`.
 
     Raises:
-        DatasetError: it is no such data set.
+        DatasetError: the directory is no such data set.
     """
     shard = Dataset(directory).shards[0]
     beyond = np.flatnonzero(shard.segments != shard.segments[0])

@@ -1,4 +1,4 @@
-"""A scripted tour: turn, drive, raise the arms; for demonstrations."""
+"""A scripted tour for demonstrations: turns, drives and raises the arms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -27,7 +27,7 @@ TOUR: Final[tuple[tuple[str, Float32Array], ...]] = (
     ("arms down", pose({})),
     ("turn left", pose({"angular_velocity": 0.5})),
 )
-"""What each env step is called and where it leads, within the robot's rate limits."""
+"""Name and target of each env step."""
 
 
 class Tour:
@@ -37,14 +37,17 @@ class Tour:
     interface: Final = Interface(obs_mode="state")
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Goes back to the beginning; nothing in a tour is random."""
+        """Goes back to the first step; the seeds are ignored."""
         self._step = 0
 
     def act(self, observations: Sequence[Mapping[str, Any]]) -> Float32Array:
-        """Chunks [B, 17, 25] that move from the present states to the step's pose, no faster than the robot can.
+        """Returns chunks that move from the present states to the step's target at the robot's largest rates.
 
         Args:
-            observations: with the `state` of each robot, [25]; other entries are not looked at.
+            observations: observations with a `state`, [25]; other entries are ignored.
+
+        Returns:
+            float32 [B, 17, 25].
         """
         target = TOUR[self._step][1] if self._step < len(TOUR) else pose({})
         self._step += 1
@@ -53,5 +56,5 @@ class Tour:
 
 
 def tour(task: str) -> Tour:
-    """The same for all tasks."""
+    """Makes the policy, which is the same for all tasks."""
     return Tour()

@@ -35,7 +35,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     },
     "sac": {"learning_rate": 1e-3, "gamma": 0.95, "batch_size": 256, "learning_starts": 200, "gradient_steps": -1},
 }
-"""Episodes are 5 to 20 long steps, and worlds are slow: few samples, used often."""
+"""Settings by algorithm: episodes have only 5 to 20 env steps and worlds are slow, so samples are few and reused."""
 _CLASSES: Final = {"ppo": PPO, "sac": SAC}
 
 
@@ -66,18 +66,18 @@ class TrainingRun(CheckedFields):
 
 
 def train(run: TrainingRun) -> LearningCurve:
-    """Trains a policy and saves it.
+    """Trains a policy, and saves it with its learning curve.
 
-    It sees the robot's numbers and the goal, and sends the few numbers that the task is about, normalised and held for
-    a clip.
+    The policy observes the state and the goal. Its actions are the numbers that matter for the task, normalised and
+    held for a clip.
 
     Raises:
-        InvalidInputError: an argument has a value that is not allowed.
+        InvalidInputError: an argument has an invalid value.
         CheckpointError: the checkpoint is unknown, or lacks what the task needs.
-        SavingError: `out` cannot be written, which is looked at before the training too.
+        SavingError: `out` cannot be written; this is also checked before the training.
     """
     if run.out.suffix != ".zip":
-        raise InvalidInputError(f"out must be a zip, got {run.out}")
+        raise InvalidInputError(f"out must end in .zip, got {run.out}")
     check_writable(run.out)
     interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True, controls=controls_of(run.task))
     envs = gymnasium.make_vec(

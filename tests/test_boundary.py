@@ -22,8 +22,7 @@ from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.episodes import Episode
 from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldModelVectorEnv
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError, ModelOutputError
-from hwm_env.evaluation.policies.loading import load_policies
-from hwm_env.evaluation.policies.units import gather_policies
+from hwm_env.evaluation.policies.loading import gather_policies, load_policies
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.checks import check_tokenizer
 from tests.conftest import make_tiny_checkpoint

@@ -14,7 +14,7 @@ from hwm_env.cli import main
 from hwm_env.cli.commands import COMMANDS
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.worlds.lpips import LPIPS
+from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings

@@ -19,8 +19,8 @@ from hwm_env.data.videos import write_video
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordClips, RecordReplay
 from hwm_env.errors import SavingError
+from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.trial_log import TrialLog
-from hwm_env.evaluation.policies.units import Unit
 from hwm_env.evaluation.reports.certificate_page import write_certificate
 from hwm_env.evaluation.reports.plots import write_loops
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability

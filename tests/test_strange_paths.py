@@ -12,8 +12,8 @@ from hwm_env.data.files import read_json
 from hwm_env.data.reader import Dataset
 from hwm_env.data.state_tables import StateMapping
 from hwm_env.errors import HWMError
+from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.evaluation.policies.sb3_policy import SB3Policy
-from hwm_env.evaluation.worlds.lpips import LPIPS
 from hwm_env.importing import ImportConfig, import_checkpoint
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference.collect import collect

@@ -1,4 +1,4 @@
-"""What buttons do to a drive, whatever window they are in."""
+"""Carries out the actions of keys and buttons on a drive."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ TEMPERATURE_STEP: Final = 0.1
 
 
 def perform(drive: Drive, action: str) -> None:
-    """Does what an action of `demos.driving.controls.PRESSED` means for the drive; nothing for those of a window."""
+    """Carries out an action of `demos.driving.controls.PRESSED`; ignores those of the window alone."""
     decoding = drive.session.decoding
     match action:
         case "pause":
@@ -17,7 +17,7 @@ def perform(drive: Drive, action: str) -> None:
         case "step":
             drive.step_once()
         case "rewind":
-            before = drive.shown.moment.step - 1
+            before = drive.shown.snapshot.step - 1
             drive.ask(lambda session: session.rewind(before))
         case "reset":
             drive.ask(lambda session: session.reset(session.start, session.seed))

@@ -1,4 +1,4 @@
-"""From what a driver wants to a chunk of 25-number actions."""
+"""Turns a driver's commands into chunks of actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,65 +26,65 @@ GESTURES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         },
     }
 )
-"""Where numbers shall go, by name."""
+"""Target values of numbers, by gesture."""
 JOINT_SPEED: Final = 0.6
-"""Of a joint whose key is held, as a share of the fastest change in the training data."""
+"""Speed of joints and hands, as a share of the largest change in the training data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriveCommand:
-    """What a driver wants during the next clip."""
+    """A driver's command for the next clip."""
 
     forward: float = 0.0
-    """Share of the top speed, -1..1."""
+    """Share of the largest speed, -1..1."""
     turn: float = 0.0
-    """Share of the top speed of turning, -1..1, positive to the left."""
+    """Share of the largest turning speed, -1..1, positive to the left."""
     speed: float = 1.0
     """Factor of both, 0..1."""
     joints: Mapping[str, float] = field(default_factory=dict)
-    """How fast joints and hands move, -1..1, by name (`hwm_env.types.ACTION_NAMES`); others stay."""
-    preset: str | None = None
-    """Name of GESTURES: the numbers go there, however long it takes, unless they are moved otherwise."""
+    """Speeds of joints and hands, -1..1, by name (`hwm_env.types.ACTION_NAMES`); others stay."""
+    gesture: str | None = None
+    """Name of the newest of GESTURES: its numbers move to their targets unless `joints` moves them."""
     presses: int = 0
-    """How often presets have been asked for: one that was begun is not begun again with the next clip."""
+    """Number of gestures requested so far, so that a gesture is begun only once."""
 
 
 class Shaper:
-    """Makes chunks of commands that are smooth: no number moves faster than any in the training data, nor beyond it.
+    """Makes smooth chunks from commands, within the range and the largest changes of the training data.
 
-    Remembers only where presets still lead to, and the newest that it was asked for.
+    Its only state are the targets of gestures that are not finished, and the number of the newest gesture.
 
     Args:
-        statistics: of the training data.
+        statistics: statistics of the training data's actions.
     """
 
     def __init__(self, statistics: ActionStatistics) -> None:
         self._low, self._high, self._fastest = statistics.low, statistics.high, statistics.max_change
-        self._going: dict[str, float] = {}
+        self._targets: dict[str, float] = {}
         self._presses: int | None = None
 
     def reset(self) -> None:
-        """Goes nowhere any more."""
-        self._going.clear()
+        """Ends all gestures."""
+        self._targets.clear()
 
     def chunk(self, command: DriveCommand, state: Float32Array) -> Float32Array:
-        """The actions of the next clip.
+        """Returns the actions of the next clip.
 
         Args:
-            command: what is wanted.
-            state: the robot's present numbers, [25].
+            command: the driver's command.
+            state: present state of the robot, [25].
 
         Returns:
             float32 [17, 25], physical units.
         """
-        if command.preset is not None and command.presses != self._presses:
-            self._going |= GESTURES[command.preset]
+        if command.gesture is not None and command.presses != self._presses:
+            self._targets |= GESTURES[command.gesture]
             self._presses = command.presses
         target = state.copy()
-        for name, value in self._going.items():
+        for name, value in self._targets.items():
             target[ACTION_NAMES.index(name)] = value
         for name, rate in command.joints.items():
-            self._going.pop(name, None)
+            self._targets.pop(name, None)
             index = ACTION_NAMES.index(name)
             target[index] = state[index] + rate * JOINT_SPEED * FRAMES_PER_CLIP * self._fastest[index]
         for index, share in ((LINEAR_VELOCITY, command.forward), (ANGULAR_VELOCITY, command.turn)):

@@ -1,4 +1,4 @@
-"""What a driver's keys, sticks and buttons mean, whatever window they come from."""
+"""Actions of a driver's keys, sticks and buttons, for the window and the browser."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ HELD: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "right": ("d", "turn right"),
         "look up": ("up", "neck up"),
         "look down": ("down", "neck down"),
-        "joint -": ("z", "chosen joint back"),
-        "joint +": ("x", "chosen joint on"),
+        "joint -": ("z", "chosen joint down"),
+        "joint +": ("x", "chosen joint up"),
         "open hand": ("v", "open the limb's hand"),
         "close hand": ("c", "close the limb's hand"),
     }
 )
-"""Actions that last as long as their key is held: default key, and what they do."""
+"""Actions that last while their key is held: default key and description."""
 PRESSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "left arm up": ("i", "left arm up"),
@@ -34,12 +34,12 @@ PRESSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "next joint": ("e", "choose its next joint"),
         "slower": ("-", "lower speed"),
         "faster": ("=", "higher speed"),
-        "pause": ("space", "pause, go on"),
+        "pause": ("space", "pause, continue"),
         "step": (".", "one step while paused"),
         "rewind": ("backspace", "one step back"),
-        "reset": ("return", "begin anew"),
-        "next start": ("n", "begin at the next start"),
-        "reseed": ("m", "other noise from here on"),
+        "reset": ("return", "reset"),
+        "next start": ("n", "reset to the next start"),
+        "reseed": ("m", "new noise from here on"),
         "fewer passes": ("f5", "fewer decoding steps"),
         "more passes": ("f6", "more decoding steps"),
         "cooler": ("f7", "lower temperature"),
@@ -47,11 +47,11 @@ PRESSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "worlds": ("tab", "learned, reference, both"),
         "screenshot": ("f12", "save a picture"),
         "record": ("f9", "record, stop recording"),
-        "help": ("h", "show, hide this"),
-        "quit": ("escape", "leave"),
+        "help": ("h", "show, hide this help"),
+        "quit": ("escape", "quit"),
     }
 )
-"""Actions that happen once when their key goes down."""
+"""Actions that happen once when their key is pressed: default key and description."""
 LIMBS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         **{
@@ -77,7 +77,7 @@ SPEEDS: Final = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Sticks:
-    """Axes of a gamepad or of sticks on a screen, each -1..1."""
+    """Axes of a gamepad or of on-screen sticks, each -1..1."""
 
     forward: float = 0.0
     turn: float = 0.0
@@ -87,33 +87,33 @@ class Sticks:
 
 
 class Controls:
-    """What is chosen: a limb and a joint of it, a speed, a preset."""
+    """The driver's choices: a limb and one of its joints, a speed, and a gesture."""
 
     def __init__(self) -> None:
         self._limb = self._joint = 0
         self._speed = len(SPEEDS) - 1
-        self._preset: str | None = None
+        self._gesture: str | None = None
         self._presses = 0
 
     @property
     def limb(self) -> str:
-        """Its name."""
+        """Name of the chosen limb."""
         return list(LIMBS)[self._limb]
 
     @property
     def joint(self) -> str:
-        """Name of the number (`hwm_env.types.ACTION_NAMES`)."""
+        """Name of the chosen joint (`hwm_env.types.ACTION_NAMES`)."""
         return LIMBS[self.limb][self._joint]
 
     @property
     def speed(self) -> float:
-        """Factor of driving speeds."""
+        """Chosen factor of driving speeds, 0..1."""
         return SPEEDS[self._speed]
 
     def press(self, action: str) -> None:
-        """Chooses; other actions of PRESSED are not meant for this."""
+        """Changes a choice by an action of PRESSED; ignores those that change none."""
         if action in GESTURES:
-            self._preset = action
+            self._gesture = action
             self._presses += 1
         elif action == "next limb":
             self._limb, self._joint = (self._limb + 1) % len(LIMBS), 0
@@ -124,11 +124,11 @@ class Controls:
             self._speed = min(max(self._speed + change, 0), len(SPEEDS) - 1)
 
     def command(self, held: Collection[str], sticks: Sticks | None = None) -> DriveCommand:
-        """What is wanted now.
+        """Returns the present command.
 
         Args:
-            held: actions of HELD.
-            sticks: axes, if there are some.
+            held: actions of HELD whose keys are down.
+            sticks: axes; `None`: centred.
         """
         sticks = sticks or Sticks()
         joints = {
@@ -142,7 +142,7 @@ class Controls:
             turn=_difference(held, "left", "right", sticks.turn),
             speed=self.speed,
             joints={name: rate for name, rate in joints.items() if rate},
-            preset=self._preset,
+            gesture=self._gesture,
             presses=self._presses,
         )
 

@@ -1,4 +1,4 @@
-"""One drive through one or two worlds: what happened so far can be taken back, and gone on from otherwise."""
+"""A drive through one or two worlds, whose env steps can be rewound and continued differently."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ from hwm_env.types import Float32Array, UInt8Array
 WorldName = Literal["learned", "reference"]
 ENVS: Final[Mapping[WorldName, str]] = {"learned": "HWM-v0", "reference": "HWMReference-v0"}
 SHOWN: Final[tuple[tuple[WorldName, ...], ...]] = (("learned",), ("reference",), ("learned", "reference"))
-"""What can be shown, in the order in which a key goes through it."""
+"""Worlds that can be shown together, in the order in which a key cycles through them."""
 MOST_REWINDS: Final = 50
-"""Steps that can be taken back."""
+"""Largest number of env steps that can be rewound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionConfig:
-    """Where is driven, and how the world is computed."""
+    """The worlds of a session, and where it begins."""
 
     checkpoint: str = "room-64"
     """Name or directory."""
@@ -43,39 +43,39 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What one world shows after a step."""
+    """One world after an env step."""
 
     frames: UInt8Array
-    """Of the step, [17, S, S, 3]; after anything but a step only the newest, [1, S, S, 3]."""
+    """Frames of the step, [17, S, S, 3]; only the newest, [1, S, S, 3], if the snapshot is not of a step."""
     info: Mapping[str, Any]
-    """Of the env."""
+    """Info of the environment."""
     reward: float
-    """Of the step."""
+    """Reward of the step."""
     total_reward: float
-    """Since the reset."""
+    """Sum of rewards since the reset."""
     track: Track
-    """Of the robot's base, as long as steps can be taken back."""
+    """Track of the robot over the steps that can be rewound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DriveFrame:
-    """Where the drive stands."""
+class DriveSnapshot:
+    """All shown worlds after the same env step."""
 
     step: int
     """Env steps since the reset."""
     state: Float32Array
-    """The robot's numbers in the first of the shown worlds, [25]."""
+    """State of the robot in the first shown world, [25]."""
     views: Mapping[WorldName, View]
-    """Of the worlds that are shown."""
+    """Views of the shown worlds."""
     compute_s: float
-    """How long it took to compute."""
+    """Time to compute the snapshot."""
     rewinds: int
-    """Steps that can be taken back."""
+    """Number of env steps that can be rewound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Node:
-    """One world after one step."""
+    """One world after one env step, with the state to return to it."""
 
     state: EnvState[Any]
     info: Mapping[str, Any]
@@ -84,16 +84,16 @@ class _Node:
 
 
 class Session:
-    """Worlds that live the same actions from the same start.
+    """Worlds that advance by the same actions from the same start.
 
-    A world that is not shown is not computed; when it is shown again, it lives what it missed.
+    A world that is not shown is not computed; when it is shown again, it catches up.
 
     Args:
-        config: where.
+        config: worlds, task, start and seed.
 
     Raises:
         CheckpointError: the checkpoint is unknown, has no starts, or lacks what the task needs.
-        InvalidInputError: there is no such task or start.
+        InvalidInputError: the task or the start is unknown.
     """
 
     def __init__(self, config: SessionConfig) -> None:
@@ -102,12 +102,12 @@ class Session:
         self._shown: tuple[WorldName, ...] = ("learned",)
         self._simulator: WorldSimulator = self._env("learned").simulator
         if not len(self._simulator.checkpoint.starts):
-            raise CheckpointError(f"{config.checkpoint} has no recorded starts, and a drive begins at one")
+            raise CheckpointError(f"{config.checkpoint} has no recorded starts; use a checkpoint with starts")
         self.num_starts = len(self._simulator.checkpoint.starts)
         self.statistics: ActionStatistics = self._simulator.checkpoint.statistics
-        """Of the training data's actions."""
+        """Statistics of the training data's actions."""
         self.now = self.reset(config.start, config.seed)
-        """The newest moment."""
+        """The newest snapshot."""
 
     @property
     def shown(self) -> tuple[WorldName, ...]:
@@ -116,29 +116,33 @@ class Session:
 
     @property
     def decoding(self) -> DecodingConfig:
-        """How the learned world decodes."""
+        """Decoding of the learned world."""
         return self._simulator.decoding
 
     @property
     def scene(self) -> Scene | None:
-        """What the learned world knows of its room, if it does."""
+        """Scene of the learned world, if any."""
         return self._simulator.scene
 
     @property
     def start(self) -> int:
-        """The recorded start that the drive began at."""
+        """Index of the recorded start."""
         return self._start
 
     @property
     def seed(self) -> int:
-        """Of the newest noise."""
+        """Seed of the present noise."""
         return self._seed
 
-    def reset(self, start: int | None, seed: int) -> DriveFrame:
-        """Begins anew.
+    def reset(self, start: int | None, seed: int) -> DriveSnapshot:
+        """Resets all worlds.
+
+        Args:
+            start: index of a recorded start; `None`: chosen by the seed.
+            seed: seed of start, goal and noise.
 
         Raises:
-            InvalidInputError: there is no such start.
+            InvalidInputError: the start does not exist.
         """
         began_s = time.monotonic()
         if start is not None and not 0 <= start < self.num_starts:
@@ -148,12 +152,12 @@ class Session:
         self._nodes: dict[WorldName, dict[int, _Node]] = {name: {} for name in ENVS}
         self._oldest = self._replayable = 0
         self._seed = seed
-        moment = self._moment(began_s)
-        self._start = int(next(iter(moment.views.values())).info["start"])
-        return moment
+        snapshot = self._snapshot(began_s)
+        self._start = int(next(iter(snapshot.views.values())).info["start"])
+        return snapshot
 
-    def reseed(self, seed: int) -> DriveFrame:
-        """Goes on from here with other noise of the learned world; steps before this one cannot be taken back."""
+    def reseed(self, seed: int) -> DriveSnapshot:
+        """Continues with other noise in the learned world; earlier env steps cannot be rewound any more."""
         began_s = time.monotonic()
         here = len(self._chunks)
         for name, nodes in self._nodes.items():
@@ -167,13 +171,13 @@ class Session:
             self._nodes[name] = {here: replace(node, state=env.get_state())}
         self._beginning, self._oldest, self._replayable = None, here, here
         self._seed = seed
-        return self._moment(began_s)
+        return self._snapshot(began_s)
 
-    def step(self, chunk: Float32Array) -> DriveFrame:
-        """Lives one clip in the worlds that are shown.
+    def step(self, chunk: Float32Array) -> DriveSnapshot:
+        """Advances the shown worlds by one clip.
 
         Args:
-            chunk: physical units, [17, 25].
+            chunk: actions in physical units, [17, 25].
         """
         began_s = time.monotonic()
         self._chunks.append(chunk)
@@ -181,34 +185,34 @@ class Session:
         for nodes in self._nodes.values():
             for step in [step for step in nodes if step < self._oldest and step != max(nodes)]:
                 del nodes[step]
-        return self._moment(began_s, whole_clip=True)
+        return self._snapshot(began_s, whole_clip=True)
 
-    def rewind(self, to_step: int) -> DriveFrame:
-        """Goes back to an earlier step, or to the oldest that is still known."""
+    def rewind(self, to_step: int) -> DriveSnapshot:
+        """Returns to an earlier env step, or to the oldest one that is stored."""
         began_s = time.monotonic()
         kept = min(max(to_step, self._oldest), len(self._chunks))
         del self._chunks[kept:]
         for nodes in self._nodes.values():
             for step in [step for step in nodes if step > kept]:
                 del nodes[step]
-        return self._moment(began_s)
+        return self._snapshot(began_s)
 
-    def show(self, worlds: Sequence[WorldName]) -> DriveFrame:
-        """Shows other worlds.
+    def show(self, worlds: Sequence[WorldName]) -> DriveSnapshot:
+        """Changes the shown worlds.
 
         Raises:
-            HWMError: a world cannot be shown here; nothing has changed.
+            HWMError: a world is not available; the shown worlds stay as they were.
         """
         began_s = time.monotonic()
         before, self._shown = self._shown, tuple(worlds)
         try:
-            return self._moment(began_s)
+            return self._snapshot(began_s)
         except HWMError:
             self._shown = before
             raise
 
-    def show_next(self) -> DriveFrame:
-        """Shows the next of SHOWN.
+    def show_next(self) -> DriveSnapshot:
+        """Shows the next worlds of SHOWN.
 
         Raises:
             HWMError: see `show`.
@@ -216,19 +220,26 @@ class Session:
         return self.show(SHOWN[(SHOWN.index(self._shown) + 1) % len(SHOWN)])
 
     def decode(self, *, steps: int | None = None, temperature: float | None = None) -> None:
-        """Changes how the learned world decodes from now on.
+        """Changes the decoding of the learned world from now on.
+
+        Args:
+            steps: decoding steps; `None`: unchanged.
+            temperature: sampling temperature; `None`: unchanged.
 
         Raises:
-            InvalidInputError: it cannot decode so.
+            InvalidInputError: a value is invalid.
         """
-        wanted = {"steps": steps, "temperature": temperature}
-        decoding = replace(self.decoding, **{name: value for name, value in wanted.items() if value is not None})
+        decoding = self.decoding
+        if steps is not None:
+            decoding = replace(decoding, steps=steps)
+        if temperature is not None:
+            decoding = replace(decoding, temperature=temperature)
         self._simulator.decoding = decoding
-        # A replay is of one way to decode.
+        # A replay has a single decoding.
         self._replayable = len(self._chunks)
 
     def replay(self, first_step: int) -> Replay:
-        """The drive in the learned world from a step until now, or from the oldest step that is still known.
+        """Returns a replay of the learned world from an env step, or from the oldest one that is stored, until now.
 
         Raises:
             InvalidInputError: the learned world has taken no step since then.
@@ -247,11 +258,11 @@ class Session:
         )
 
     def close(self) -> None:
-        """Frees the worlds."""
+        """Closes the environments."""
         for env in self._envs.values():
             env.close()
 
-    def _moment(self, began_s: float, *, whole_clip: bool = False) -> DriveFrame:
+    def _snapshot(self, began_s: float, *, whole_clip: bool = False) -> DriveSnapshot:
         views = {}
         for name in self._shown:
             self._catch_up(name)
@@ -261,7 +272,7 @@ class Session:
             frames = env.clip if whole_clip else env.moment.last_frame[None].copy()
             track = Track.of([nodes[step].info for step in sorted(nodes) if step >= self._oldest])
             views[name] = View(frames, node.info, node.reward, node.total_reward, track)
-        self.now = DriveFrame(
+        self.now = DriveSnapshot(
             step=len(self._chunks),
             state=self._env(self._shown[0]).moment.measured[-1].copy(),
             views=views,
@@ -271,11 +282,11 @@ class Session:
         return self.now
 
     def _catch_up(self, name: WorldName) -> None:
-        """Lives in a world what has been driven since it was shown."""
+        """Advances a world by the chunks that it has missed."""
         env, nodes = self._env(name), self._nodes[name]
         if not nodes:
             if self._beginning is None:
-                raise InvalidInputError(f"the {name} world has no part in what came before the reseeding; reset first")
+                raise InvalidInputError(f"the {name} world was not computed before the reseeding; reset first")
             seed, options = self._beginning
             _, info = env.reset(seed=seed, options=options)
             nodes[0] = _Node(env.get_state(), info, 0.0, 0.0)
@@ -304,5 +315,5 @@ class Session:
 
 
 def _goal(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What an info says of the goal; only those of a reset do by themselves."""
+    """Returns the goal's entries of an info; only infos of a reset have them."""
     return {key: value for key, value in info.items() if key.startswith(("target", "cube"))}

@@ -1,4 +1,4 @@
-"""What a driver is told in words and lines, whatever window shows it."""
+"""Status texts and the stick figure of the robot, for the window and the browser."""
 
 from typing import Final
 
@@ -10,41 +10,41 @@ from hwm_env.reference.body import skeleton
 from hwm_env.types import Float32Array
 
 LATE_S: Final = 0.1
-"""A picture that stands longer than this is worth a word."""
+"""Stalls longer than this are reported."""
 
 Bone = tuple[str, tuple[float, float], tuple[float, float]]
-"""Whose it is (left, right or body), and its two ends: metres to the right and up."""
+"""Side (left, right or body) and the two ends of a bone, in metres to the right and up."""
 
 
 def lines(drive: Drive, controls: Controls, task: str | None) -> list[tuple[str, str]]:
-    """Names and what is to be said of each."""
-    moment, pace, decoding = drive.shown.moment, drive.pace, drive.session.decoding
-    view = next(iter(moment.views.values()))
+    """Returns the status as pairs of a name and a text."""
+    snapshot, pace, decoding = drive.shown.snapshot, drive.pace, drive.session.decoding
+    view = next(iter(snapshot.views.values()))
     info = view.info
     goal = str(info.get("target", info.get("cube", "")))
     pose, probability = info.get("base_pose"), info.get("error_probability")
     waiting = f", waiting {pace.stalled_s:.1f} s" if pace.stalled_s > LATE_S else ""
-    latency = "not known yet" if pace.latency_s is None else f"{1000 * pace.latency_s:.0f} ms"
+    latency = "unknown" if pace.latency_s is None else f"{1000 * pace.latency_s:.0f} ms"
     passes = "pass" if decoding.steps == 1 else "passes"
     return [
         ("task", " ".join([task or "none", goal, "done" if info.get("is_success") else ""])),
-        ("step", f"{moment.step}   reward {view.reward:+.2f}   sum {view.total_reward:+.2f}"),
+        ("step", f"{snapshot.step}   reward {view.reward:+.2f}   sum {view.total_reward:+.2f}"),
         ("pose", "unknown" if pose is None else f"{pose[0]:+.2f} m  {pose[1]:+.2f} m  {np.degrees(pose[2]):+.0f} deg"),
-        ("believe", "not calibrated" if probability is None else f"wrong with probability {probability:.2f}"),
+        ("trust", "not calibrated" if probability is None else f"error probability {probability:.2f}"),
         ("decoding", f"{decoding.steps} {passes}, temperature {decoding.temperature:.1f}"),
         ("limb", f"{controls.limb}: {controls.joint}   speed {controls.speed:.0%}"),
         ("model", f"{pace.real_time_factor:.1f} x real time, {pace.queued_frames} frames ahead{waiting}"),
-        ("latency", f"key to picture {latency}"),
+        ("latency", f"key to frame {latency}"),
     ]
 
 
 def figure(state: Float32Array) -> dict[str, list[Bone]]:
-    """The robot as sticks, of its 25 numbers alone: seen from its `side` (it looks to the right) and from `behind`."""
+    """Returns the robot's skeleton for a state [25], seen from its `side` (facing right) and from `behind`."""
     bones = skeleton(np.zeros((1, 3)), state[None])
     views: dict[str, list[Bone]] = {"side": [], "behind": []}
     for name, (start, end) in bones.items():
-        whose = name.split("_")[0] if name.startswith(("left", "right")) else "body"
+        side = name.split("_")[0] if name.startswith(("left", "right")) else "body"
         for view, column, sign in (("side", 0, 1), ("behind", 1, -1)):
             ends = [(sign * float(point[0, column]), float(point[0, 2])) for point in (start, end)]
-            views[view].append((whose, ends[0], ends[1]))
+            views[view].append((side, ends[0], ends[1]))
     return views

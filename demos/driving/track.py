@@ -1,4 +1,4 @@
-"""Where the base of a world's robot has been, as far as the world knows."""
+"""The track of a world's robot: its poses over the past env steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from hwm_env.types import POSE_DIM, Float32Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """Poses of consecutive steps."""
+    """Poses after consecutive env steps."""
 
     poses: Float32Array
-    """x (m), y (m), yaw (rad) after each step, oldest first, [N, 3]; NaN where the place is not known."""
+    """x (m), y (m) and yaw (rad) after each step, oldest first, [N, 3]; NaN where unknown."""
     std: Float32Array
-    """Standard deviations of the newest, [3]."""
+    """Standard deviations of the newest pose, [3]."""
 
     @classmethod
     def of(cls, infos: Sequence[Mapping[str, Any]]) -> "Track":
-        """Reads it out of what an env says after each step, oldest first."""
+        """Makes a track from the infos of an environment after each step, oldest first."""
         unknown = np.full(POSE_DIM, np.nan, np.float32)
         return cls(np.stack([info.get("pose", unknown) for info in infos]), infos[-1].get("pose_std", unknown))
 
     @property
     def is_known(self) -> bool:
-        """Whether the newest pose is."""
+        """Whether the newest pose is known."""
         return bool(np.isfinite(self.poses[-1]).all())
 
     def during(self, share: float) -> "Track":
-        """The track while its newest step is shown: a share (0..1) of the way from the pose before."""
+        """Returns the track when a share (0..1) of its newest step is done, by interpolation."""
         if len(self.poses) < 2 or not np.isfinite(self.poses[-2:]).all():
             return self
         before, after = self.poses[-2:]

@@ -1,1 +1,1 @@
-"""The same drive in a browser, for machines without a screen: `python -m demos.serve`."""
+"""Drives the robot in a browser, for machines without a screen: `python -m demos.serve`."""

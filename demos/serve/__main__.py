@@ -1,4 +1,4 @@
-"""Serves the drive: `python -m demos.serve`, then open the address that it prints."""
+"""Serves a drive to browsers: run `python -m demos.serve`, and open the address that it prints."""
 
 import ipaddress
 import logging
@@ -38,7 +38,7 @@ class ServeConfig(CheckedFields):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until it is interrupted; returns 2 if that is not possible."""
+    """Serves until it is interrupted; returns the exit status, 2 for errors."""
     logging.basicConfig(level=logging.WARNING)
     try:
         config = parse_config(ServeConfig, argv, program="python -m demos.serve")
@@ -63,34 +63,43 @@ def main(argv: list[str] | None = None) -> int:
 def serve(
     drive: Drive, task: str | None, viewers: int, token: str | None, listener: socket.socket, names: Sequence[str]
 ) -> None:
-    """Until it is interrupted."""
+    """Serves a drive until it is interrupted.
+
+    Args:
+        drive: the drive.
+        task: name of its task, to show.
+        viewers: largest number of viewers.
+        token: token that viewers must send; `None`: none.
+        listener: bound socket.
+        names: further names of the server.
+    """
     import uvicorn
 
     from demos.serve.app import make_app
     from demos.serve.guard import KnownHosts
     from demos.serve.messages import LARGEST_BYTES
-    from demos.serve.room import Room
+    from demos.serve.shared_drive import SharedDrive
 
     host, port, *_ = listener.getsockname()
-    shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
+    address = f"[{host}]" if ":" in host else host
+    print(f"http://{address}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
     server = uvicorn.Config(
-        make_app(Room(drive, task, viewers), token, KnownHosts.of(listener, names)),
+        make_app(SharedDrive(drive, task, viewers), token, KnownHosts.of(listener, names)),
         ws_max_size=LARGEST_BYTES,
         log_level="warning",
         access_log=False,
         server_header=False,
     )
-    # uvicorn raises the interrupt again when it has ended in good order.
+    # uvicorn raises the interrupt again after its shutdown.
     with suppress(KeyboardInterrupt):
         uvicorn.Server(server).run(sockets=[listener])
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that is bound.
+    """Returns a socket that listens at an address.
 
     Raises:
-        InvalidInputError: the address cannot be had.
+        InvalidInputError: the address is not available.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -101,7 +110,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Checks whether an address can be reached from this machine only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The page, and the WebSocket over which a browser watches and drives."""
+"""The web application: a page, and the WebSocket over which a browser watches and drives."""
 
 import asyncio
 import hmac
@@ -17,65 +17,67 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from demos.serve.guard import REFUSED, Guard, KnownHosts
 from demos.serve.messages import RateLimit, parse
-from demos.serve.room import Room, Viewer
+from demos.serve.shared_drive import SharedDrive, Viewer
 from hwm_env.errors import InvalidInputError
 
 STATIC: Final = Path(__file__).parent / "static"
 FULL: Final = 1013
-"""Code with which a WebSocket is closed that may try again later (RFC 6455)."""
+"""Close code of a WebSocket that may try again later (RFC 6455)."""
 LONGEST_REASON_BYTES: Final = 123
-"""That a WebSocket can be closed with."""
+"""Longest reason in a WebSocket's close frame."""
 
 
-def make_app(room: Room, token: str | None, hosts: KnownHosts) -> ASGIApp:
-    """The application.
+def make_app(shared: SharedDrive, token: str | None, hosts: KnownHosts) -> ASGIApp:
+    """Makes the application.
 
     Args:
-        room: what is watched.
-        token: what everybody must know; None: nothing.
-        hosts: what the server is reached under; requests for others are refused.
+        shared: the drive.
+        token: token that every connection must send; `None`: none.
+        hosts: names of the server; requests for other hosts are refused.
     """
 
-    def knows_token(connection: HTTPConnection) -> bool:
-        said = connection.query_params.get("token", "")
-        return token is None or hmac.compare_digest(said.encode(), token.encode())
+    def has_token(connection: HTTPConnection) -> bool:
+        sent = connection.query_params.get("token", "")
+        return token is None or hmac.compare_digest(sent.encode(), token.encode())
 
     async def page(request: HTTPConnection) -> Response:
-        if not knows_token(request):
-            return PlainTextResponse("a token is needed: open the address that the server printed", status_code=403)
+        if not has_token(request):
+            return PlainTextResponse(
+                "wrong or missing token; open the address that the server printed", status_code=403
+            )
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-store"})
 
     async def drive(socket: WebSocket) -> None:
-        if not knows_token(socket):
+        if not has_token(socket):
             await socket.close(REFUSED)
             return
         await socket.accept()
         try:
-            viewer = room.enter()
+            viewer = shared.enter()
         except InvalidInputError as error:
             await _refuse(socket, FULL, error)
             return
-        telling = asyncio.create_task(_tell(socket, viewer))
+        sending = asyncio.create_task(_send_news(socket, viewer))
         try:
-            await _listen(socket, room, viewer)
+            await _listen(socket, shared, viewer)
         finally:
-            telling.cancel()
-            room.leave(viewer)
+            sending.cancel()
+            shared.leave(viewer)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
-        going = asyncio.create_task(room.run())
+        loop = asyncio.create_task(shared.run())
         yield
-        going.cancel()
+        loop.cancel()
         with suppress(asyncio.CancelledError):
-            await going
+            await loop
 
     routes = [Route("/", page), WebSocketRoute("/drive", drive), Mount("/static", StaticFiles(directory=STATIC))]
     return Guard(Starlette(routes=routes, lifespan=running), hosts)
 
 
-async def _listen(socket: WebSocket, room: Room, viewer: Viewer) -> None:
-    """Until it goes, or says what must not be said."""
+async def _listen(socket: WebSocket, shared: SharedDrive, viewer: Viewer) -> None:
+    """Passes messages to the drive until the browser disconnects or sends an invalid message."""
     limit = RateLimit()
     while True:
         received = await socket.receive()
@@ -85,14 +87,14 @@ async def _listen(socket: WebSocket, room: Room, viewer: Viewer) -> None:
             limit.count()
             if received.get("text") is None:
                 raise InvalidInputError("expected text, got bytes")
-            room.obey(viewer, parse(received["text"]))
+            shared.obey(viewer, parse(received["text"]))
         except InvalidInputError as error:
             await _refuse(socket, REFUSED, error)
             return
 
 
-async def _tell(socket: WebSocket, viewer: Viewer) -> None:
-    """Until it goes; what it has said before that is still listened to."""
+async def _send_news(socket: WebSocket, viewer: Viewer) -> None:
+    """Sends news until the browser disconnects; messages that it sent before are still received."""
     with suppress(WebSocketDisconnect, RuntimeError):
         while True:
             for news in await viewer.news():
@@ -103,6 +105,6 @@ async def _tell(socket: WebSocket, viewer: Viewer) -> None:
 
 
 async def _refuse(socket: WebSocket, code: int, error: InvalidInputError) -> None:
-    """Closes with as much of the reason as there is room for, in whole characters."""
+    """Closes the socket with the reason, truncated to whole characters within the limit."""
     reason = str(error).encode(errors="backslashreplace")[:LONGEST_REASON_BYTES]
     await socket.close(code, reason.decode(errors="ignore"))

@@ -1,4 +1,4 @@
-"""Lets in only requests for a host that is known, and only from pages of its own; tells browsers what a page may do."""
+"""Refuses requests for unknown hosts and from pages of other origins, and sends security headers."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 REFUSED: Final = 1008
-"""Code with which a WebSocket is closed after a message that must not be (RFC 6455: policy violation)."""
+"""Close code of a WebSocket after a policy violation (RFC 6455)."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -21,7 +21,7 @@ HEADERS: Final = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # The token is in the address.
+    # The address contains the token.
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -31,26 +31,28 @@ _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
-    """Names and addresses under which browsers reach the server.
+    """Names and addresses of the server.
 
-    Any page can have its name resolved to this machine (DNS rebinding) and then counts as the server's own; so names
-    that nobody gave to the server are not known. No page can do that with an address.
+    Any page can have its name resolved to this machine (DNS rebinding) and would then count as the server's own, so
+    only names that were given to the server are known. No page can do that with an address.
     """
 
     names: frozenset[str]
+    """Known names and addresses, in lower case."""
     any_address: bool
+    """Whether every address is known."""
 
     @classmethod
     def of(cls, listener: socket.socket, names: Collection[str] = ()) -> "KnownHosts":
-        """What a listening socket is reached under: this machine's names, its addresses, and `names`."""
+        """Returns the hosts of a listening socket: this machine's names, its addresses, and `names`."""
         address = listener.getsockname()[0]
         is_local = ipaddress.ip_address(address).is_loopback
         own = (*LOOPBACK, address) if is_local else (*LOOPBACK, address, socket.gethostname())
         any_address = ipaddress.ip_address(address).is_unspecified
         return cls(frozenset(name.lower() for name in (*own, *names)), any_address)
 
-    def know(self, host: str) -> bool:
-        """Whether a Host header, such as "localhost:8765" or "[::1]", names one of them."""
+    def includes(self, host: str) -> bool:
+        """Checks whether a Host header, such as "localhost:8765" or "[::1]", names a known host."""
         parts = _HOST.fullmatch(host)
         if parts is None:
             return False
@@ -59,11 +61,11 @@ class KnownHosts:
 
 
 class Guard:
-    """An application behind the check of host and origin, on every route; all its answers have HEADERS.
+    """Checks host and origin of every request to an application, and adds HEADERS to all responses.
 
     Args:
-        app: what is guarded.
-        hosts: what it is reached under.
+        app: the application.
+        hosts: known hosts.
     """
 
     def __init__(self, app: ASGIApp, hosts: KnownHosts) -> None:
@@ -71,7 +73,7 @@ class Guard:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or passes it on."""
+        """Refuses a request, or passes it to the application."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -87,11 +89,11 @@ class Guard:
     def _problem(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._hosts.know(host):
-            return "this host is not known here: open the address that the server printed, or start it with --name HOST"
-        # Other pages can reach this machine too; only browsers say where a request comes from.
+        if not self._hosts.includes(host):
+            return "this host is unknown; open the address that the server printed, or start it with --name HOST"
+        # Pages of other servers can send requests to this machine; browsers name their origin.
         if origin is not None and origin != f"{_SCHEMES.get(scope['scheme'], scope['scheme'])}://{host}":
-            return "only pages of this server may ask for this"
+            return "only pages of this server may send this request"
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a browser may say, and how often."""
+"""Messages from browsers, and the limit of their rate."""
 
 import json
 import time
@@ -13,20 +13,21 @@ from hwm_env.errors import InvalidInputError
 LARGEST_BYTES: Final = 2_048
 MOST_A_SECOND: Final = 60
 OF_A_WINDOW: Final = ("quit", "screenshot", "record", "help")
-"""Actions that a browser does by itself, or not at all."""
+"""Actions of the window alone, which browsers cannot send."""
 _BUTTONS: Final = [action for action in PRESSED if action not in OF_A_WINDOW]
 
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Somebody wants to drive, or to stop driving."""
+    """The viewer takes or releases the wheel."""
 
     take: bool
+    """Whether it takes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """All that is held down now."""
+    """All actions that are held, and the sticks."""
 
     actions: frozenset[str]
     sticks: Sticks
@@ -34,7 +35,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button was pressed."""
+    """A button or key was pressed."""
 
     action: str
 
@@ -43,10 +44,10 @@ Message = Wheel | Hold | Press
 
 
 def parse(text: str) -> Message:
-    """Reads a message: a JSON object with `type` "wheel", "hold" or "press".
+    """Parses a message: a JSON object with `type` "wheel", "hold" or "press".
 
     Raises:
-        InvalidInputError: it is too long, or anything else.
+        InvalidInputError: the text is too long, or no such message.
     """
     size = len(text.encode())
     if size > LARGEST_BYTES:
@@ -70,7 +71,7 @@ def parse(text: str) -> Message:
 
 def _held(actions: Any) -> frozenset[str]:
     if not isinstance(actions, list) or not all(isinstance(action, str) and action in HELD for action in actions):
-        raise InvalidInputError(f"expected actions out of {', '.join(HELD)}")
+        raise InvalidInputError(f"expected a list of held actions out of {', '.join(HELD)}")
     return frozenset(actions)
 
 
@@ -83,7 +84,7 @@ def _axis(content: dict[str, Any], name: str) -> float:
 
 @dataclass(slots=True)
 class RateLimit:
-    """At most MOST_A_SECOND within any second."""
+    """Limits messages to MOST_A_SECOND within any second."""
 
     clock: Callable[[], float] = time.monotonic
     _times_s: deque[float] = field(default_factory=deque)
@@ -92,7 +93,7 @@ class RateLimit:
         """Counts a message.
 
         Raises:
-            InvalidInputError: it is one too many.
+            InvalidInputError: there are too many.
         """
         now_s = self.clock()
         while self._times_s and self._times_s[0] <= now_s - 1:

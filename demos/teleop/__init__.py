@@ -1,1 +1,1 @@
-"""A window in which a person drives the robot: `python -m demos.teleop`."""
+"""Drives the robot in a window: `python -m demos.teleop`."""

@@ -1,4 +1,4 @@
-"""Opens the window: `python -m demos.teleop`."""
+"""Opens the driving window: `python -m demos.teleop`."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ class TeleopConfig(CheckedFields):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Drives until the window is closed; returns 2 if that is not possible."""
+    """Drives until the window is closed; returns the exit status, 2 for errors."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         config = parse_config(TeleopConfig, argv, program="python -m demos.teleop")
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         from demos.teleop.app import App
         from demos.teleop.keys import load_bindings
 
-        # Pictures and keys only: sound may not be there, and is not needed.
+        # Only display and input: sound is not needed and may not be available.
         init_display(pygame, "`python -m demos.serve` drives in a browser; or run under xvfb-run")
         pygame.font.init()
         pygame.joystick.init()

@@ -1,4 +1,4 @@
-"""The window: reads keys, lets the drive go on, and draws it."""
+"""The window's main loop: reads keys, advances the drive, and draws it."""
 
 import io
 from pathlib import Path
@@ -16,11 +16,11 @@ from hwm_env.data.files import next_number, write_numbered
 from hwm_env.errors import SavingError
 
 LOOPS_A_SECOND: Final = 120
-"""More than frames, so that none is shown late."""
+"""More than the frame rate, so that no frame is late."""
 STILL_S: Final = 0.1
-"""Without a new frame, the window is drawn so often."""
+"""Interval at which the window is drawn without a new frame."""
 DEAD_ZONE: Final = 0.15
-"""Sticks that are let go do not come to rest in the middle exactly."""
+"""Axis values that count as 0, because released sticks do not return to the exact centre."""
 KEPT_CONFIDENCES: Final = 60
 SCREENSHOT: Final = "drive_{:03d}.png"
 
@@ -29,9 +29,9 @@ class App:
     """A window in which a person drives.
 
     Args:
-        drive: what is driven.
-        bindings: actions by pygame's number of a key.
-        task: its name, to be shown.
+        drive: the drive.
+        bindings: actions by pygame's key code.
+        task: name of the task, to show.
         out: directory for pictures and films.
     """
 
@@ -40,7 +40,7 @@ class App:
         self.controls = Controls()
         self.message = "w a s d drive, arrows look, h shows all keys"
         self.frames_shown = 0
-        """Frames that have been on the screen."""
+        """Number of frames shown so far."""
         self._bindings, self._task, self._out = bindings, task, out
         pygame.display.set_caption("hwm_env")
         self._screen = pygame.display.set_mode(SIZE)
@@ -56,19 +56,19 @@ class App:
         self._is_open = True
 
     def run(self) -> None:
-        """Until the window is closed."""
+        """Runs until the window is closed."""
         while self.update():
             self._clock.tick(LOOPS_A_SECOND)
 
     def update(self) -> bool:
-        """Goes on by one loop; whether the window is still open."""
+        """Runs one iteration of the loop; returns whether the window is still open."""
         for event in pygame.event.get():
             self._handle(event)
         self.drive.command(self.controls.command(self._held, self._sticks()))
         has_changed = self.drive.tick()
         if has_changed:
             self._note()
-        # Drawing takes time from the thread that computes: no more of it than there is to see.
+        # Drawing slows the computing thread down, so it happens only if something has changed.
         now_s = pygame.time.get_ticks() / 1000
         if has_changed or now_s >= self._drawn_s + STILL_S:
             self._hud.draw(self.drive, self._picture())
@@ -77,10 +77,10 @@ class App:
         return self._is_open
 
     def screenshot(self) -> Path:
-        """Saves the window as a PNG file.
+        """Saves the window as a PNG file, and returns its path.
 
         Raises:
-            SavingError: there is no room.
+            SavingError: the file cannot be written.
         """
         content = io.BytesIO()
         pygame.image.save(self._screen, content, SCREENSHOT)
@@ -96,13 +96,15 @@ class App:
         elif event.type == pygame.JOYDEVICEREMOVED:
             self._gamepads.pop(event.instance_id, None)
         elif event.type == pygame.WINDOWFOCUSLOST:
-            # Nobody tells this window of keys that are let go in another one.
+            # A window without focus receives no events of released keys.
             self._held.clear()
         elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
             action = self._bindings.get(event.key)
+            if action is None:
+                return
             if action in HELD:
                 (self._held.add if event.type == pygame.KEYDOWN else self._held.discard)(action)
-            elif action is not None and event.type == pygame.KEYDOWN:
+            elif event.type == pygame.KEYDOWN:
                 self._press(action)
 
     def _press(self, action: str) -> None:
@@ -121,9 +123,9 @@ class App:
             self._record()
 
     def _record(self) -> None:
-        """Begins a recording, or ends it and writes it, which takes a moment."""
+        """Begins a recording, or ends it and writes it in the session's thread."""
         if self._recorder is None:
-            self._recorder = Recorder(self.drive.shown.moment.step)
+            self._recorder = Recorder(self.drive.shown.snapshot.step)
             return
         recorder, self._recorder = self._recorder, None
         self.message = "writing the recording ..."
@@ -137,7 +139,7 @@ class App:
         self.drive.change(save)
 
     def _sticks(self) -> Sticks:
-        """Left stick drives, right stick looks."""
+        """Returns the axes of the first gamepad: the left stick drives, the right stick looks."""
         for gamepad in self._gamepads.values():
             axes = [gamepad.get_axis(axis) for axis in range(gamepad.get_numaxes())] + [0.0] * 4
             turn, back, _, look = (value if abs(value) > DEAD_ZONE else 0.0 for value in axes[:4])
@@ -145,14 +147,14 @@ class App:
         return Sticks()
 
     def _note(self) -> None:
-        """Keeps what a new picture tells."""
+        """Updates the statistics and the recording with a new frame."""
         shown = self.drive.shown
         self.frames_shown += 1
         self._times_s = [*self._times_s[-30:], pygame.time.get_ticks() / 1000]
-        self._confidences = {step: value for step, value in self._confidences.items() if step < shown.moment.step}
-        learned = shown.moment.views.get("learned")
-        if learned is not None and shown.moment.step:
-            self._confidences[shown.moment.step] = float(learned.info["confidence"])
+        self._confidences = {step: value for step, value in self._confidences.items() if step < shown.snapshot.step}
+        learned = shown.snapshot.views.get("learned")
+        if learned is not None and shown.snapshot.step:
+            self._confidences[shown.snapshot.step] = float(learned.info["confidence"])
         if self._recorder is not None:
             self._recorder.add(shown)
 

@@ -1,4 +1,4 @@
-"""What the window shows: worlds, and all that is known about the drive."""
+"""Draws the window: the worlds and the status of the drive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED, Controls
 from demos.driving.drive import Drive
-from demos.driving.plan import FloorPlan, captions
+from demos.driving.floor_plan import FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.status import figure, lines
 from demos.driving.track import Track
@@ -22,7 +22,7 @@ _TEXT_X: Final = 842
 _PLAN_PIXELS: Final = 192
 _INK, _PALE, _GROUND = (236, 236, 236), (150, 154, 160), (22, 24, 28)
 _BLUE, _ORANGE, _GREEN = (86, 180, 233), (230, 159, 0), (0, 158, 115)
-"""Of the colours that Okabe and Ito chose for all eyes (https://jfly.uni-koeln.de/color/)."""
+"""Colours of the colour-blind-safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/)."""
 _COLOURS: Final = {"left": _ORANGE, "right": _BLUE, "body": _INK}
 _WORLD_COLOURS: Final[Mapping[WorldName, tuple[int, int, int]]] = {"learned": _ORANGE, "reference": _BLUE}
 _LABELS: Final = {"learned": "learned world", "reference": "reference world"}
@@ -30,7 +30,7 @@ _LABELS: Final = {"learned": "learned world", "reference": "reference world"}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is drawn besides the drive itself."""
+    """What the window shows besides the drive."""
 
     controls: Controls
     low: Float32Array
@@ -38,7 +38,7 @@ class Picture:
     high: Float32Array
     """Highest value of each number, [25]."""
     confidences: Sequence[float]
-    """Of the newest steps in the learned world, nats a token, oldest first."""
+    """Confidence of the newest env steps in the learned world, nats per token, oldest first."""
     task: str | None
     message: str
     """One line for the driver."""
@@ -52,7 +52,7 @@ class Hud:
 
     Args:
         screen: the window.
-        scene: what the world knows of its room; None: no plan is drawn.
+        scene: scene of the learned world; `None`: no floor plan is drawn.
     """
 
     def __init__(self, screen: pygame.Surface, scene: Scene | None) -> None:
@@ -67,7 +67,7 @@ class Hud:
         self._draw_text(drive, picture)
         if self._plan is not None:
             self._draw_plan(self._plan, drive.shown.tracks)
-        shown = drive.shown.moment
+        shown = drive.shown.snapshot
         self._draw_figure(pygame.Rect(_TEXT_X, 200, 190, 160), shown.state)
         self._draw_confidence(pygame.Rect(_TEXT_X + 216, 200, 206, 160), picture.confidences)
         self._draw_bars(shown.state, picture)
@@ -78,7 +78,7 @@ class Hud:
     def _draw_worlds(self, frames: Mapping[WorldName, UInt8Array]) -> None:
         side = 620 if len(frames) == 1 else 404
         for place, (name, frame) in enumerate(frames.items()):
-            # The plan is to the right of a single world, and below two.
+            # The floor plan is to the right of a single world, and below two.
             left = 105 if len(frames) == 1 and self._plan is None else 8 + place * (side + 10)
             top = _MIDDLE_Y + 10 - side // 2 if self._plan is None else 30
             surface = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
@@ -88,29 +88,29 @@ class Hud:
     def _draw_plan(self, plan: FloorPlan, tracks: Mapping[WorldName, Track]) -> None:
         left, top = (636, 458) if len(tracks) == 1 else (220, 458)
         self._screen.blit(pygame.surfarray.make_surface(plan.draw(tracks).swapaxes(0, 1)), (left, top))
-        for row, (name, text) in enumerate(captions(tracks).items()):
-            place = (left, top - 16) if len(tracks) == 1 else (left + _PLAN_PIXELS + 12, top + 4 + 18 * row)
+        for line, (name, text) in enumerate(captions(tracks).items()):
+            place = (left, top - 16) if len(tracks) == 1 else (left + _PLAN_PIXELS + 12, top + 4 + 18 * line)
             self._write(text, place, colour=_WORLD_COLOURS[name], size=16)
 
     def _draw_text(self, drive: Drive, picture: Picture) -> None:
-        told = [*lines(drive, picture.controls, picture.task), ("picture", f"{picture.frames_a_second:.0f} a second")]
-        for row, (name, text) in enumerate(told):
-            self._write(name, (_TEXT_X, 8 + 21 * row), colour=_PALE)
-            self._write(text, (_TEXT_X + 78, 8 + 21 * row))
+        shown = [*lines(drive, picture.controls, picture.task), ("frames", f"{picture.frames_a_second:.0f} a second")]
+        for line, (name, text) in enumerate(shown):
+            self._write(name, (_TEXT_X, 8 + 21 * line), colour=_PALE)
+            self._write(text, (_TEXT_X + 78, 8 + 21 * line))
 
     def _draw_figure(self, box: pygame.Rect, state: Float32Array) -> None:
         pygame.draw.rect(self._screen, _PALE, box, 1)
         scale = box.height / 1.75
         for middle, (name, bones) in zip((0.27, 0.74), figure(state).items(), strict=True):
-            for whose, *ends in bones:
-                points = [(box.x + middle * box.width + scale * x, box.bottom - 8 - scale * z) for x, z in ends]
-                pygame.draw.line(self._screen, _COLOURS[whose], *points, 3)
+            for side, *ends in bones:
+                start, end = ((box.x + middle * box.width + scale * x, box.bottom - 8 - scale * z) for x, z in ends)
+                pygame.draw.line(self._screen, _COLOURS[side], start, end, 3)
             self._write(name, (box.x + round(middle * box.width) - 14, box.y + 3), colour=_PALE, size=16)
 
     def _draw_confidence(self, box: pygame.Rect, confidences: Sequence[float]) -> None:
-        """Of the newest steps; the top is certain."""
+        """Draws the confidence of the newest env steps; 0 is at the top."""
         pygame.draw.rect(self._screen, _PALE, box, 1)
-        self._write("confidence, nats a token", (box.x + 6, box.y + 3), colour=_PALE, size=16)
+        self._write("confidence, nats per token", (box.x + 6, box.y + 3), colour=_PALE, size=16)
         if not confidences:
             return
         lowest = min(-1.0, *confidences)
@@ -125,11 +125,11 @@ class Hud:
         self._write(f"{confidences[-1]:.2f}", (box.x + 6, box.bottom - 18), size=16)
 
     def _draw_bars(self, state: Float32Array, picture: Picture) -> None:
-        """Each of the 25 numbers between its limits; the mark is zero."""
-        for row, (name, value, low, high) in enumerate(
+        """Draws each of the 25 numbers between its limits, with a mark at zero."""
+        for line, (name, value, low, high) in enumerate(
             zip(ACTION_NAMES, state, picture.low, picture.high, strict=True)
         ):
-            top, left, width = 370 + 13 * row, _TEXT_X + 148, 220
+            top, left, width = 370 + 13 * line, _TEXT_X + 148, 220
             is_chosen = name == picture.controls.joint
             self._write(name.replace("_", " "), (_TEXT_X, top - 2), colour=_INK if is_chosen else _PALE, size=16)
             pygame.draw.rect(self._screen, (58, 62, 70), (left, top, width, 9))
@@ -144,7 +144,7 @@ class Hud:
         states = [
             ("PAUSED", drive.paused),
             ("RECORDING", picture.is_recording),
-            (f"{drive.shown.moment.rewinds} steps can be taken back", True),
+            (f"{drive.shown.snapshot.rewinds} steps can be rewound", True),
             ("h: help", True),
         ]
         self._write("   ".join(text for text, holds in states if holds), (12, 672))
@@ -154,9 +154,9 @@ class Hud:
         panel = pygame.Surface((780, 470))
         panel.fill((38, 42, 50))
         actions = list({**HELD, **PRESSED}.values())
-        rows = -(-len(actions) // 2)
+        lines_per_column = -(-len(actions) // 2)
         for index, (key, text) in enumerate(actions):
-            x, y = 24 + 385 * (index // rows), 20 + 25 * (index % rows)
+            x, y = 24 + 385 * (index // lines_per_column), 20 + 25 * (index % lines_per_column)
             self._write(key, (x, y), colour=_ORANGE, on=panel)
             self._write(text, (x + 110, y), on=panel)
         self._screen.blit(panel, (25, 100))

@@ -1,4 +1,4 @@
-"""Which key does what."""
+"""Loads the bindings of keys to actions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ from hwm_env.fields import short
 
 
 def load_bindings(file: Path | None) -> dict[int, str]:
-    """What each key does, by pygame's number of the key.
+    """Returns the action of each key, by pygame's key code.
 
     Args:
-        file: JSON object of actions (HELD and PRESSED) and names of keys, which differ from the default ones; None: all
-            are the default ones.
+        file: JSON object from actions (HELD and PRESSED) to names of keys, for keys that differ from the default ones;
+            `None`: all are the default ones.
 
     Raises:
-        InvalidInputError: the file cannot be read, names what there is not, or gives a key to two actions.
+        InvalidInputError: the file cannot be read, names an unknown key or action, or binds a key to two actions.
     """
     names = {action: key for action, (key, _) in {**HELD, **PRESSED}.items()}
     if file is not None:
@@ -29,11 +29,9 @@ def load_bindings(file: Path | None) -> dict[int, str]:
         try:
             code = pygame.key.key_code(name)
         except ValueError as error:
-            raise InvalidInputError(
-                f"{action}: there is no key {name!r}; keys are named as pygame names them"
-            ) from error
+            raise InvalidInputError(f"{action}: there is no key {name!r}; use pygame's names of keys") from error
         if code in bindings:
-            raise InvalidInputError(f"key {name!r} is given to both {bindings[code]!r} and {action!r}")
+            raise InvalidInputError(f"key {name!r} is bound to both {bindings[code]!r} and {action!r}; use another key")
         bindings[code] = action
     return bindings
 

@@ -62,7 +62,7 @@ def teleop(out: Path) -> None:
     drive = Drive(lambda: Session(SessionConfig(start=START)))
     app = App(drive, load_bindings(None), "drive-to-target", out)
     drive.ask(lambda session: session.show(("learned", "reference")))
-    while drive.shown.moment.step < WARM_UP_STEPS:
+    while drive.shown.snapshot.step < WARM_UP_STEPS:
         app.update()
         time.sleep(PAUSE_S)
     shots = []
@@ -72,7 +72,9 @@ def teleop(out: Path) -> None:
             pygame.event.post(pygame.event.Event(kind, key=pygame.key.key_code(key)))
         app.update()
         if key is None and is_down:
-            shots.append(pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1))
+            window = pygame.display.get_surface()
+            assert window is not None, "the app has opened a window"
+            shots.append(pygame.surfarray.array3d(window).swapaxes(0, 1))
     drive.close()
     pygame.quit()
     _write(shots, out / "teleop")
@@ -90,7 +92,7 @@ def browser(out: Path) -> None:
         page = opened.new_page(viewport={"width": 1280, "height": 720})
         page.goto(server.stdout.readline().strip())
         page.click("#wheel:has-text('Take the wheel')")
-        page.wait_for_selector("#wheel:has-text('Let go of the wheel')")
+        page.wait_for_selector("#wheel:has-text('Release the wheel')")
         page.wait_for_function(f"parseInt(document.querySelectorAll('dd')[1].textContent) >= {WARM_UP_STEPS}")
         shots = []
         for key, is_down in _story():

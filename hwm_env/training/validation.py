@@ -12,7 +12,7 @@ from hwm_env.decoding.cache import next_clip_predictor
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import DatasetError
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.scene import Scene

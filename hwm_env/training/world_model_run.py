@@ -97,7 +97,7 @@ def run_world_model_training(config: WorldModelRunConfig, caller: Caller = PYTHO
     from hwm_env.checkpoint import load, load_tokenizer
     from hwm_env.data.format import ShardFile
     from hwm_env.data.reader import Dataset
-    from hwm_env.evaluation.worlds.comparison import write_comparisons
+    from hwm_env.evaluation.reports.comparison_videos import write_comparisons
     from hwm_env.simulator import WorldSimulator
     from hwm_env.tokenizers.tiny import TinyTokenizer
     from hwm_env.training.split import fitted, hold_out

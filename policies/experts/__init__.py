@@ -1,1 +1,1 @@
-"""Scripted experts for the tasks of the reference room, and worse versions of them."""
+"""Scripted experts for the tasks of the reference world, and impaired versions of them."""

@@ -1,4 +1,4 @@
-"""What an expert is in one world: from the robot's numbers and the goal as it is seen to where to move."""
+"""The protocol of an expert's controller: from a robot's state and its observed goal to target values."""
 
 import math
 from typing import Protocol
@@ -9,18 +9,18 @@ from policies.following import velocity_for
 
 TURN_LIMIT_RAD_S = 0.6
 SPEED_LIMIT_M_S = 0.5
-"""As fast as the training data drive."""
+"""The largest speed in the training data."""
 
 
 class Controller(Protocol):
     """Controls one robot for one episode."""
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
-        """Where the robot shall move in the next clip.
+        """Returns the target values of the next clip.
 
         Args:
-            state: its numbers, [25].
-            goal: what the task shows of the goal.
+            state: state of the robot, [25].
+            goal: the goal as the task's observation encodes it.
 
         Returns:
             float32 [25], physical units.
@@ -28,19 +28,19 @@ class Controller(Protocol):
         ...
 
 
-def drive(state: Float32Array, *, turn_rad: float = 0.0, way_m: float = 0.0) -> Float32Array:
-    """The rest pose with wheels that turn so far and go so far in one clip, as nearly as they can."""
+def drive(state: Float32Array, *, turn_rad: float = 0.0, distance_m: float = 0.0) -> Float32Array:
+    """Returns the rest pose with the wheels' velocities that most nearly turn and drive this far in one clip, [25]."""
     numbers = {
         "angular_velocity": _velocity(state, ANGULAR_VELOCITY, turn_rad, TURN_LIMIT_RAD_S),
-        "linear_velocity": _velocity(state, LINEAR_VELOCITY, way_m, SPEED_LIMIT_M_S),
+        "linear_velocity": _velocity(state, LINEAR_VELOCITY, distance_m, SPEED_LIMIT_M_S),
     }
     return robot.pose(numbers)
 
 
 def angle(cos: float, sin: float) -> float:
-    """From how goals show angles, in -pi..pi."""
+    """Returns the angle (rad, -pi..pi) that a goal encodes by its cosine and sine."""
     return math.atan2(sin, cos)
 
 
-def _velocity(state: Float32Array, column: int, way: float, limit: float) -> float:
-    return velocity_for(way, float(state[column]), float(robot.RATE_LIMITS[column]), limit)
+def _velocity(state: Float32Array, index: int, distance: float, limit: float) -> float:
+    return velocity_for(distance, float(state[index]), float(robot.RATE_LIMITS[index]), limit)

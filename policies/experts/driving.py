@@ -1,4 +1,4 @@
-"""Experts that drive: to face something, and to get to a place."""
+"""Controllers that drive: for face-target and drive-to-target, and around obstacles."""
 
 import math
 
@@ -9,25 +9,26 @@ from hwm_env.types import ANGULAR_VELOCITY, CLIP_DURATION_S, Float32Array
 from policies.experts.controller import SPEED_LIMIT_M_S, TURN_LIMIT_RAD_S, angle, drive
 
 _AHEAD_RAD = 0.4
-"""What lies within is driven towards; what does not is first turned to."""
+"""Largest bearing of a place that is driven towards; to others the robot turns first."""
 _PROGRESS_M = 0.04
+"""Smallest progress towards a place in a clip; with less, the robot is stuck."""
 _PATIENCE_CLIPS = 2
-"""Who drives towards a place and comes less near in each of so many clips stands before an obstacle."""
+"""Clips without progress after which an obstacle is assumed."""
 _DETOUR_TURN_RAD = 1.8
 _DETOUR_CLIPS = 3
-"""How long a detour drives straight on after the turn."""
+"""Clips that a detour drives straight on after the turn."""
 
 
 class FaceTargetController:
-    """face-target: turns on the spot, the shorter way."""
+    """Controls face-target: turns on the spot, in the shorter direction."""
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
-        """See Controller."""
+        """Returns the target values of the next clip; see Controller."""
         return drive(state, turn_rad=angle(*goal[:2].tolist()))
 
 
 class ApproachController:
-    """Drives towards a place, and around what is in the way: it notices obstacles by coming no nearer.
+    """Drives towards a place and around obstacles, which it detects by a lack of progress.
 
     Args:
         rng: chooses the side on which obstacles are passed.
@@ -41,8 +42,14 @@ class ApproachController:
         self._still_to_drive = 0
 
     def target(self, state: Float32Array, bearing_rad: float, distance_m: float) -> Float32Array:
-        """Where to move; see Controller."""
-        self._stuck_clips = self._stuck_clips + 1 if self._comes_no_nearer(distance_m) else 0
+        """Returns the target values of the next clip, [25].
+
+        Args:
+            state: state of the robot, [25].
+            bearing_rad: direction of the place relative to the robot's heading.
+            distance_m: distance to the place.
+        """
+        self._stuck_clips = self._stuck_clips + 1 if self._makes_no_progress(distance_m) else 0
         if self._stuck_clips == _PATIENCE_CLIPS:
             self._still_to_turn_rad, self._still_to_drive = self._side * _DETOUR_TURN_RAD, _DETOUR_CLIPS
         self._last_distance_m = None
@@ -50,14 +57,14 @@ class ApproachController:
             return self._turn_aside(state)
         if self._still_to_drive:
             self._still_to_drive -= 1
-            return drive(state, way_m=SPEED_LIMIT_M_S)
+            return drive(state, distance_m=SPEED_LIMIT_M_S)
         if abs(bearing_rad) > _AHEAD_RAD:
             return drive(state, turn_rad=bearing_rad)
         self._last_distance_m = distance_m
-        return drive(state, turn_rad=bearing_rad, way_m=distance_m)
+        return drive(state, turn_rad=bearing_rad, distance_m=distance_m)
 
-    def _comes_no_nearer(self, distance_m: float) -> bool:
-        """Whether the last clip, which drove towards the place, has hardly changed the distance."""
+    def _makes_no_progress(self, distance_m: float) -> bool:
+        """Checks whether the last clip drove towards the place but hardly reduced the distance."""
         before = self._last_distance_m
         return before is not None and before - distance_m < min(_PROGRESS_M, before / 2)
 
@@ -69,7 +76,7 @@ class ApproachController:
 
 
 class DriveToTargetController:
-    """drive-to-target: turns towards the place, then drives.
+    """Controls drive-to-target: turns towards the place, then drives.
 
     Args:
         rng: see ApproachController.
@@ -79,6 +86,6 @@ class DriveToTargetController:
         self._approach = ApproachController(rng)
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
-        """See Controller."""
+        """Returns the target values of the next clip; see Controller."""
         cos, sin, distance = goal.tolist()
         return self._approach.target(state, angle(cos, sin), distance * DISTANCE_SCALE_M)

@@ -21,17 +21,17 @@ CONTROLLERS: Final[Mapping[str, Callable[[np.random.Generator], Controller]]] = 
     "look-at": lambda _: LookAtController(),
     "reach-cube": ReachCubeController,
 }
-"""By task, who controls a robot; from a source of choices."""
+"""By task, a function that makes the controller of one episode from a source of random choices."""
 
 
 class Expert:
-    """Knows how a task is done, and does it as well as its skill allows.
+    """A scripted policy for a task of the reference world, as good as its skill allows.
 
-    It sees what every policy with `obs_mode="state"` sees: the robot's numbers and the goal. It knows no map.
+    It observes the state and the goal, as every policy with `obs_mode="state"`; it has no map.
 
     Args:
-        task: name of a task of the reference room.
-        skill: how well.
+        task: name of the task.
+        skill: the expert's flaws; none by default.
 
     Raises:
         InvalidInputError: there is no expert for this task.
@@ -41,22 +41,22 @@ class Expert:
 
     def __init__(self, task: str, skill: Skill = PERFECT) -> None:
         if task not in CONTROLLERS:
-            raise InvalidInputError(f"there are experts for {', '.join(CONTROLLERS)}; got {task!r}")
+            raise InvalidInputError(f"task must be one of {', '.join(CONTROLLERS)} for an expert, got {task!r}")
         self._make_controller = CONTROLLERS[task]
         self._skill = skill
 
     @property
     def name(self) -> str:
-        """What is wrong with it."""
+        """Name with the expert's flaws."""
         return f"expert, {self._skill}"
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """See Policy."""
+        """Makes a controller for each row; see Policy."""
         rngs = [np.random.default_rng(seed) for seed in seeds]
         self._controllers = [Impaired(self._make_controller(rng), self._skill, rng) for rng in rngs]
 
     def act(self, observations: Sequence[Mapping[str, Any]]) -> Float32Array:
-        """Chunks [B, 17, 25]; see Policy."""
+        """Returns the next chunk of each row, float32 [B, 17, 25]."""
         states = np.stack([observation["state"] for observation in observations])
         targets = [
             controller.target(observation["state"], observation["goal"])
@@ -66,10 +66,10 @@ class Expert:
 
 
 def expert(task: str) -> Expert:
-    """The best there is."""
+    """Makes the perfect expert for a task."""
     return Expert(task)
 
 
 def graded_experts(task: str) -> list[Expert]:
-    """One of each grade."""
+    """Makes an expert of each grade for a task."""
     return [Expert(task, skill) for skill in GRADES]

@@ -1,4 +1,4 @@
-"""The expert of look-at: neck and base."""
+"""The controller of look-at, which moves neck and base."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ NECK_PITCH = ACTION_NAMES.index("neck_pitch")
 
 
 class LookAtController:
-    """look-at: turns the base towards the landmark and raises or lowers the head to it."""
+    """Controls look-at: turns the base towards the landmark, and pitches the neck to it."""
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
-        """See Controller."""
+        """Returns the target values of the next clip; see Controller."""
         cos, sin, tilt = goal.tolist()
         wanted = drive(state, turn_rad=angle(cos, sin))
         # A pitch is positive towards the floor.

@@ -1,4 +1,4 @@
-"""How well an expert does: what it sees too late or wrong, and how it oversteers."""
+"""Skills of experts: noisy, biased or delayed observations of the goal, and a wrong gain of the wheels."""
 
 from collections import deque
 from dataclasses import dataclass, fields
@@ -14,19 +14,19 @@ from policies.experts.controller import Controller
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skill(CheckedFields):
-    """What is wrong with an expert; by default nothing."""
+    """The flaws of an expert; none by default."""
 
     noise: NotNegative = 0.0
-    """Standard deviation of the direction in which it sees the goal, rad, drawn anew each env step."""
+    """Standard deviation of the goal's observed direction (rad), independent in each env step."""
     bias: float = 0.0
-    """By which it sees the goal too far to the left, rad."""
+    """Error of the goal's observed direction (rad), positive to the left."""
     delay: CountOrZero = 0
-    """How many env steps old is what it sees."""
+    """Age of the observed goal in env steps."""
     gain: NotNegative = 1.0
-    """What its wheel velocities are multiplied by."""
+    """Factor of the wheels' velocities."""
 
     def __str__(self) -> str:
-        """What differs from a perfect expert."""
+        """Lists the differences from a perfect expert."""
         flaws = [f"{field.name} {getattr(self, field.name):g}" for field in fields(self) if self._is_flaw(field.name)]
         return ", ".join(flaws) or "perfect"
 
@@ -39,16 +39,16 @@ GRADES: Final = tuple(
     Skill(noise=noise, bias=bias, delay=delay, gain=gain)
     for noise, bias, delay, gain in product((0.0, 0.3, 0.8), (0.0, 0.4), (0, 1), (1.0, 0.6))
 )
-"""24 of them, from perfect to nearly blind."""
+"""24 skills, from perfect to nearly random."""
 
 
 class Impaired:
-    """A controller that sees and steers as well as a skill allows.
+    """A controller with the flaws of a skill.
 
     Args:
-        controller: who controls.
-        skill: how well.
-        rng: of the noise.
+        controller: the perfect controller.
+        skill: its flaws.
+        rng: source of the noise.
     """
 
     def __init__(self, controller: Controller, skill: Skill, rng: np.random.Generator) -> None:
@@ -58,7 +58,7 @@ class Impaired:
         self._seen: deque[Float32Array] = deque(maxlen=skill.delay + 1)
 
     def target(self, state: Float32Array, goal: Float32Array) -> Float32Array:
-        """See Controller."""
+        """Returns the target values of the next clip; see Controller."""
         self._seen.append(goal)
         error_rad = self._skill.bias + self._skill.noise * self._rng.standard_normal()
         wanted = self._controller.target(state, turned(self._seen[0], error_rad)).copy()
@@ -67,12 +67,12 @@ class Impaired:
 
 
 def turned(goal: Float32Array, angle_rad: float) -> Float32Array:
-    """A goal as it would be seen further to the left by an angle.
+    """Turns an observed goal to the left by an angle.
 
     Args:
-        goal: one or two triples whose first two numbers are ahead and to the left: what all tasks of the reference room
-            show.
-        angle_rad: how far.
+        goal: one or two triples whose first two numbers are components ahead and to the left, as all tasks of the
+            reference world encode goals.
+        angle_rad: the angle.
     """
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     triples = goal.reshape(-1, 3).copy()

@@ -1,1 +1,1 @@
-"""Planners over action chunks, in any world that an environment runs on."""
+"""Planners over chunks of actions, for any world of an environment."""

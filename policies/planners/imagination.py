@@ -1,4 +1,4 @@
-"""What a planner thinks plans are worth: their rewards in a world, and how sure that is."""
+"""Values plans by their predicted rewards in a world, with caution about uncertain predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from hwm_env.tasks.base import Goal
 from hwm_env.types import Float32Array, Float64Array
 
 DISCOUNT: Final = 0.95
-"""Of rewards, an env step: of two plans that succeed, the sooner one is better."""
+"""Discount of rewards per env step, so that of two plans that succeed the faster one is better."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caution(CheckedFields):
-    """How a planner weighs what it is not sure of."""
+    """How a planner weighs uncertain predictions."""
 
     futures: Count = 1
-    """Of each plan, with different noise of the world; more than one makes sense in a learned world only."""
+    """Predictions of each plan with different noise; more than one is useful in learned worlds only."""
     pessimism: NotNegative = 0.0
-    """Standard deviations over the futures that are taken off their mean return."""
+    """Number of standard deviations over the futures that are subtracted from their mean return."""
     distrust: NotNegative = 0.0
-    """Return that a nat of missing confidence costs, mean over a plan's clips."""
+    """Weight of the confidence (nats per token, mean over a plan's clips) that is added to the return."""
 
 
 class Imagination(Generic[M]):
-    """Tries plans out from one moment of a world, all side by side.
+    """Predicts plans from one moment of a world, all in one batch.
 
     Args:
-        world: learned or true.
+        world: learned or reference world.
         moment: where all plans begin.
-        goal: what rewards them.
+        goal: computes the rewards.
         elapsed_steps: env steps of the episode before this moment.
-        caution: how the futures are weighed.
-        seeds: one for each future, where there are several.
+        caution: how uncertain predictions are weighed.
+        seeds: one for each future, used if there are several.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class Imagination(Generic[M]):
         self._elapsed_steps = elapsed_steps
         self._caution = caution
         self.clips = 0
-        """How many clips have been imagined."""
+        """Number of clips predicted so far."""
 
     def worth(self, chunks: Float32Array) -> Float64Array:
-        """What plans are worth.
+        """Returns the value of each plan.
 
         Args:
-            chunks: physical units, [N, horizon, 17, 25].
+            chunks: actions of N plans, physical units, [N, horizon, 17, 25].
 
         Returns:
-            Discounted return of each plan, cautiously, [N]. After an episode's end nothing is earned.
+            Discounted return of each plan, corrected by `caution`, [N]. Rewards stop at an episode's end.
         """
         futures = [self._returns(moment, chunks) for moment in self._moments]
         returns, confidence = (np.stack(parts) for parts in zip(*futures, strict=True))
@@ -68,22 +68,22 @@ class Imagination(Generic[M]):
         return worth
 
     def _returns(self, moment: M, chunks: Float32Array) -> tuple[Float64Array, Float64Array]:
-        """Returns, and mean confidences, of all plans in one future."""
+        """Returns the discounted returns and the mean confidences of all plans in one future, [N] each."""
         count, horizon = chunks.shape[:2]
-        returns, confidence, lived = np.zeros(count), np.zeros(count), np.zeros(count)
-        moments, going = [moment] * count, list(range(count))
+        returns, confidence, steps = np.zeros(count), np.zeros(count), np.zeros(count)
+        moments, running = [moment] * count, list(range(count))
         for step in range(horizon):
-            after = self._world.step([moments[plan] for plan in going], chunks[going, step])
-            self.clips += len(going)
+            after = self._world.step([moments[plan] for plan in running], chunks[running, step])
+            self.clips += len(running)
             ended = []
-            for plan, now in zip(going, after, strict=True):
+            for plan, now in zip(running, after, strict=True):
                 outcome = self._goal.evaluate(moments[plan], now, self._elapsed_steps + step + 1)
                 returns[plan] += outcome.reward * DISCOUNT**step
                 confidence[plan] += now.confidence
-                lived[plan] += 1
+                steps[plan] += 1
                 moments[plan] = now
                 ended += [plan] if outcome.terminated else []
-            going = [plan for plan in going if plan not in ended]
-            if not going:
+            running = [plan for plan in running if plan not in ended]
+            if not running:
                 break
-        return returns, confidence / lived
+        return returns, confidence / steps

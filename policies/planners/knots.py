@@ -1,4 +1,4 @@
-"""Plans as few numbers: targets that are pursued one after the other."""
+"""Parametrises plans by knots: a few targets that are pursued one after another."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,11 +14,11 @@ DRIVING: Final = ("linear_velocity", "angular_velocity")
 RIGHT_ARM: Final = ("right_shoulder_pitch", "right_shoulder_roll", "right_elbow_pitch")
 LEFT_ARM: Final = ("left_shoulder_pitch", "left_shoulder_roll", "left_elbow_pitch")
 CONTROLS: Final = {"reach-cube": (*DRIVING, *RIGHT_ARM, *LEFT_ARM)}
-"""What a planner moves for a task; for all others the base only."""
+"""Numbers that a planner moves for a task; for other tasks only the base."""
 
 
 def controls_of(task: str) -> tuple[str, ...]:
-    """The numbers that matter for a task."""
+    """Returns the names of the numbers that matter for a task."""
     return CONTROLS.get(task, DRIVING)
 
 
@@ -45,15 +45,15 @@ class Knots(CheckedFields):
 
     @property
     def size(self) -> int:
-        """How many parameters a plan has."""
+        """Number of parameters of a plan."""
         return self.count * len(self.controls)
 
     def chunks(self, parameters: Float64Array, state: Float32Array) -> Float32Array:
-        """The actions of plans.
+        """Returns the actions of plans.
 
         Args:
-            parameters: of N plans, [N, size]; beyond -1..1 they are cut off.
-            state: the robot's present numbers, [25].
+            parameters: parameters of N plans, [N, size], clipped to -1..1.
+            state: present state of the robot, [25].
 
         Returns:
             float32 [N, horizon, 17, 25], physical units.

@@ -1,4 +1,4 @@
-"""A planner: searches for the plan of a few env steps that is worth most in a world."""
+"""Searches for the plan of a few env steps with the highest value in a world."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,36 +18,36 @@ from policies.planners.search import Search
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannerConfig(CheckedFields):
-    """How much a planner thinks."""
+    """Settings of a planner."""
 
     horizon: Count = 3
-    """Env steps that it looks ahead."""
+    """Env steps of a plan."""
     knots: Count = 1
-    """Targets that a plan has in that time."""
+    """Knots of a plan."""
     samples: Annotated[Count, Ge(2)] = 16
-    """Plans an iteration."""
+    """Plans per iteration."""
     iterations: Count = 2
-    """At most."""
+    """Largest number of iterations."""
     budget_ms: Positive | None = None
-    """After so long no further iteration begins; the first always runs. None: all do."""
+    """Time after which no further iteration begins, though the first always runs; `None`: no limit."""
     caution: Caution = field(default_factory=Caution)
-    """How it weighs what it is not sure of."""
+    """How uncertain predictions are weighed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What a planner came to."""
+    """The result of planning."""
 
     chunks: Float32Array
     """Actions of the next env steps, physical units, [horizon, 17, 25]."""
     parameters: Float64Array
-    """The same as the knots' targets, [size]."""
+    """The same as parameters of the knots, [size]."""
     worth: float
-    """What it was found to be worth."""
+    """Value of the plan, see `Imagination.worth`."""
     iterations: int
-    """How often the planner improved on it."""
+    """Number of iterations."""
     clips: int
-    """How many clips were imagined."""
+    """Number of predicted clips."""
 
 
 def make_plan(
@@ -62,18 +62,18 @@ def make_plan(
     rng: np.random.Generator,
     last: Plan | None = None,
 ) -> Plan:
-    """The best plan that was found.
+    """Searches for a plan, and returns the best one found.
 
     Args:
-        world: in which plans are imagined.
-        moment: the present, in this world.
-        goal: what rewards them.
+        world: world in which plans are predicted.
+        moment: the present moment in this world.
+        goal: computes the rewards.
         elapsed_steps: env steps of the episode so far.
-        knots: what plans are.
-        search: how better ones are found.
-        config: how long.
-        rng: the source of all noise.
-        last: the plan of the env step before; the search begins near what was left of it.
+        knots: parametrisation of plans.
+        search: the search method.
+        config: settings.
+        rng: source of all noise.
+        last: plan of the env step before; the search begins near its remaining part.
     """
     started_s = time.monotonic()
     seeds = rng.integers(2**63, size=config.caution.futures).tolist()

@@ -1,4 +1,4 @@
-"""Comparisons, against environments that are stepped by hand."""
+"""Comparisons of worlds, against environments that are stepped by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from demos.compare_worlds import PairedEpisode, compare, main
-from demos.driving.plan import COLOURS
+from demos.driving.floor_plan import COLOURS
 from hwm_env.data.videos import frame_times
 from hwm_env.reference.rendering import can_render
 from policies.tour import Tour
-from tests.demos.rooms import save_tiny_checkpoint
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The demo that a new user runs first, here without a reference world: the recorded truth takes its place."""
+"""The quickstart without a reference world, which the recorded truth replaces."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.state_tables import StateMapping, read_states
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordReplay
-from hwm_env.evaluation.worlds.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.tokenizers.checks import check_codebook
 from hwm_env.types import ACTION_NAMES
 from tests.fuzz.answers import run_command

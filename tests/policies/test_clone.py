@@ -1,4 +1,4 @@
-"""Cloning a robot that does what its picture says."""
+"""Cloning of a robot whose actions depend on its frames."""
 
 from pathlib import Path
 
@@ -56,5 +56,5 @@ def test_tokens_of_another_tokenizer_are_refused(data: Path, tmp_path: Path) -> 
 
 
 def test_out_must_be_a_zip(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="out must be a zip"):
+    with pytest.raises(InvalidInputError, match=r"out must end in \.zip"):
         clone(Cloning(data=data, out=tmp_path / "clone"))

@@ -11,7 +11,7 @@ from hwm_env.types import ANGULAR_VELOCITY, FRAME_RATE_HZ, FRAMES_PER_CLIP
 from policies.following import follow, velocity_for
 
 
-def test_a_chunk_is_what_the_robot_does_when_told_the_target() -> None:
+def test_a_chunk_is_what_the_robot_measures_for_the_target() -> None:
     rng = np.random.default_rng(0)
     states, targets = rng.uniform(robot.ACTION_LOW, robot.ACTION_HIGH, (2, 5, 25)).astype(np.float32)
     chunks = follow(states, targets)
@@ -22,8 +22,8 @@ def test_a_chunk_is_what_the_robot_does_when_told_the_target() -> None:
             np.testing.assert_allclose(numbers, state.action, atol=1e-5)
 
 
-@given(way=st.floats(-0.3, 0.3), now=st.floats(-0.6, 0.6))
-def test_no_other_velocity_leads_nearer(way: float, now: float) -> None:
+@given(distance=st.floats(-0.3, 0.3), now=st.floats(-0.6, 0.6))
+def test_no_other_velocity_leads_nearer(distance: float, now: float) -> None:
     acceleration, limit = float(robot.RATE_LIMITS[ANGULAR_VELOCITY]), 0.6
 
     def turned(velocity: float) -> float:
@@ -33,7 +33,7 @@ def test_no_other_velocity_leads_nearer(way: float, now: float) -> None:
             total += current / FRAME_RATE_HZ
         return total
 
-    chosen = velocity_for(way, now, acceleration, limit)
+    chosen = velocity_for(distance, now, acceleration, limit)
     assert abs(chosen) <= limit
-    best = min(abs(turned(velocity) - way) for velocity in np.linspace(-limit, limit, 25))
-    assert abs(turned(chosen) - way) == pytest.approx(best, abs=0.01) or abs(turned(chosen) - way) < best
+    best = min(abs(turned(velocity) - distance) for velocity in np.linspace(-limit, limit, 25))
+    assert abs(turned(chosen) - distance) == pytest.approx(best, abs=0.01) or abs(turned(chosen) - distance) < best

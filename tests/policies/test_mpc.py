@@ -1,4 +1,4 @@
-"""Planning and acting: in the true world, and in one world for another."""
+"""Planning in the world of the episode, and in another one."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ import pytest
 
 from hwm_env import checkpoint as checkpoints
 from hwm_env.envs.episodes import Episode
+from hwm_env.evaluation.policies.player import Player
 from hwm_env.evaluation.policies.trials import make_cases, play
-from hwm_env.evaluation.policies.units import Player
 from hwm_env.reference import robot
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import RecordedHistory
@@ -33,7 +33,7 @@ def test_an_oracle_turns_to_its_target(tiny_checkpoint: Path) -> None:
 
 
 def test_another_world_is_known_by_what_was_seen_of_it() -> None:
-    """Tokens and measured numbers of each clip join the history, of which nine clips are given to the imagination."""
+    """Tokens and measured actions of each clip join the history, whose newest nine clips begin the planning world."""
     measured = np.tile(robot.REST_POSE, (FRAMES_PER_CLIP, 1))
     histories = [RecordedHistory(np.arange(9)[:, None], np.stack([measured] * 9), None)]
     imagination: Any = Line(identity="imagined")

@@ -24,7 +24,7 @@ def test_clips_come_in_turn_and_the_last_one_stays() -> None:
 
 
 def test_the_first_segment_of_a_data_set_is_played(tmp_path: Path) -> None:
-    """Whole clips of it: 40 frames are two and a bit."""
+    """Plays whole clips only: 40 frames are two clips and a rest."""
     states = np.arange(60 * 25, dtype=np.float32).reshape(60, 25)
     writer = DatasetWriter(tmp_path / "data", image_size=(8, 8))
     frames = np.zeros((60, 8, 8, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Random actions, against the statistics that they shall have."""
+"""Random actions have the intended statistics."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The tour is something the robot can do."""
+"""The robot can carry out the tour exactly."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from policies.tour import TOUR, Tour
 
 
 def test_the_robot_follows_every_frame_exactly() -> None:
-    """Its rate and joint limits change nothing, so both worlds are driven by the same numbers."""
+    """Rate and joint limits change nothing, so that both worlds receive the same actions."""
     tour = Tour()
     tour.reset([0])
     state = RobotState(np.zeros(3), REST_POSE)

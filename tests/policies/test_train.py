@@ -1,4 +1,4 @@
-"""Training with Stable-Baselines3, in worlds in which it is clear what to learn."""
+"""Training with Stable-Baselines3 on a task that is learned quickly."""
 
 import json
 from pathlib import Path
@@ -57,5 +57,5 @@ def test_facing_is_learned_in_the_reference_world(tmp_path: Path) -> None:
 
 
 def test_out_must_be_a_zip(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="out must be a zip"):
+    with pytest.raises(InvalidInputError, match=r"out must end in \.zip"):
         train(TrainingRun(out=tmp_path / "some"))

@@ -8,7 +8,7 @@ import torch
 
 from hwm_env.data.samples import ClipSamples
 from hwm_env.errors import DatasetError
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.training.validation import Validation
 from tests.model.inputs import awake

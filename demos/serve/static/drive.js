@@ -1,6 +1,6 @@
 "use strict";
 
-// Held: as long as the key is down. Pressed: once. Both by KeyboardEvent.key in lower case; the server knows the actions.
+// HELD actions last while their key is down, PRESSED ones happen once. Keys are KeyboardEvent.key in lower case.
 const HELD = {
   w: "forward", s: "back", a: "left", d: "right", arrowup: "look up", arrowdown: "look down",
   z: "joint -", x: "joint +", v: "open hand", c: "close hand",
@@ -55,7 +55,7 @@ function sendHold() {
   if (wheel === "driver") send({ type: "hold", actions: [...held], ...sticks });
 }
 
-// What is held is sent when it changes, at most 20 times a second; and repeated, since silence stops the robot.
+// Held actions are sent when they change, at most 20 times a second, and repeated, because silence stops the robot.
 setInterval(sendHold, 250);
 let isHoldSent = true;
 function holdChanged() {
@@ -94,7 +94,7 @@ function showLimits(message) {
 function showStatus(status) {
   wheel = status.wheel;
   $("wheel").disabled = wheel === "taken";
-  $("wheel").textContent = { driver: "Let go of the wheel", free: "Take the wheel", taken: "Somebody else drives" }[wheel];
+  $("wheel").textContent = { driver: "Release the wheel", free: "Take the wheel", taken: "Another viewer drives" }[wheel];
   $("viewers").textContent = `${status.viewers} watching`;
   $("worlds").textContent = status.worlds.map((name) => `${name} world`).join("   |   ");
   $("picture").classList.toggle("two", status.worlds.length > 1);
@@ -145,7 +145,7 @@ function drawConfidence(values) {
   const canvas = $("confidence"), pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = "#969aa0";
-  pen.fillText("confidence, nats a token", 6, 12);
+  pen.fillText("confidence, nats per token", 6, 12);
   if (!values.length) return;
   const lowest = Math.min(-1, ...values), width = canvas.width - 20, height = canvas.height - 46;
   pen.strokeStyle = GREEN;

@@ -1,1 +1,1 @@
-"""How policies do in a world, and how far what they do in the learned one agrees with the truth."""
+"""Evaluates policies in learned worlds, and how well the results agree with the reference world."""

@@ -1,35 +1,23 @@
-"""How well results in the learned world foretell results in the true one: correlations and the MMRV, with intervals.
+"""Measures how well results in a learned world predict results in the true one: correlations and MMRV, with intervals.
 
-The measures are those by which simulated evaluation of robot policies is judged in Li et al., "Evaluating Real-World
-Robot Manipulation Policies in Simulation" (SIMPLER), arXiv 2405.05941, section IV.
+These are the measures of simulated policy evaluation in Li et al., "Evaluating Real-World Robot Manipulation Policies
+in Simulation" (SIMPLER), arXiv 2405.05941, section IV. The true world is the reference world, or a real one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.bootstrap import Estimate, percentile_interval, resample
 from hwm_env.types import Float64Array
 
 Measure = Callable[[Float64Array, Float64Array], float]
 
-RESAMPLES: Final = 2000
-LEVEL: Final = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
 
 def pearson(true: Float64Array, learned: Float64Array) -> float:
-    """Linear correlation of P policies' results, in -1..1; NaN where one world tells no policies apart.
+    """Returns the linear correlation of P policies' results, in -1..1; NaN if they are all equal in one world.
 
     Args:
         true: mean result of each policy in the true world, [P].
@@ -41,13 +29,19 @@ def pearson(true: Float64Array, learned: Float64Array) -> float:
 
 
 def spearman(true: Float64Array, learned: Float64Array) -> float:
-    """Correlation of the policies' ranks (ties share their mean rank), in -1..1; arguments as in `pearson`."""
+    """Returns the correlation of the policies' ranks (ties share their mean rank), in -1..1.
+
+    Arguments as in `pearson`.
+    """
     return pearson(_ranks(true), _ranks(learned))
 
 
 def mmrv(true: Float64Array, learned: Float64Array) -> float:
-    """Mean maximum rank violation: for each policy the largest true difference to one that the learned world orders the
-    other way round, on the average; 0 is best. Arguments as in `pearson`."""
+    """Returns the mean maximum rank violation, in the unit of the results; 0 is best.
+
+    The violation of a policy is the largest difference of true results between it and a policy that the learned world
+    ranks on its other side (SIMPLER, section IV). Arguments as in `pearson`.
+    """
     differs = (true[:, None] < true) != (learned[:, None] < learned)
     return float((np.abs(true[:, None] - true) * differs).max(axis=1).mean())
 
@@ -56,10 +50,9 @@ MEASURES: Final[dict[str, Measure]] = {"pearson": pearson, "spearman": spearman,
 
 
 def agreement(true: Float64Array, learned: Float64Array, seed: int = 0) -> dict[str, Estimate]:
-    """All measures, with percentile-bootstrap intervals over the starts.
+    """Computes all measures, with percentile-bootstrap intervals over the starts.
 
-    Policies are fixed, what is resampled are starts: always the same ones for all policies and both worlds, since all
-    were judged from the same.
+    The policies are fixed; the starts are resampled, the same ones for all policies and both worlds.
 
     Args:
         true: result of each policy from each start in the true world, [P, S].
@@ -74,40 +67,35 @@ def agreement(true: Float64Array, learned: Float64Array, seed: int = 0) -> dict[
             f"expected results of two or more policies from the same starts in both worlds, [P, S], got {true.shape} "
             f"and {learned.shape}"
         )
-    samples = _resampled(true.shape[1], seed)
+    samples = resample(true.shape[1], seed)
     estimates = {}
     for name, measure in MEASURES.items():
-        values = np.array([measure(true[:, rows].mean(1), learned[:, rows].mean(1)) for rows in samples])
-        estimates[name] = Estimate(measure(true.mean(1), learned.mean(1)), *_interval(values))
+        values = np.array([measure(true[:, starts].mean(1), learned[:, starts].mean(1)) for starts in samples])
+        estimates[name] = Estimate(measure(true.mean(1), learned.mean(1)), *percentile_interval(values))
     return estimates
 
 
-def mean_estimate(results: Float64Array, seed: int = 0) -> Estimate:
-    """Mean of results, [S], with its bootstrap interval."""
-    means = results[_resampled(len(results), seed)].mean(1)
-    return Estimate(float(results.mean()), *_interval(means))
-
-
 def corrected_mean(learned: Float64Array, learned_tried: Float64Array, true_tried: Float64Array) -> Estimate:
-    """The true mean, from many learned trials and a few true ones: prediction-powered inference.
+    """Estimates the true mean from many learned trials and a few true ones, by prediction-powered inference.
 
-    The learned world's mean is corrected by what it was off where the truth is known. How much the learned trials
-    count is chosen for the narrowest interval, so that a useless learned world does no harm (Angelopoulos et al.,
-    PPI++, arXiv 2311.01453, section 6). The interval is the normal one, a little too narrow for a few dozen true
-    trials.
+    The mean of the learned trials is corrected by its error on the cases whose true results are known. The weight of
+    the learned trials is the one with the narrowest interval, so that a useless learned world does no harm
+    (Angelopoulos et al., PPI++, arXiv 2311.01453, section 6). The interval is normal, which is a little too narrow for
+    a few dozen true trials.
 
     Args:
-        learned: results of learned trials alone, [N].
-        learned_tried: results of learned trials whose true counterparts are known, [n].
-        true_tried: those, [n].
+        learned: results of learned trials without true counterparts, [N].
+        learned_tried: results of learned trials with true counterparts, [n].
+        true_tried: results of those counterparts, [n].
 
     Raises:
-        InvalidInputError: fewer than two true trials, or not one learned trial for each.
+        InvalidInputError: fewer than two true trials, another number of learned counterparts, or no other learned
+            trial.
     """
     if len(true_tried) < 2 or len(learned_tried) != len(true_tried) or len(learned) < 1:
         raise InvalidInputError(
-            "a corrected mean needs at least two true trials, a learned one for each, and one more, got "
-            f"{len(true_tried)} true and {len(learned_tried)} learned ones, and {len(learned)} more"
+            "expected at least two true trials, a learned trial for each and at least one more, got "
+            f"{len(true_tried)} true trials, {len(learned_tried)} learned counterparts and {len(learned)} more"
         )
     known, more = len(true_tried), len(learned)
     spread = float(np.var(np.concatenate([learned_tried, learned])))
@@ -124,15 +112,3 @@ def _ranks(values: Float64Array) -> Float64Array:
     ties = (values[:, None] == values).sum(1)
     ranks: Float64Array = below + (ties - 1) / 2
     return ranks
-
-
-def _resampled(count: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    return np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-
-
-def _interval(values: Float64Array) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Policies x tasks x starts, in the learned and in the true world: played, kept, and summed up."""
+"""Evaluates policies: plays every policy at every task from paired starts in both worlds, and reports the results."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,11 +12,11 @@ from tyro.conf import Fixed, Suppress
 from hwm_env.arguments import PoliciesArgument
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.report import TrueResults, task_report
+from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
+from hwm_env.evaluation.policies.summary import Finished, TrueResults, task_report
 from hwm_env.evaluation.policies.trial_log import TrialLog
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
-from hwm_env.evaluation.policies.units import WORLDS, Player, Unit, WorldName, gather_policies
-from hwm_env.evaluation.reports.policy_page import write_page
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.fidelity import compare_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
@@ -25,8 +25,9 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
 PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
-"""Plays units, in whatever order and wherever, and gives each one's trials as soon as they are there."""
-
+"""Plays units in any order and place, and yields each unit with its trials as soon as it is finished."""
+WritePage = Callable[[Mapping[str, Any], Finished, Player], None]
+"""Writes a page about a report and its trials; the player can play episodes again."""
 
 REPLAYED_STEPS: Final = 10
 """Env steps of each replay."""
@@ -67,29 +68,29 @@ def evaluate(
     directory: Path,
     *,
     command: str,
-    page: Path | None = None,
+    write_page: WritePage | None = None,
     play_units: PlayUnits | None = None,
 ) -> dict[str, Any]:
-    """Plays what has not been played yet, and reports on everything.
+    """Plays the trials that are not in the directory yet, and reports on all of them.
 
     Args:
-        checkpoint: the learned world, whose starts both worlds begin at.
+        checkpoint: the learned world; episodes begin at its starts in both worlds.
         config: what is evaluated.
-        directory: keeps the trials; an interrupted evaluation goes on where it stopped.
-        command: what the report shall say it was made by.
-        page: HTML file for the report.
-        play_units: another way to play them; by default one after another in this process.
+        directory: where trials are stored; an interrupted evaluation continues from them.
+        command: command line to name in the report.
+        write_page: called with the report at the end, such as `hwm_env.evaluation.reports.policy_page.write_page`.
+        play_units: plays the units; by default one after another in this process.
 
     Returns:
-        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks`, by name as `task_report` makes them, and, with
-        a recording, `replay`: how true recorded actions stay in the learned world (see `compare_loops`).
+        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks` (by name, see `task_report`) and, with a
+        recording, `replay`: closed loops with its actions (see `compare_loops`).
 
     Raises:
-        InvalidInputError: an unknown policy or task, a policy whose actions are not such as it announced, or a
-            directory with trials of something else. Finished trials are kept.
-        DatasetError: the recording has no raw images, or not as many stretches.
-        CheckpointError: a task needs a read-out that the checkpoint has not, or the starts have no true poses.
-        RenderingUnavailableError: the true world cannot be drawn here.
+        InvalidInputError: a policy or task is unknown, a policy's actions do not match its interface, or the directory
+            holds trials of another evaluation. Finished trials are kept.
+        DatasetError: the recording has no raw images or too few stretches.
+        CheckpointError: a task needs a read-out that the checkpoint lacks, or the starts have no true poses.
+        RenderingUnavailableError: OpenGL, which draws the reference world, is not available.
     """
     policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
     cases = make_cases(config.starts, len(checkpoint.starts), config.seed)
@@ -111,8 +112,8 @@ def evaluate(
         report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
         if config.recording is not None:
             report["replay"] = _replay(checkpoint, config.recording, config)
-        if page is not None:
-            write_page(report, finished, player, config.max_steps, page)
+        if write_page is not None:
+            write_page(report, finished, player)
     return report
 
 
@@ -129,7 +130,7 @@ def _replay(checkpoint: Checkpoint, recording: Path, config: EvaluationConfig) -
 
 
 def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, Any]:
-    """What trials depend on, besides the policies themselves."""
+    """Returns everything that trials depend on, except the policies themselves."""
     return {
         "weights": checkpoint.identity,
         "tokenizer": checkpoint.tokenizer.identity,
@@ -151,12 +152,16 @@ def _one_by_one(player: Player) -> PlayUnits:
 
 
 def check_true_results(results: object, cases: int) -> Mapping[str, Mapping[str, list[bool]]]:
-    """Outcomes that somebody wrote down.
+    """Checks outcomes that were read from a file, and returns them.
+
+    Args:
+        results: by task and policy, whether the first cases succeeded.
+        cases: number of cases in the evaluation.
 
     Raises:
-        InvalidInputError: they are not a list of at most `cases` truth values for each policy of each task.
+        InvalidInputError: not a list of 2 to `cases` - 1 booleans for each policy of each task.
     """
-    expected = '{"face-target": {"policy name": [true, false, ...]}}: the outcomes of the first starts, in their order'
+    expected = '{"face-target": {"policy name": [true, false, ...]}}, the outcomes of the first starts in order'
     if not isinstance(results, dict):
         raise InvalidInputError(f"expected true results as {expected}, got {type(results).__name__}")
     for task, of_task in results.items():

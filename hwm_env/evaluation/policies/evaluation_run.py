@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hwm_env.checkpoint import load
 from hwm_env.data.files import read_json
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
 from hwm_env.evaluation.policies.ray_workers import ray_workers
+from hwm_env.evaluation.reports.policy_page import write_page
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator
@@ -65,7 +67,12 @@ def run_evaluation(config: EvaluationRunConfig, caller: Caller = PYTHON) -> dict
         play_units = ray_workers(config.ray, config.checkpoint, config.tokenizer, evaluation, config.workers)
     checkpoint = load(config.checkpoint, tokenizer=config.tokenizer)
     report = evaluate(
-        checkpoint, evaluation, config.out, command=caller.command, page=config.page, play_units=play_units
+        checkpoint,
+        evaluation,
+        config.out,
+        command=caller.command,
+        write_page=None if config.page is None else partial(write_page, file=config.page),
+        play_units=play_units,
     )
     simulator = WorldSimulator(checkpoint)
     stamp = Stamp.of(simulator, name=config.checkpoint, episodes=evaluation.starts, caller=caller)

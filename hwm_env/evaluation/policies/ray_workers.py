@@ -1,4 +1,4 @@
-"""Evaluations spread over Ray workers, in this machine or in a cluster (the extra "scale")."""
+"""Plays evaluations in Ray workers, on this machine or in a cluster (the extra "scale")."""
 
 import socket
 from collections import Counter, deque
@@ -8,20 +8,21 @@ from typing import Any, Final
 from hwm_env.checkpoint import load
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, PlayUnits
+from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.player import Player, Unit
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Player, Unit, gather_policies
 from hwm_env.fields import Count, checked
 
 MOST_ATTEMPTS: Final = 3
-"""At a unit whose worker dies; then the unit is what kills it."""
+"""How often a unit is played whose worker dies, before the evaluation fails."""
 TIMEOUT_S: Final = 5.0
-"""Within which a cluster must answer."""
+"""How long to wait for a connection to a cluster."""
 LOCAL: Final = "local"
-"""The address that starts workers on this machine."""
+"""Address that starts workers on this machine."""
 
 
 class Worker:
-    """Plays units in a process of its own; loads weights once."""
+    """Plays units in its own process, which loads the weights once."""
 
     def __init__(self, checkpoint: str, tokenizer: str | None, config: EvaluationConfig, threads: int) -> None:
         import torch
@@ -31,35 +32,35 @@ class Worker:
         self._player = Player(load(checkpoint, tokenizer=tokenizer), policies, config.max_steps, seen=config.seen)
 
     def play(self, unit: Unit, cases: Sequence[Case]) -> list[Trial]:
-        """See Player."""
+        """Plays an episode from each case; see `Player.play`."""
         return self._player.play(unit, cases)
 
 
 def ray_workers(
     address: str, checkpoint: str, tokenizer: str | None, config: EvaluationConfig, count: int
 ) -> PlayUnits:
-    """Workers that each play one unit at a time.
+    """Connects to Ray, and returns a function that plays units there, one at a time in each worker.
 
-    What a worker was playing when it was lost is played again by another one. The results are those of one process:
-    worlds are strict, and policies do not look at other worlds.
+    If a worker is lost, another one plays its unit again. The results equal those of one process, because worlds are
+    strict and policies act for each row alone.
 
     Args:
-        address: of a Ray cluster, as host:port or ray://host:port, or LOCAL.
+        address: address of a Ray cluster, as host:port or ray://host:port, or LOCAL.
         checkpoint: name or directory of the learned world; every worker must find it.
-        tokenizer: where its tokenizer is, if it does not hold its own.
+        tokenizer: directory of its tokenizer, if the checkpoint does not include one.
         config: what is evaluated.
-        count: workers.
+        count: number of workers.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InvalidInputError: nobody answers at the address, or no worker is asked for.
+        InvalidInputError: there is no cluster at the address, or `count` is below 1.
     """
     checked("workers", count, Count)
     ray = require_extra("ray", "scale")
     where = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {"address": address}
     try:
         if address != LOCAL:
-            _knock(address)
+            _check_reachable(address)
         ray.init(**where, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidInputError(
@@ -77,12 +78,12 @@ def ray_workers(
     return play_units
 
 
-def _knock(address: str) -> None:
-    """Looks whether anybody is there: Ray itself tries for minutes, and then ends the process.
+def _check_reachable(address: str) -> None:
+    """Checks that the address accepts connections; Ray itself would try for minutes and then end the process.
 
     Raises:
-        OSError: nobody is.
-        ValueError: that is no address.
+        OSError: it does not.
+        ValueError: it is no address.
     """
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator:
@@ -111,7 +112,7 @@ def _play(
             idle.append(make.remote(*arguments))
             continue
         except ray.exceptions.RayTaskError as error:
-            # What went wrong in the worker is what went wrong.
+            # Errors of a worker are raised as in one process.
             raise error.cause if isinstance(error.cause, HWMError) else error from error
         idle.append(worker)
         yield unit, trials

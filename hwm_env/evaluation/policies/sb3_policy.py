@@ -1,4 +1,4 @@
-"""Policies that Stable-Baselines3 has trained (the extra "rl")."""
+"""Runs policies that Stable-Baselines3 trained (the extra "rl")."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,25 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
 logger = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 2**29
-"""Of what is packed in a zip."""
+"""Largest size of a zip's unpacked contents."""
 INTERFACE_ATTRIBUTE: Final = "hwm_interface"
-"""Of a model of Stable-Baselines3: the policy's Interface as a dict. Saved with the model, and needed where the spaces
-do not say everything."""
+"""Attribute of a Stable-Baselines3 model that holds the policy's Interface as a dict. It is saved with the model, and
+needed if the spaces alone do not determine the interface."""
 
 
 class SB3Policy:
-    """The policy of a zip that `model.save` wrote, whatever algorithm trained it; takes the most probable action.
+    """A policy from a zip that `model.save` wrote, by any algorithm; takes the most probable action.
 
-    Loading a zip runs code that is in it (pickles), as a warning in the log says: load only what you trust.
-    Observations that were normalised by VecNormalize are not supported.
+    Loading a zip runs code in it (pickles): load only zips that you trust. Observations that were normalised by
+    VecNormalize are not supported.
 
     Args:
         path: the zip.
-        interface: what the policy sees and sends; None: as INTERFACE_ATTRIBUTE says, or as its spaces show.
+        interface: the policy's observations and actions; `None`: read from INTERFACE_ATTRIBUTE, or else from its
+            spaces.
 
     Raises:
-        InvalidInputError: there is no such file, it is damaged, too large or something else, or its spaces are not
+        InvalidInputError: the file does not exist, is damaged, too large or of another kind, or its spaces are not
             those of HWM-v0.
         MissingExtraError: Stable-Baselines3 is not installed.
     """
@@ -47,7 +48,7 @@ class SB3Policy:
         saving = require_extra("stable_baselines3.common.save_util", "rl")
         check_file(path, InvalidInputError, "give a policy that Stable-Baselines3 saved")
         self.name = str(path.with_suffix(""))
-        logger.warning("loading %s, which runs code that is in it", path)
+        logger.warning("loading %s, which runs code in it", path)
         try:
             _check_size(path)
             data, parameters, _ = saving.load_from_zip_file(path, device="cpu")
@@ -63,21 +64,21 @@ class SB3Policy:
                 raise InvalidInputError(f"NaN or infinity in {', '.join(broken[:5])}; train the policy again")
         except HWMError as error:
             raise InvalidInputError(f"{path}: {error}") from error
-        except (Exception, SystemExit) as error:  # The zip's code can raise anything, and exit.
+        except (Exception, SystemExit) as error:  # Code in the zip can raise anything.
             raise InvalidInputError(
-                f"{path} is not a model that Stable-Baselines3 saved, or of another version: {described(error)}"
+                f"{path} is not a model saved by Stable-Baselines3, or by another version: {described(error)}"
             ) from error
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Nothing: it has no memory and does not roll dice."""
+        """Does nothing: the policy is deterministic and has no memory."""
 
     def act(self, observations: Sequence[Observation]) -> npt.NDArray[np.float32]:
-        """See Policy.
+        """Returns an action for each observation; see Policy.
 
         Raises:
             InvalidInputError: observations are not of the space that it was trained on.
         """
-        # One by one, a world's action cannot depend on the others.
+        # One by one, so that the action of a row cannot depend on the others.
         return np.stack([self._act(observation) for observation in observations])
 
     def _act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -87,8 +88,8 @@ class SB3Policy:
             seen = {key: observation[key] for key in space.spaces if key in observation}
         if _shapes(seen) not in (_shapes_of(space), _channels_last(space)):
             raise InvalidInputError(
-                f"policy {self.name!r} was trained on observations {_shapes_of(space)}, got {_shapes(observation)}: it "
-                "fits another task, image size or checkpoint"
+                f"policy {self.name!r} was trained on observations {_shapes_of(space)}, got {_shapes(observation)}; "
+                "use the task, image size and checkpoint that it was trained with"
             )
         with torch.inference_mode():
             action: npt.NDArray[np.float32] = self._policy.predict(seen, deterministic=True)[0]
@@ -103,10 +104,10 @@ def _check_size(path: Path) -> None:
 
 
 def interface_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Interface:
-    """What spaces show of how a policy's environments were made.
+    """Infers a policy's interface from its spaces.
 
     Raises:
-        InvalidInputError: they are not those of HWM-v0, or what actions mean cannot be told.
+        InvalidInputError: they are not those of HWM-v0, or they do not determine the action mode.
     """
     if not isinstance(action_space, spaces.Box) or action_space.shape not in (
         (ACTION_DIM,),
@@ -119,7 +120,7 @@ def interface_of(observation_space: spaces.Space[Any], action_space: spaces.Spac
     normalized = bool((action_space.low == -1).all() and (action_space.high == 1).all())
     if action_space.shape == (ACTION_DIM,) and normalized:
         raise InvalidInputError(
-            'whether normalised actions mean "hold" or "delta" cannot be told from a policy\'s spaces: set '
+            'normalised actions can mean "hold" or "delta", which a policy\'s spaces do not determine; set '
             f'model.{INTERFACE_ATTRIBUTE} = {{"obs_mode": ..., "action_mode": ..., "normalized_actions": True}} before '
             "model.save()"
         )
@@ -132,7 +133,7 @@ def interface_of(observation_space: spaces.Space[Any], action_space: spaces.Spac
 
 
 def _seen(space: spaces.Space[Any]) -> dict[str, Any]:
-    """The arguments of an environment that decide its observations."""
+    """Infers the arguments that determine an environment's observations."""
     if isinstance(space, spaces.Dict) and "state" in space.spaces:
         if "pixels" not in space.spaces:
             return {"obs_mode": "state"}
@@ -140,13 +141,13 @@ def _seen(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
         return {"obs_mode": "pixels", "image_size": _height(space)}
     raise InvalidInputError(
-        "expected a policy for HWM-v0 that sees pixels, pixels_state or state (others must say so, in "
-        f"model.{INTERFACE_ATTRIBUTE}), got one for {space}"
+        f"expected a policy for HWM-v0 that observes pixels, pixels_state or state, got one for {space}; set "
+        f"model.{INTERFACE_ATTRIBUTE} before model.save() for other observations"
     )
 
 
 def _height(images: spaces.Space[Any]) -> int:
-    """Of channels-first or channels-last images."""
+    """Returns the height of images whose channels are first or last."""
     assert images.shape is not None
     return int(images.shape[1])
 
@@ -164,7 +165,7 @@ def _shapes_of(space: spaces.Space[Any]) -> Any:
 
 
 def _channels_last(space: spaces.Space[Any]) -> Any:
-    """As `_shapes_of`, for a model that turns images around itself (VecTransposeImage)."""
+    """Returns the shapes for a model that transposes images itself (VecTransposeImage)."""
     shapes = _shapes_of(space)
     if isinstance(shapes, dict):
         return {key: (*shape[1:], shape[0]) if len(shape) == 3 else shape for key, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""Trials on disk: one line a unit, so that an interrupted evaluation loses no finished one."""
+"""Stores trials on disk, one line per unit, so that an interrupted evaluation keeps its finished units."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from typing import Any
 
 from hwm_env.data.files import append_bytes, parse_json, read_bytes, write_bytes
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Unit
 
 
 class TrialLog:
-    """Finished units of an evaluation, in `trials.jsonl`; its first line says what was evaluated.
+    """The finished units of an evaluation, in `trials.jsonl`, whose first line is the evaluation's stamp.
 
     Args:
-        directory: of the evaluation; created when needed.
-        stamp: what was evaluated: weights, starts, seeds, limits.
+        directory: directory of the evaluation, created if it does not exist.
+        stamp: what trials depend on: weights, starts, seeds, limits.
 
     Raises:
-        InvalidInputError: the directory holds trials of something else, or a file that is no log.
+        InvalidInputError: the directory holds trials of another evaluation, or a file that is no log.
         SavingError: the log cannot be written.
     """
 
@@ -32,7 +32,7 @@ class TrialLog:
             write_bytes(self._file, _line({"stamp": stamp}))
             return
         whole = read_bytes(self._file, InvalidInputError, "choose another directory")
-        # A kill can leave half a line; its unit is played again.
+        # An interrupted write leaves an incomplete line; its unit is played again.
         lines = [line for line in whole.splitlines(keepends=True) if line.endswith(b"\n")]
         try:
             header, *units = [parse_json(line.decode()) for line in lines]
@@ -44,21 +44,21 @@ class TrialLog:
         if known != (wanted := json.loads(json.dumps(stamp))):
             differing = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))
             raise InvalidInputError(
-                f"{self._file} holds trials of another evaluation ({', '.join(differing)} differ); go on with the same "
+                f"{self._file} holds trials of another evaluation ({', '.join(differing)} differ); use the same "
                 "checkpoint and options, or choose another directory"
             )
         write_bytes(self._file, b"".join(lines))
 
     @property
     def finished(self) -> Mapping[Unit, Sequence[Trial]]:
-        """What has been played."""
+        """Trials of the finished units."""
         return self._finished
 
     def add(self, unit: Unit, trials: Sequence[Trial]) -> None:
-        """Keeps a unit's trials, on disk before it returns.
+        """Adds a unit's trials, which are on disk when this returns.
 
         Raises:
-            SavingError: there is no room for them.
+            SavingError: they cannot be written.
         """
         content = {"unit": asdict(unit), "trials": [asdict(trial) for trial in trials]}
         append_bytes(self._file, _line(content))

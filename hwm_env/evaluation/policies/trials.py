@@ -1,4 +1,4 @@
-"""Plays policies in worlds, from paired starts."""
+"""Plays trials: episodes of a policy in a world, begun from the same cases in every world."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from hwm_env.envs.episodes import EnvStep, Episode, EpisodeEngine
 from hwm_env.envs.observations import Observation
 from hwm_env.envs.world import M, World
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.loading import blaming
+from hwm_env.evaluation.policies.loading import reraise_as
 from hwm_env.fields import Count, checked
 from hwm_env.policy import Planner, Policy
 from hwm_env.tasks.base import Task
@@ -21,30 +21,34 @@ from hwm_env.tasks.base import Task
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Where a trial begins; the same in all worlds and for all policies."""
+    """Start and seed of a trial, equal for all policies and worlds.
+
+    The episode is that of `env.reset(seed=seed, options={"start": start})`.
+    """
 
     start: int
-    """Of the checkpoint's."""
+    """Index of the checkpoint's start."""
     seed: int
-    """Of the goal, the world's noise and the policy: `env.reset(seed=seed, options={"start": start})` begins it."""
+    """Seed of the goal, the world's noise and the policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How one episode went."""
+    """The outcome of one episode."""
 
     case: Case
     success: bool
     total_reward: float
     poses: list[list[float]]
-    """Base x (m), y (m) and yaw (rad) after each env step, as the world itself knows it; empty where it does not."""
+    """The world's own `base_pose`, x (m), y (m) and yaw (rad), after each env step; empty if the world has none."""
     error_probability: list[float]
-    """What the world says of its own clips, after each env step; empty where it says nothing."""
+    """The world's own error probability after each env step, 0..1; empty if it is not calibrated."""
     steps: int
+    """Env steps."""
 
     @classmethod
     def of(cls, case: Case, rewards: Sequence[float], infos: Sequence[Mapping[str, Any]]) -> "Trial":
-        """Sums up what an episode's steps gave."""
+        """Summarises the rewards and infos of an episode's steps."""
         return cls(
             case=case,
             success=bool(infos[-1]["is_success"]),
@@ -56,78 +60,78 @@ class Trial:
 
 
 SEED_STRIDE: Final = 1_000_000
-"""Between the seeds of one evaluation and those of another: more cases than anybody plays."""
+"""Distance between the seeds of two evaluations, larger than any number of cases."""
 
 
 def make_cases(count: int, num_starts: int, seed: int) -> list[Case]:
-    """As many cases as asked for: all starts in turn, with another seed each time.
+    """Returns `count` cases, which use all starts in turn and have different seeds.
 
     Raises:
-        InvalidInputError: no case is asked for.
+        InvalidInputError: `count` is below 1.
     """
     checked("starts", count, Count)
     return [Case(index % num_starts, seed * SEED_STRIDE + index) for index in range(count)]
 
 
 def play(world: World[M], policy: Policy, task: str | Task, cases: Sequence[Case], max_steps: int) -> list[Trial]:
-    """Plays an episode from each case, all side by side.
+    """Plays an episode from each case, all in one batch.
 
     Args:
-        world: where.
-        policy: who.
-        task: what is to be done.
-        cases: where the episodes begin.
-        max_steps: env steps after which an episode is over.
+        world: the dynamics.
+        policy: acts.
+        task: name of a task, or a task.
+        cases: starts and seeds of the episodes.
+        max_steps: env steps after which an episode is truncated.
 
     Raises:
-        InvalidInputError: the policy's actions are not such as it announced; names policy and start.
-        CheckpointError: the world has no read-out, and the task needs one.
+        InvalidInputError: the policy fails, or its actions do not match its interface; names policy, start and step.
+        CheckpointError: the task needs a read-out, and the world has none.
     """
     rewards: list[list[float]] = [[] for _ in cases]
     infos: list[list[dict[str, Any]]] = [[] for _ in cases]
-    for index, step in live(make_engine(world, policy, task, max_steps), policy, cases):
-        rewards[index].append(step.reward)
-        infos[index].append(step.info)
+    for row, step in play_steps(make_engine(world, policy, task, max_steps), policy, cases):
+        rewards[row].append(step.reward)
+        infos[row].append(step.info)
     return [Trial.of(*one) for one in zip(cases, rewards, infos, strict=True)]
 
 
 def make_engine(world: World[M], policy: Policy, task: str | Task, max_steps: int) -> EpisodeEngine[M]:
-    """The environment's engine, as a policy wants its observations and actions."""
+    """Returns an engine whose observations and actions are those of the policy's interface."""
     return EpisodeEngine(world, EnvConfig(task=task, max_episode_steps=max_steps, **asdict(policy.interface)))
 
 
-def live(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) -> Iterator[tuple[int, EnvStep[M]]]:
-    """Each env step of each case, as it is taken, with the case's index; see `play`.
+def play_steps(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) -> Iterator[tuple[int, EnvStep[M]]]:
+    """Plays an episode from each case, and yields each env step with the row of its case; see `play`.
 
-    Whoever keeps the steps of a learned world keeps the memory of whole batches.
+    Do not keep the steps of a learned world: each holds the memory of its whole batch.
     """
     episodes = [_begin(engine, case) for case in cases]
     observations = [engine.observe(episode) for episode in episodes]
     failed = f"policy {policy.name!r} failed"
 
-    def subject(index: int) -> str:
-        return f"policy {policy.name!r}, start {cases[index].start}, step {episodes[index].elapsed_steps}"
+    def subject(row: int) -> str:
+        return f"policy {policy.name!r}, start {cases[row].start}, step {episodes[row].elapsed_steps}"
 
-    with blaming(failed):
+    with reraise_as(failed):
         policy.reset([case.seed for case in cases])
         if isinstance(policy, Planner):
             policy.begin(engine.world, [engine.world.start(case.start) for case in cases], episodes)
-    going = list(range(len(cases)))
-    while going:
-        with blaming(failed):
+    running = list(range(len(cases)))
+    while running:
+        with reraise_as(failed):
             if isinstance(policy, Planner):
                 policy.watch(episodes)
             actions = _act(policy, observations)
-        steps = engine.step(episodes, actions, going, subject)
-        for index, step in steps.items():
-            episodes[index] = step.episode
-            observations[index] = engine.observe(step.episode)
-            yield index, step
-        going = [index for index, step in steps.items() if not (step.terminated or step.truncated)]
+        steps = engine.step(episodes, actions, running, subject)
+        for row, step in steps.items():
+            episodes[row] = step.episode
+            observations[row] = engine.observe(step.episode)
+            yield row, step
+        running = [row for row, step in steps.items() if not (step.terminated or step.truncated)]
 
 
 def _begin(engine: EpisodeEngine[M], case: Case) -> Episode[M]:
-    """As `env.reset(seed=case.seed, options={"start": case.start})` begins it."""
+    """Begins the episode of `env.reset(seed=case.seed, options={"start": case.start})`."""
     rng, _ = seeding.np_random(case.seed)
     return engine.begin(rng, engine.parse({"start": case.start}))[0]
 
@@ -137,6 +141,6 @@ def _act(policy: Policy, observations: Sequence[Observation]) -> npt.NDArray[np.
     if isinstance(actions, Mapping | Set) or not hasattr(actions, "__len__") or len(actions) != len(observations):
         got = f"{len(actions)} of them" if hasattr(actions, "__len__") else type(actions).__name__
         raise InvalidInputError(
-            f"policy {policy.name!r} must give an action for each of {len(observations)} worlds, got {got}"
+            f"policy {policy.name!r} must return an action for each of {len(observations)} observations, got {got}"
         )
     return actions

@@ -1,4 +1,4 @@
-"""A certificate as one page, for a reader who was not there."""
+"""Writes a certificate as one self-contained HTML page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,10 @@ from hwm_env.evaluation.reports.plots import drift
 
 
 def write_certificate(report: Mapping[str, Any], file: Path) -> None:
-    """Writes the page.
+    """Writes the page of a certificate.
 
     Args:
-        report: what `certify` measured, with its `stamp`.
+        report: what `certify` returned, with its `stamp`.
         file: HTML to write, atomically.
 
     Raises:

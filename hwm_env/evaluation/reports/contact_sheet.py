@@ -1,4 +1,4 @@
-"""Contact sheets: evenly spread clips of a data set in one picture."""
+"""Draws contact sheets: evenly spread clips of a data set in one picture."""
 
 from pathlib import Path
 from typing import Final
@@ -15,27 +15,27 @@ from hwm_env.errors import DatasetError, InvalidInputError, require_extra
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP, UInt8Array
 
-ROWS: Final = 8
+MOST_CLIPS: Final = 8
 COLUMNS: Final = (0, 4, 8, 12, 16)
-"""The frames of a clip that are drawn."""
+"""Frames of a clip that are drawn."""
 GAP: Final = 6
-"""Between raw images and what the tokens decode to, in pixels."""
+"""Pixels between raw and decoded images."""
 
 
 def draw_contact_sheet(dataset: Dataset, file: Path, tokenizer: VideoTokenizer | None = None) -> None:
-    """Draws frames 0, 4, 8, 12 and 16 of up to eight clips, a labelled row each.
+    """Draws frames 0, 4, 8, 12 and 16 of up to eight clips, one labelled line of images per clip.
 
-    Where the data set has raw images they are drawn; where it has tokens and a tokenizer is given, what they decode to;
-    where there are both, side by side.
+    The images are the raw ones if the data set has them, the decoded tokens if it has tokens and a tokenizer is given,
+    or both side by side.
 
     Args:
-        dataset: what to draw.
+        dataset: the data set.
         file: PNG to write, atomically.
-        tokenizer: what made the tokens.
+        tokenizer: the tokenizer that made the tokens.
 
     Raises:
         DatasetError: there is no whole clip.
-        InvalidInputError: there is nothing to draw, or the tokens are of another tokenizer.
+        InvalidInputError: there is nothing to draw, or another tokenizer made the tokens.
         MissingExtraError: Pillow is not installed.
     """
     require_extra("PIL.Image", "evaluation")
@@ -45,19 +45,21 @@ def draw_contact_sheet(dataset: Dataset, file: Path, tokenizer: VideoTokenizer |
     made_by = dataset.metadata.tokenizer
     if decoder is not None and made_by not in (None, decoder.identity):
         raise InvalidInputError(
-            f"{dataset.directory} was tokenised by {made_by}, but the tokenizer given is {decoder.identity}; "
-            "give the one that made the tokens"
+            f"tokenizer is {decoder.identity}, but {made_by} made the tokens of {dataset.directory}; give the "
+            "tokenizer that made them"
         )
     clips = whole_clips(dataset)
     if len(clips) == 0:
-        raise DatasetError(f"{dataset.directory} has no clip of {FRAMES_PER_CLIP} frames of one segment to draw")
-    rows = np.unique(np.linspace(0, len(clips) - 1, ROWS).astype(np.int64))
-    picture = np.concatenate([_row(dataset.shards[shard], clip, decoder) for shard, clip in clips[rows].tolist()])
+        raise DatasetError(
+            f"{dataset.directory} has no clip to draw: no {FRAMES_PER_CLIP} frames in a row belong to one segment"
+        )
+    chosen = np.unique(np.linspace(0, len(clips) - 1, MOST_CLIPS).astype(np.int64))
+    picture = np.concatenate([_strip(dataset.shards[shard], clip, decoder) for shard, clip in clips[chosen].tolist()])
     write_png(file, picture)
 
 
-def _row(shard: Shard, clip: int, tokenizer: VideoTokenizer | None) -> UInt8Array:
-    """One clip, under a line that says which."""
+def _strip(shard: Shard, clip: int, tokenizer: VideoTokenizer | None) -> UInt8Array:
+    """Draws the images of one clip below its label."""
     first_frame = clip * FRAMES_PER_CLIP
     drawn, names = [], []
     if shard.frames is not None:
@@ -74,5 +76,5 @@ def _row(shard: Shard, clip: int, tokenizer: VideoTokenizer | None) -> UInt8Arra
 
 
 def _side_by_side(frames: UInt8Array) -> UInt8Array:
-    """Frames [N, H, W, 3], enlarged, in one row."""
+    """Enlarges frames [N, H, W, 3] and joins them from left to right."""
     return np.concatenate([enlarged(frame) for frame in frames], axis=1)

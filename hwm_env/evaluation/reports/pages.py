@@ -1,4 +1,4 @@
-"""Reports as single pages that need nothing else, no network above all."""
+"""Writes reports as self-contained HTML pages, which load nothing from the network."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +10,12 @@ TEMPLATES: Final = Path(__file__).parent.parent.parent / "assets" / "pages"
 
 
 def write_html(template: str, file: Path, **content: Any) -> None:
-    """Fills a template of this package.
+    """Renders a template of this package to a file.
 
     Args:
-        template: its name, without the ending.
+        template: name of the template, without its suffix.
         file: HTML to write, atomically.
-        content: what the template shows.
+        content: variables of the template.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.

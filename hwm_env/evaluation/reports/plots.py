@@ -1,4 +1,4 @@
-"""Plots for reports, as SVG text or PNG files (matplotlib, the extra "evaluation")."""
+"""Draws plots for reports, as SVG text or PNG files, with matplotlib (the extra "evaluation")."""
 
 import io
 import re
@@ -22,10 +22,13 @@ _STYLE: Final = {
 
 
 def scatter(points: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]) -> str:
-    """Learned against true results, with intervals and the line on which they would agree.
+    """Plots success rates in the learned world against those in the true one, with intervals and the diagonal.
 
     Args:
-        points: by policy, the true and the learned estimate (value, low, high), shares in 0..1.
+        points: by policy, the true and the learned estimate (value, low, high) of the success rate, 0..1.
+
+    Returns:
+        SVG text.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -43,7 +46,14 @@ def scatter(points: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]
 
 
 def curves(lines: Mapping[str, Sequence[float]], ylabel: str) -> str:
-    """One line for each name over the env steps, from 1.
+    """Plots one line for each name over the env steps, from step 1.
+
+    Args:
+        lines: by name, a value for each env step.
+        ylabel: label of the vertical axis.
+
+    Returns:
+        SVG text.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -59,32 +69,35 @@ def curves(lines: Mapping[str, Sequence[float]], ylabel: str) -> str:
 
 
 def drift(closed_loop: Mapping[str, Any]) -> str:
-    """How true a closed loop stays, beside its baselines.
+    """Plots the PSNR of a closed loop and its baselines over the env steps.
 
     Args:
         closed_loop: the fields of ClosedLoop.
+
+    Returns:
+        SVG text.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     names = {"this world": "psnr", "repeat the last frame": "psnr_repeat_last_frame"}
-    names["tokenizer alone"] = "psnr_tokenizer_ceiling"
-    return curves({name: closed_loop[key] for name, key in names.items()}, "PSNR, dB")
+    names["tokenizer alone (ceiling)"] = "psnr_tokenizer_ceiling"
+    return curves({name: closed_loop[key] for name, key in names.items()}, "PSNR (dB)")
 
 
 def write_loops(closed_loop: Mapping[str, Any], long_loop: Mapping[str, Any] | None, file: Path) -> None:
-    """Draws how true closed loops stay beside their baselines, and long ones, if there are any, as a PNG file.
+    """Plots the PSNR of closed loops and their baselines over the env steps, with a second panel for long loops.
 
     Args:
         closed_loop: the fields of ClosedLoop.
-        long_loop: the fields of LongLoop.
-        file: written atomically.
+        long_loop: the fields of LongLoop; `None`: no second panel.
+        file: PNG to write, atomically.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     names = {"psnr": "this world", "psnr_worst": "its worst loop", "psnr_repeat_last_frame": "repeat the last frame"}
-    names["psnr_tokenizer_ceiling"] = "tokenizer alone"
+    names["psnr_tokenizer_ceiling"] = "tokenizer alone (ceiling)"
     colours = dict(zip(names, (_TRUE, "#8ab4d8", _LEARNED, "#8a8a8a"), strict=True))
     steps = list(range(1, len(closed_loop["psnr"]) + 1))
     panels = [{key: (steps, closed_loop[key]) for key in names if key in closed_loop}]
@@ -95,7 +108,7 @@ def write_loops(closed_loop: Mapping[str, Any], long_loop: Mapping[str, Any] | N
             for key, (at, values) in lines.items():
                 panel.plot(at, values, color=colours[key], label=names[key], linewidth=2, marker="o" if index else None)
             panel.set_xlabel("env step")
-            panel.set_ylabel("PSNR, dB")
+            panel.set_ylabel("PSNR (dB)")
             panel.xaxis.get_major_locator().set_params(integer=True)
             panel.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         content = io.BytesIO()
@@ -113,7 +126,7 @@ def _figure(width: float, height: float, panels: int = 1) -> Any:
 
 
 def _svg(figure: Any) -> str:
-    """The figure without what would change from run to run, to stand inside a page."""
+    """Returns the figure as an SVG element without metadata that changes from run to run."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return re.sub(r"(?s)^.*?(<svg )", r"\1", file.getvalue())

@@ -1,4 +1,4 @@
-"""The report of an evaluation of policies as one page that needs nothing else."""
+"""Writes the report of an evaluation of policies as one self-contained HTML page."""
 
 import base64
 import io
@@ -9,31 +9,30 @@ from typing import Any, Final
 import numpy as np
 
 from hwm_env.errors import require_extra
-from hwm_env.evaluation.policies.report import Finished, Pair, extremes, pair_up
-from hwm_env.evaluation.policies.trials import live, make_engine
-from hwm_env.evaluation.policies.units import WORLDS, Player, Unit, WorldName
+from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
+from hwm_env.evaluation.policies.summary import Finished, Pair, extremes, pair_up
+from hwm_env.evaluation.policies.trials import make_engine, play_steps
 from hwm_env.evaluation.reports.pages import write_html
 from hwm_env.evaluation.reports.plots import curves, drift, scatter
 from hwm_env.types import UInt8Array
 
 MOST_COLUMNS: Final = 16
-"""Pictures in a row of a film strip; of longer episodes, evenly spread ones."""
+"""Largest number of pictures in a film strip; longer episodes show evenly spread ones."""
 
 
-def write_page(report: Mapping[str, Any], finished: Finished, player: Player, max_steps: int, file: Path) -> None:
-    """Writes the page.
+def write_page(report: Mapping[str, Any], finished: Finished, player: Player, *, file: Path) -> None:
+    """Writes the page of an evaluation.
 
     Args:
-        report: as `evaluate` returns it, with its `command`.
-        finished: the trials that it sums up.
+        report: what `evaluate` returns.
+        finished: the trials that the report summarises.
         player: plays the episodes of the film strips again.
-        max_steps: of the evaluation.
         file: HTML to write, atomically.
 
     Raises:
         MissingExtraError: matplotlib, Jinja2 or Pillow is not installed.
     """
-    tasks = report["tasks"].items()
+    tasks, max_steps = report["tasks"].items(), report["stamp"]["max_steps"]
     write_html(
         "policies",
         file,
@@ -50,10 +49,10 @@ def _plots(content: Mapping[str, Any]) -> list[dict[str, str]]:
     points = {
         policy["name"]: (policy["true"]["success"], policy["learned"]["success"]) for policy in content["policies"]
     }
-    plots = [{"svg": scatter(points), "caption": "Each dot is a policy."}]
+    plots = [{"svg": scatter(points), "caption": "Each dot is a policy; lines are 95 % intervals."}]
     for quantity, label, caption in (
-        ("distance_m", "metres", "How far the two worlds' robots are apart, median, until an episode's end in either."),
-        ("heading_deg", "degrees", "The same for their headings."),
+        ("distance_m", "distance (m)", "Distance between the robots of the two worlds; median of the running pairs."),
+        ("heading_deg", "heading (deg)", "Difference of their headings; median of the running pairs."),
     ):
         lines = {
             f"true {kind}": values[quantity] for kind, values in content["horizon"].items() if len(values[quantity])
@@ -66,7 +65,7 @@ def _plots(content: Mapping[str, Any]) -> list[dict[str, str]]:
 def _strips(
     task: str, content: Mapping[str, Any], finished: Finished, player: Player, max_steps: int
 ) -> list[dict[str, str]]:
-    """The most and the least faithful pair of episodes, played again."""
+    """Plays the most and the least faithful pair of episodes again, and draws them."""
     if "horizon" not in content:
         return []
     names = [policy["name"] for policy in content["policies"]]
@@ -80,21 +79,21 @@ def _strips(
 
 
 def _strip(task: str, pair: Pair, player: Player, max_steps: int) -> str:
-    """Both episodes, one above the other, as Base64 of a PNG."""
+    """Draws both episodes of a pair, one above the other; returns a PNG in Base64."""
     image = require_extra("PIL.Image", "evaluation")
     films = [_film(task, pair, world, player, max_steps) for world in WORLDS]
     columns = max(len(film) for film in films)
-    rows = [np.concatenate([*film, *[np.full_like(film[0], 255)] * (columns - len(film))], axis=1) for film in films]
+    strips = [np.concatenate([*film, *[np.full_like(film[0], 255)] * (columns - len(film))], axis=1) for film in films]
     file = io.BytesIO()
-    image.fromarray(np.concatenate(rows)).save(file, format="PNG")
+    image.fromarray(np.concatenate(strips)).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
 def _film(task: str, pair: Pair, world: WorldName, player: Player, max_steps: int) -> Sequence[UInt8Array]:
-    """The last frame before an episode and that of each env step, at most MOST_COLUMNS of them."""
+    """Returns the last frame before an episode and that of each env step, at most MOST_COLUMNS of them."""
     opened, policy = player.world(world), player.policy(Unit(task, pair.policy, world))
     frames = [opened.begin(opened.start(pair.true.case.start), 0).last_frame]
-    for _, step in live(make_engine(opened, policy, task, max_steps), policy, [pair.true.case]):
+    for _, step in play_steps(make_engine(opened, policy, task, max_steps), policy, [pair.true.case]):
         frames.append(step.episode.moment.last_frame)
     chosen = np.unique(np.linspace(0, len(frames) - 1, MOST_COLUMNS).round().astype(int))
     return [frames[index] for index in chosen]

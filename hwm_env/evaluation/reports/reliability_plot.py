@@ -1,4 +1,4 @@
-"""Draws how well probabilities mean what they say, with Pillow (the extra "evaluation")."""
+"""Draws the reliability of predicted error probabilities, with Pillow (the extra "evaluation")."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from hwm_env.data.files import write_bytes
 from hwm_env.errors import require_extra
 
 _SCALE: Final = 2
-"""Everything is drawn this much larger than it is written, which smooths it."""
+"""Factor by which the picture is drawn larger and then reduced, for smooth edges."""
 _SIZE: Final = (1040, 500)
 _PLOTS: Final = ((80, 70, 480, 400), (600, 70, 1000, 400))
 """Left, top, right and bottom of the two plots, in pixels."""
@@ -18,10 +18,10 @@ _FONT_SIZE: Final = 14
 
 
 def draw_reliability(report: Mapping[str, Any], file: Path) -> None:
-    """Draws the share of wrong clips against the predicted probability, and both against the steps.
+    """Draws the share of wrong clips against the predicted probability, and both against the env steps.
 
     Args:
-        report: what `calibrate` reports.
+        report: the report that `calibrate` returns.
         file: PNG to write, atomically.
 
     Raises:
@@ -36,20 +36,20 @@ def draw_reliability(report: Mapping[str, Any], file: Path) -> None:
 
 def _headline(report: Mapping[str, Any]) -> str:
     return (
-        f"Risk that a predicted clip is below {report['calibration']['bound_psnr_db']:g} dB: "
-        f"{report['clips']:,} clips of {report['episodes']} episodes, each judged by a fit to others"
+        f"Probability that a predicted clip is below {report['calibration']['bound_psnr_db']:g} dB: "
+        f"{report['clips']:,} clips of {report['episodes']} held-out episodes"
     )
 
 
 def _draw_curve(canvas: "_Canvas", report: Mapping[str, Any]) -> None:
-    """Shares against probabilities, over bars of how many clips there are."""
+    """Draws the share of wrong clips against the predicted probability, above bars with the number of clips."""
     axes = _Axes(canvas, _PLOTS[0], (0.0, 1.0))
     most = max(part["count"] for part in report["reliability"])
     for part in report["reliability"]:
         # The tallest bar takes a quarter of the height, out of the way of the curve.
         axes.bar(part["low"], part["high"], 0.25 * part["count"] / most)
     axes.frame(
-        "predicted probability of being wrong (bars: clips)", "share that was wrong", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+        "predicted error probability (bars: number of clips)", "share of wrong clips", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     )
     axes.line([(0.0, 0.0), (1.0, 1.0)], _GREY, 1)
     known = [part for part in report["reliability"] if part["count"]]
@@ -62,14 +62,14 @@ def _draw_curve(canvas: "_Canvas", report: Mapping[str, Any]) -> None:
 
 
 def _draw_steps(canvas: "_Canvas", report: Mapping[str, Any]) -> None:
-    """Shares and probabilities against the steps."""
+    """Draws the share of wrong clips and the mean probability against the env steps."""
     shares, probabilities = report["share_wrong_by_step"], report["mean_probability_by_step"]
     axes = _Axes(canvas, _PLOTS[1], (0.5, len(shares) + 0.5))
     last = len(shares)
     axes.frame("env steps since the last recorded clip", "", sorted({1, *range(5, last + 1, 5), last}))
     axes.line(list(enumerate(shares, start=1)), _ORANGE, 2, dots=True)
     axes.line(list(enumerate(probabilities, start=1)), _BLUE, 2)
-    axes.key(0.94, _ORANGE, "share that was wrong")
+    axes.key(0.94, _ORANGE, "share of wrong clips")
     axes.key(0.87, _BLUE, "mean predicted probability")
 
 
@@ -82,7 +82,7 @@ class _Axes:
         self._low, self._high = limits
 
     def at(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Pixels of a point."""
+        """Returns the pixel of a point."""
         along = (point[0] - self._low) / (self._high - self._low)
         return (
             self._left + along * (self._right - self._left),
@@ -119,14 +119,14 @@ class _Axes:
         self._canvas.text((x + offset[0], y + offset[1]), text, anchor=anchor)
 
     def key(self, share: float, colour: str, text: str) -> None:
-        """A line of the legend."""
+        """Draws a line of the legend."""
         y = self.at((self._low, share))[1]
         self._canvas.line([(self._left + 12, y), (self._left + 36, y)], colour, 2)
         self._canvas.text((self._left + 44, y), text, anchor="lm")
 
 
 class _Canvas:
-    """White paper; coordinates are pixels of the finished picture."""
+    """A white picture; coordinates are pixels of the finished file."""
 
     def __init__(self) -> None:
         width, height = _SIZE

@@ -1,1 +1,1 @@
-"""How true a world is: next clips, closed loops, poses, obstacles and commands, against the truth and baselines."""
+"""Measures how true a world is: next clips, closed loops, poses, obstacles and responses to actions."""

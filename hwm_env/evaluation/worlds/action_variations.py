@@ -1,4 +1,4 @@
-"""Actions that are not the recorded ones: what a world must tell from them if it listens to its actions."""
+"""Variations of recorded actions, which a world that responds to its actions must tell from the recorded ones."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -10,33 +10,33 @@ from torch import Tensor
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.types import ACTION_NAMES, ANGULAR_VELOCITY, LINEAR_VELOCITY, Int64Array
 
-_TURNED_AROUND: Final = ("hip_yaw", "hip_roll", "ankle_roll", "angular_velocity")
-"""Change their sign in a mirror. The arms' numbers do not: left and right are mirror images (reference/robot.py)."""
+_SIGN_CHANGES: Final = ("hip_yaw", "hip_roll", "ankle_roll", "angular_velocity")
+"""Numbers that change their sign in a mirror. Those of the arms do not: left and right are mirror images of each other
+(reference/robot.py)."""
 
 
 def mirrored(chunks: Tensor) -> Tensor:
-    """What the robot in a mirror does, [..., 25]: left and right arm exchanged, turns the other way round."""
+    """Mirrors actions [..., 25]: exchanges left and right arm, and reverses turns."""
     names = [_other_side(name) for name in ACTION_NAMES]
-    signs = torch.tensor([-1.0 if name in _TURNED_AROUND else 1.0 for name in ACTION_NAMES])
+    signs = torch.tensor([-1.0 if name in _SIGN_CHANGES else 1.0 for name in ACTION_NAMES])
     return chunks[..., [ACTION_NAMES.index(name) for name in names]] * signs
 
 
 def shuffled(chunks: Tensor, seed: int) -> Tensor:
-    """Those of other windows, [N, 17, 25], N at least 2."""
+    """Exchanges the chunks of windows, [N, 17, 25], N at least 2, so that no window keeps its own."""
     return chunks[torch.from_numpy(derangement(len(chunks), seed))]
 
 
 def redirected(actions: Tensor, statistics: ActionStatistics, seed: int) -> Tensor:
-    """What another window's robot does, begun from where this one's is: possible in every frame, as shuffled ones are
-    not.
+    """Carries out another window's motion from this window's state; unlike shuffled actions, it is physically possible.
 
-    Joints and hands change as much as the other's, velocities become the other's, all within the bounds of the training
-    data and no faster than anything there.
+    Joints and hands change as much as in the other window, and velocities become those of the other window, within the
+    bounds of the training data and no faster than its largest changes.
 
     Args:
-        actions: of N windows, the last chunk is the next clip's, float32 [N, T, 17, 25], T at least 2.
-        statistics: of the training data.
-        seed: of the shuffle.
+        actions: actions of N windows, float32 [N, T, 17, 25], T at least 2; the last chunk is that of the next clip.
+        statistics: statistics of the training data's actions.
+        seed: seed of the shuffle.
 
     Returns:
         float32 [N, 17, 25].
@@ -55,7 +55,7 @@ def redirected(actions: Tensor, statistics: ActionStatistics, seed: int) -> Tens
 
 
 def derangement(count: int, seed: int) -> Int64Array:
-    """A random cyclic order of `count` things, at least 2: nobody keeps its own."""
+    """Returns a random cyclic permutation of `count` indices, at least 2, which keeps none in its place."""
     order = np.random.default_rng(seed).permutation(count)
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
@@ -63,16 +63,16 @@ def derangement(count: int, seed: int) -> Int64Array:
 
 
 def variations(actions: Tensor, statistics: ActionStatistics, seed: int) -> Mapping[str, Tensor]:
-    """The next clip's actions, and five others in their place.
+    """Returns the next clip's actions and five variations of them.
 
     Args:
-        actions: of N windows, the last chunk is the next clip's, float32 [N, T, 17, 25].
-        statistics: of the training data.
-        seed: of the shuffle.
+        actions: actions of N windows, float32 [N, T, 17, 25]; the last chunk is that of the next clip.
+        statistics: statistics of the training data's actions.
+        seed: seed of the shuffles.
 
     Returns:
-        float32 [N, 17, 25] each. `true`; `shuffled`: another window's; `redirected`; `zeroed`: every number 0;
-        `mirrored`; `delayed`: those of the clip before.
+        By name, float32 [N, 17, 25]: `true` (the recorded ones), `shuffled` (another window's), `redirected`, `zeroed`
+        (every number 0), `mirrored` and `delayed` (those of the clip before).
     """
     chunks = actions[:, -1]
     made: dict[str, Callable[[], Tensor]] = {

@@ -1,4 +1,4 @@
-"""Teaches a checkpoint how far to believe itself, and measures on other episodes whether it does."""
+"""Fits a checkpoint's calibration (features of a clip to its error probability), and measures it on held-out folds."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -10,14 +10,14 @@ import numpy as np
 
 from hwm_env.data.format import METADATA_FILE
 from hwm_env.data.reader import Dataset
-from hwm_env.evaluation.reports.reliability import (
+from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.reliability import (
     auroc_within,
     brier_score,
     expected_calibration_error,
     reliability_bins,
     with_interval,
 )
-from hwm_env.evaluation.worlds.held_out import record_held_out
 from hwm_env.evaluation.worlds.risk_loops import FOLDS, SOURCES, RiskLoops, next_of_fold
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings
@@ -26,27 +26,27 @@ from hwm_env.trust.calibration import FEATURES
 from hwm_env.types import BoolArray, Float64Array, Int64Array
 
 REPORTED_STEPS: Final = (1, 5, 10, 20)
-"""Steps at which worlds are compared with each other."""
+"""Env steps at which the AUROC among worlds is reported."""
 STEP_RANGES: Final = ((1, 2), (3, 5), (6, 10), (11, 20))
-"""First and last of the steps over which probabilities are compared with shares."""
+"""First and last env step of the ranges in which probabilities are compared with shares."""
 OOD_EDGES: Final = (0.0, 0.05, 0.3, 1.0)
-"""The same for shares of numbers that leave the training data: none, then more than one edge and at most the next."""
+"""Bins of `action_ood` in which they are compared: exactly 0, then above one edge and up to the next."""
 SUMMARY: Final = ("auroc", "auroc_within_a_step", "brier", "expected_calibration_error", "share_wrong", "clips")
-"""What of a judgement a checkpoint keeps."""
+"""Entries of the report that are stored in the checkpoint."""
 STATISTICS_EPISODES: Final = 60
 STATISTICS_CLIPS: Final = 24
-"""Length of an episode of the split that stands in for the training data."""
+"""Clips per episode of the split that replaces the training data."""
 STATISTICS_OFFSETS: Final = (0, 4, 8, 12)
-"""Frames; an episode is cut into clips in each of these ways."""
+"""First frames of the clips that each episode is cut into, once per offset."""
 
 
 def statistics_split(directory: Path, tokenizer: VideoTokenizer, image_size: int) -> Dataset:
-    """Tokens of the reference world like those that a model was trained on, recorded unless they are there already.
+    """Records and tokenises a split of the reference world like the training data, unless it exists already.
 
     Args:
-        directory: where recordings are kept.
-        tokenizer: what makes the tokens.
-        image_size: of the pictures, in pixels.
+        directory: parent of recordings and data sets.
+        tokenizer: makes the tokens.
+        image_size: side of the images in pixels.
     """
     recording = record_held_out(directory, STATISTICS_EPISODES, STATISTICS_CLIPS, image_size, split="statistics")
     tokens = directory / f"{recording.name}-{tokenizer.identity}"
@@ -56,18 +56,18 @@ def statistics_split(directory: Path, tokenizer: VideoTokenizer, image_size: int
 
 
 def calibrate(loops: RiskLoops, *, bound_psnr_db: float, seed: int) -> tuple[Calibration, dict[str, Any]]:
-    """Fits a risk on all episodes, and judges on each what is fitted on those of the other folds.
+    """Fits a calibration to all episodes, and measures it by cross-validation over folds of episodes.
 
     Args:
-        loops: of at least eight episodes.
-        bound_psnr_db: a clip is wrong if its PSNR is below this.
-        seed: of shuffles and intervals.
+        loops: loops of at least eight episodes.
+        bound_psnr_db: a clip is wrong if its PSNR is below this (dB).
+        seed: seed of shuffles and intervals.
 
     Returns:
-        The risk, with the essence of the judgement as its `quality`, and the whole judgement.
+        The calibration, whose `quality` is a summary of the report, and the report, ready for JSON.
 
     Raises:
-        InvalidInputError: all clips that are fitted are wrong, or none is.
+        InvalidInputError: the clips of a fit are all wrong or all right.
     """
     calibration = _fitted(loops, bound_psnr_db)
     report = {
@@ -76,18 +76,20 @@ def calibrate(loops: RiskLoops, *, bound_psnr_db: float, seed: int) -> tuple[Cal
             "intercept": calibration.intercept,
             "weights": dict(calibration.weights),
         },
-        **_Judgement(loops, bound_psnr_db, seed).to_dict(),
+        **_CrossValidation(loops, bound_psnr_db, seed).to_dict(),
     }
     return replace(calibration, quality={name: report[name] for name in SUMMARY}), report
 
 
 def out_of_fold_risk(loops: RiskLoops, bound_psnr_db: float, names: Collection[str] = FEATURES) -> Float64Array:
-    """The risk of each clip as fitted on the episodes of other folds: episode e is of fold e modulo their number.
+    """Predicts the error probability of each clip with a calibration that is fitted to the other folds.
+
+    Episode e belongs to fold e % FOLDS.
 
     Args:
-        loops: of at least two episodes a fold.
-        bound_psnr_db: a clip is wrong if its PSNR is below this.
-        names: of the features that may be used.
+        loops: loops of at least two episodes per fold.
+        bound_psnr_db: a clip is wrong if its PSNR is below this (dB).
+        names: features to use.
 
     Returns:
         float64 [S, E, K].
@@ -95,22 +97,22 @@ def out_of_fold_risk(loops: RiskLoops, bound_psnr_db: float, names: Collection[s
     episodes = np.arange(loops.psnr_db.shape[1])
     risk = np.empty(loops.psnr_db.shape)
     for fold in range(FOLDS):
-        judged = episodes % FOLDS == fold
-        calibration = _fitted(loops.of(episodes[~judged]), bound_psnr_db, names)
-        risk[:, judged] = calibration.error_probability(loops.of(episodes[judged]).features)
+        held_out = episodes % FOLDS == fold
+        calibration = _fitted(loops.select(episodes[~held_out]), bound_psnr_db, names)
+        risk[:, held_out] = calibration.error_probability(loops.select(episodes[held_out]).features)
     return risk
 
 
 def _fitted(loops: RiskLoops, bound_psnr_db: float, names: Collection[str] = FEATURES) -> Calibration:
-    """A risk of some features: the others are held constant, and so get no weight."""
+    """Fits a calibration to some features; the others are constant and so have no weight."""
     features = {
         name: values.ravel() if name in names else np.zeros(values.size) for name, values in loops.features.items()
     }
     return Calibration.fit(features, (loops.psnr_db < bound_psnr_db).ravel(), bound_psnr_db=bound_psnr_db)
 
 
-class _Judgement:
-    """Risks beside what came of them, on episodes that they were not fitted to; arrays are [S, E, K]."""
+class _CrossValidation:
+    """Out-of-fold error probabilities with their outcomes; arrays are [S, E, K]."""
 
     def __init__(self, loops: RiskLoops, bound_psnr_db: float, seed: int) -> None:
         self._bound = bound_psnr_db
@@ -119,14 +121,14 @@ class _Judgement:
         self._wrong: BoolArray = loops.psnr_db < bound_psnr_db
         self._steps: Int64Array = loops.features["steps"].astype(np.int64)
         self._risk = out_of_fold_risk(loops, bound_psnr_db)
-        # Worlds are compared within a fold: a fold with many wrong clips is judged by a risk that was fitted to few.
+        # Clips are compared within a fold: the calibration of a fold with many wrong clips was fitted to few of them.
         self._folds = np.broadcast_to((np.arange(loops.psnr_db.shape[1]) % FOLDS)[:, None], loops.psnr_db.shape)
         self._folds_and_steps = self._folds + FOLDS * self._steps
 
     def to_dict(self) -> dict[str, Any]:
         risk, wrong, steps = self._risk, self._wrong, self._steps
         rng = np.random.default_rng(self._seed)
-        # Everybody gets the risk of another world of its fold, as many steps along, with actions of the same kind.
+        # The risk of another episode of the fold, at the same step and with the same source of actions.
         exchanged = risk[:, [next_of_fold(episode, risk.shape[1]) for episode in range(risk.shape[1])]]
         return {
             "episodes": wrong.shape[1],
@@ -177,7 +179,7 @@ class _Judgement:
     def _with_interval(
         self, measure: "_Measure", groups: Int64Array, at: slice = slice(None)
     ) -> dict[str, float | None]:
-        """A measure of the clips at some steps, with an interval over the episodes."""
+        """Returns a measure of the clips at some steps, with an interval over the episodes."""
         risk, wrong, groups = self._risk[..., at], self._wrong[..., at], groups[..., at]
 
         def of(episodes: Int64Array) -> float | None:
@@ -193,7 +195,7 @@ class _Judgement:
         }
 
     def _compared(self, chosen: BoolArray) -> dict[str, float | None]:
-        """Probabilities beside shares."""
+        """Compares probabilities with shares for the chosen clips."""
         risk, wrong = self._risk[chosen], self._wrong[chosen]
         if not len(risk):
             return {"clips": 0}
@@ -214,7 +216,7 @@ class _Judgement:
 
 
 _Measure = Callable[[Float64Array, BoolArray, Int64Array], float | None]
-"""Of probabilities, outcomes and groups, each [N]."""
+"""Measures probabilities by outcomes and groups, [N] each."""
 
 
 def _brier(risk: Float64Array, wrong: BoolArray, groups: Int64Array) -> float:

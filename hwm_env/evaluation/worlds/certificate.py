@@ -1,8 +1,8 @@
-"""Does a world answer to its actions? Everything that speaks for it or against it, measured on held-out recordings.
+"""Certifies that a world responds to its actions, with evidence from held-out recordings.
 
-A model can draw fine videos and not listen at all: two public implementations of Masked-HWM mask attention so that
-the predicted video cannot see the actions. What tells is that the recorded actions predict the recorded clip better
-than any others do, above all what moves in it, and that predicted clips show the actions that were sent.
+A model can predict plausible videos and ignore its actions: two public implementations of Masked-HWM mask attention so
+that the predicted video cannot see them. The evidence is that the recorded actions predict the recorded clip better
+than any others do, above all its moving pixels, and that predicted clips show the actions that were sent.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.agreement import mean_estimate
+from hwm_env.evaluation.bootstrap import mean_estimate
+from hwm_env.evaluation.image_metrics import error_to_psnr_db, psnr_db
 from hwm_env.evaluation.worlds.action_variations import variations
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.fidelity import batches, compare_loops
@@ -25,31 +26,31 @@ from hwm_env.evaluation.worlds.inverse_dynamics import (
     learn_to_recognise,
     shown_actions,
 )
-from hwm_env.evaluation.worlds.metrics import MAX_PSNR_DB, PEAK, psnr_db
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
 MOVES_ABOVE: Final = 12
-"""A pixel moves where it differs from the frame before the clip by more than this, of 255."""
+"""A pixel moves if it differs from the frame before the clip by more than this, of 255."""
 LEARNING_SHARE: Final = 0.6
-"""Of the episodes, from which inverse dynamics are learned; clips of the others are judged."""
+"""Share of the episodes that train inverse dynamics; the others are predicted."""
 CLEAR_GAP_DB: Final = 1.0
-"""Recorded actions must be at least so much better than any others in what moves."""
+"""Smallest gain (dB) of the recorded actions over any others, in the moving pixels."""
 CLEAR_SHARE: Final = 0.5
-"""Predicted clips must show at least this share of what real clips show of their actions."""
+"""Smallest share of the actions' effect on real clips that predicted clips must show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """Means over windows of nine clips and the next one, predicted with one kind of actions; PSNR in dB."""
+    """Scores of clips predicted with one kind of actions after nine recorded clips: means over windows, PSNR in dB."""
 
     psnr: float
+    """PSNR of all pixels."""
     psnr_moving: float
-    """Of the pixels that move in the recording; over the windows in which at least one in a hundred does."""
+    """PSNR of the pixels that move in the recording, over windows in which at least 1 % do."""
     psnr_still: float
-    """Of the others."""
+    """PSNR of the other pixels, over windows in which they are at least 1 %."""
     token_accuracy: float
-    """Share of the recorded clip's tokens that were predicted to the digit."""
+    """Share of the recorded clip's tokens that are predicted exactly, 0..1."""
 
 
 def certify(
@@ -60,21 +61,27 @@ def certify(
     inverse_dynamics: InverseDynamicsConfig | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures how a world answers to its actions.
+    """Measures how a world responds to its actions.
 
     Args:
-        simulator: with the decoding that shall be judged.
-        held_out: episodes of at least nine clips and the closed loop's, which no training saw.
-        closed_loop_steps: env steps of the closed loop.
-        inverse_dynamics: how the network is trained that recognises actions.
-        seed: of the worlds and the shuffles.
+        simulator: predicts the clips, with its decoding.
+        held_out: at least four episodes of at least 9 + `closed_loop_steps` clips, not used in training.
+        closed_loop_steps: env steps of the closed loops.
+        inverse_dynamics: training of the network that estimates actions; `None`: default settings.
+        seed: seed of the worlds and the shuffles.
 
     Returns:
-        Ready for JSON: `windows`; `actions`, Scores by kind (see `variations`) and of `repeat_last_frame` and
-        `tokenizer_ceiling`; `gaps`, dB by which recorded actions are better than others in what moves, with intervals;
-        `inverse_dynamics`, R^2 of `real` clips and of clips `predicted` with the recorded actions, and how much of the
-        `difference` between those and redirected actions after the same past is shown, which is 0 for a world that does
-        not listen, whatever the past may tell; `closed_loop`; and the `verdict`.
+        Ready for JSON.
+
+        - `windows`: number of predicted clips.
+        - `actions`: Scores by kind of actions (see `variations`), and of `repeat_last_frame` and `tokenizer_ceiling`.
+        - `gaps`: gain (dB) of the recorded actions over others in the moving pixels, with intervals.
+        - `inverse_dynamics`: R^2 of `real` clips and of clips `predicted` with the recorded actions, and the shown
+        share
+          of the `difference` between recorded and redirected actions after the same history, which is 0 for a world
+          that ignores its actions.
+        - `closed_loop`: see `compare_loops`.
+        - `verdict`: see `verdict`.
 
     Raises:
         InvalidInputError: the episodes are too few or too short.
@@ -116,19 +123,19 @@ def certify(
 
 
 def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader should take from a report: `answers`, true or false, and `reasons`, a sentence each."""
+    """Returns the conclusion of a report: `answers`, whether the world responds, and `reasons`, one sentence each."""
     gaps = {name: gap for name, gap in report["gaps"].items() if name != "repeat_last_frame"}
     reasons = []
     weakest = min(gaps, key=lambda name: gaps[name]["value"], default=None)
     beats_others = weakest is not None and gaps[weakest]["low"] > 0 and gaps[weakest]["value"] >= CLEAR_GAP_DB
     if weakest is None:
-        reasons.append("Nothing moves in these recordings, so nothing can be said.")
+        reasons.append("Nothing moves in these recordings, so there is no evidence.")
     else:
         gap = gaps[weakest]
         reasons.append(
-            f"In what moves, the recorded actions predict the recorded clip {gap['value']:.1f} dB better "
-            f"({gap['low']:.1f} to {gap['high']:.1f}) than {weakest} ones, the hardest to tell apart; "
-            f"{CLEAR_GAP_DB:g} dB are asked."
+            f"In the moving pixels, the recorded actions predict the recorded clip {gap['value']:.1f} dB better "
+            f"({gap['low']:.1f} to {gap['high']:.1f}) than {weakest} actions, the closest competitor; "
+            f"target: {CLEAR_GAP_DB:g} dB."
         )
     recognised = report["inverse_dynamics"]
     judged = [group for group, share in recognised["real"].items() if share >= CLEAR_SHARE]
@@ -136,13 +143,15 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
     missing = [group for group, share in shares.items() if share < CLEAR_SHARE]
     for group, share in shares.items():
         reasons.append(
-            f"Clips that were predicted with other actions differ as they should in {group}: they show "
-            f"{max(share, 0.0):.0%} of what real clips show; {CLEAR_SHARE:.0%} are asked."
+            f"Clips that are predicted with other actions show {max(share, 0.0):.0%} of the difference that real clips "
+            f"show in {group}; target: {CLEAR_SHARE:.0%}."
         )
     loop = report["closed_loop"]
     ahead = [ours > theirs for ours, theirs in zip(loop["psnr"], loop["psnr_repeat_last_frame"], strict=True)]
     stays = next((step for step, is_ahead in enumerate(ahead) if not is_ahead), len(ahead))
-    reasons.append(f"In a closed loop it stays above repeating the last frame for {stays} of {len(ahead)} steps.")
+    reasons.append(
+        f"A closed loop has a higher PSNR than the last frame repeated for {stays} of {len(ahead)} env steps."
+    )
     return {"answers": beats_others and bool(judged) and not missing, "reasons": reasons}
 
 
@@ -153,7 +162,7 @@ def _predict(
     kinds: Mapping[str, Tensor],
     seed: int,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Scores [N, 4] of every kind of actions and of the baselines, and the tokens that were predicted, [N, 3, H, W]."""
+    """Returns scores [N, 4] of every kind of actions and of the baselines, and the predicted tokens, [N, 3, H, W]."""
     scores: dict[str, list[Tensor]] = {name: [] for name in (*kinds, "repeat_last_frame", "tokenizer_ceiling")}
     predicted: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for part in batches(len(windows), "certify"):
@@ -178,14 +187,13 @@ def _predict(
 
 
 def _scored(frames: Tensor, tokens: Tensor, truth: Tensor, true_tokens: Tensor, moves: Tensor) -> Tensor:
-    """PSNR of all, moving and still pixels (NaN where less than a hundredth is of a kind), token accuracy: [B, 4]."""
+    """Returns PSNR of all, moving and still pixels (NaN if a kind is below 1 %) and token accuracy, [B, 4]."""
     squared = (frames.float() - truth.float()).square().mean(-1)
     columns = [psnr_db(frames, truth)]
-    for of_kind in (moves, ~moves):
-        count = of_kind.flatten(1).sum(1)
-        error = (squared * of_kind).flatten(1).sum(1) / count.clamp(min=1)
-        psnr = (10 * torch.log10(PEAK**2 / error.clamp(min=1e-12))).clamp(max=MAX_PSNR_DB)
-        columns.append(psnr.where(count >= 0.01 * of_kind[0].numel(), torch.nan))
+    for mask in (moves, ~moves):
+        count = mask.flatten(1).sum(1)
+        psnr = error_to_psnr_db((squared * mask).flatten(1).sum(1) / count.clamp(min=1))
+        columns.append(psnr.where(count >= 0.01 * mask[0].numel(), torch.nan))
     columns.append((tokens == true_tokens).flatten(1).float().mean(1))
     return torch.stack(columns, dim=1)
 
@@ -204,8 +212,9 @@ def _inverse_dynamics(
     fsq_levels: tuple[int, ...],
     config: InverseDynamicsConfig,
 ) -> dict[str, dict[str, float]]:
+    """Trains inverse dynamics on the first `learning` episodes, and applies them to clips of the others."""
     tokens, actions = held_out.tokens, held_out.actions
-    learned = learn_to_recognise(
+    recognition = learn_to_recognise(
         tokens[:learning, :-1].flatten(0, 1),
         tokens[:learning, 1:].flatten(0, 1),
         actions[:learning, 1:].flatten(0, 1),
@@ -214,10 +223,10 @@ def _inverse_dynamics(
     )
     before = torch.stack([tokens[e, c - 1] for e, c in windows])
     real = torch.stack([tokens[e, c] for e, c in windows])
-    said = {name: learned.of(before, predicted[name]) for name in ("true", "redirected")}
-    sent = {name: shown_actions(kinds[name]) for name in said}
+    shown = {name: recognition.estimate(before, predicted[name]) for name in ("true", "redirected")}
+    sent = {name: shown_actions(kinds[name]) for name in shown}
     return {
-        "real": explained(learned.of(before, real), sent["true"]),
-        "predicted": explained(said["true"], sent["true"]),
-        "difference": differences_shown(said["redirected"] - said["true"], sent["redirected"] - sent["true"]),
+        "real": explained(recognition.estimate(before, real), sent["true"]),
+        "predicted": explained(shown["true"], sent["true"]),
+        "difference": differences_shown(shown["redirected"] - shown["true"], sent["redirected"] - sent["true"]),
     }

@@ -1,4 +1,4 @@
-"""Does the world do what it is told? Several actions from one moment, each compared with what each would truly show."""
+"""Measures whether a world follows its actions: several actions from one moment, compared with their true clips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from hwm_env.errors import DatasetError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import continue_worlds
-from hwm_env.evaluation.worlds.held_out import HeldOut
+from hwm_env.evaluation.worlds.held_out import HeldOut, find_clips
 from hwm_env.evaluation.worlds.localisation import located_poses
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.reference.robot import REST_POSE
@@ -37,51 +37,53 @@ COMMANDS: Final[Mapping[str, Mapping[str, float]]] = {
     "left_arm_up": {"left_shoulder_pitch": 1.3, "left_elbow_pitch": 0.9},
     "right_arm_up": {"right_shoulder_pitch": 1.3, "right_elbow_pitch": 0.9},
 }
-"""Numbers that each action aims at; the others stay what they are."""
+"""Target numbers of each action; the others keep their values."""
 FREE_PATH_M: Final = 0.5
-"""What must lie free ahead, so that "forward" is not "stay"."""
+"""Smallest free path ahead at a start, so that "forward" differs from "stay"."""
 AT_REST: Final = 0.05
-"""Largest velocity (m/s, rad/s) of a moment that the actions start from."""
+"""Largest velocity (m/s, rad/s) at a start."""
 ARM_DOWN_RAD: Final = 0.3
-"""Largest shoulder pitch: an arm that is up cannot be raised."""
+"""Largest shoulder pitch at a start, so that arms can be raised."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counterfactuals:
-    """How often a predicted clip is nearest to the true clip of its own action."""
+    """How often a predicted clip is nearest (in PSNR) to the true clip of its own action."""
 
     starts: int
-    """Moments; each gives a case for every action."""
+    """Number of moments, each with a case for every action."""
     right: float
-    """Share of cases; chance is 1 / 7."""
+    """Share of cases, 0..1; chance is 1 / 7."""
     right_by_action: dict[str, float]
+    """The same by action."""
     confused_with: dict[str, dict[str, int]]
-    """By action, how often each other one's true clip was nearest."""
+    """By action, how often the true clip of each other action was nearest."""
 
 
 def measure_counterfactuals(simulator: WorldSimulator, held_out: HeldOut, *, starts: int, seed: int) -> Counterfactuals:
-    """Gives each of the actions for one env step, in the learned and in the reference world.
+    """Takes each action for one env step from the same moments, in the learned and in the reference world.
+
+    Starts are moments at rest with hanging arms and free space ahead.
 
     Args:
-        simulator: the world.
-        held_out: with true poses; each episode gives at most one start.
-        starts: moments at rest, arms hanging and the way ahead free; at most, as many as are found.
-        seed: of the worlds; all actions of a moment have the same.
+        simulator: predicts the clips.
+        held_out: episodes of the reference world with true poses.
+        starts: largest number of starts, one per episode.
+        seed: seed of the first start's worlds, equal for all actions; each next start has one more.
 
     Raises:
         DatasetError: the recording has no true poses, or no such moment.
-        RenderingUnavailableError: there is no OpenGL here.
+        RenderingUnavailableError: OpenGL is not available.
     """
-    poses = held_out.poses().double().numpy()
-    numbers = held_out.actions[:, :, -1].numpy()
-    found = [(episode, _first_at_rest(poses[episode], numbers[episode])) for episode in range(len(held_out))]
-    ends = [(episode, clip) for episode, clip in found if clip is not None][:starts]
+    poses = held_out.poses().double()
+    states = held_out.actions[:, :, -1].numpy()
+    ends = find_clips(poses, lambda e, c: _suits_all_actions(poses[e, c].numpy(), states[e, c]), starts)
     if not ends:
-        raise DatasetError(f"none of {len(held_out)} episodes rests before free space; give more starts")
+        raise DatasetError(f"none of {len(held_out)} episodes rests before free space; use more starts")
     confusion = np.zeros((len(COMMANDS), len(COMMANDS)), np.int64)
     with ReferenceWorld(simulator.checkpoint.image_size) as world:
         for index, (episode, clip) in enumerate(ends):
-            measured, truth = _true_clips(world, poses[episode, clip], numbers[episode, clip])
+            measured, truth = _true_clips(world, poses[episode, clip].numpy(), states[episode, clip])
             history = slice(clip - HISTORY_CLIPS + 1, clip + 1)
             tokens, actions = (
                 past[episode, history].expand(len(COMMANDS), *past[episode, history].shape)
@@ -97,17 +99,17 @@ def measure_counterfactuals(simulator: WorldSimulator, held_out: HeldOut, *, sta
                 poses=None if located is None else located.expand(len(COMMANDS), -1),
             )
             frames = simulator.tokenizer.decode(loops.tokens[:, 0].to(simulator.device)).cpu()
-            for row, one in enumerate(frames):
-                nearest = psnr_db(one.expand_as(truth), truth).argmax().item()
-                confusion[row, int(nearest)] += 1
+            for action, predicted in enumerate(frames):
+                nearest = psnr_db(predicted.expand_as(truth), truth).argmax().item()
+                confusion[action, int(nearest)] += 1
     return _summary(confusion)
 
 
 def _summary(confusion: Int64Array) -> Counterfactuals:
-    """Of the counts [7, 7], commanded by nearest."""
+    """Summarises counts [7, 7] of commanded and nearest actions."""
     starts = int(confusion[0].sum())
-    rows = zip(COMMANDS, confusion.tolist(), strict=True)
-    by_name = {name: dict(zip(COMMANDS, counts, strict=True)) for name, counts in rows}
+    by_action = zip(COMMANDS, confusion.tolist(), strict=True)
+    by_name = {name: dict(zip(COMMANDS, counts, strict=True)) for name, counts in by_action}
     return Counterfactuals(
         starts=starts,
         right=float(confusion.trace() / confusion.sum()),
@@ -120,33 +122,29 @@ def _summary(confusion: Int64Array) -> Counterfactuals:
 
 
 def _true_clips(
-    world: ReferenceWorld, base_pose: Float64Array, numbers: Float32Array
+    world: ReferenceWorld, base_pose: Float64Array, state: Float32Array
 ) -> tuple[Float32Array, torch.Tensor]:
-    """What each action would measure, [7, 17, 25], and show, uint8 [7, 17, S, S, 3]."""
+    """Returns the measured actions, [7, 17, 25], and frames, uint8 [7, 17, S, S, 3], of each action's true clip."""
     measured, frames = [], []
     for targets in COMMANDS.values():
-        wanted = numbers.copy()
+        wanted = state.copy()
         wanted[[LINEAR_VELOCITY, ANGULAR_VELOCITY]] = 0.0
         for name, value in targets.items():
             wanted[ACTION_NAMES.index(name)] = value
-        world.set_state(RobotState(base_pose, numbers))
-        of_clip, pictures, _ = world.step_clip(np.tile(wanted, (FRAMES_PER_CLIP, 1)))
-        measured.append(of_clip)
-        frames.append(pictures)
+        world.set_state(RobotState(base_pose, state))
+        clip_measured, clip_frames, _ = world.step_clip(np.tile(wanted, (FRAMES_PER_CLIP, 1)))
+        measured.append(clip_measured)
+        frames.append(clip_frames)
     return np.stack(measured), torch.from_numpy(np.stack(frames))
 
 
-def _first_at_rest(poses: Float64Array, numbers: Float32Array) -> int | None:
-    """The first clip, with a whole history, whose end suits all actions; of poses [C, 3] and numbers [C, 25]."""
+def _suits_all_actions(pose: Float64Array, state: Float32Array) -> bool:
+    """Checks whether every action changes the view from a pose [3] and state [25]."""
     shoulders = [ACTION_NAMES.index(f"{side}_shoulder_pitch") for side in ("left", "right")]
     neck = ACTION_NAMES.index("neck_pitch")
-    for clip in range(HISTORY_CLIPS - 1, len(poses)):
-        now = numbers[clip]
-        if (
-            np.abs(now[[LINEAR_VELOCITY, ANGULAR_VELOCITY]]).max() <= AT_REST
-            and now[shoulders].max() <= ARM_DOWN_RAD
-            and abs(now[neck] - REST_POSE[neck]) <= ARM_DOWN_RAD
-            and room.free_path_m(poses[clip, :2], float(poses[clip, 2])) >= FREE_PATH_M
-        ):
-            return clip
-    return None
+    return bool(
+        np.abs(state[[LINEAR_VELOCITY, ANGULAR_VELOCITY]]).max() <= AT_REST
+        and state[shoulders].max() <= ARM_DOWN_RAD
+        and abs(state[neck] - REST_POSE[neck]) <= ARM_DOWN_RAD
+        and room.free_path_m(pose[:2], float(pose[2])) >= FREE_PATH_M
+    )

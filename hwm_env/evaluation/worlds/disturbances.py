@@ -1,4 +1,4 @@
-"""Actions that nobody recorded, from ordinary to impossible, to see where a learned world stops being right."""
+"""Sources of unrecorded actions, from ordinary to impossible, to find where a learned world becomes wrong."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
@@ -11,13 +11,13 @@ from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, Float64Array, Int64Array
 _NEW_TARGET_S: Final = 1.5
 """Mean time between two targets of a wandering number."""
 _EVENT_FRAMES: Final = (2.0, 300.0)
-"""Mean time between two events of an episode, shortest and longest."""
+"""Shortest and longest mean time between two events of an episode."""
 _HOLD_FRAMES: Final = (1.0, 60.0)
-"""How long an event lasts, shortest and longest."""
+"""Shortest and longest duration of an event."""
 _BEYOND_RANGES: Final = 0.5
-"""How far a number may be sent beyond its range, in ranges."""
+"""Largest distance of a number beyond its range, as a multiple of the range."""
 _SMOOTHING: Final = 0.12
-"""Share of the way to its target that a wandering number goes in a frame, twice in a row: settled in a second."""
+"""Coefficient of the two low-pass filters between a target and a wandering number, which settles in about a second."""
 
 
 class ActionSource(Protocol):
@@ -26,16 +26,16 @@ class ActionSource(Protocol):
     def __call__(
         self, rng: np.random.Generator, statistics: ActionStatistics, last: Float64Array, borrowed: Float64Array
     ) -> Float64Array:
-        """Wants something in each frame.
+        """Returns an action for each of N frames.
 
         Args:
-            rng: the source of all choices.
-            statistics: of the training data's actions.
-            last: the numbers of the frame before, [25].
-            borrowed: what was recorded in another episode, [N, 25].
+            rng: source of all random choices.
+            statistics: statistics of the training data's actions.
+            last: action of the frame before, [25].
+            borrowed: recorded actions of another episode, [N, 25].
 
         Returns:
-            float64 [N, 25], physical units; what is wanted may be beyond what is possible.
+            float64 [N, 25], physical units; they may be impossible to carry out.
         """
         ...
 
@@ -43,14 +43,14 @@ class ActionSource(Protocol):
 def borrowed_actions(
     rng: np.random.Generator, statistics: ActionStatistics, last: Float64Array, borrowed: Float64Array
 ) -> Float64Array:
-    """Another episode's actions, reached from here as fast as numbers ever change in the data."""
+    """Returns another episode's actions, approached from `last` at the data's largest rates of change."""
     return _followed(borrowed, last, statistics)
 
 
 def wandering_actions(
     rng: np.random.Generator, statistics: ActionStatistics, last: Float64Array, borrowed: Float64Array
 ) -> Float64Array:
-    """Each number goes smoothly from one random place of the middle 98 % of its range to the next."""
+    """Moves each number smoothly between random targets within the middle 98 % of its range."""
     targets, first, second = last, last, last
     wanted = np.empty_like(borrowed)
     for frame in range(len(borrowed)):
@@ -65,7 +65,7 @@ def wandering_actions(
 def jumping_actions(
     rng: np.random.Generator, statistics: ActionStatistics, last: Float64Array, borrowed: Float64Array
 ) -> Float64Array:
-    """Another episode's actions in which now and then some numbers jump to other places of their ranges."""
+    """Returns another episode's actions, with events in which some numbers jump to other values within their ranges."""
     wanted = _followed(borrowed, last, statistics)
     for event in _events(rng, len(wanted)):
         wanted[event.first : event.stop, event.numbers] = rng.uniform(statistics.low, statistics.high)[event.numbers]
@@ -75,7 +75,7 @@ def jumping_actions(
 def beyond_actions(
     rng: np.random.Generator, statistics: ActionStatistics, last: Float64Array, borrowed: Float64Array
 ) -> Float64Array:
-    """Another episode's actions in which now and then some numbers go beyond their ranges, no faster than usual."""
+    """Returns another episode's actions, with events in which some numbers leave their ranges at ordinary rates."""
     wanted = borrowed.copy()
     for event in _events(rng, len(wanted)):
         reach = rng.uniform(0.0, _BEYOND_RANGES, ACTION_DIM) * (statistics.high - statistics.low)
@@ -93,17 +93,20 @@ DISTURBANCES: Final[Mapping[str, ActionSource]] = {
 
 
 class _Event(NamedTuple):
-    """Something that happens to some numbers for a while."""
+    """Some frames in which some numbers are disturbed."""
 
     first: int
+    """First frame."""
     stop: int
+    """Frame after the last one."""
     numbers: Int64Array
+    """Indices of the disturbed numbers."""
 
 
 def _events(rng: np.random.Generator, num_frames: int) -> Iterator[_Event]:
-    """From seldom to always, short to long and of one number to all of them: each drawn evenly on a logarithmic scale.
+    """Draws events whose frequency, duration and number of disturbed numbers are uniform on logarithmic scales.
 
-    How often they are belongs to an episode; so some episodes are hardly disturbed and some do nothing else.
+    The frequency is drawn once per episode, so that some episodes are hardly disturbed and others all the time.
     """
     mean_gap = _log_uniform(rng, *_EVENT_FRAMES)
     first = int(rng.exponential(mean_gap))
@@ -119,7 +122,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _followed(wanted: Float64Array, last: Float64Array, statistics: ActionStatistics) -> Float64Array:
-    """The way from the last numbers along what is wanted, changing no faster than the data."""
+    """Follows the wanted actions from `last` at no more than the data's largest rates of change."""
     fastest = statistics.max_change.astype(np.float64)
     followed = np.empty_like(wanted)
     for frame, target in enumerate(wanted):

@@ -1,10 +1,9 @@
-"""How true is the learned world? Next clip and closed loop against recorded truth, with baselines.
+"""Measures how true a learned world is: next clips and closed loops against recorded truth, with baselines.
 
 Every PSNR is a mean over windows or starts of the per-sample PSNR (dB) against the recorded images, so the tokenizer's
-own loss is part of the error and its reconstruction of the truth is the ceiling. Where a recording tells where the
-robot truly was, drift is judged, and of a checkpoint with a scene, what it knows of the room. What obstacles,
-counterfactual actions and a view that was left would truly show is tried out in the reference world, for recordings of
-it.
+own loss is part of the error and its reconstruction of the truth is the ceiling. Recordings with true poses also
+measure the drift of the robot and, for checkpoints with a scene, localisation and the scene itself. For recordings of
+the reference world, obstacles, counterfactual actions and turns away and back are compared with the reference world.
 """
 
 import logging
@@ -18,16 +17,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.closed_loops import Loops, run_closed_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.localisation import LocalisationReport, LocatedStarts, carry_along, locate_starts
 from hwm_env.evaluation.worlds.long_loop import LongLoop, measure_long_loop
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.painted_pose import PaintedPose, measure_painted_pose
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
 from hwm_env.evaluation.worlds.pose_sources import compare_sources
-from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, Summary, judge_loops
+from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, Summary, compare_readouts
 from hwm_env.evaluation.worlds.sabotage import STEPS as SABOTAGE_STEPS
 from hwm_env.evaluation.worlds.sabotage import Sabotaged, measure_sabotage
 from hwm_env.evaluation.worlds.scene_scores import SceneFidelity, measure_scene
@@ -40,86 +39,88 @@ if TYPE_CHECKING:
     from hwm_env.evaluation.worlds.counterfactuals import Counterfactuals
     from hwm_env.evaluation.worlds.walls import Walls
 
-J = TypeVar("J")
+M = TypeVar("M")
 
 logger = logging.getLogger(__name__)
 
 MOVING_BELOW_DB = 20.0
-"""A window moves if repeating the last frame scores below this."""
+"""A window is moving if the last frame, repeated, has a lower PSNR than this."""
 WALL_CASES = 50
 COUNTERFACTUAL_STARTS = 50
 PAINTED_STARTS = 50
 AWAY_AND_BACK_STARTS = 30
 SABOTAGE_LOOPS = 12
 WINDOWS_PER_EPISODE = 5
-"""Next clips that an episode gives at most, evenly spread: neighbours tell the same twice."""
+"""Largest number of next clips per episode, evenly spread because neighbours are nearly equal."""
 BATCH = 32
+"""Windows that are predicted together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextClip:
-    """Prediction of the one clip that follows a recorded history; PSNR in dB."""
+    """PSNR (dB) of the clip that follows a recorded history, mean over windows."""
 
     psnr_true_actions: float
-    """With the recorded actions."""
+    """Predicted with the recorded actions."""
     psnr_shuffled_actions: float
-    """With another window's actions."""
+    """Predicted with another window's actions."""
     psnr_repeat_last_frame: float
-    """Of the last frame before the clip, repeated."""
+    """The last frame before the clip, repeated."""
     psnr_tokenizer_ceiling: float
-    """Of the truth, encoded and decoded."""
+    """The true clip, encoded and decoded."""
     starts: int
-    """Windows judged."""
+    """Number of windows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClosedLoop:
-    """Prediction on top of one's own predictions, with the recorded actions; PSNR in dB, an entry an env step."""
+    """PSNR (dB) of closed loops with the recorded actions, one entry per env step, mean over loops."""
 
     psnr: list[float]
+    """The predicted clips."""
     psnr_repeat_last_frame: list[float]
-    """Of the last frame before the loop starts, repeated."""
+    """The last frame before the loop, repeated."""
     psnr_tokenizer_ceiling: list[float]
+    """The true clips, encoded and decoded."""
     starts: int
-    """Loops judged, one an episode."""
+    """Number of loops, one per episode."""
     gain_by_start: list[float]
-    """How far each loop stays above repeating, mean over its steps, dB."""
+    """PSNR of each loop above that of the repeated frame, mean over its env steps (dB)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FidelityReport:
-    """All that `hwm-env fidelity` measures."""
+    """The measurements of `hwm-env fidelity`; `None` for those that a checkpoint or recording does not allow."""
 
     next_clip: NextClip
     moving: NextClip | None
-    """The same over moving windows; None where nothing moves."""
+    """The same over moving windows; `None` if there are none."""
     closed_loop: ClosedLoop
     pose: dict[str, dict[str, Summary]] | None
-    """Of the closed loops, see `judge_loops`; None without a read-out or true poses."""
+    """Errors of the read-out in closed loops, see `compare_readouts`; needs a read-out and true poses."""
     walls: "Walls | None"
-    """None without anything that says where the base stands, for recordings that are not of the reference world, or
-    where that cannot be drawn."""
+    """Drives against obstacles; needs a read-out or a scene, a recording of the reference world, and OpenGL."""
     counterfactuals: "Counterfactuals | None"
-    """None for recordings that are not of the reference world, or where that cannot be drawn."""
+    """Responses to other actions; needs a recording of the reference world, and OpenGL."""
     scene: SceneFidelity | None = None
-    """None without a scene or true poses, as all that follows."""
+    """The scene alone. This and all fields below need a scene and true poses."""
     localisation: LocalisationReport | None = None
+    """Localisation at the starts of the episodes."""
     carried_pose: dict[str, PoseError] | None = None
-    """Where the worlds of the closed loops believe to be, against the truth, by env step."""
+    """Error of the carried pose in closed loops, by env step."""
     pose_sources: dict[str, dict[str, PoseError]] | None = None
-    """The carried pose beside what a read-out sees in the predicted clips and a filter of both, by env step; also None
-    without a read-out."""
+    """Errors of the carried pose, a read-out and a filter of both, by env step; also needs a read-out."""
     painted_pose: dict[str, PaintedPose] | None = None
-    """Where their newest predicted clips are seen from, by env step."""
+    """Distances of the painted pose in closed loops, by env step."""
     away_and_back: "AwayAndBack | None" = None
-    """Also None as `counterfactuals`."""
+    """Views after turns away and back; also needs what `counterfactuals` needs."""
     long_loop: LongLoop | None = None
-    """Also None where no long episodes were given."""
+    """Long closed loops; also needs long episodes."""
     sabotage: dict[str, Sabotaged] | None = None
-    """What becomes of closed loops when one thing is broken, see `measure_sabotage`; also None for shorter ones."""
+    """Closed loops with one thing broken, see `measure_sabotage`; also needs loops of as many env steps."""
 
     def to_dict(self) -> dict[str, object]:
-        """As written to JSON: `moving` stands inside `next_clip`."""
+        """Returns the report as written to JSON, with `moving` inside `next_clip`."""
         content = asdict(self)
         content["next_clip"]["moving"] = content.pop("moving")
         return content
@@ -133,17 +134,17 @@ def measure(
     seed: int = 0,
     long_episodes: Callable[[], HeldOut] | None = None,
 ) -> FidelityReport:
-    """Judges a simulator on held-out episodes.
+    """Measures how true a simulator is on held-out episodes.
 
-    Worlds with a scene find out where they are from the first nine clips of each episode; where a later clip of it is
-    predicted, they have been carried along by the recorded actions since then.
+    Worlds with a scene locate themselves in the first nine clips of each episode. For predictions of later clips, that
+    pose is carried along the recorded actions.
 
     Args:
-        simulator: with the decoding that shall be judged.
-        held_out: episodes of at least nine clips and the closed loop's.
-        closed_loop_steps: env steps of the closed loop.
-        seed: of the worlds and of the shuffle.
-        long_episodes: makes the episodes of the long loop; is called only for worlds with a scene.
+        simulator: predicts the clips, with its decoding.
+        held_out: at least two episodes of at least 9 + `closed_loop_steps` clips.
+        closed_loop_steps: env steps of the closed loops.
+        seed: seed of the worlds and of the shuffle.
+        long_episodes: returns the episodes of the long loops; called only for worlds with a scene.
 
     Raises:
         InvalidInputError: the episodes are too short, or there are fewer than two.
@@ -160,7 +161,7 @@ def measure(
     readout, scene = simulator.checkpoint.readout, simulator.scene
     pose, walls, counterfactuals = None, None, None
     if held_out.has_poses and readout is not None:
-        pose = judge_loops(readout, held_out, loops.tokens)
+        pose = compare_readouts(readout, held_out, loops.tokens)
     if held_out.has_poses and held_out.is_of_reference_world:
         counterfactuals = _if_possible("counterfactuals", lambda: _counterfactuals(simulator, held_out, seed))
         if readout is not None or scene is not None:
@@ -188,7 +189,7 @@ def _with_scene(
     seed: int,
     long_episodes: Callable[[], HeldOut] | None,
 ) -> FidelityReport:
-    """The report, with what only worlds with a scene show."""
+    """Adds the measurements that need a scene to a report."""
     if held_out.has_poses:
         assert loops.poses is not None, "worlds with a scene carry a pose"
         readout = simulator.checkpoint.readout
@@ -200,7 +201,7 @@ def _with_scene(
         report = replace(
             report,
             scene=measure_scene(scene.model, simulator.tokenizer, held_out, _windows(held_out), seed=seed),
-            localisation=located.judge(held_out),
+            localisation=located.compare(held_out),
             carried_pose={str(k): compare_poses(loops.poses[:, k], truth[:, k - 1]) for k in steps},
             pose_sources=None
             if readout is None
@@ -209,7 +210,7 @@ def _with_scene(
             sabotage=measure_sabotage(simulator, held_out, loops=SABOTAGE_LOOPS, seed=seed) if long_enough else None,
         )
     if held_out.has_poses and held_out.is_of_reference_world:
-        away = _if_possible("views that were left", lambda: _away_and_back(simulator, held_out, located.poses, seed))
+        away = _if_possible("turns away and back", lambda: _away_and_back(simulator, held_out, located.poses, seed))
         report = replace(report, away_and_back=away)
     if long_episodes is not None:
         loop = _if_possible("long loops", lambda: measure_long_loop(simulator, long_episodes(), seed=seed))
@@ -235,17 +236,17 @@ def _walls(simulator: WorldSimulator, held_out: HeldOut, seed: int) -> "Walls":
     return measure_walls(simulator, simulator.checkpoint.readout, held_out, cases=WALL_CASES, seed=seed)
 
 
-def _if_possible(name: str, judge: Callable[[], J]) -> J | None:
-    """What this recording or this machine cannot give does not take the other measures with it."""
+def _if_possible(name: str, measure: Callable[[], M]) -> M | None:
+    """Returns a measurement, or logs a warning and returns `None` if the recording or the machine does not allow it."""
     try:
-        return judge()
+        return measure()
     except HWMError as error:
-        logger.warning("%s are not judged: %s", name, error)
+        logger.warning("%s are not measured: %s", name, error)
         return None
 
 
 def _windows(held_out: HeldOut) -> list[tuple[int, int]]:
-    """Episode and index of the clips that are judged; nine others precede each."""
+    """Returns episode and index of the clips to predict, each of which follows nine others."""
     count = min(WINDOWS_PER_EPISODE, held_out.num_clips - HISTORY_CLIPS)
     clips = np.linspace(HISTORY_CLIPS, held_out.num_clips - 1, count).astype(int).tolist()
     return [(e, c) for e in range(len(held_out)) for c in clips]
@@ -254,21 +255,28 @@ def _windows(held_out: HeldOut) -> list[tuple[int, int]]:
 def _next_clip(
     simulator: WorldSimulator, held_out: HeldOut, poses: Tensor | None, seed: int
 ) -> tuple[NextClip, NextClip | None]:
-    """Judges single clips; the worlds know their poses [E, 3] after the first nine clips, or have no scene."""
+    """Measures predictions of single clips, over all and over moving windows.
+
+    Args:
+        simulator: predicts the clips.
+        held_out: E episodes.
+        poses: poses after the first nine clips, [E, 3]; `None` without a scene.
+        seed: seed of the worlds and of the shuffle.
+    """
     windows, carried = _windows(held_out), None
     if simulator.scene is not None and poses is not None:
         carried = carry_along(simulator.scene, poses, held_out.actions[:, HISTORY_CLIPS:])
     other = derangement(len(windows), seed)
     scores: dict[str, list[Tensor]] = {"true": [], "shuffled": [], "repeat": [], "ceiling": []}
-    truths = _FrameCache(held_out)
+    recorded = _FrameCache(held_out)
     for part in batches(len(windows), "next clip"):
         chosen = [windows[i] for i in part]
         tokens = torch.stack([held_out.tokens[e, c - HISTORY_CLIPS : c] for e, c in chosen])
         actions = torch.stack([held_out.actions[e, c - HISTORY_CLIPS : c] for e, c in chosen])
         true_chunk = torch.stack([held_out.actions[e, c] for e, c in chosen])
         shuffled_chunk = torch.stack([held_out.actions[windows[other[i]]] for i in part])
-        truth = torch.stack([truths.frames(e)[c] for e, c in chosen])
-        last = torch.stack([truths.frames(e)[c - 1, -1:] for e, c in chosen])
+        truth = torch.stack([recorded.frames(e)[c] for e, c in chosen])
+        last = torch.stack([recorded.frames(e)[c - 1, -1:] for e, c in chosen])
         target_tokens = torch.stack([held_out.tokens[e, c] for e, c in chosen]).to(simulator.device)
         known = None if carried is None else torch.stack([carried[e, c - HISTORY_CLIPS] for e, c in chosen])
         state = simulator.begin(tokens, actions, [seed + i for i in part], poses=known)
@@ -292,7 +300,13 @@ def _summary(scores: dict[str, Tensor]) -> NextClip:
 
 
 def compare_loops(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor) -> ClosedLoop:
-    """Compares the clips that `run_closed_loops` predicted, [E, steps, 3, H, W], with the recorded ones."""
+    """Compares predicted clips with the recorded ones.
+
+    Args:
+        simulator: simulator that predicted them; its tokenizer decodes them.
+        held_out: E episodes.
+        predicted: tokens from `run_closed_loops`, int [E, steps, 3, H, W].
+    """
     tokenizer, steps = simulator.tokenizer, predicted.shape[1]
 
     def decoded(tokens: Tensor) -> Tensor:
@@ -317,7 +331,7 @@ def compare_loops(simulator: WorldSimulator, held_out: HeldOut, predicted: Tenso
 
 
 class _FrameCache:
-    """The frames of the newest two episodes: windows come in order, a batch seldom spans more."""
+    """Recorded frames of the newest episodes; windows are in order, so that a batch seldom needs older ones."""
 
     def __init__(self, held_out: HeldOut) -> None:
         self._held_out = held_out
@@ -332,6 +346,6 @@ class _FrameCache:
 
 
 def batches(count: int, description: str) -> Iterator[list[int]]:
-    """Indices 0 to `count` - 1, BATCH at a time, with a progress bar."""
+    """Yields the indices 0 to `count` - 1 in batches of BATCH, with a progress bar."""
     for first in tqdm(range(0, count, BATCH), desc=description, unit="batch"):
         yield list(range(first, min(first + BATCH, count)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from hwm_env.arguments import CheckpointArgument, DataArgument
 from hwm_env.data.files import write_json
 from hwm_env.data.reader import Dataset
-from hwm_env.evaluation.worlds.comparison import write_comparisons
+from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.fields import CheckedFields, Count, NotNegative, Seed
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator

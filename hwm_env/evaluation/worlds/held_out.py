@@ -1,5 +1,6 @@
-"""Held-out episodes: recorded frames and actions beside the tokens that a tokenizer makes of them."""
+"""Held-out episodes: recorded frames, actions and poses, with the tokens that a tokenizer makes of the frames."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import DatasetError
 from hwm_env.reference.body import quantities
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS
 
 ENCODING_BATCH = 16
 
@@ -21,14 +22,14 @@ ENCODING_BATCH = 16
 def record_held_out(
     directory: Path, num_episodes: int, clips_per_episode: int, image_size: int, *, split: str = "held-out"
 ) -> Path:
-    """Records a split of the reference world that no training sees, unless it is there already.
+    """Records a split of the reference world that is not used in training, unless it exists already.
 
     Args:
-        directory: where recordings are kept, each under its size.
-        num_episodes: episodes, each from a place and behaviour of its own.
-        clips_per_episode: their length.
-        image_size: of the pictures, in pixels.
-        split: its name; splits of different names share no episode.
+        directory: parent of recordings, which are named by their sizes.
+        num_episodes: number of episodes, with different places and behaviours.
+        clips_per_episode: length of each episode.
+        image_size: side of the images in pixels.
+        split: name of the split; splits of different names share no episode.
 
     Returns:
         The directory of the recording.
@@ -64,8 +65,14 @@ class HeldOut:
     ) -> None:
         """Encodes the first `num_episodes` stretches of the recording that do not overlap.
 
+        Args:
+            recording: directory of a recording.
+            tokenizer: encodes the frames.
+            clips_per_episode: C.
+            num_episodes: E.
+
         Raises:
-            DatasetError: there are not as many, or there are no raw images.
+            DatasetError: the recording has fewer stretches, or no raw images.
         """
         self.num_clips = clips_per_episode
         length = clips_per_episode * FRAMES_PER_CLIP
@@ -74,7 +81,7 @@ class HeldOut:
         if len(self._windows) < num_episodes:
             raise DatasetError(
                 f"{recording} holds {len(self._windows)} stretches of {clips_per_episode} clips; expected "
-                f"{num_episodes}; record more, or ask for fewer starts"
+                f"{num_episodes}; record more, or use fewer starts"
             )
         self._num_episodes = num_episodes
         tokens, actions = [], []
@@ -89,23 +96,23 @@ class HeldOut:
         return self._num_episodes
 
     def frames(self, episode: int) -> Tensor:
-        """The recorded images of an episode: uint8 [C, 17, height, width, 3]."""
+        """Returns the recorded images of an episode, uint8 [C, 17, height, width, 3]."""
         frames: Tensor = torch.from_numpy(self._windows.gather(np.array([episode])).frames[0])
         clips: Tensor = frames.unflatten(0, (self.num_clips, FRAMES_PER_CLIP))
         return clips
 
     @property
     def is_of_reference_world(self) -> bool:
-        """Whether the recording shows the reference world, in which more can be tried out."""
+        """Whether the recording is of the reference world, where other actions can be tried."""
         return self._dataset.metadata.extra.get("source") == "hwm_env.reference"
 
     @property
     def has_poses(self) -> bool:
-        """Whether the recording tells where the robot truly was."""
+        """Whether the recording has the true poses of the robot."""
         return all(shard.poses is not None for shard in self._dataset.shards)
 
     def quantities(self) -> Tensor:
-        """What a read-out should read from each clip: float32 [E, C, 15], see `Readout.read`.
+        """Returns the true quantities of each clip, float32 [E, C, 15], see `Readout.read`.
 
         Raises:
             DatasetError: the recording has no true poses.
@@ -113,7 +120,7 @@ class HeldOut:
         return quantities_of(self.poses(), self.actions[:, :, -1])
 
     def poses(self) -> Tensor:
-        """True base poses (x and y in m, yaw in rad) at the last frame of each clip: float32 [E, C, 3].
+        """Returns the true base poses (x and y in m, yaw in rad) at the last frame of each clip, float32 [E, C, 3].
 
         Raises:
             DatasetError: the recording has none.
@@ -121,7 +128,7 @@ class HeldOut:
         return self.frame_poses()[:, :, -1]
 
     def frame_poses(self) -> Tensor:
-        """True base poses at each frame: float32 [E, C, 17, 3].
+        """Returns the true base poses at each frame, float32 [E, C, 17, 3].
 
         Raises:
             DatasetError: the recording has none.
@@ -129,19 +136,36 @@ class HeldOut:
         poses = []
         for episode in range(len(self)):
             shard, first = self._windows.locate(episode)
-            of_shard = self._dataset.shards[shard].poses
-            if of_shard is None:
+            shard_poses = self._dataset.shards[shard].poses
+            if shard_poses is None:
                 raise DatasetError(
                     f"{self._dataset.directory} has no true poses; record the reference world with: hwm-env collect"
                 )
-            poses.append(of_shard[first : first + self.num_clips * FRAMES_PER_CLIP])
-        together: Tensor = torch.from_numpy(np.stack(poses))
-        by_clip: Tensor = together.unflatten(1, (self.num_clips, FRAMES_PER_CLIP))
+            poses.append(shard_poses[first : first + self.num_clips * FRAMES_PER_CLIP])
+        by_frame: Tensor = torch.from_numpy(np.stack(poses))
+        by_clip: Tensor = by_frame.unflatten(1, (self.num_clips, FRAMES_PER_CLIP))
         return by_clip
 
 
-def quantities_of(poses: Tensor, numbers: Tensor) -> Tensor:
-    """Quantities of poses [E, C, 3] and measured numbers [E, C, 25]: float32 [E, C, 15]."""
-    flat = quantities(poses.flatten(0, 1).numpy(), numbers.flatten(0, 1).numpy())
-    together: Tensor = torch.from_numpy(flat).float().unflatten(0, poses.shape[:2])
-    return together
+def quantities_of(poses: Tensor, states: Tensor) -> Tensor:
+    """Returns the quantities of poses [E, C, 3] and measured states [E, C, 25], float32 [E, C, 15]."""
+    flat = quantities(poses.flatten(0, 1).numpy(), states.flatten(0, 1).numpy())
+    by_clip: Tensor = torch.from_numpy(flat).float().unflatten(0, poses.shape[:2])
+    return by_clip
+
+
+def find_clips(poses: Tensor, suits: Callable[[int, int], bool], most: int) -> list[tuple[int, int]]:
+    """Finds the first suitable clip of each episode that ends a history of nine clips.
+
+    Args:
+        poses: true poses of E episodes of C clips, [E, C, 3].
+        suits: whether a clip, given by its episode and index, is suitable.
+        most: largest number of clips to return.
+
+    Returns:
+        Episode and index of each clip; episodes without a suitable clip are left out.
+    """
+    num_episodes, num_clips = poses.shape[:2]
+    clips = range(HISTORY_CLIPS - 1, num_clips)
+    firsts = ((e, next((c for c in clips if suits(e, c)), None)) for e in range(num_episodes))
+    return [(e, c) for e, c in firsts if c is not None][:most]

@@ -1,7 +1,7 @@
-"""Which action does a clip show? A small network learns to say it of real clips, and is then shown predicted ones.
+"""Inverse dynamics: a small network learns from real clips to estimate their actions, and is applied to predicted ones.
 
-A world that moves its pictures as commanded, whatever the command, scores on predicted clips what the network scores on
-real ones. Used so to judge video generators for robots, e.g. in Jang et al., "DreamGen", arXiv 2505.12705.
+On the clips of a world that follows its actions the network scores as on real clips. Inverse dynamics are used in this
+way to judge video generators for robots, e.g. in Jang et al., "DreamGen", arXiv 2505.12705.
 """
 
 from dataclasses import dataclass
@@ -30,23 +30,25 @@ FEWEST_PAIRS: Final = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InverseDynamicsConfig(CheckedFields):
-    """How the network is trained."""
+    """Training of the inverse-dynamics network."""
 
     steps: Count = 800
     """Optimizer steps."""
     batch_size: Count = 128
     """Pairs of clips a step."""
     learning_rate: Positive = 2e-3
-    """Peak; falls linearly to none."""
+    """Learning rate at the beginning; decays linearly to 0."""
     width: Width = 48
-    """Channels of the first layer; twice as many after it."""
+    """Channels of the first layer; the second has twice as many."""
     seed: Seed = 0
-    """Of weights and batches."""
+    """Seed of weights and batches."""
 
 
 class InverseDynamics(nn.Module):
-    """From two neighbouring clips' tokens to what was done in the second: means over its 17 frames, in standard
-    deviations of the training data."""
+    """Estimates the mean actions of a clip from its tokens and those of the clip before.
+
+    Outputs are means over the 17 frames, in standard deviations of the training data.
+    """
 
     def __init__(self, fsq_levels: tuple[int, ...], grid_size: tuple[int, int], width: int) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class InverseDynamics(nn.Module):
         )
 
     def forward(self, before_BLHW: Tensor, clip_BLHW: Tensor) -> Tensor:
-        """Tokens of two clips, int [B, 3, H, W], to [B, len(NAMES)]."""
+        """Maps the tokens of two successive clips, int [B, 3, H, W], to estimates, float32 [B, len(NAMES)]."""
         pair = torch.stack([before_BLHW, clip_BLHW], dim=1)
         values = self.fsq.digits_to_values(self.fsq.codes_to_digits(pair))
         outputs: Tensor = self.layers(rearrange(values, "b t l h w c -> b (t l c) h w"))
@@ -73,24 +75,24 @@ class InverseDynamics(nn.Module):
 
 
 def shown_actions(chunks: Tensor) -> Tensor:
-    """What a clip can show of its actions, [N, 17, 25] to [N, len(NAMES)]: means over the frames."""
+    """Returns the part of actions [N, 17, 25] that a clip can show: means over the frames, [N, len(NAMES)]."""
     return chunks[:, :, _COLUMNS].mean(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recognition:
-    """A network that has learned to say what clips show, and what it says of given ones."""
+    """A trained network with the normalisation of its outputs."""
 
     network: InverseDynamics
-    """In evaluation mode."""
+    """The network, in evaluation mode."""
     mean: Tensor
-    """Of `shown_actions` of the training data, [len(NAMES)]."""
+    """Mean of `shown_actions` over the training data, [len(NAMES)]."""
     std: Tensor
-    """The same."""
+    """Standard deviation of the same, [len(NAMES)]."""
 
     @torch.no_grad()
-    def of(self, before: Tensor, clips: Tensor) -> Tensor:
-        """What clips show, [N, len(NAMES)] in physical units; tokens as in `learn_to_recognise`."""
+    def estimate(self, before: Tensor, clips: Tensor) -> Tensor:
+        """Estimates the actions of clips, [N, len(NAMES)] in physical units; arguments as in `learn_to_recognise`."""
         parts = zip(before.split(256), clips.split(256), strict=True)
         return torch.cat([self.network(earlier, later) for earlier, later in parts]) * self.std + self.mean
 
@@ -98,22 +100,22 @@ class Recognition:
 def learn_to_recognise(
     before: Tensor, clips: Tensor, chunks: Tensor, fsq_levels: tuple[int, ...], config: InverseDynamicsConfig
 ) -> Recognition:
-    """Learns from real clips.
+    """Trains a network on real clips.
 
     Args:
-        before: tokens of the clips before, int [N, 3, H, W].
-        clips: tokens of the clips, the same.
-        chunks: their actions, [N, 17, 25].
-        fsq_levels: of the tokenizer.
-        config: how.
+        before: tokens of the clip before each clip, int [N, 3, H, W].
+        clips: tokens of the clips, int [N, 3, H, W].
+        chunks: actions of the clips, [N, 17, 25].
+        fsq_levels: FSQ levels of the tokenizer.
+        config: training settings.
 
     Raises:
-        InvalidInputError: fewer than FEWEST_PAIRS.
+        InvalidInputError: fewer than FEWEST_PAIRS clips.
     """
     if len(clips) < FEWEST_PAIRS:
         raise InvalidInputError(f"expected at least {FEWEST_PAIRS} pairs of clips to learn from, got {len(clips)}")
-    wanted = shown_actions(chunks)
-    mean, std = wanted.mean(0), wanted.std(0).clamp(min=1e-3)
+    targets = shown_actions(chunks)
+    mean, std = targets.mean(0), targets.std(0).clamp(min=1e-3)
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -121,7 +123,7 @@ def learn_to_recognise(
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.05)
         for step in range(config.steps):
             chosen = torch.randint(len(clips), (config.batch_size,), generator=generator)
-            loss = (network(before[chosen], clips[chosen]) - (wanted[chosen] - mean) / std).abs().mean()
+            loss = (network(before[chosen], clips[chosen]) - (targets[chosen] - mean) / std).abs().mean()
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.steps)
             optimizer.zero_grad()
             loss.backward()
@@ -129,28 +131,30 @@ def learn_to_recognise(
     return Recognition(network.eval(), mean, std)
 
 
-def explained(said: Tensor, wanted: Tensor) -> dict[str, float]:
-    """How much of what was wanted was said: R^2 over all clips, mean over a group's numbers; 1 is all, 0 is nothing.
+def explained(estimates: Tensor, truth: Tensor) -> dict[str, float]:
+    """Returns R^2 (explained variance) of estimated actions by group, mean over its numbers; 1 is perfect.
 
     Args:
-        said: [N, len(NAMES)].
-        wanted: the same.
+        estimates: estimated actions, [N, len(NAMES)].
+        truth: true actions, [N, len(NAMES)].
     """
-    spread = (wanted - wanted.mean(0)).square().sum(0).clamp(min=1e-12)
-    return _by_group(1 - (wanted - said).square().sum(0) / spread)
+    spread = (truth - truth.mean(0)).square().sum(0).clamp(min=1e-12)
+    return _by_group(1 - (truth - estimates).square().sum(0) / spread)
 
 
-def differences_shown(said: Tensor, wanted: Tensor) -> dict[str, float]:
-    """How much of the differences between two clips each is said, on the average: slope of the regression through 0,
-    mean over a group's numbers.
+def differences_shown(estimates: Tensor, truth: Tensor) -> dict[str, float]:
+    """Returns the shown share of action differences by group: slope of the regression through 0, mean over its numbers.
 
-    Of actions that are recognised so well that R^2 is what `explained` gives, a world that listens shows that share: it
-    is the slope of the best guess. One that does not listen shows 0, and what the network guesses wrong in both clips
-    does not count, as small as the differences may be. Arguments as in `explained`.
+    A world that follows its actions shows about the share R^2 of `explained` on real clips, which is the slope of the
+    best estimate; a world that ignores them shows 0. Errors that the network makes in both clips cancel.
+
+    Args:
+        estimates: estimated differences between two clips each, [N, len(NAMES)].
+        truth: differences between their actions, [N, len(NAMES)].
     """
-    return _by_group((said * wanted).sum(0) / wanted.square().sum(0).clamp(min=1e-12))
+    return _by_group((estimates * truth).sum(0) / truth.square().sum(0).clamp(min=1e-12))
 
 
-def _by_group(numbers: Tensor) -> dict[str, float]:
-    shares = dict(zip(NAMES, numbers.tolist(), strict=True))
+def _by_group(scores: Tensor) -> dict[str, float]:
+    shares = dict(zip(NAMES, scores.tolist(), strict=True))
     return {group: sum(shares[name] for name in names) / len(names) for group, names in GROUPS.items()}

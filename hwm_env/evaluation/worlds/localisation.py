@@ -1,4 +1,4 @@
-"""Does a world find out where recorded histories end, and how long does that take?"""
+"""Measures how well and how fast worlds locate themselves from recorded histories."""
 
 import time
 from dataclasses import dataclass
@@ -18,25 +18,26 @@ from hwm_env.types import HISTORY_CLIPS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalisationReport:
-    """Where worlds that begin from nine recorded clips believe to be."""
+    """Errors and times of worlds that begin from nine recorded clips."""
 
     error: PoseError
+    """Error of the carried pose at reset."""
     seconds_a_reset: float
-    """Median time to begin one world, which includes encoding its history."""
+    """Median time to begin one world, including the encoding of its history."""
     worst_seconds_a_reset: float
-    """Where the first search finds no likely place, the whole room is searched."""
+    """Longest time; if the first search finds no likely pose, the whole room is searched."""
 
 
 class LocatedStarts(NamedTuple):
-    """Where the first nine clips of each episode end, as a world finds out by itself."""
+    """Poses at the end of the first nine clips of each episode, as worlds with a scene locate them."""
 
     poses: Tensor
-    """float32 [E, 3], NaN where it does not know."""
+    """Located poses, float32 [E, 3], NaN where unknown."""
     seconds: Tensor
-    """To begin each of the worlds, float64 [E]."""
+    """Time to begin each world, float64 [E]."""
 
-    def judge(self, held_out: HeldOut) -> LocalisationReport:
-        """Compares them with the true poses of the recording."""
+    def compare(self, held_out: HeldOut) -> LocalisationReport:
+        """Compares the located poses with the true ones of the recording."""
         truth = held_out.poses()[:, HISTORY_CLIPS - 1]
         return LocalisationReport(
             error=compare_poses(self.poses, truth),
@@ -46,7 +47,7 @@ class LocatedStarts(NamedTuple):
 
 
 def locate_starts(simulator: WorldSimulator, held_out: HeldOut) -> LocatedStarts | None:
-    """Begins a world from each episode, one by one; None if the simulator has no scene."""
+    """Begins a world from each episode, one at a time, and returns where they are; `None` without a scene."""
     poses, seconds = [], []
     for episode in tqdm(range(len(held_out)), desc="locate", unit="episode"):
         started_s = time.perf_counter()
@@ -62,7 +63,7 @@ def locate_starts(simulator: WorldSimulator, held_out: HeldOut) -> LocatedStarts
 
 
 def located_poses(simulator: WorldSimulator, tokens: Tensor, actions: Tensor) -> Tensor | None:
-    """Returns where worlds that begin from these histories believe to be, on the CPU; None without a scene."""
+    """Returns the carried poses of worlds that begin from these histories, on the CPU; `None` without a scene."""
     if simulator.scene is None:
         return None
     state = simulator.begin(tokens, actions, [0] * len(tokens))
@@ -71,15 +72,15 @@ def located_poses(simulator: WorldSimulator, tokens: Tensor, actions: Tensor) ->
 
 
 def carry_along(scene: Scene, poses: Tensor, actions: Tensor) -> Tensor:
-    """Carries poses along with the wheels.
+    """Carries poses along recorded actions by the scene's odometry.
 
     Args:
-        scene: whose odometry carries them.
-        poses: at the beginning, float [E, 3], NaN where not known.
-        actions: float [E, C, 17, 25].
+        scene: scene with the odometry.
+        poses: poses at the beginning, float [E, 3], NaN where unknown.
+        actions: measured actions, float [E, C, 17, 25].
 
     Returns:
-        float32 [E, C + 1, 3]: the pose at the beginning and at the end of each clip, on the CPU.
+        The poses at the beginning and at the end of each clip, float32 [E, C + 1, 3], on the CPU.
     """
     device = next(scene.odometry.parameters()).device
     belief = PoseBelief.certain(poses.to(device))

@@ -1,4 +1,4 @@
-"""How long does a closed loop stay true? Minutes of recorded driving."""
+"""Measures how true closed loops stay over a minute of recorded driving."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,43 +6,45 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.pose_error import PoseError, compare_poses
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
 JUDGED_STEPS: Final = (1, 5, 10, 20, 50, 100)
-"""Env steps after which loops are judged."""
+"""Env steps after which loops are compared with the truth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LongLoop:
-    """Closed loops with the recorded actions, by env step; PSNR of the step's clip in dB, mean over loops."""
+    """Closed loops with the recorded actions, by env step; PSNR of the step's clip (dB), mean over loops."""
 
     starts: int
-    """Loops judged, one an episode."""
+    """Number of loops, one per episode."""
     psnr: dict[str, float]
+    """PSNR of the predicted clips."""
     psnr_worst: dict[str, float]
-    """Of the worst loop at this step."""
+    """PSNR of the worst loop at each step."""
     psnr_repeat_last_frame: dict[str, float]
-    """Of the last frame before the loop starts."""
+    """PSNR of the last frame before the loop, repeated."""
     psnr_tokenizer_ceiling: dict[str, float]
+    """PSNR of the true clips, encoded and decoded."""
     carried_pose: dict[str, PoseError] | None
-    """Where the worlds believe to be, against the truth; None without a scene."""
+    """Error of the carried poses; `None` without a scene."""
 
 
 def measure_long_loop(simulator: WorldSimulator, held_out: HeldOut, *, seed: int = 0) -> LongLoop:
-    """Runs closed loops to the end of each episode; only the clips that are judged are decoded.
+    """Runs closed loops to the end of each episode; decodes only the clips of JUDGED_STEPS.
 
     Args:
-        simulator: the world.
-        held_out: episodes of more than nine clips; with true poses for a simulator with a scene.
-        seed: of the worlds.
+        simulator: predicts the clips.
+        held_out: episodes of more than nine clips, with true poses if the simulator has a scene.
+        seed: seed of the first episode's world; each next one has one more.
 
     Raises:
-        DatasetError: the recording lacks true poses.
+        DatasetError: the simulator has a scene, and the recording no true poses.
     """
     total = held_out.num_clips - HISTORY_CLIPS
     steps = [step for step in JUDGED_STEPS if step <= total]
@@ -57,11 +59,11 @@ def measure_long_loop(simulator: WorldSimulator, held_out: HeldOut, *, seed: int
             simulator.tokenizer.decode(tokens.to(simulator.device)).cpu()
             for tokens in (predicted, held_out.tokens[episode, clips])
         )
-        pictures = (model, last.expand_as(target), ceiling)
-        by_episode.append(torch.stack([psnr_db(frames, target) for frames in pictures]))
+        compared = (model, last.expand_as(target), ceiling)
+        by_episode.append(torch.stack([psnr_db(clips_of_kind, target) for clips_of_kind in compared]))
     scores = torch.stack(by_episode)
     names = [str(step) for step in steps]
-    model_db, repeat_db, ceiling_db = (dict(zip(names, row, strict=True)) for row in scores.mean(dim=0).tolist())
+    model_db, repeat_db, ceiling_db = (dict(zip(names, values, strict=True)) for values in scores.mean(dim=0).tolist())
     carried_pose = None
     if loops.poses is not None:
         truth = held_out.poses()

@@ -1,4 +1,4 @@
-"""Does a world show what it believes? The pose that its predicted clips show, beside the one that it carries."""
+"""Measures the painted pose: the pose that predicted clips show, compared with the truth and the carried pose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS, POSE_DIM
 
 PAINTED_STEPS: Final = (10, 20)
-"""Env steps after which a loop is judged."""
+"""Env steps after which loops are compared."""
 BEGINNINGS: Final = (
     (0.0, 0.0, 0.0),
     (0.4, 0.0, 0.0),
@@ -27,30 +27,32 @@ BEGINNINGS: Final = (
     (0.0, 0.0, 0.3),
     (0.0, 0.0, -0.3),
 )
-"""Where the search begins, beside the carried pose: ahead (m), to the left (m), turned (rad)."""
+"""Offsets from the carried pose at which the search begins: ahead (m), to the left (m), turn (rad)."""
 BATCH: Final = 8
+"""Worlds that are located together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaintedPose:
-    """Where predicted clips are seen from; unknown where they are unlikely at every pose that was tried."""
+    """Distances of the painted pose, which is unknown if the clips are unlikely at every pose that was tried."""
 
     from_truth: PoseError
+    """From the true pose."""
     from_carried: PoseError
-    """How far clips are from where the world believes to be."""
+    """From the carried pose."""
 
 
 def measure_painted_pose(
     simulator: WorldSimulator, loops: Loops, actions: Tensor, truth: Tensor, steps: Sequence[int] = PAINTED_STEPS
 ) -> dict[str, PaintedPose]:
-    """Locates the newest clips that worlds have predicted, nine at most.
+    """Locates the newest predicted clips of closed loops, nine at most.
 
     Args:
-        simulator: what predicted them.
-        loops: of N worlds with a scene.
-        actions: of the predicted clips, float [N, at least the steps, 17, 25].
-        truth: poses at the end of each of them, float [N, at least the steps, 3].
-        steps: env steps after which loops are judged; those beyond the loops are left out.
+        simulator: simulator that predicted them.
+        loops: loops of N worlds with a scene.
+        actions: actions of the predicted clips, float [N, at least the largest step, 17, 25].
+        truth: true poses at their ends, float [N, at least the largest step, 3].
+        steps: env steps after which loops are compared; those beyond the loops are left out.
 
     Returns:
         PaintedPose by env step.
@@ -68,18 +70,18 @@ def measure_painted_pose(
 
 
 def _painted(simulator: WorldSimulator, tokens: Tensor, actions: Tensor, carried: Tensor) -> Tensor:
-    """Returns the pose at the end of predicted clips, [N, 3]; NaN where the carried pose or the place is not known."""
+    """Returns the painted pose at the end of predicted clips, [N, 3]; NaN where it or the carried pose is unknown."""
     scene, readout, device = simulator.scene, simulator.checkpoint.readout, simulator.device
     assert scene is not None, "worlds without a scene carry no pose"
     painted = torch.full_like(carried, torch.nan)
     known = carried.isfinite().all(dim=1).nonzero().flatten()
     for rows in tqdm(known.split(BATCH), desc="painted pose", unit="batch"):
-        of_rows, numbers = tokens[rows].to(device), actions[rows].to(device)
+        row_tokens, row_actions = tokens[rows].to(device), actions[rows].to(device)
         beginnings = compose(carried[rows, None].to(device), carried.new_tensor(BEGINNINGS).to(device))
         if readout is not None:
-            seen = readout.read(of_rows.flatten(0, 1))[:, :POSE_DIM].unflatten(0, of_rows.shape[:2])
-            beginnings = torch.cat([beginnings, from_clip_poses(seen, numbers)], dim=1)
-        found = localise(scene.model, scene.odometry, of_rows, numbers, beginnings)
+            read = readout.read(row_tokens.flatten(0, 1))[:, :POSE_DIM].unflatten(0, row_tokens.shape[:2])
+            beginnings = torch.cat([beginnings, from_clip_poses(read, row_actions)], dim=1)
+        found = localise(scene.model, scene.odometry, row_tokens, row_actions, beginnings)
         bound = scene.use.unknown_above
         likely = found.losses <= (torch.inf if bound is None else bound)
         painted[rows] = torch.where(likely[:, None], found.poses, torch.nan).cpu()

@@ -1,4 +1,4 @@
-"""How far poses are from other ones."""
+"""Errors of poses: distances and differences of heading."""
 
 from dataclasses import dataclass
 
@@ -9,39 +9,40 @@ from hwm_env.scene.pose import wrap_angle
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How large some errors are."""
+    """The distribution of errors."""
 
     median: float
     p90: float
-    """Nine in ten are below it."""
+    """90th percentile."""
     worst: float
+    """Largest error."""
 
     @classmethod
     def of(cls, errors: Tensor) -> "Spread":
-        """Sums up at least one error, [N]."""
+        """Summarises errors [N], N at least 1."""
         return cls(median=errors.quantile(0.5).item(), p90=errors.quantile(0.9).item(), worst=errors.max().item())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoseError:
-    """How far poses of the base are off."""
+    """Errors of the poses of N robots."""
 
     position_m: Spread | None
-    """Distance; None where no pose is known."""
+    """Distance between the positions; `None` if no pose is known."""
     heading_deg: Spread | None
-    """The same for the angle between the headings."""
+    """Angle between the headings; `None` if no pose is known."""
     unknown: float
-    """Share of worlds that do not know their place; they do not count above."""
+    """Share of unknown poses, 0..1; they are left out above."""
     count: int
-    """Worlds judged, those among them."""
+    """Number of poses, including unknown ones."""
 
 
 def compare_poses(poses: Tensor, truth: Tensor) -> PoseError:
-    """Compares poses with others.
+    """Compares poses with true ones.
 
     Args:
-        poses: x (m), y (m), yaw (rad), float [N, 3], NaN where not known.
-        truth: float [N, 3], the same.
+        poses: x (m), y (m) and yaw (rad), float [N, 3], NaN where unknown.
+        truth: the same for the true poses, float [N, 3].
     """
     known = poses.isfinite().all(dim=1) & truth.isfinite().all(dim=1)
     difference = poses[known].double() - truth[known].double()

@@ -1,4 +1,4 @@
-"""Who says best where the robot is: the carried pose, a read-out of the predicted clips, or a filter of both."""
+"""Compares sources of the pose in closed loops: the carried pose, a read-out of predicted clips, a filter of both."""
 
 from collections.abc import Sequence
 
@@ -17,17 +17,17 @@ def compare_sources(
 ) -> dict[str, dict[str, PoseError]]:
     """Compares three sources of the pose with the truth.
 
-    The filter's variances are those of the errors in every second loop; all sources are judged on the other ones.
+    The variances of the filter are fitted to every second loop; the errors are those of the other loops.
 
     Args:
         readout: reads the clips.
-        tokens: of K clips in each of N loops, N at least 2, int [N, K, 3, H, W].
-        carried: poses at their ends, float [N, K, 3], NaN where not known.
-        truth: the same, known.
-        steps: clips after which they are judged, counted from 1; those beyond K are left out.
+        tokens: tokens of K clips in each of N loops, N at least 2, int [N, K, 3, H, W].
+        carried: carried poses at the ends of the clips, float [N, K, 3], NaN where unknown.
+        truth: true poses, float [N, K, 3].
+        steps: env steps after which poses are compared, from 1; those beyond K are left out.
 
     Returns:
-        By step, then by `carried`, `readout` and `filter`, the error.
+        The error by step, then by source: `carried`, `readout` and `filter`.
     """
     read = torch.stack([read_clips(readout, clips)[:, :POSE_DIM] for clips in tokens])
     fitted, judged = slice(0, None, 2), slice(1, None, 2)
@@ -42,29 +42,29 @@ def compare_sources(
 
 
 def filter_poses(carried: Tensor, read: Tensor, offset_variance: Tensor, read_variance: Tensor) -> Tensor:
-    """Corrects carried poses by what is read, as a Kalman filter whose state is a constant offset of the carried pose.
+    """Corrects carried poses by readings, with a Kalman filter whose state is a constant offset of the carried pose.
 
     Args:
-        carried: poses at the ends of K clips, float [N, K, 3].
-        read: the same, each with errors of its own.
-        offset_variance: of the offset along x (m), y (m) and yaw (rad) before anything is read, [3].
-        read_variance: of the errors of what is read, [3].
+        carried: carried poses at the ends of K clips, float [N, K, 3].
+        read: poses that a read-out reads from each clip, with independent errors, float [N, K, 3].
+        offset_variance: prior variance of the offset along x (m^2), y (m^2) and yaw (rad^2), [3].
+        read_variance: variance of the readings' errors, [3].
 
     Returns:
-        float [N, K, 3]; after clip k, the k readings until then are known.
+        float [N, K, 3]; the pose after clip k uses the readings of the first k clips.
     """
     innovations = read - carried
     innovations = torch.cat([innovations[..., :2], wrap_angle(innovations[..., 2:])], dim=-1)
     count = torch.arange(1, carried.shape[1] + 1, device=carried.device)[:, None]
-    # The mean of k readings, held back by what was known before.
+    # The mean of k innovations, shrunk towards the prior.
     gains = count * offset_variance / (count * offset_variance + read_variance)
     return carried + gains * innovations.cumsum(dim=1) / count
 
 
 def _variance(poses: Tensor, truth: Tensor) -> Tensor:
-    """Returns the variance of errors that are Gaussian in the middle, [3], from their median."""
+    """Estimates the variance of errors from their median, as for a Gaussian, [3]; robust to outliers."""
     errors = (poses - truth).flatten(0, 1)
     errors = torch.cat([errors[:, :2], wrap_angle(errors[:, 2:])], dim=1)
     known = errors[errors.isfinite().all(dim=1)]
-    # Two in three of a Gaussian's errors are smaller than its deviation, half than 0.6745 of it.
+    # Half of a Gaussian's errors are smaller than 0.6745 standard deviations.
     return (known.abs().median(dim=0).values / 0.6745).square().clamp(min=1e-12)

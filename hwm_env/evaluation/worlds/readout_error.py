@@ -1,4 +1,4 @@
-"""How far off is a read-out, quantity by quantity: on recorded clips, and on predicted ones in closed loops.
+"""Measures the errors of a read-out by quantity, on recorded clips and on predicted ones in closed loops.
 
 Head, gaze and hands are compared in the frame of the base, so that an error of the base does not count twice.
 """
@@ -20,7 +20,7 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS
 
 CLOSED_LOOP_STEPS: Final = (1, 5, 10, 20)
-"""Env steps after which a closed loop is judged."""
+"""Env steps after which closed loops are compared."""
 BATCH: Final = 32
 
 UNITS: Final = {
@@ -32,21 +32,21 @@ UNITS: Final = {
     "right_hand": "m",
     "hand_in_view": "m",
 }
-"""The quantities; `hand_in_view` are the hands, left and right together, that are in the camera's field of view."""
+"""Unit of the error of each quantity; `hand_in_view` covers the hands, left or right, in the camera's field of view."""
 
 Summary = dict[str, dict[str, float | str]]
-"""By quantity: median and p90 (nine in ten are below it) of the error, its unit, and how many were judged."""
+"""By quantity: `median` and `p90` (90th percentile) of the error, its `unit`, and the `count` of errors."""
 
 
 def summarise(read: Tensor, truth: Tensor) -> Summary:
-    """Compares quantities with the true ones.
+    """Summarises the errors of quantities.
 
     Args:
-        read: [N, 15], see `Readout.read`.
-        truth: [N, 15].
+        read: estimated quantities, [N, 15], see `Readout.read`.
+        truth: true quantities, [N, 15].
 
     Returns:
-        A Summary; without `hand_in_view` where no hand is.
+        A Summary, without `hand_in_view` if no hand is in view.
     """
     return {
         name: {
@@ -61,7 +61,7 @@ def summarise(read: Tensor, truth: Tensor) -> Summary:
 
 
 def errors(read: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """The error of every clip by quantity, in the units of UNITS: [N] each, fewer or more for `hand_in_view`."""
+    """Returns the errors by quantity, in the units of UNITS: [N] each, except for `hand_in_view`; see `summarise`."""
     turn = read[:, 2] - truth[:, 2]
     head, gaze, left, right = _in_frame_of_base(read).unbind(1)
     true_head, true_gaze, true_left, true_right = _in_frame_of_base(truth).unbind(1)
@@ -78,10 +78,13 @@ def errors(read: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def hands_in_view(truth: Tensor) -> Tensor:
-    """Whether left and right hand are in the field of view of a camera that does not lean sideways: bool [N, 2].
+    """Checks whether the left and the right hand are in the field of view of a camera without roll.
 
     Args:
-        truth: [N, 15], see `Readout.read`.
+        truth: true quantities, [N, 15], see `Readout.read`.
+
+    Returns:
+        bool [N, 2].
     """
     head, gaze, left, right = truth[:, 3:].unflatten(1, (4, 3)).unbind(1)
     offsets = torch.stack([left - head, right - head], dim=1)
@@ -104,24 +107,24 @@ def measure_held_out(
     steps: Sequence[int] = CLOSED_LOOP_STEPS,
     seed: int = 0,
 ) -> dict[str, object]:
-    """Judges a read-out on recorded clips that no training saw, and in closed loops with the recorded actions.
+    """Measures a read-out on held-out recorded clips, and in closed loops with the recorded actions.
 
-    In a closed loop the truth is where the robot was in the recording: the error is that of the read-out and the drift
-    of the learned world together. Beside it stands the error on the recorded clip of the same step, that is, of the
-    read-out alone; of dead reckoning, that adds up the wheels' velocities from the true start and knows of no obstacle
-    (base only: all else it takes from the actions); and of a robot that never moved.
+    In a closed loop the truth is the recording, so the error is that of the read-out plus the drift of the learned
+    world. It is reported with three others: that on the recorded clip of the same step (the read-out alone), that of
+    dead reckoning, which integrates the wheels' velocities from the true start and ignores obstacles (base only: all
+    other quantities follow from the actions), and that of a robot that never moves.
 
     Args:
-        readout: what is judged.
+        readout: the read-out.
         simulator: predicts the clips.
-        recording: raw images and true poses, in uninterrupted stretches of nine clips and the longest loop's.
-        starts: closed loops, one a stretch.
-        steps: env steps after which they are judged.
-        seed: of the worlds.
+        recording: directory of raw images and true poses, in uninterrupted stretches of 9 + `max(steps)` clips.
+        starts: number of closed loops, one per stretch.
+        steps: env steps after which loops are compared.
+        seed: seed of the first loop's world; each next one has one more.
 
     Returns:
-        What JSON can hold: `starts`, `start` (a Summary for the last clips before the loops) and `closed_loop`, by env
-        step and then by `predicted`, `recorded`, `dead_reckoning` and `never_moved` a Summary.
+        Ready for JSON: `starts`, `start` (a Summary for the last clips before the loops) and `closed_loop`, see
+        `compare_readouts`.
 
     Raises:
         DatasetError: the recording has fewer such stretches, no raw images or no true poses.
@@ -134,28 +137,28 @@ def measure_held_out(
     return {
         "starts": starts,
         "start": summarise(read_clips(readout, held_out.tokens[:, HISTORY_CLIPS - 1]), begin),
-        "closed_loop": judge_loops(readout, held_out, predicted, steps),
+        "closed_loop": compare_readouts(readout, held_out, predicted, steps),
     }
 
 
-def judge_loops(
+def compare_readouts(
     readout: Readout, held_out: HeldOut, predicted: Tensor, steps: Sequence[int] = CLOSED_LOOP_STEPS
 ) -> dict[str, dict[str, Summary]]:
-    """Where closed loops lead, with the recorded actions; see `measure_held_out`.
+    """Compares what is read in closed loops with the truth and with baselines; see `measure_held_out`.
 
     Args:
         readout: reads the clips.
         held_out: E episodes with true poses.
-        predicted: tokens of the loops' clips, from `run_closed_loops`, int [E, most steps, 3, H, W].
-        steps: env steps after which they are judged; those beyond the loops are left out.
+        predicted: tokens of the loops' clips, from `run_closed_loops`, int [E, steps, 3, H, W].
+        steps: env steps after which loops are compared; those beyond the loops are left out.
 
     Returns:
-        By env step and then by `predicted`, `recorded`, `dead_reckoning` and `never_moved` a Summary.
+        A Summary by env step, then by `predicted`, `recorded`, `dead_reckoning` and `never_moved`.
     """
     truth = held_out.quantities()
-    begin, numbers = truth[:, HISTORY_CLIPS - 1], held_out.actions[:, :, -1]
+    begin, states = truth[:, HISTORY_CLIPS - 1], held_out.actions[:, :, -1]
     reckoned = quantities_of(
-        dead_reckoning(begin[:, :3], held_out.actions[:, HISTORY_CLIPS:]), numbers[:, HISTORY_CLIPS:]
+        dead_reckoning(begin[:, :3], held_out.actions[:, HISTORY_CLIPS:]), states[:, HISTORY_CLIPS:]
     )
     by_step = {}
     for step in (step for step in steps if step <= predicted.shape[1]):
@@ -170,26 +173,26 @@ def judge_loops(
 
 
 def dead_reckoning(poses: Tensor, actions: Tensor) -> Tensor:
-    """Where the wheels would bring a base in an empty world, along exact circular arcs.
+    """Integrates the wheels' velocities along exact circular arcs, without obstacles.
 
     Args:
-        poses: x (m), y (m), yaw (rad) at the beginning, [E, 3].
-        actions: measured numbers, [E, C, 17, 25].
+        poses: poses at the beginning, x (m), y (m) and yaw (rad), [E, 3].
+        actions: measured actions, [E, C, 17, 25].
 
     Returns:
-        The pose at the end of each of the C clips, [E, C, 3].
+        The pose at the end of each clip, [E, C, 3].
     """
     of_frames = integrate_wheels(poses.double(), actions.flatten(1, 2).double())
     return of_frames[:, FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP]
 
 
 def _in_frame_of_base(read: Tensor) -> Tensor:
-    """Head, gaze, left and right hand of quantities [N, 15]: [N, 4, 3]."""
+    """Returns head, gaze, left and right hand of quantities [N, 15] in the frame of the base, [N, 4, 3]."""
     parts: Tensor = to_raw(read, 1.0)[:, 4:].unflatten(1, (4, 3))
     return parts
 
 
 def read_clips(readout: Readout, tokens: Tensor) -> Tensor:
-    """Reads clips [N, 3, H, W]: float32 [N, 15]."""
+    """Reads quantities from the tokens of clips, int [N, 3, H, W]: float32 [N, 15], on the CPU."""
     device = next(readout.parameters()).device
     return torch.cat([readout.read(part.to(device)).cpu() for part in tokens.split(BATCH)])

@@ -1,4 +1,4 @@
-"""Closed loops in a learned world beside the reference world, with actions from recorded to impossible."""
+"""Runs closed loops in a learned and in the reference world, with actions from recorded to impossible."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,35 +10,36 @@ import torch
 from tqdm import tqdm
 
 from hwm_env.errors import InvalidInputError
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.disturbances import DISTURBANCES
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.reference.kinematics import RobotState
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.simulator import WorldSimulator
 from hwm_env.trust import TokenStatistics, action_excess
 from hwm_env.types import ACTION_DIM, HISTORY_CLIPS, Float64Array, Int64Array, UInt8Array
 
-WORLDS_AT_ONCE: Final = 16
+BATCH: Final = 16
+"""Loops that are computed together."""
 RECORDED: Final = "recorded"
 SOURCES: Final = (RECORDED, *DISTURBANCES)
 FOLDS: Final = 4
-"""Parts that the episodes are dealt out to: a risk is judged on one part when it was fitted on the others."""
+"""Number of folds: each fold of the episodes is judged by a calibration that was fitted on the others."""
 FEWEST_EPISODES: Final = 2 * FOLDS
-"""An episode borrows the actions of another one of its fold."""
+"""Two per fold, since an episode borrows the actions of another one of its fold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RiskLoops:
-    """What was predicted, how sure the simulator was, and how wrong it was: S sources, E episodes, K steps."""
+    """Errors of predicted clips and the features that predict them: S sources of actions, E episodes, K env steps."""
 
     psnr_db: Float64Array
-    """Of each clip against the truth, [S, E, K]."""
+    """PSNR of each clip against the truth (dB), [S, E, K]."""
     features: Mapping[str, Float64Array]
-    """What a risk is read from (see `hwm_env.trust.calibration.FEATURES`), each [S, E, K]."""
+    """Features of each clip (see `hwm_env.trust.calibration.FEATURES`), [S, E, K] each."""
 
-    def of(self, episodes: Int64Array) -> "RiskLoops":
-        """Those of some episodes, repeats included."""
+    def select(self, episodes: Int64Array) -> "RiskLoops":
+        """Returns the loops of some episodes, whose indices may repeat."""
         return RiskLoops(
             psnr_db=self.psnr_db[:, episodes],
             features={name: values[:, episodes] for name, values in self.features.items()},
@@ -54,18 +55,18 @@ def run_risk_loops(
     num_steps: int,
     seed: int,
 ) -> RiskLoops:
-    """Starts loops of every source of actions from the first nine clips of each episode.
+    """Runs a loop with every source of actions from the first nine clips of each episode.
 
-    The reference world gets the actions as they are wanted; the learned world gets them as an environment would pass
-    them on, clipped to the range of the training data.
+    The reference world receives the actions as they are; the learned world receives them as from an environment,
+    clipped to the range of the training data.
 
     Args:
-        simulator: with the decoding that shall be judged.
-        statistics: of the training data's tokens.
-        recording: of the reference world, with images and true poses.
-        num_episodes: at least 8.
-        num_steps: env steps of a loop.
-        seed: of worlds and actions.
+        simulator: predicts the clips, with its decoding.
+        statistics: statistics of the training data's tokens.
+        recording: recording of the reference world, with images and true poses.
+        num_episodes: number of episodes, at least 8.
+        num_steps: env steps of each loop.
+        seed: seed of worlds and actions.
 
     Raises:
         InvalidInputError: there are too few episodes or steps.
@@ -87,35 +88,35 @@ def run_risk_loops(
         tqdm(total=len(SOURCES) * num_episodes * num_steps, desc="loops", unit="clip") as progress,
     ):
         for source, name in enumerate(SOURCES):
-            for batch in np.array_split(np.arange(num_episodes), -(-num_episodes // WORLDS_AT_ONCE)):
-                part = batch.tolist()
-                wanted = np.stack([_wanted(simulator, held_out, name, episode, seed) for episode in part])
+            for batch in np.array_split(np.arange(num_episodes), -(-num_episodes // BATCH)):
+                episodes = batch.tolist()
+                wanted = np.stack([_wanted(simulator, held_out, name, episode, seed) for episode in episodes])
                 truth = np.stack(
                     [
                         held_out.frames(episode)[HISTORY_CLIPS:].numpy()
                         if name == RECORDED
                         else _played(world, start_poses[episode], held_out, episode, chunks)
-                        for episode, chunks in zip(part, wanted, strict=True)
+                        for episode, chunks in zip(episodes, wanted, strict=True)
                     ]
                 )
                 state = simulator.begin(
-                    held_out.tokens[part, :HISTORY_CLIPS],
-                    held_out.actions[part, :HISTORY_CLIPS],
-                    [seed + source * num_episodes + episode for episode in part],
+                    held_out.tokens[episodes, :HISTORY_CLIPS],
+                    held_out.actions[episodes, :HISTORY_CLIPS],
+                    [seed + source * num_episodes + episode for episode in episodes],
                 )
-                last = held_out.actions[part, HISTORY_CLIPS - 1, -1].numpy()
+                last = held_out.actions[episodes, HISTORY_CLIPS - 1, -1].numpy()
                 for step in range(num_steps):
                     excess = action_excess(action_statistics, wanted[:, step], last)
                     chunk = np.clip(wanted[:, step], action_statistics.low, action_statistics.high)
                     state, clip = simulator.step(state, torch.from_numpy(chunk))
-                    at = (source, part, step)
+                    at = (source, episodes, step)
                     psnr[at] = psnr_db(clip.frames.cpu(), torch.from_numpy(truth[:, step])).numpy()
                     confidence[at], entropy[at] = clip.confidence.cpu().numpy(), clip.mean_entropy.cpu().numpy()
                     action_ood[at] = (excess > 0).mean(axis=(1, 2))
                     drift[at] = statistics.drift(clip.tokens)
                     painted_offset[at] = simulator.painted_offset(state, clip).cpu().numpy()
                     last = chunk[:, -1]
-                    progress.update(len(part))
+                    progress.update(len(episodes))
     steps = np.broadcast_to(np.arange(1.0, num_steps + 1), shape)
     features = {
         "confidence": confidence,
@@ -129,12 +130,12 @@ def run_risk_loops(
 
 
 def next_of_fold(episode: int, num_episodes: int) -> int:
-    """The next episode of the same fold; after the last one comes the first."""
+    """Returns the next episode of the same fold, cyclically."""
     return episode + FOLDS if episode + FOLDS < num_episodes else episode % FOLDS
 
 
 def _wanted(simulator: WorldSimulator, held_out: HeldOut, source: str, episode: int, seed: int) -> Float64Array:
-    """The actions of a loop, [K, 17, 25], physical units, not clipped."""
+    """Returns the actions of a loop, [K, 17, 25], in physical units and not clipped."""
     recorded: Float64Array = held_out.actions[:, HISTORY_CLIPS:].numpy().astype(np.float64)
     own: Float64Array = recorded[episode]
     if source == RECORDED:
@@ -152,6 +153,6 @@ def _wanted(simulator: WorldSimulator, held_out: HeldOut, source: str, episode: 
 def _played(
     world: ReferenceWorld, start_pose: Float64Array, held_out: HeldOut, episode: int, chunks: Float64Array
 ) -> UInt8Array:
-    """What the reference world shows, uint8 [K, 17, S, S, 3]."""
+    """Returns the frames of the reference world for these actions, uint8 [K, 17, S, S, 3]."""
     world.set_state(RobotState(start_pose, held_out.actions[episode, HISTORY_CLIPS - 1, -1].numpy()))
     return np.stack([world.step_clip(chunk.astype(np.float32))[1] for chunk in chunks])

@@ -1,7 +1,7 @@
-"""What a world with a scene does when something is wrong: closed loops in which one thing was broken on purpose.
+"""Runs closed loops of worlds with a scene in which one thing is broken on purpose.
 
-A world that knows where it is must fall where its knowledge is taken away or falsified; where it does not, that was not
-what it drew from.
+The PSNR must fall if an input that the world uses is removed or falsified; if it does not, the world ignores that
+input.
 """
 
 from collections.abc import Callable
@@ -12,54 +12,58 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.action_variations import derangement
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.scene.pose import relative
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator, WorldState
 from hwm_env.types import ANGULAR_VELOCITY, HISTORY_CLIPS, LINEAR_VELOCITY
 
 STEPS: Final = 10
+"""Env steps of each loop."""
 WRONG_BY_M: Final = 0.5
 OUTSIDE_M: Final = 30.0
-"""From the middle of the room: no room of the kind is so large."""
+"""Distance of a pose that is outside of every room."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sabotaged:
-    """Closed loops with one thing broken, with the recorded actions."""
+    """Closed loops with the recorded actions and one thing broken."""
 
     psnr: list[float]
-    """Against the recorded images, dB, an entry an env step."""
+    """PSNR against the recorded images (dB), one entry per env step."""
     unknown_share: float
-    """Of the worlds that answered at reset that they do not know the place."""
+    """Share of worlds whose pose is unknown at reset, 0..1."""
     start_error_median_m: float | None
-    """From the pose at reset to where the history that was shown truly ends; `None` where no world knew its place."""
+    """Median distance of the pose at reset from the true end of the given history; `None` if no pose is known."""
 
 
 def measure_sabotage(simulator: WorldSimulator, held_out: HeldOut, *, loops: int, seed: int) -> dict[str, Sabotaged]:
-    """Breaks one thing after the other.
+    """Runs closed loops, each time with another thing broken.
 
     | case | what is broken |
     | --- | --- |
     | `nothing` | nothing, for comparison |
-    | `pictures_of_another_episode` | the history at reset is another episode's |
-    | `pose_half_a_metre_wrong` | the pose given at reset is the true one, moved by 0.5 m |
-    | `poses_shuffled` | the poses given at reset are other worlds' |
+    | `pictures_of_another_episode` | the history at reset is that of another episode |
+    | `pose_half_a_metre_wrong` | the pose given at reset is 0.5 m from the true one |
+    | `poses_shuffled` | the poses given at reset are exchanged between rows |
     | `outside_the_room` | the pose given at reset is 30 m away |
-    | `numbers_zeroed` | all actions of the loop are 0 but for the wheels' velocities |
+    | `numbers_zeroed` | all actions of the loop except the wheels' velocities are 0 |
     | `another_map` | the map's planes are those of the room turned by 180 degrees |
-    | `scene_off` | no world knows its place: the masked model goes on alone |
+    | `scene_off` | all poses are unknown, so that the masked model predicts alone |
 
     Args:
-        simulator: a world with a scene.
-        held_out: episodes of at least nine clips and ten steps, with true poses.
-        loops: episodes to use, at most all.
-        seed: of worlds and shuffles.
+        simulator: simulator with a scene.
+        held_out: episodes of at least 9 + STEPS clips, with true poses.
+        loops: largest number of loops, one per episode.
+        seed: seed of worlds and shuffles.
+
+    Returns:
+        The loops by case.
     """
     scene = simulator.scene
-    assert scene is not None, "only a world with a scene can lose it"
+    assert scene is not None, "sabotage needs a scene"
     episodes = min(loops, len(held_out))
     poses = held_out.poses()[:episodes, HISTORY_CLIPS - 1]
     others = torch.from_numpy(derangement(episodes, seed))
@@ -90,7 +94,7 @@ class _Loops:
 
     held_out: HeldOut
     poses: Tensor
-    """True ones at the end of each episode's history, [E, 3]."""
+    """True poses at the end of each episode's history, [E, 3]."""
     seed: int
 
     def run(
@@ -101,13 +105,13 @@ class _Loops:
         poses: Tensor | None = None,
         change: Callable[[Tensor], Tensor] = lambda chunk: chunk,
     ) -> Sabotaged:
-        """Runs a loop an episode.
+        """Runs one loop per episode.
 
         Args:
-            simulator: the world.
-            shown: whose history each loop begins with.
-            poses: what it is told about its place, [E, 3].
-            change: what is done to each chunk [E, 17, 25].
+            simulator: predicts the clips.
+            shown: the episode whose history each loop begins with.
+            poses: poses given at reset, [E, 3]; `None`: the worlds locate themselves.
+            change: changes each chunk, [E, 17, 25].
         """
         held_out, episodes = self.held_out, range(len(shown))
         state = simulator.begin(
@@ -126,7 +130,7 @@ class _Loops:
         return Sabotaged(psnr=psnr, unknown_share=unknown, start_error_median_m=error_m)
 
     def _of_start(self, start: WorldState, shown: list[int]) -> tuple[float, float | None]:
-        """Share of unknown places, and the median error of the others."""
+        """Returns the share of unknown poses, and the median error (m) of the others."""
         if start.belief is None or not start.belief.known.any():
             return 1.0, None
         known = start.belief.known.cpu()

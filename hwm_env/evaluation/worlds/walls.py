@@ -1,4 +1,4 @@
-"""Do obstacles stop the robot? Drives against them, and asks the world where it came to stand."""
+"""Measures whether obstacles stop the robot in a learned world: drives against walls and furniture."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation.worlds.closed_loops import continue_worlds
-from hwm_env.evaluation.worlds.held_out import HeldOut
+from hwm_env.evaluation.worlds.held_out import HeldOut, find_clips
 from hwm_env.evaluation.worlds.readout_error import dead_reckoning
 from hwm_env.model.readout import Readout
 from hwm_env.reference import room
@@ -27,59 +27,62 @@ from hwm_env.types import (
 )
 
 CLIPS: Final = 5
-"""Env steps of driving straight on: 2.8 s."""
+"""Env steps of each drive (2.8 s)."""
 SPEED_M_S: Final = 0.45
 FREE_PATH_M: Final = (0.1, 0.9)
-"""What lies free ahead at a case's start: the obstacle is met at least half a clip before the end."""
+"""Smallest and largest free path ahead at the start of a drive, which meets the obstacle half a clip before its end."""
 RIGHT_M: Final = 0.3
-"""A stop this near to the true one is right."""
+"""A stop is right within this distance of the true one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Walls:
-    """How drives against obstacles end; distances in metres."""
+    """Where drives against obstacles end; errors are distances (m) to the true stop."""
 
     cases: int
+    """Number of drives."""
     judged_by: Literal["carried pose", "read-out"]
-    """What says where the base stands: the pose that the world carries, where it has a scene (and the read-out for
-    worlds that do not know their place), or the read-out."""
+    """Source of the final position: the carried pose with a scene (or the read-out if that is unknown), otherwise the
+    read-out."""
     right: float
-    """Share of cases in which the base is said to be within RIGHT_M of its true stop."""
+    """Share of drives that end within RIGHT_M of the true stop, 0..1."""
     error_median_m: float
-    """From the position that is said to the true stop."""
+    """Median error."""
     error_p90_m: float
+    """90th percentile of the error."""
     unstopped_median_m: float
-    """The same of a robot that no obstacle stops, for comparison."""
+    """Median error of a robot that passes through obstacles, for comparison."""
     readout_right: float | None
-    """The share by the read-out of the predicted pictures; None without one, as all that follows."""
+    """`right` by the read-out of the predicted clips; `None` without a read-out, as for all fields below."""
     readout_median_m: float | None
+    """Median error of the read-out."""
     ceiling_right: float | None
-    """The share for the true pictures of the same drives: what lacks there is the read-out's fault, not the world's."""
+    """`right` by the read-out of the true clips: the read-out's own error limits it."""
     ceiling_median_m: float | None
+    """Median error of the read-out of the true clips."""
 
 
 def measure_walls(
     simulator: WorldSimulator, readout: Readout | None, held_out: HeldOut, *, cases: int, seed: int
 ) -> Walls:
-    """Turns recorded histories that end before an obstacle into drives against it.
+    """Drives against obstacles ahead of recorded histories, in the learned and in the reference world.
 
     Args:
-        simulator: the world.
-        readout: reads where the base is; not needed for a simulator with a scene.
-        held_out: with true poses; each episode gives one case at most.
-        cases: at most; as many as are found.
-        seed: of the worlds.
+        simulator: predicts the drives.
+        readout: reads the position of the base; not needed for a simulator with a scene.
+        held_out: episodes of the reference world with true poses.
+        cases: largest number of drives, one per episode.
+        seed: seed of the first drive's world; each next one has one more.
 
     Raises:
-        DatasetError: the recording has no true poses, no history ends before an obstacle, or nobody knows where.
+        DatasetError: the recording has no true poses, no history ends before an obstacle, or no position is known.
         InvalidInputError: there is neither a read-out nor a scene.
-        RenderingUnavailableError: there is no OpenGL here.
+        RenderingUnavailableError: OpenGL is not available.
     """
     poses = held_out.poses().double()
-    found = [(episode, _first_before_obstacle(poses[episode].numpy())) for episode in range(len(held_out))]
-    ends = [(episode, clip) for episode, clip in found if clip is not None][:cases]
+    ends = find_clips(poses, lambda e, c: _is_before_obstacle(poses[e, c].numpy()), cases)
     if not ends:
-        raise DatasetError(f"none of {len(held_out)} episodes comes before an obstacle; give more starts")
+        raise DatasetError(f"none of {len(held_out)} episodes comes before an obstacle; use more starts")
     begin = torch.stack([poses[episode, clip] for episode, clip in ends])
     with ReferenceWorld(simulator.checkpoint.image_size) as world:
         drives = [drive(world, poses[e, c].numpy(), held_out.actions[e, c, -1].numpy()) for e, c in ends]
@@ -92,7 +95,7 @@ def measure_walls(
         read = _distance(readout.read(loops.tokens[:, -1]), stops)
         ceiling = _distance(readout.read(simulator.tokenizer.encode(frames)), stops)
     carried = None if loops.poses is None else _distance(loops.poses[:, -1], stops)
-    errors = _said(carried, read)
+    errors = _best_known(carried, read)
     return Walls(
         cases=len(errors),
         judged_by="read-out" if carried is None else "carried pose",
@@ -108,45 +111,42 @@ def measure_walls(
 
 
 def drive(
-    world: ReferenceWorld, base_pose: Float64Array, numbers: Float32Array
+    world: ReferenceWorld, base_pose: Float64Array, state: Float32Array
 ) -> tuple[Float32Array, UInt8Array, Float64Array]:
-    """Drives straight on from a recorded moment, all joints held where they are.
+    """Drives straight on from a recorded state, without moving any joint.
 
     Args:
-        world: is left where the drive ends.
-        base_pose: x, y, yaw, [3].
-        numbers: measured last, [25].
+        world: advanced to the end of the drive.
+        base_pose: x (m), y (m) and yaw (rad), [3].
+        state: last measured state of the robot, [25].
 
     Returns:
-        The measured numbers of the drive, [CLIPS, 17, 25], the pictures of its last clip, uint8 [17, S, S, 3], and the
+        The measured actions of the drive, [CLIPS, 17, 25], the frames of its last clip, uint8 [17, S, S, 3], and the
         pose at its end, [3].
     """
-    wanted = numbers.copy()
+    wanted = state.copy()
     wanted[LINEAR_VELOCITY], wanted[ANGULAR_VELOCITY] = SPEED_M_S, 0.0
-    world.set_state(RobotState(base_pose, numbers))
+    world.set_state(RobotState(base_pose, state))
     clips = [world.step_clip(np.tile(wanted, (FRAMES_PER_CLIP, 1))) for _ in range(CLIPS)]
     return np.stack([measured for measured, _, _ in clips]), clips[-1][1], world.state.base_pose
 
 
-def _first_before_obstacle(poses: Float64Array) -> int | None:
-    """The first clip, with a whole history, at whose end an obstacle is ahead; of poses [C, 3]."""
+def _is_before_obstacle(pose: Float64Array) -> bool:
+    """Checks whether an obstacle is ahead of a pose [3] at the distance of FREE_PATH_M."""
     nearest, farthest = FREE_PATH_M
-    for clip in range(HISTORY_CLIPS - 1, len(poses)):
-        if nearest <= room.free_path_m(poses[clip, :2], float(poses[clip, 2])) <= farthest:
-            return clip
-    return None
+    return nearest <= room.free_path_m(pose[:2], float(pose[2])) <= farthest
 
 
-def _said(carried: Tensor | None, read: Tensor | None) -> Tensor:
-    """Returns the errors by the carried pose, by the read-out where it is not known."""
+def _best_known(carried: Tensor | None, read: Tensor | None) -> Tensor:
+    """Returns the errors of the carried poses, or of the read-out where these are unknown."""
     if carried is None:
         if read is None:
-            raise InvalidInputError("nothing says where the base stands; give a checkpoint a read-out or a scene")
+            raise InvalidInputError("the checkpoint has neither a read-out nor a scene to locate the base; train one")
         return read
     if read is not None:
         return torch.where(carried.isfinite(), carried, read)
     if not carried.isfinite().any():
-        raise DatasetError(f"none of {len(carried)} worlds knows its place, and there is no read-out to ask")
+        raise DatasetError(f"all {len(carried)} carried poses are unknown, and there is no read-out; train a read-out")
     return carried[carried.isfinite()]
 
 

@@ -32,7 +32,7 @@ def drive(*commands: DriveCommand) -> np.ndarray:
 
 
 def test_nothing_is_faster_than_the_data_or_beyond_them() -> None:
-    command = DriveCommand(forward=1, turn=-1, preset="arms forward", joints={"neck_pitch": 1, "left_hand_closure": 1})
+    command = DriveCommand(forward=1, turn=-1, gesture="arms forward", joints={"neck_pitch": 1, "left_hand_closure": 1})
     frames = drive(*[command] * 8)
     assert (np.abs(np.diff(frames, axis=0)) <= FASTEST + 1e-6).all()
     assert (frames >= robot.ACTION_LOW - 1e-6).all()
@@ -55,37 +55,37 @@ def test_letting_go_stops_the_wheels_and_holds_the_arm() -> None:
     np.testing.assert_allclose(frames[17:, ELBOW], robot.REST_POSE[ELBOW] + moved, atol=1e-5)
 
 
-def test_a_preset_is_reached_although_its_key_was_let_go() -> None:
-    frames = drive(DriveCommand(preset="left arm up"), *[DriveCommand()] * 3)
+def test_a_gesture_is_reached_although_its_key_was_let_go() -> None:
+    frames = drive(DriveCommand(gesture="left arm up"), *[DriveCommand()] * 3)
     for name, value in GESTURES["left arm up"].items():
         assert frames[-1, ACTION_NAMES.index(name)] == pytest.approx(value)
 
 
-def test_a_joint_that_is_moved_leaves_its_preset() -> None:
+def test_a_joint_that_is_moved_leaves_its_gesture() -> None:
     frames = drive(
-        DriveCommand(preset="left arm up"), DriveCommand(joints={"left_elbow_pitch": -1}), *[DriveCommand()] * 4
+        DriveCommand(gesture="left arm up"), DriveCommand(joints={"left_elbow_pitch": -1}), *[DriveCommand()] * 4
     )
     assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
     assert frames[-1, ACTION_NAMES.index("left_shoulder_pitch")] == pytest.approx(1.1)
 
 
-def test_a_preset_is_begun_once_however_long_it_stands_in_the_command() -> None:
-    raised = DriveCommand(preset="left arm up", presses=1)
+def test_a_gesture_is_begun_once_however_long_it_stands_in_the_command() -> None:
+    raised = DriveCommand(gesture="left arm up", presses=1)
     frames = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[raised] * 4)
     assert frames[-1, ELBOW] == pytest.approx(frames[34, ELBOW])
     again = drive(raised, replace(raised, joints={"left_elbow_pitch": -1}), *[replace(raised, presses=2)] * 4)
     assert again[-1, ELBOW] == pytest.approx(0.9)
 
 
-def test_going_back_ends_a_preset() -> None:
-    shaper, raised = Shaper(STATISTICS), DriveCommand(preset="left arm up", presses=1)
+def test_going_back_ends_a_gesture() -> None:
+    shaper, raised = Shaper(STATISTICS), DriveCommand(gesture="left arm up", presses=1)
     shaper.chunk(raised, robot.REST_POSE)
     shaper.reset()
     np.testing.assert_array_equal(shaper.chunk(raised, robot.REST_POSE), np.tile(robot.REST_POSE, (17, 1)))
 
 
-def test_presets_name_numbers_within_the_limits() -> None:
-    for preset in GESTURES.values():
-        for name, value in preset.items():
+def test_gestures_name_numbers_within_the_limits() -> None:
+    for gesture in GESTURES.values():
+        for name, value in gesture.items():
             index = ACTION_NAMES.index(name)
             assert robot.ACTION_LOW[index] <= value <= robot.ACTION_HIGH[index]

@@ -1,4 +1,4 @@
-"""The pace of a drive, by a clock that the test turns on."""
+"""The pace of a drive, by a clock that the test controls."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import pytest
 
 from demos.driving.command import DriveCommand
 from demos.driving.drive import FRAME_S, SPARE_FRAMES, Drive
-from demos.driving.session import DriveFrame, View
+from demos.driving.session import DriveSnapshot, View
 from demos.driving.track import Track
 from hwm_env.errors import ModelOutputError
 from hwm_env.reference import robot
@@ -18,11 +18,11 @@ from tests.demos.driving.test_command import STATISTICS
 
 COMPUTE_S = 0.2
 LONGEST_S = 300.0
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Worlds:
-    """A session whose pictures are numbers: 100 times the step, and the frame."""
+    """A session whose frames are numbers: 100 times the step, plus the frame's index."""
 
     statistics = STATISTICS
 
@@ -30,32 +30,32 @@ class Worlds:
         self.may_step = threading.Semaphore(0)
         self.chunks: list[np.ndarray] = []
         self.closed_in = ""
-        self.now = self._moment(1)
+        self.now = self._snapshot(1)
 
-    def step(self, chunk: np.ndarray) -> DriveFrame:
+    def step(self, chunk: np.ndarray) -> DriveSnapshot:
         assert self.may_step.acquire(timeout=LONGEST_S)
         self.chunks.append(chunk)
-        return self._moment(17)
+        return self._snapshot(17)
 
-    def rewind(self, to_step: int) -> DriveFrame:
+    def rewind(self, to_step: int) -> DriveSnapshot:
         del self.chunks[to_step:]
-        return self._moment(1)
+        return self._snapshot(1)
 
     def close(self) -> None:
         self.closed_in = threading.current_thread().name
 
-    def _moment(self, count: int) -> DriveFrame:
+    def _snapshot(self, count: int) -> DriveSnapshot:
         step = len(self.chunks)
         frames = np.full((count, 2, 2, 3), 100 * step) + np.arange(count)[:, None, None, None]
         state = self.chunks[-1][-1] if self.chunks else robot.REST_POSE
         infos = [{"pose": np.array([number, 0, 0], np.float32)} for number in range(step + 1)]
         view = View(frames, infos[-1], 0.0, 0.0, Track.of(infos))
-        self.now = DriveFrame(step, state, {"learned": view}, COMPUTE_S, step)
+        self.now = DriveSnapshot(step, state, {"learned": view}, COMPUTE_S, step)
         return self.now
 
 
 class Stage:
-    """A drive, its worlds, and its time."""
+    """A drive with its session and clock."""
 
     def __init__(self) -> None:
         self.time_s = 50.0
@@ -67,7 +67,7 @@ class Stage:
         return int(self.drive.shown.frames["learned"][0, 0, 0])
 
     def computed(self, count: int = 1) -> None:
-        """Lets the worlds take a step, and waits for it."""
+        """Lets the session take a step, and waits for it."""
         for _ in range(count):
             self.worlds.may_step.release()
         self.until(lambda: self.drive._pending is None or self.drive._pending.result.done())
@@ -79,7 +79,7 @@ class Stage:
             time.sleep(0.005)
 
     def frames(self, count: int) -> list[int]:
-        """Pictures after each of so many frame times."""
+        """Returns the frame on the screen after each of several frame times."""
         seen = []
         for _ in range(count):
             self.drive.tick()
@@ -137,7 +137,7 @@ def test_a_slow_model_is_said_to_be_slow(stage: Stage) -> None:
     assert stage.drive.pace.stalled_s == pytest.approx(9 * FRAME_S, abs=1e-6)
     assert stage.drive.pace.real_time_factor == pytest.approx(17 / 30 / COMPUTE_S)
     stage.computed()
-    # It goes on from here, not faster to make up for it.
+    # It continues from here at the normal pace.
     assert stage.frames(3) == [200, 201, 202]
     assert stage.drive.pace.stalled_s == 0
 
@@ -197,7 +197,7 @@ def test_settings_change_no_picture(stage: Stage) -> None:
 
 
 def test_what_cannot_be_done_is_said_and_pauses(stage: Stage) -> None:
-    def fail(session: Any) -> DriveFrame:
+    def fail(session: Any) -> DriveSnapshot:
         raise ModelOutputError([0])
 
     stage.drive.ask(fail)

@@ -1,4 +1,4 @@
-"""Drives through the tiny world, against environments that are stepped by hand."""
+"""Sessions with the tiny checkpoint, against environments that are stepped by hand."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.starts import Starts
 from hwm_env.types import LINEAR_VELOCITY
 from tests.conftest import make_tiny_checkpoint
-from tests.demos.rooms import save_tiny_checkpoint
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 SEED = 3
 
@@ -35,7 +35,7 @@ def chunk(number: int) -> np.ndarray:
 
 
 def clips_of(env_id: str, checkpoint: Path, numbers: list[int]) -> list[np.ndarray]:
-    """What a user's own loop sees."""
+    """Returns the frames of a user's own loop."""
     env: Any = gymnasium.make(env_id, checkpoint=str(checkpoint), task="face-target", obs_mode="state").unwrapped
     env.reset(seed=SEED)
     clips = []
@@ -48,11 +48,11 @@ def clips_of(env_id: str, checkpoint: Path, numbers: list[int]) -> list[np.ndarr
 
 def test_a_drive_is_what_the_environment_does(session: Session, tiny_checkpoint: Path) -> None:
     for number, expected in enumerate(clips_of("HWM-v0", tiny_checkpoint, [0, 1, 2])):
-        moment = session.step(chunk(number))
-        np.testing.assert_array_equal(moment.views["learned"].frames, expected)
-        assert moment.step == number + 1
-        assert "target" in moment.views["learned"].info
-    assert moment.views["learned"].total_reward != moment.views["learned"].reward
+        snapshot = session.step(chunk(number))
+        np.testing.assert_array_equal(snapshot.views["learned"].frames, expected)
+        assert snapshot.step == number + 1
+        assert "target" in snapshot.views["learned"].info
+    assert snapshot.views["learned"].total_reward != snapshot.views["learned"].reward
 
 
 def test_a_track_has_the_poses_of_all_steps(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_another_branch_leaves_the_first_steps_as_they_were(session: Session, ti
     np.testing.assert_array_equal(session.step(chunk(1)).views["learned"].frames, first[1])
 
 
-def test_the_other_world_lives_what_it_missed(session: Session, tiny_checkpoint: Path) -> None:
+def test_the_other_world_catches_up(session: Session, tiny_checkpoint: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     truth = clips_of("HWMReference-v0", tiny_checkpoint, [0, 1, 2])
@@ -114,10 +114,10 @@ def test_a_world_may_be_hidden_while_the_drive_is_taken_back(session: Session, t
     )
 
 
-def test_a_reset_begins_where_it_is_told(session: Session) -> None:
+def test_a_reset_begins_at_the_given_start(session: Session) -> None:
     session.step(chunk(0))
-    moment = session.reset(2, 9)
-    assert (moment.step, moment.rewinds, moment.views["learned"].info["start"]) == (0, 0, 2)
+    snapshot = session.reset(2, 9)
+    assert (snapshot.step, snapshot.rewinds, snapshot.views["learned"].info["start"]) == (0, 0, 2)
     session.step(chunk(0))
     with pytest.raises(InvalidInputError, match="start must be 0 to 3, got 4"):
         session.reset(4, 0)
@@ -157,8 +157,8 @@ def test_decoding_changes_at_once(session: Session) -> None:
 def test_only_so_many_steps_can_be_taken_back(session: Session) -> None:
     session.decode(steps=1)
     for number in range(MOST_REWINDS + 3):
-        moment = session.step(chunk(number))
-    assert moment.rewinds == MOST_REWINDS
+        snapshot = session.step(chunk(number))
+    assert snapshot.rewinds == MOST_REWINDS
     assert session.rewind(0).step == 3
 
 

@@ -1,4 +1,4 @@
-"""From end to end: a browser connects, drives, loses the connection and comes back; another one watches."""
+"""End to end: a browser connects, drives, loses the connection and reconnects; another one watches."""
 
 import shutil
 import time
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 LONGEST_S = 120
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Page:
@@ -32,7 +32,7 @@ class Page:
 
     def __init__(self, context: Any, server: Server) -> None:
         self.faults: list[str] = []
-        """What the browser finds fault with."""
+        """Errors that the browser reported."""
         self.page = context.new_page()
         self.page.set_default_timeout(1000 * LONGEST_S)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -51,28 +51,28 @@ class Page:
         self.until(f"wheel === 'free' && document.getElementById('wheel').click(), {expression}")
 
     def wheel(self, says: str) -> None:
-        """Waits until the button says so."""
+        """Waits for a text of the button."""
         self.page.locator("#wheel", has_text=says).wait_for()
 
     def take_wheel(self) -> None:
         """Waits until the wheel is free, and takes it."""
         self.wheel("Take the wheel")
         self.page.locator("#wheel").click()
-        self.wheel("Let go of the wheel")
+        self.wheel("Release the wheel")
 
     @property
     def step(self) -> int:
-        """That the newest status tells."""
+        """Returns the step of the newest status."""
         return int(self.page.locator("dt:text-is('step') + dd").inner_text().split()[0])
 
     def pixels(self) -> bytes:
-        """Of the picture alone."""
+        """Returns a screenshot of the picture alone."""
         shot: bytes = self.page.locator("#picture").screenshot()
         return shot
 
 
 def speed(index: int) -> str:
-    """Expression of one of the robot's numbers, as its bar tells."""
+    """Returns an expression of one of the robot's numbers, as its bar shows it."""
     return f"parseFloat(document.querySelectorAll('.bar')[{index}].lastChild.textContent)"
 
 
@@ -100,7 +100,7 @@ def test_a_drive_in_a_browser(server: Server, context: Any) -> None:
     driver, watcher = Page(context, server), Page(context, server)
     driver.page.bring_to_front()
     driver.take_wheel()
-    watcher.wheel("Somebody else drives")
+    watcher.wheel("Another viewer drives")
     assert watcher.page.locator("#wheel").is_disabled()
     before, begun = driver.pixels(), driver.step
     driver.page.keyboard.down("w")
@@ -109,7 +109,7 @@ def test_a_drive_in_a_browser(server: Server, context: Any) -> None:
         "parseInt([...document.querySelectorAll('dt')].find((term) => term.textContent === 'step')"
         f".nextSibling.textContent) >= {begun + 5}"
     )
-    # Keys that stay down go on being obeyed: the page repeats them.
+    # Held keys keep working: the page repeats them.
     driver.drive_until(f"{five_later} && {speed(23)} > 0.3 && {speed(24)} > 0.3")
     watcher.until(five_later)
     assert driver.pixels() != before
@@ -117,7 +117,7 @@ def test_a_drive_in_a_browser(server: Server, context: Any) -> None:
     driver.page.keyboard.up("a")
     assert watcher.page.evaluate("document.getElementById('worlds').textContent") == "learned world"
 
-    # The connection breaks: the wheel is free for others, and the page comes back by itself.
+    # The connection breaks: the wheel is free for others, and the page reconnects by itself.
     driver.page.evaluate("socket.close()")
     watcher.wheel("Take the wheel")
     driver.take_wheel()
@@ -130,7 +130,7 @@ def test_a_page_that_hangs_stops_the_robot_and_frees_the_wheel(server: Server, c
     driver.take_wheel()
     driver.page.keyboard.down("w")
     driver.drive_until(f"{speed(23)} > 0.3")
-    # It stays connected, but says nothing any more.
+    # It stays connected, but silent.
     driver.page.evaluate("socket.send = () => {}; 0")
     watcher.wheel("Take the wheel")
     watcher.until(f"{speed(23)} === 0")
@@ -141,7 +141,7 @@ def test_touch_drives(server: Server, browser: Any) -> None:
     phone = Page(browser.new_context(has_touch=True, viewport={"width": 420, "height": 900}), server)
     phone.wheel("Take the wheel")
     phone.page.locator("#wheel").tap()
-    phone.wheel("Let go of the wheel")
+    phone.wheel("Release the wheel")
     box = phone.page.locator("#drive-stick").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     phone.page.mouse.move(*middle)
@@ -159,7 +159,7 @@ def test_everything_is_seen_at_once(server: Server, context: Any) -> None:
     page = Page(context, server)
     page.page.wait_for_selector(".bar:nth-child(25)")
     assert page.page.evaluate("document.documentElement.scrollHeight") <= 720
-    # The browser carries out the policy: a script that is not the server's is not run.
+    # The browser enforces the policy: scripts of other origins are not executed.
     page.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'limits = 0'}))")
     assert page.page.evaluate("limits !== 0")
     assert any("Content Security Policy" in fault for fault in page.faults)

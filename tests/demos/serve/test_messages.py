@@ -1,4 +1,4 @@
-"""What a browser may say."""
+"""Messages of browsers, valid and invalid."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The server as browsers see it: over real sockets, in a process of its own."""
+"""The server in its own process, over real sockets."""
 
 import asyncio
 import base64
@@ -24,13 +24,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
 from demos.serve.messages import MOST_A_SECOND
-from demos.serve.room import Room
-from tests.demos.rooms import save_tiny_checkpoint
+from demos.serve.shared_drive import SharedDrive
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
 LONGEST_S = 300.0
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Server:
@@ -73,7 +73,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 async def status(client: ClientConnection, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
-    """The next status for which something holds."""
+    """Returns the next status for which a condition holds."""
     async for message in client:
         content = json.loads(message) if isinstance(message, str) else {}
         if content.get("type") == "status" and holds(content):
@@ -87,7 +87,7 @@ async def say(client: ClientConnection, **content: Any) -> None:
 
 @asynccontextmanager
 async def driving(client: ClientConnection, **hold: Any) -> AsyncIterator[None]:
-    """Takes the wheel, and repeats what is held as the page does."""
+    """Takes the wheel, and repeats the held actions as the page does."""
 
     async def repeat() -> None:
         while True:
@@ -103,7 +103,7 @@ async def driving(client: ClientConnection, **hold: Any) -> AsyncIterator[None]:
 
 
 async def closed_with(client: ClientConnection) -> int:
-    """The code, once it is."""
+    """Returns the close code of a closed connection."""
     await client.wait_closed()
     assert client.close_code is not None
     return client.close_code
@@ -122,22 +122,24 @@ def test_the_driver_drives_and_others_watch(server: Server) -> None:
         async with server.connect() as driver, server.connect() as viewer:
             assert (await status(driver))["wheel"] == "free"
             await say(driver, type="wheel", take=True)
-            assert (await status(driver, lambda said: said["wheel"] != "free"))["wheel"] == "driver"
-            assert (await status(viewer, lambda said: said["wheel"] != "free"))["wheel"] == "taken"
+            assert (await status(driver, lambda content: content["wheel"] != "free"))["wheel"] == "driver"
+            assert (await status(viewer, lambda content: content["wheel"] != "free"))["wheel"] == "taken"
             await say(viewer, type="wheel", take=True)
             await say(viewer, type="hold", actions=["right"])
             async with driving(driver, actions=["forward"], turn=0.5):
-                moving = await status(viewer, lambda said: said["state"][23] > 0.3 and said["state"][24] > 0.2)
+                moving = await status(viewer, lambda content: content["state"][23] > 0.3 and content["state"][24] > 0.2)
                 assert moving["wheel"] == "taken"
                 await say(driver, type="press", action="pause")
-                paused = await status(viewer, lambda said: said["paused"])
+                paused = await status(viewer, lambda content: content["paused"])
                 await say(driver, type="press", action="rewind")
-                assert (await status(viewer, lambda said: said["step"] < paused["step"]))["error"] is None
+                assert (await status(viewer, lambda content: content["step"] < paused["step"]))["error"] is None
                 await say(driver, type="press", action="pause")
-                await status(driver, lambda said: not said["paused"] and said["state"][23] > 0.3)
+                await status(driver, lambda content: not content["paused"] and content["state"][23] > 0.3)
         async with server.connect() as viewer:
-            # Nobody's hands are on the wheel any more.
-            stopped = await status(viewer, lambda said: abs(said["state"][23]) < 1e-3 and abs(said["state"][24]) < 1e-3)
+            # The driver has disconnected.
+            stopped = await status(
+                viewer, lambda content: abs(content["state"][23]) < 1e-3 and abs(content["state"][24]) < 1e-3
+            )
             assert stopped["wheel"] == "free"
 
     run(story)
@@ -147,11 +149,11 @@ def test_a_driver_who_falls_silent_stops_and_loses_the_wheel(server: Server) -> 
     async def story() -> None:
         async with server.connect() as driver, server.connect() as viewer:
             async with driving(driver, actions=["forward"]):
-                await status(viewer, lambda said: said["state"][23] > 0.3)
-            await status(viewer, lambda said: said["wheel"] == "free")
-            await status(viewer, lambda said: abs(said["state"][23]) < 1e-3)
+                await status(viewer, lambda content: content["state"][23] > 0.3)
+            await status(viewer, lambda content: content["wheel"] == "free")
+            await status(viewer, lambda content: abs(content["state"][23]) < 1e-3)
             await say(viewer, type="wheel", take=True)
-            await status(viewer, lambda said: said["wheel"] == "driver")
+            await status(viewer, lambda content: content["wheel"] == "driver")
 
     run(story)
 
@@ -170,14 +172,14 @@ def test_pictures_come_as_jpeg(server: Server) -> None:
     run(story)
 
 
-def told(checkpoint: Path) -> dict[str, Any]:
-    """The first status that a viewer is sent."""
+def first_status(checkpoint: Path) -> dict[str, Any]:
+    """Returns the first status that a viewer receives."""
 
     async def story() -> dict[str, Any]:
         drive = Drive(lambda: Session(SessionConfig(checkpoint=str(checkpoint), task=None, start=1)))
-        news = await Room(drive, None, 1).enter().news()
+        news = await SharedDrive(drive, None, 1).enter().news()
         drive.close()
-        return next(said for said in map(json.loads, filter(_is_text, news)) if said["type"] == "status")
+        return next(content for content in map(json.loads, filter(_is_text, news)) if content["type"] == "status")
 
     return asyncio.run(story())
 
@@ -187,15 +189,15 @@ def _is_text(news: str | bytes) -> bool:
 
 
 def test_the_plan_comes_with_the_status(tmp_path: Path) -> None:
-    plan = told(save_tiny_checkpoint(tmp_path))["plan"]
-    assert plan["captions"] == {"learned": "where the world believes to be"}
+    plan = first_status(save_tiny_checkpoint(tmp_path))["plan"]
+    assert plan["captions"] == {"learned": "pose in the learned world"}
     kind, content = plan["picture"].split(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (256, 256)
 
 
 def test_without_a_scene_there_is_no_plan(tiny_checkpoint: Path) -> None:
-    assert told(tiny_checkpoint)["plan"] is None
+    assert first_status(tiny_checkpoint)["plan"] is None
 
 
 def test_more_viewers_are_turned_away(server: Server) -> None:
@@ -213,14 +215,14 @@ def test_more_viewers_are_turned_away(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("message", "code"),
     [("{", 1008), (b"\x00\x01", 1008), ('{"type": "press", "action": "quit"}', 1008), ("x" * 10_000, 1009)],
 )
-def test_what_must_not_be_said_ends_the_connection_only(server: Server, said: str | bytes, code: int) -> None:
+def test_invalid_messages_end_the_connection_only(server: Server, message: str | bytes, code: int) -> None:
     async def story() -> None:
         async with server.connect() as other, server.connect() as client:
             await status(client)
-            await client.send(said)
+            await client.send(message)
             assert await closed_with(client) == code
             await status(other)
 
@@ -228,21 +230,21 @@ def test_what_must_not_be_said_ends_the_connection_only(server: Server, said: st
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "\N{ROBOT FACE}" * 200,
         "x" + "\N{ROBOT FACE}" * 200,
         "ä" * 700,
         json.dumps({"type": "hold", "actions": [], "turn": "\N{ROBOT FACE}" * 60}),
-        # Half an emoji, which no UTF-8 can say.
+        # Half an emoji, which UTF-8 cannot encode.
         '{"type": "hold", "actions": [], "turn": "' + "\\ud83e" * 60 + '"}',
     ],
     ids=["emoji", "x and emoji", "umlauts", "emoji in a field", "half an emoji"],
 )
-def test_a_reason_of_many_bytes_is_cut_between_characters(server: Server, said: str) -> None:
+def test_a_reason_of_many_bytes_is_cut_between_characters(server: Server, message: str) -> None:
     async def story() -> None:
         async with server.connect() as client:
-            await client.send(said)
+            await client.send(message)
             assert await closed_with(client) == 1008
             reason = client.close_reason
             assert reason is not None
@@ -258,7 +260,7 @@ def test_flooding_ends_the_connection_only(server: Server) -> None:
         async with server.connect() as other, server.connect() as client:
             await status(client)
             with suppress(websockets.ConnectionClosed):
-                # What a viewer holds is read and left alone, so that even a busy server reads too many a second.
+                # Messages of viewers cost little, so that even a busy server reads too many a second.
                 for _ in range(20 * MOST_A_SECOND):
                     await say(client, type="hold", actions=[])
             assert await closed_with(client) == 1008

@@ -1,4 +1,4 @@
-"""What keys do in the world that ships, beside what they do in the reference world."""
+"""Effects of keys with room-64, compared with the reference world."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def driver(window: None, tmp_path: Path) -> Iterator[Driver]:  # noqa: F811
     made.tap("space")
     made.until(lambda: made.drive.is_idle)
     made.tap("return")
-    made.until(lambda: made.drive.shown.moment.step == 0 and made.drive.is_idle)
+    made.until(lambda: made.drive.shown.snapshot.step == 0 and made.drive.is_idle)
     made.tap("tab")
     made.tap("tab")
     made.until(lambda: len(made.drive.shown.frames) == 2 and made.drive.is_idle)
@@ -34,8 +34,8 @@ def driver(window: None, tmp_path: Path) -> Iterator[Driver]:  # noqa: F811
 
 
 def poses(driver: Driver) -> list[np.ndarray]:
-    """Of the base in the learned and in the reference world: the read-out's, and the true one."""
-    views = driver.drive.shown.moment.views
+    """Returns the base's pose in the learned world, by its read-out, and in the reference world."""
+    views = driver.drive.shown.snapshot.views
     return [np.array(views[world].info["base_pose"]) for world in ("learned", "reference")]  # type: ignore[index]
 
 
@@ -45,7 +45,7 @@ def frames(driver: Driver) -> list[UInt8Array]:
 
 
 def shift(before: UInt8Array, after: UInt8Array) -> int:
-    """Columns by which the upper half of the view, walls above the arms, has moved to the right."""
+    """Returns the columns by which the upper half of the view has moved to the right."""
     one, other = (frame[:32].astype(float) for frame in (before, after))
     errors = {
         by: np.abs(other[:, max(by, 0) : 64 + min(by, 0)] - one[:, max(-by, 0) : 64 - max(by, 0)]).mean()
@@ -80,7 +80,7 @@ def test_driving_comes_nearer(driver: Driver) -> None:
 
 
 def test_an_arm_rises_into_view(driver: Driver) -> None:
-    """The left arm is orange, and nothing else there is."""
+    """Only the left arm is orange."""
 
     def orange(frame: UInt8Array) -> float:
         red, green, blue = (frame[24:, :40, channel].astype(int) for channel in range(3))

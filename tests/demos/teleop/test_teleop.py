@@ -1,4 +1,4 @@
-"""The window, driven by synthetic key events, in the tiny world where nothing has to be understood."""
+"""The window, driven by synthetic key events, with the tiny checkpoint."""
 
 import json
 import os
@@ -19,7 +19,7 @@ import pygame
 
 from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
-from demos.driving.plan import FloorPlan
+from demos.driving.floor_plan import FloorPlan
 from demos.driving.session import Session, SessionConfig
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings
@@ -27,7 +27,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.replay import Replay
 from hwm_env.types import ACTION_NAMES, UInt8Array
-from tests.demos.rooms import save_tiny_checkpoint
+from tests.demos.checkpoints import save_tiny_checkpoint
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 LONGEST_S = 300.0
-"""What nothing takes, however busy the machine is."""
+"""Longer than anything takes on a busy machine."""
 
 
 class Driver:
-    """Somebody at the keyboard."""
+    """A driver who presses keys."""
 
     def __init__(self, config: SessionConfig, out: Path) -> None:
         self.app = App(Drive(lambda: Session(config)), load_bindings(None), config.task, out)
@@ -85,7 +85,7 @@ def driver(window: None, tiny_checkpoint: Path, tmp_path: Path) -> Iterator[Driv
 
 
 def velocities(driver: Driver) -> list[float]:
-    return [float(number) for number in driver.drive.shown.moment.state[-2:]]
+    return [float(number) for number in driver.drive.shown.snapshot.state[-2:]]
 
 
 def test_keys_drive_while_they_are_held(driver: Driver) -> None:
@@ -101,33 +101,33 @@ def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     assert velocities(driver)[1] > 0.2
 
 
-def test_an_arm_stays_where_it_is_moved_after_a_preset(driver: Driver) -> None:
+def test_an_arm_stays_where_it_is_moved_after_a_gesture(driver: Driver) -> None:
     elbow = ACTION_NAMES.index("left_elbow_pitch")
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
     driver.tap("i")
     driver.take_steps(4)
-    assert driver.drive.shown.moment.state[elbow] == pytest.approx(0.9, abs=1e-5)
+    assert driver.drive.shown.snapshot.state[elbow] == pytest.approx(0.9, abs=1e-5)
     for _ in range(3):
         driver.tap("e")
     assert driver.app.controls.joint == "left_elbow_pitch"
     driver.press("z")
     driver.take_steps(1)
     driver.release("z")
-    moved = driver.drive.shown.moment.state[elbow]
+    moved = driver.drive.shown.snapshot.state[elbow]
     assert moved < 0.7
     driver.take_steps(3)
-    assert driver.drive.shown.moment.state[elbow] == pytest.approx(moved, abs=1e-5)
+    assert driver.drive.shown.snapshot.state[elbow] == pytest.approx(moved, abs=1e-5)
 
 
 def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: Driver) -> None:
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
-    begun = driver.drive.shown.moment.step
+    begun = driver.drive.shown.snapshot.step
     driver.press("d")
     driver.take_steps(2)
     branch = driver.drive.shown
-    assert branch.moment.step == begun + 2
+    assert branch.snapshot.step == begun + 2
     driver.take_steps(1)
     one = driver.drive.shown
     driver.tap("backspace")
@@ -139,7 +139,7 @@ def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: D
     driver.release("d")
     driver.press("a")
     driver.take_steps(1)
-    assert driver.drive.shown.moment.step == one.moment.step
+    assert driver.drive.shown.snapshot.step == one.snapshot.step
     assert (driver.drive.shown.frames["learned"] != one.frames["learned"]).any()
 
 
@@ -151,7 +151,7 @@ def test_settings_change_while_it_drives(driver: Driver) -> None:
     driver.until(lambda: driver.drive.session.decoding.temperature == pytest.approx(before.temperature - 0.1))
     assert driver.drive.session.decoding.steps == before.steps + 1
     driver.tap("return")
-    driver.until(lambda: driver.drive.shown.moment.step == 0)
+    driver.until(lambda: driver.drive.shown.snapshot.step == 0)
     driver.tap("n")
     driver.until(lambda: driver.drive.session.start == 2)
     driver.tap("m")
@@ -169,8 +169,8 @@ def test_worlds_are_shown_in_turn(driver: Driver) -> None:
 
 def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) -> None:
     driver.tap("f9")
-    first = driver.drive.shown.moment.step
-    driver.until(lambda: driver.drive.shown.moment.step >= first + 2)
+    first = driver.drive.shown.snapshot.step
+    driver.until(lambda: driver.drive.shown.snapshot.step >= first + 2)
     driver.tap("f9")
     driver.until(lambda: driver.app.message.startswith("recorded"))
     replay = Replay.load(tmp_path / "drive_000.npz")
@@ -180,7 +180,7 @@ def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) ->
     driver.tap("f12")
     picture = pygame.image.load(tmp_path / "drive_000.png")
     assert picture.get_size() == (1280, 720)
-    # Numbers go on after the highest one, whatever has been removed.
+    # Numbers continue after the highest one, whatever has been removed.
     (tmp_path / "drive_000.png").rename(tmp_path / "drive_007.png")
     driver.tap("f12")
     assert (tmp_path / "drive_008.png").exists()
@@ -241,16 +241,16 @@ def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
 
 
 def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:
-    """All frames are other arrays; what the drive shows is what it was given, in order."""
-    driver.until(lambda: driver.drive.shown.moment.step >= 1)
+    """The window shows all frames of each step in order."""
+    driver.until(lambda: driver.drive.shown.snapshot.step >= 1)
     seen: list[Any] = []
-    while driver.drive.shown.moment.step < 4:
+    while driver.drive.shown.snapshot.step < 4:
         before = driver.app.frames_shown
         driver.app.update()
         if driver.app.frames_shown > before:
             seen.append(driver.drive.shown)
     assert len({id(shown) for shown in seen}) == len(seen)
-    assert [sum(shown.moment.step == wanted for shown in seen) for wanted in (2, 3)] == [17, 17]
+    assert [sum(shown.snapshot.step == wanted for shown in seen) for wanted in (2, 3)] == [17, 17]
 
 
 # Keys and command line
@@ -273,7 +273,7 @@ def test_other_keys(window: None, tmp_path: Path) -> None:
     [
         ('{"forwards": "k"}', "there is no action forwards; actions are arms down"),
         ('{"forward": "no such key"}', "there is no key 'no such key'"),
-        ('{"forward": "s"}', "given to both"),
+        ('{"forward": "s"}', "bound to both"),
         ('["forward"]', "expected an object like"),
         ("{", "cannot be read"),
         (None, "found nothing"),
@@ -288,7 +288,7 @@ def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | Non
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a user starts it; an empty variable is one that is not set."""
+    """Runs the command as a user does; empty variables are removed from the environment."""
     variables = {**os.environ, "SDL_VIDEODRIVER": "dummy", **environment}
     return subprocess.run(
         [sys.executable, "-m", "demos.teleop", *arguments],

@@ -1,4 +1,4 @@
-"""Policies for tests, small and easily told apart: `tests.evaluation.policies.scripted:...` on command lines."""
+"""Small policies with different results, for tests: `tests.evaluation.policies.scripted:...` on command lines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hwm_env.types import ACTION_DIM, ANGULAR_VELOCITY
 
 
 class Turner:
-    """Turns at a speed, with noise of its own in each world."""
+    """Turns at a constant speed, with independent noise in each row."""
 
     interface = Interface(obs_mode="state", action_mode="hold")
 
@@ -30,7 +30,7 @@ class Turner:
 
 
 class Broken(Turner):
-    """Gives something that is no action, from its third step on."""
+    """Returns invalid actions from its third step on."""
 
     def __init__(self, gives: Any) -> None:
         super().__init__(0.1)
@@ -48,15 +48,15 @@ class Broken(Turner):
 
 
 def turners(task: str) -> list[Turner]:
-    """Three of them."""
+    """Makes three policies."""
     return [Turner(speed) for speed in (-0.5, 0.0, 0.5)]
 
 
 def nan(task: str) -> Broken:
-    """One that breaks."""
+    """Makes a policy that fails."""
     return Broken(np.full((3, ACTION_DIM), np.nan, np.float32))
 
 
 def nothing(task: str) -> object:
-    """No policy."""
+    """Returns an object that is no policy."""
     return object()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mean_estimate, mmrv, pearson, spearman
+from hwm_env.evaluation.bootstrap import mean_estimate
+from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mmrv, pearson, spearman
 
 
 def naive_mmrv(true: Any, learned: Any) -> float:
-    """Equations 1 and 2 of arXiv 2405.05941, word by word."""
+    """Equations 1 and 2 of arXiv 2405.05941, written out."""
     worst = [0.0] * len(true)
     for i, j in itertools.product(range(len(true)), repeat=2):
         if (learned[i] < learned[j]) != (true[i] < true[j]):
@@ -66,7 +67,7 @@ def test_intervals_of_correlations_hold_their_values() -> None:
 
 
 def test_paired_starts_are_resampled_together() -> None:
-    """Whatever the starts, the learned world is right about each: there is nothing uncertain in the correlation."""
+    """The learned world is right about every start, so that no resampling changes the correlation."""
     rng = np.random.default_rng(0)
     true = rng.random((6, 30))
     estimates = agreement(true, true)
@@ -82,8 +83,8 @@ def test_results_that_cannot_be_compared_are_refused(shapes: Any) -> None:
 
 @pytest.mark.parametrize(("useful", "narrower"), [(0.95, 0.75), (0.0, 1.05)])
 def test_a_few_true_trials_correct_a_biased_world(useful: float, narrower: float) -> None:
-    """The learned world succeeds far too often; with its help the interval is narrower if it knows something, and no
-    wider if it knows nothing, and holds the truth as often as it says."""
+    """The learned world succeeds far too often. Its trials narrow the interval if they are informative, do not widen it
+    otherwise, and keep its coverage."""
     rng = np.random.default_rng(1)
     widths, alone, covered = [], [], 0
     for _ in range(300):
@@ -95,7 +96,7 @@ def test_a_few_true_trials_correct_a_biased_world(useful: float, narrower: float
         widths.append(estimate.high - estimate.low)
         alone.append(2 * 1.96 * true[:40].std(ddof=1) / math.sqrt(40))
     assert np.mean(widths) < narrower * np.mean(alone)
-    # Of few true trials the normal interval is a little too narrow.
+    # The normal interval is a little too narrow for few true trials.
     assert covered >= 0.87 * 300
 
 

@@ -1,8 +1,9 @@
-"""Evaluations of policies: what they say, and that nothing is lost."""
+"""Evaluations of policies: their reports, and that interruptions lose nothing."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from hwm_env.cli import main
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
-from hwm_env.evaluation.policies.report import Pair, extremes, task_report
+from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.player import Player, Unit
+from hwm_env.evaluation.policies.summary import Pair, extremes, task_report
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
-from hwm_env.evaluation.policies.units import Player, Unit, gather_policies
+from hwm_env.evaluation.reports.policy_page import write_page
 from hwm_env.reference.rendering import can_render
 
 TURNERS = "tests.evaluation.policies.scripted:turners"
@@ -118,7 +121,7 @@ def test_an_interrupted_evaluation_goes_on(loaded: Checkpoint, tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         evaluate(loaded, CONFIG, tmp_path / "parts", command="")
     log = tmp_path / "parts" / "trials.jsonl"
-    # The kill came in the middle of writing the second.
+    # The second line was written in part.
     log.write_bytes(log.read_bytes()[:-7])
     played.clear()
     assert evaluate(loaded, CONFIG, tmp_path / "parts", command="") == whole
@@ -176,7 +179,7 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
         content = report["tasks"][task]
         assert [policy["name"] for policy in content["policies"]] == NAMES
         assert all(content[name].keys() == {"value", "low", "high"} for name in ("pearson", "spearman", "mmrv"))
-        # Nobody succeeds, and JSON has no NaN.
+        # No policy succeeds, and JSON has no NaN.
         assert content["pearson"]["value"] is None
         assert content["mmrv"]["value"] == 0
     assert "corrected_success" in report["tasks"]["face-target"]["policies"][0]
@@ -184,13 +187,13 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     assert page.count("<svg ") >= 2
     assert page.count("data:image/png;base64,") == 4
     assert all(name in page for name in NAMES)
-    # Nothing is fetched: the only addresses are names of XML's.
+    # The page loads nothing: its only addresses are XML namespaces.
     assert 'src="http' not in page
     assert "<script" not in page
 
 
 def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> None:
-    """A picture that grows brighter by 1 every clip: the last recorded one is off by 1, 2, ..., 10."""
+    """Each clip is brighter by 1, so that the repeated frame has errors of 1, 2, ..., 10."""
     clips, episodes = 9 + 10, 3
     brightness = np.tile(np.arange(clips, dtype=np.uint8), episodes).repeat(17)
     frames = np.broadcast_to(brightness[:, None, None, None], (len(brightness), 64, 64, 3))
@@ -200,7 +203,9 @@ def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> No
     writer.finish()
     config = replace(CONFIG, recording=tmp_path / "real robot")
     page = tmp_path / "page.html"
-    replayed = evaluate(loaded, config, tmp_path / "trials", command="", page=page)["replay"]
+    replayed = evaluate(loaded, config, tmp_path / "trials", command="", write_page=partial(write_page, file=page))[
+        "replay"
+    ]
     assert (replayed["recording"], replayed["starts"]) == ("real robot", 3)
     expected = [10 * np.log10(255**2 / step**2) for step in range(1, 11)]
     assert replayed["psnr_repeat_last_frame"] == pytest.approx(expected, abs=1e-3)

@@ -13,9 +13,9 @@ from hwm_env import checkpoint as checkpoints
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies import ray_workers as module
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, evaluate
+from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.ray_workers import LOCAL, Worker, ray_workers
 from hwm_env.evaluation.policies.trials import Case, Trial
-from hwm_env.evaluation.policies.units import Unit
 
 ray = pytest.importorskip("ray")
 
@@ -29,7 +29,7 @@ CONFIG = EvaluationConfig(
 
 
 class Mortal(Worker):
-    """Kills its process the first time that it plays a certain unit."""
+    """Kills its process when it plays a certain unit for the first time."""
 
     def play(self, unit: Unit, cases: list[Case]) -> list[Trial]:
         memory = Path(os.environ["MORTAL_MEMORY"])
@@ -58,7 +58,7 @@ def test_a_killed_worker_loses_nothing(tiny_checkpoint: Path, tmp_path: Path, mo
     assert len(units) == 6
 
 
-def test_a_bad_policy_is_told_from_a_lost_worker(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bad_policy_is_distinguished_from_a_lost_worker(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bad = EvaluationConfig(
         policies=["tests.evaluation.policies.scripted:nan"],
         tasks=["face-target"],

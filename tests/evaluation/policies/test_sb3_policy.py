@@ -76,13 +76,13 @@ def test_a_policy_may_see_less_than_there_is(tiny_checkpoint: Path, tmp_path: Pa
     np.testing.assert_array_equal(policy.act([observation]), policy.act([without]))
 
 
-def test_hold_and_delta_cannot_be_told_apart_without_help(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_hold_and_delta_cannot_be_inferred_from_spaces(tiny_checkpoint: Path, tmp_path: Path) -> None:
     env = make(tiny_checkpoint, task=None, obs_mode="state", action_mode="hold", normalized_actions=True)
     path = saved(stable_baselines3.PPO("MultiInputPolicy", env), tmp_path / "some.zip")
     with pytest.raises(InvalidInputError, match=r"set model\.hwm_interface"):
         load_policies(str(path), "face-target")
-    said = Interface(obs_mode="state", action_mode="hold", normalized_actions=True)
-    assert SB3Policy(path, said).interface == said
+    interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True)
+    assert SB3Policy(path, interface).interface == interface
 
 
 def test_a_policy_of_another_environment_is_refused(tmp_path: Path) -> None:
@@ -110,5 +110,5 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path, content: Any) -> N
             archive.writestr("data", "{}")
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"found nothing|not a model that Stable-Baselines3 saved"):
+    with pytest.raises(InvalidInputError, match=r"found nothing|not a model saved by Stable-Baselines3"):
         load_policies(str(path), "face-target")

@@ -1,4 +1,4 @@
-"""Trials are what a user's own loop over an environment would see."""
+"""Trials equal a user's own loop over an environment."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.episodes import Episode
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies.loading import load_policies
-from hwm_env.evaluation.policies.trials import Case, live, make_cases, make_engine, play
-from hwm_env.evaluation.policies.units import Player, Unit, WorldName
+from hwm_env.evaluation.policies.player import Player, Unit, WorldName
+from hwm_env.evaluation.policies.trials import Case, make_cases, make_engine, play, play_steps
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.types import ACTION_DIM
@@ -76,7 +76,7 @@ def test_trials_equal_loops_over_single_environments(
 
 
 class Lottery:
-    """A task whose episodes end when the predicted tokens say so; and its goal."""
+    """A task, and its goal, whose episodes end depending on the predicted tokens."""
 
     name = "lottery"
     needs_readout = False
@@ -110,8 +110,8 @@ def test_episodes_that_end_early_leave_the_others_alone(player: Player) -> None:
     [
         (np.full((3, ACTION_DIM), np.nan), r"'broken', start 0, step 2: .*got nan"),
         (np.zeros((3, 7)), r"'broken', start 0, step 2: .*got shape \(7,\)"),
-        (np.zeros((2, ACTION_DIM)), "an action for each of 3 worlds, got 2"),
-        (None, "an action for each of 3 worlds, got NoneType"),
+        (np.zeros((2, ACTION_DIM)), "an action for each of 3 observations, got 2"),
+        (None, "an action for each of 3 observations, got NoneType"),
     ],
 )
 def test_actions_that_are_none_name_their_policy(player: Player, gives: Any, message: str) -> None:
@@ -139,7 +139,7 @@ def test_a_planner_sees_the_worlds(player: Player) -> None:
 def test_steps_come_as_they_are_taken(player: Player) -> None:
     world = player.world("learned")
     engine = make_engine(world, Turner(0.0), "drive-to-target", 2)
-    assert [index for index, _ in live(engine, Turner(0.0), CASES)] == [0, 1, 2] * 2
+    assert [index for index, _ in play_steps(engine, Turner(0.0), CASES)] == [0, 1, 2] * 2
 
 
 def test_cases_share_starts_but_no_seed() -> None:
@@ -163,7 +163,7 @@ def test_cases_share_starts_but_no_seed() -> None:
             "tests.evaluation.policies.scripted:turners@more",
             "a function of a task's name and a string: too many positional",
         ),
-        ("tests.evaluation.policies.scripted:nothing", "gave object, which lacks name, interface"),
+        ("tests.evaluation.policies.scripted:nothing", "returned object, which lacks name, interface"),
     ],
 )
 def test_what_is_no_policy_is_refused(reference: str, message: str) -> None:
@@ -187,7 +187,7 @@ def test_a_player_plays_units(loaded: Checkpoint) -> None:
 
 
 def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None:
-    """Its robot does what the true one does, and what is known of it is what the read-out makes of the pictures."""
+    """The robot moves as in the reference world, and its state is estimated by the read-out."""
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     assert loaded.readout is not None

@@ -1,4 +1,4 @@
-"""Turning away and back: the reference world really comes back, and worlds whose scores are known get them."""
+"""Turns away and back: the reference world returns to its view, and scores of worlds that are known."""
 
 import math
 from types import SimpleNamespace
@@ -51,7 +51,7 @@ def test_the_robot_turns_away_and_really_comes_back(angle_deg: float) -> None:
     turned = np.unwrap(trip.poses[..., 2].ravel()) - begin[2]
     farthest = turned[np.abs(turned[17:]).argmax() + 17]
     assert math.degrees(farthest) == pytest.approx(angle_deg, abs=0.01)
-    # It is away for longer than a clip.
+    # The robot looks away for longer than a clip.
     assert (np.abs(turned - farthest) < 1e-4).sum() >= 17
     assert np.allclose(trip.poses[1:, :, :2], begin[:2])
     rates, speeds = trip.actions[..., ANGULAR_VELOCITY].ravel(), trip.actions[..., LINEAR_VELOCITY].ravel()
@@ -66,7 +66,7 @@ def test_the_robot_turns_away_and_really_comes_back(angle_deg: float) -> None:
 
 
 class Painter:
-    """A simulator of two worlds that paints the last picture before the turn away until the end, `noise` brighter."""
+    """A simulator of two worlds that repeats the last frame before the turn away, brighter by `noise`."""
 
     checkpoint = SimpleNamespace(image_size=64)
     device = "cpu"
@@ -117,7 +117,7 @@ class Resting:
 
 
 @needs_rendering
-def test_a_world_that_remembers_is_told_from_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worlds_with_and_without_memory_have_different_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = measure_away_and_back(Painter(monkeypatch, 0), Resting(), starts=5)  # type: ignore[arg-type]
     assert exact.starts == 2
     assert exact.psnr > 60  # a turn back may be off by a rounding error

@@ -1,4 +1,4 @@
-"""A risk that is known is found again, and the loops that it is read from are what they are said to be."""
+"""Calibration recovers known error probabilities, and risk loops have the properties of their sources."""
 
 import json
 import shutil
@@ -14,12 +14,12 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.evaluation.reports.reliability import auroc_within
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.evaluation.worlds import calibration, risk_loops
 from hwm_env.evaluation.worlds.calibration import calibrate, out_of_fold_risk
 from hwm_env.evaluation.worlds.held_out import HeldOut
-from hwm_env.evaluation.worlds.metrics import psnr_db
+from hwm_env.evaluation.worlds.reliability import auroc_within
 from hwm_env.evaluation.worlds.risk_loops import FOLDS, SOURCES, RiskLoops, run_risk_loops
 from hwm_env.reference.collect import episode_rng, record_episode
 from hwm_env.reference.rendering import can_render
@@ -45,7 +45,7 @@ TRUTH = Calibration(
 
 
 def made_up_loops(episodes: int = 120, steps: int = 20, seed: int = 0) -> RiskLoops:
-    """Loops whose clips are wrong with the probability that TRUTH says."""
+    """Loops whose clips are wrong with the probabilities of TRUTH."""
     rng = np.random.default_rng(seed)
     shape = (len(SOURCES), episodes, steps)
     features = {
@@ -163,7 +163,7 @@ def test_recorded_loops_are_played_with_what_was_recorded(
 def test_the_reference_world_goes_on_from_where_the_history_ends(
     monkeypatch: pytest.MonkeyPatch, simulator: WorldSimulator, statistics: TokenStatistics, recording: Path
 ) -> None:
-    """Played again, what was recorded shows what was recorded (but for poses, which are stored in float32)."""
+    """Recorded actions reproduce the recorded frames, up to poses, which are stored in float32."""
     states = np.concatenate([shard.states for shard in Dataset(recording).shards]).astype(np.float64)
     episodes = states.reshape(EPISODES, -1, 25)
 

@@ -1,4 +1,4 @@
-"""Certificates of worlds that are known to listen, or known not to."""
+"""Certificates of worlds that are known to follow or to ignore their actions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ LEARNING = InverseDynamicsConfig(steps=200, width=8)
 
 
 class HalfLit:
-    """A tokenizer of a world whose right half is as bright as the token says, 0 to 7; the left half never changes."""
+    """A tokenizer of frames whose right half has the token as its brightness, 0 to 7; the left half is constant."""
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
@@ -42,7 +42,7 @@ class HalfLit:
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
-    """Wheels turn by -3.5 to 3.5 rad/s, which the brightness shows; all other numbers are noise that nobody sees."""
+    """Episodes whose brightness shows angular velocities of -3.5 to 3.5 rad/s; other numbers are invisible noise."""
     directory = tmp_path_factory.mktemp("held-out")
     rng = np.random.default_rng(0)
     lit = rng.integers(8, size=EPISODES * CLIPS)
@@ -70,7 +70,7 @@ def ignores(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
 
 
 def dreams(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
-    """Changes all the time, whatever it is told."""
+    """A world that changes all the time, whatever the actions."""
     return state, clip_of((state.tokens[:, -1, 0, 0, 0].float() + 3) % 8)
 
 
@@ -121,9 +121,9 @@ def test_too_few_episodes_are_refused(tiny_checkpoint: Path, held_out: HeldOut) 
 
 def test_shares_explained() -> None:
     wanted = torch.tensor([1.0, 2.0, 6.0]).view(3, 1).expand(3, len(NAMES))
-    # Off by 1 each: 3 of the 14 around the mean 3.
+    # Errors of 1 each: a sum of 3 squares, of 14 around the mean 3.
     assert explained(wanted + 1, wanted)["neck"] == pytest.approx(1 - 3 / 14)
-    # What is wrong whatever was wanted does not count.
+    # Errors that are independent of the actions do not count.
     aside = torch.tensor([4.0, 1.0, -1.0]).view(3, 1)
     assert differences_shown(0.3 * wanted + aside, wanted)["neck"] == pytest.approx(0.3)
     assert differences_shown(0 * wanted, wanted)["neck"] == 0
@@ -153,7 +153,7 @@ def test_variations() -> None:
 
 
 def test_redirected_actions_are_the_others_moves_from_here() -> None:
-    """Slow ones, so that neither bounds nor speed change them."""
+    """Slow actions, which neither bounds nor rates change."""
     moves = torch.randn(5, 10, 17, 25).cumsum(2) * 1e-3
     actions = moves + 0.1 * torch.arange(5.0).view(5, 1, 1, 1)
     made = redirected(actions, statistics(), seed=0)
@@ -172,7 +172,7 @@ def test_redirected_actions_are_possible() -> None:
     frames = torch.cat([actions[:, :1, 16], made], dim=1)
     assert frames.diff(dim=1).abs().max() <= 0.1 + 1e-6
     assert made.abs().max() <= 1
-    # As fast as allowed to what is wanted, frame by frame.
+    # Towards the wanted actions at the largest rates, frame by frame.
     wanted = (actions[int(derangement(5, 0)[0]), 1, 0, ANGULAR_VELOCITY]).clamp(-1, 1)
     now = actions[0, 0, 16, ANGULAR_VELOCITY]
     assert made[0, 0, ANGULAR_VELOCITY] == pytest.approx(float(now + (wanted - now).clamp(-0.1, 0.1)))

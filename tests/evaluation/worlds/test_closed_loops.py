@@ -1,4 +1,4 @@
-"""Closed loops step a simulator as one would by hand."""
+"""Closed loops equal stepping a simulator by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,24 +14,24 @@ from tests.scene.scenes import make_scene
 
 
 @pytest.mark.parametrize("has_scene", [False, True])
-@pytest.mark.parametrize("is_told", [False, True])
+@pytest.mark.parametrize("gives_poses", [False, True])
 def test_each_world_goes_on_from_its_own_predictions(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_scene: bool, is_told: bool
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, has_scene: bool, gives_poses: bool
 ) -> None:
-    monkeypatch.setattr(closed_loops, "WORLDS_AT_ONCE", 2)
+    monkeypatch.setattr(closed_loops, "BATCH", 2)
     scene = make_scene() if has_scene else None
     simulator = WorldSimulator(replace(load(tiny_checkpoint), scene=scene))
     config = simulator.checkpoint.model.config
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(config.codebook_size, (3, 9, 3, *config.grid_size), generator=generator).int()
     actions, chunks = torch.rand(3, 9, 17, 25, generator=generator), torch.rand(3, 4, 17, 25, generator=generator)
-    poses = torch.rand(3, 3, generator=generator) if is_told else None
+    poses = torch.rand(3, 3, generator=generator) if gives_poses else None
     loops = continue_worlds(simulator, tokens, actions, chunks, [5, 6, 7], poses=poses)
     assert (loops.poses is not None) == has_scene
     for world in range(3):
         row = slice(world, world + 1)
-        told = None if poses is None else poses[row]
-        state = simulator.begin(tokens[row], actions[row], [5 + world], poses=told)
+        given = None if poses is None else poses[row]
+        state = simulator.begin(tokens[row], actions[row], [5 + world], poses=given)
         beliefs = [state.belief]
         for step in range(4):
             state, clip = simulator.step(state, chunks[row, step])

@@ -15,9 +15,10 @@ from hwm_env.data.labels import GAP, STRIP_HEIGHT
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.evaluation.worlds import comparison
-from hwm_env.evaluation.worlds.comparison import compare, write_comparisons
-from hwm_env.evaluation.worlds.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.worlds.comparison import compare
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 
 av = pytest.importorskip("av")
@@ -26,16 +27,16 @@ pytest.importorskip("torchmetrics")
 
 SIZE = 64
 LIGHTER = 3
-"""How much lighter the recorded images are than what their tokens decode to."""
+"""Difference of grey values between the recorded images and the decoded tokens."""
 
 SSIM_PRECISION = 3e-3
-"""Of flat images in float32, whose variance is a small difference of large numbers."""
+"""Error for flat images in float32, whose variance is a small difference of large numbers."""
 
 MakeData = Callable[..., Dataset]
 
 
 class Lookup:
-    """A tokenizer of a world of one grey: a token is the first frame's, and each frame is one lighter."""
+    """A tokenizer of flat clips: a token is the grey value of the first frame, and each next frame is lighter by 1."""
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
@@ -48,13 +49,13 @@ class Lookup:
 
 
 def grey_of(clip: int) -> int:
-    """Of the first frame of the clip of this number in its shard, as a token."""
+    """Returns the grey value, and token, of a clip's first frame by its index in the shard."""
     return 100 + 40 * (clip % 2) + clip
 
 
 @pytest.fixture
 def make_data(tmp_path: Path) -> MakeData:
-    """A data set of one shard, with episodes of these lengths in clips, whose actions tell the grey of the clip."""
+    """Makes data sets of one shard, with episodes of given lengths in clips; actions encode the clip's grey value."""
 
     def make(*lengths: int, images: bool = False, tokenizer: str | None = "lookup") -> Dataset:
         greys = np.array([grey_of(clip) for clip in range(sum(lengths))])
@@ -85,7 +86,7 @@ def simulator(tiny_checkpoint: Path) -> WorldSimulator:
 
 @pytest.fixture
 def perfect(simulator: WorldSimulator, monkeypatch: pytest.MonkeyPatch) -> WorldSimulator:
-    """Knows what the data set's actions mean."""
+    """A simulator that decodes the clip's grey value from the actions."""
 
     def step(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
         tokens = actions[:, :1, :1, None].int().expand(-1, 3, 8, 8)
@@ -100,7 +101,7 @@ def psnr(a: float, b: float) -> float:
 
 
 def ssim(a: float, b: float) -> float:
-    """Of images of one grey each: the contrast and structure terms are 1."""
+    """Returns the SSIM of two flat images, whose contrast and structure terms are 1."""
     a, b = a / 255, b / 255
     return (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
 
@@ -143,7 +144,7 @@ def test_recorded_images_are_the_truth_where_there_are_any(perfect: WorldSimulat
 def test_windows_are_spread_evenly_within_segments(
     perfect: WorldSimulator, make_data: MakeData, samples: int, expected: list[int]
 ) -> None:
-    """Of 10 clips each: 3 in the segment of 12 clips, none in that of 1, 1 in that of 10."""
+    """There are windows of 10 clips: 3 in the segment of 12 clips, none in that of 1, 1 in that of 10."""
     compared = list(compare(perfect, make_data(12, 1, 10), samples=samples, steps=1, seed=5))
     assert [sample.first_clip for sample in compared] == expected
     assert [sample.seed for sample in compared] == [5 + index for index in range(len(expected))]
@@ -160,7 +161,7 @@ def test_short_segments_shorten_the_history_never_the_steps(perfect: WorldSimula
 
 
 def test_equals_the_loop_written_out(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real model and tokenizer; more worlds than a batch holds."""
+    """Compares a real model and tokenizer with a loop written out, in several batches."""
     monkeypatch.setattr(comparison, "BATCH", 2)
     checkpoint = load(tiny_checkpoint)
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, temperature=1.0)
@@ -211,7 +212,7 @@ def test_the_videos_show_history_then_truth_beside_prediction(
     assert rate == 30
     assert frames.shape == (3 * 17, 256 + 2 * STRIP_HEIGHT, 2 * 256 + GAP, 3)
     shown = [grey_of(clip) + frame for clip in (8, 9, 10) for frame in range(17)]
-    # Away from the edges the video's own loss is small.
+    # Away from the edges the video's compression error is small.
     pictures = frames[:, STRIP_HEIGHT + 8 : -STRIP_HEIGHT - 8].astype(float)
     left, right = (pictures[:, :, side].mean(axis=(1, 2, 3)) for side in (slice(8, 248), slice(268, 508)))
     assert np.abs(left - np.add(shown, LIGHTER)).max() < 1.5
@@ -285,7 +286,7 @@ def test_what_cannot_be_compared_is_refused(perfect: WorldSimulator, make_data: 
         with pytest.raises(InvalidInputError, match="must be at least 1, got 0"):
             list(compare(perfect, data, samples=samples, steps=steps))
     perfect.tokenizer.spatial_compression = 16
-    with pytest.raises(DatasetError, match=r"raw images of 128 x 128 pixels, 16 a token, got \(64, 64\)"):
+    with pytest.raises(DatasetError, match=r"raw images of 128 x 128 pixels \(16 per token\), got \(64, 64\)"):
         list(compare(perfect, data, samples=1, steps=1))
     for path in (tmp_path / "data").rglob("video_0.bin"):
         path.unlink()

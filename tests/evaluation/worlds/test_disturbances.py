@@ -1,4 +1,4 @@
-"""Actions that nobody recorded do what they are named after."""
+"""Disturbed actions have the properties that they are named after."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ LAST = robot.REST_POSE.astype(np.float64)
 
 
 def borrowed() -> Float64Array:
-    """Every number swings through its whole range, slowly, and begins far from LAST."""
+    """Every number swings slowly through its whole range, beginning far from LAST."""
     swing = np.sin(np.arange(FRAMES) / 100.0 + 1.2)[:, None]
     middle, half = (robot.ACTION_HIGH + robot.ACTION_LOW) / 2, (robot.ACTION_HIGH - robot.ACTION_LOW) / 2
     return middle + swing * half.astype(np.float64)

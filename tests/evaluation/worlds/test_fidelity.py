@@ -1,4 +1,4 @@
-"""The judge itself: simulators whose scores are known get them."""
+"""Fidelity of simulators whose scores are known."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ EPISODES, CLIPS, SIZE = 3, 12, 64
 
 
 class Lookup:
-    """A tokenizer of a two-colour world: a token is how bright the first frame is."""
+    """A tokenizer of a world of two colours, whose tokens are the brightness of the first frame."""
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
@@ -70,7 +70,7 @@ def obeys(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
 
 
 def ignores(state: WorldState, actions: Tensor) -> tuple[WorldState, Clip]:
-    """A world that repeats its last clip whatever is done."""
+    """A world that repeats its last clip, whatever the actions."""
     last = state.tokens[:, -1]
     return state, Clip(last, torch.zeros(last.shape), torch.zeros(last.shape), Lookup())
 

@@ -13,7 +13,7 @@ from tests.scene.scenes import make_scene
 
 
 class Starts:
-    """The checkpoint's starts as episodes, each of which goes on for two clips."""
+    """Episodes made of the checkpoint's starts, each continued for two clips."""
 
     def __init__(self, simulator: WorldSimulator) -> None:
         starts = simulator.checkpoint.starts
@@ -43,19 +43,19 @@ def test_starts_are_located_as_worlds_locate_themselves(simulator: WorldSimulato
     assert together.belief is not None
     torch.testing.assert_close(located.poses, together.belief.poses)
     assert located.seconds.min() > 0
-    told = located.judge(episodes)  # type: ignore[arg-type]
-    assert told.error.position_m is not None
-    assert told.seconds_a_reset == pytest.approx(located.seconds.quantile(0.5).item())
+    result = located.compare(episodes)  # type: ignore[arg-type]
+    assert result.error.position_m is not None
+    assert result.seconds_a_reset == pytest.approx(located.seconds.quantile(0.5).item())
     off = (located.poses - episodes.poses()[:, HISTORY_CLIPS - 1])[:, :2].norm(dim=1)
-    assert told.error.position_m.worst == pytest.approx(off.max().item(), abs=1e-5)
+    assert result.error.position_m.worst == pytest.approx(off.max().item(), abs=1e-5)
 
 
 def test_a_world_that_knows_the_truth_is_not_off(simulator: WorldSimulator) -> None:
     episodes = Starts(simulator)
-    told = LocatedStarts(episodes.poses()[:, HISTORY_CLIPS - 1], torch.ones(4)).judge(episodes)  # type: ignore[arg-type]
-    assert told.error.position_m is not None
-    assert told.error.heading_deg is not None
-    assert told.error.position_m.worst == told.error.heading_deg.worst == told.error.unknown == 0.0
+    result = LocatedStarts(episodes.poses()[:, HISTORY_CLIPS - 1], torch.ones(4)).compare(episodes)  # type: ignore[arg-type]
+    assert result.error.position_m is not None
+    assert result.error.heading_deg is not None
+    assert result.error.position_m.worst == result.error.heading_deg.worst == result.error.unknown == 0.0
 
 
 def test_without_a_scene_nothing_is_located(tiny_checkpoint: Path, simulator: WorldSimulator) -> None:

@@ -1,4 +1,4 @@
-"""Long loops: worlds whose scores are known get them, at the steps that are judged."""
+"""Long loops of worlds whose scores are known."""
 
 import math
 
@@ -29,7 +29,7 @@ class Grey:
 
 
 class Brightening:
-    """Two episodes, of which clip c is as grey as 10 c; the base moves by 1 m a clip."""
+    """Two episodes in which the grey value of clip c is 10 c and the base moves by 1 m per clip."""
 
     num_clips = HISTORY_CLIPS + STEPS
     tokens = 10 * torch.arange(num_clips)[None, :, None, None, None].expand(2, -1, 3, 8, 8)
@@ -50,7 +50,7 @@ def score(difference: float) -> float:
 
 
 def test_each_step_is_compared_with_its_own_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first world is exact; the second one is 2 too bright, and at step 5, 40."""
+    """The first world is exact; the second one is too bright by 2, and at step 5 by 40."""
     held_out, simulator = Brightening(), Grey()
     tokens = held_out.tokens[:, HISTORY_CLIPS:].clone()
     tokens[1] += 2
@@ -58,14 +58,14 @@ def test_each_step_is_compared_with_its_own_clip(monkeypatch: pytest.MonkeyPatch
     poses = held_out.poses()[:, HISTORY_CLIPS - 1 :].clone()
     poses[1, 5, 1] += 0.5
     monkeypatch.setattr(long_loop, "run_closed_loops", lambda *args: Loops(tokens, poses))
-    told = measure_long_loop(simulator, held_out)  # type: ignore[arg-type]
-    assert told.starts == 2
-    assert told.psnr == pytest.approx({"1": (100 + score(2)) / 2, "5": (100 + score(40)) / 2}, abs=1e-4)
-    assert told.psnr_worst == pytest.approx({"1": score(2), "5": score(40)}, abs=1e-4)
-    assert told.psnr_repeat_last_frame == pytest.approx({"1": score(10), "5": score(50)}, abs=1e-4)
-    assert told.psnr_tokenizer_ceiling == {"1": 100.0, "5": 100.0}
-    assert told.carried_pose is not None
-    worst = {step: error.position_m.worst for step, error in told.carried_pose.items() if error.position_m}
+    result = measure_long_loop(simulator, held_out)  # type: ignore[arg-type]
+    assert result.starts == 2
+    assert result.psnr == pytest.approx({"1": (100 + score(2)) / 2, "5": (100 + score(40)) / 2}, abs=1e-4)
+    assert result.psnr_worst == pytest.approx({"1": score(2), "5": score(40)}, abs=1e-4)
+    assert result.psnr_repeat_last_frame == pytest.approx({"1": score(10), "5": score(50)}, abs=1e-4)
+    assert result.psnr_tokenizer_ceiling == {"1": 100.0, "5": 100.0}
+    assert result.carried_pose is not None
+    worst = {step: error.position_m.worst for step, error in result.carried_pose.items() if error.position_m}
     assert worst == {"1": 0.0, "5": 0.5}
     assert simulator.decoded == 2 * 2 * 2  # two worlds, two steps, predicted and recorded
 
@@ -73,6 +73,6 @@ def test_each_step_is_compared_with_its_own_clip(monkeypatch: pytest.MonkeyPatch
 def test_worlds_without_a_scene_carry_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
     held_out = Brightening()
     monkeypatch.setattr(long_loop, "run_closed_loops", lambda *args: Loops(held_out.tokens[:, HISTORY_CLIPS:], None))
-    told = measure_long_loop(Grey(), held_out)  # type: ignore[arg-type]
-    assert told.carried_pose is None
-    assert set(told.psnr.values()) == {100.0}
+    result = measure_long_loop(Grey(), held_out)  # type: ignore[arg-type]
+    assert result.carried_pose is None
+    assert set(result.psnr.values()) == {100.0}

@@ -1,4 +1,4 @@
-"""What predicted clips show: a localiser that is told the answer, and one that searches."""
+"""Painted poses, with a localiser that has the answers and with the real one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def simulator(tiny_checkpoint: Path) -> WorldSimulator:
 
 @pytest.fixture
 def loops() -> Loops:
-    """Tokens tell world and step; the pose drifts to the right of the truth, which is 0, by 0.1 m a step."""
+    """Makes loops whose tokens encode world and step, and whose poses drift from the truth, 0, by 0.1 m a step."""
     world, step = torch.arange(WORLDS)[:, None], torch.arange(1, STEPS + 1)
     tokens = (100 * world + step)[:, :, None, None, None].expand(-1, -1, 3, 8, 8).int()
     poses = torch.zeros(WORLDS, STEPS + 1, 3)
@@ -45,24 +45,24 @@ def test_clips_that_show_the_truth_are_as_far_from_the_belief_as_that_drifts(
         seen.append(tokens[:, :, 0, 0, 0])
         begun.append(beginnings)
         losses = torch.tensor([1.0, 10.0, 1.0])[: len(tokens)]
-        poses, nobody_asks = torch.zeros(len(tokens), 3), torch.empty(0)
-        return Localisation(poses, torch.zeros(len(tokens), 3, 3), losses, nobody_asks)
+        poses, unused = torch.zeros(len(tokens), 3), torch.empty(0)
+        return Localisation(poses, torch.zeros(len(tokens), 3, 3), losses, unused)
 
     monkeypatch.setattr(painted_pose, "localise", localise)
     actions, truth = torch.zeros(WORLDS, STEPS, 17, 25), torch.zeros(WORLDS, STEPS, 3)
-    told = measure_painted_pose(simulator, loops, actions, truth, steps=(3, 10, 20))
-    assert told.keys() == {"3", "10"}
-    # After ten steps, the newest nine; the world that does not know its place cannot be asked.
+    result = measure_painted_pose(simulator, loops, actions, truth, steps=(3, 10, 20))
+    assert result.keys() == {"3", "10"}
+    # After ten steps, the newest nine clips; the world without a carried pose is left out.
     assert seen[1].tolist() == [list(range(2, 11)), list(range(102, 111))]
     assert seen[0][0].tolist() == [1, 2, 3]
-    after_ten = told["10"]
+    after_ten = result["10"]
     assert after_ten.from_truth.position_m is not None
     assert after_ten.from_carried.position_m is not None
     assert after_ten.from_truth.position_m.worst == 0.0
     assert after_ten.from_carried.position_m.worst == pytest.approx(1.0)
     # One is unlikely everywhere, the other unknown.
     assert after_ten.from_truth.unknown == pytest.approx(2 / 3)
-    # The carried pose, others around it, and what the read-out says of each clip and of all.
+    # The carried pose, poses around it, and readings of each clip and of all clips.
     assert begun[1].shape == (2, len(BEGINNINGS) + 1 + 9, 3)
     carried = loops.poses[0, 10]
     torch.testing.assert_close(begun[1][0, 0], carried)
@@ -74,5 +74,5 @@ def test_the_search_itself_comes_to_known_places(simulator: WorldSimulator, loop
     assert simulator.scene is not None
     simulator.scene.use = replace(simulator.scene.use, unknown_above=None)
     actions, truth = torch.zeros(WORLDS, STEPS, 17, 25), torch.zeros(WORLDS, STEPS, 3)
-    told = measure_painted_pose(simulator, loops, actions, truth, steps=(2,))["2"]
-    assert (told.from_truth.count, told.from_truth.unknown) == (WORLDS, 0.0)
+    result = measure_painted_pose(simulator, loops, actions, truth, steps=(2,))["2"]
+    assert (result.from_truth.count, result.from_truth.unknown) == (WORLDS, 0.0)

@@ -12,22 +12,22 @@ def test_distances_and_angles() -> None:
     poses[:, 0] += 0.3 * torch.arange(11) / 10
     poses[:, 1] -= 0.4 * torch.arange(11) / 10
     poses[:, 2] += math.radians(10) * torch.arange(11) / 10 - 2 * math.pi
-    told = compare_poses(poses, truth)
-    assert told.position_m is not None
-    assert told.heading_deg is not None
-    assert (told.position_m.median, told.position_m.p90, told.position_m.worst) == pytest.approx((0.25, 0.45, 0.5))
-    assert told.heading_deg.median == pytest.approx(5.0, abs=1e-3)
-    assert told.heading_deg.worst == pytest.approx(10.0, abs=1e-3)
-    assert (told.unknown, told.count) == (0.0, 11)
+    error = compare_poses(poses, truth)
+    assert error.position_m is not None
+    assert error.heading_deg is not None
+    assert (error.position_m.median, error.position_m.p90, error.position_m.worst) == pytest.approx((0.25, 0.45, 0.5))
+    assert error.heading_deg.median == pytest.approx(5.0, abs=1e-3)
+    assert error.heading_deg.worst == pytest.approx(10.0, abs=1e-3)
+    assert (error.unknown, error.count) == (0.0, 11)
 
 
 def test_unknown_poses_do_not_count_as_near_or_far() -> None:
     truth = torch.zeros(4, 3)
     poses = truth.clone()
     poses[0] = torch.nan
-    told = compare_poses(poses, truth)
-    assert (told.unknown, told.count) == (0.25, 4)
-    assert told.position_m is not None
-    assert told.position_m.worst == 0.0
+    error = compare_poses(poses, truth)
+    assert (error.unknown, error.count) == (0.25, 4)
+    assert error.position_m is not None
+    assert error.position_m.worst == 0.0
     nothing = compare_poses(torch.full((2, 3), torch.nan), truth[:2])
     assert (nothing.position_m, nothing.heading_deg, nothing.unknown) == (None, None, 1.0)

@@ -13,7 +13,7 @@ LOOPS, CLIPS = 400, 6
 
 
 def loops(offset_std: float, noise_std: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """True poses, carried ones with an offset for each loop, and readings with an error for each clip."""
+    """Makes true poses, carried poses with an offset for each loop, and readings with an error for each clip."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.tensor([3.0, 3.0, math.pi]) * (2 * torch.rand(LOOPS, CLIPS, 3, generator=generator) - 1)
     carried = truth + offset_std * torch.randn(LOOPS, 1, 3, generator=generator)
@@ -48,7 +48,7 @@ def test_sources_are_compared_with_the_truth(
     monkeypatch: pytest.MonkeyPatch, offset_std: float, noise_std: float, best: str
 ) -> None:
     truth, carried, read = loops(offset_std, noise_std)
-    # What the read-out reads stands in the tokens.
+    # The read-out reads the poses from the tokens.
     monkeypatch.setattr(pose_sources, "read_clips", lambda readout, clips: clips)
     found = compare_sources(cast(Readout, None), read, carried, truth, [1, CLIPS, 20])
     assert list(found) == ["1", str(CLIPS)]

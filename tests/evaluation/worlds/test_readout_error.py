@@ -53,7 +53,7 @@ def test_the_gaze_is_measured_as_an_angle() -> None:
 
 
 def test_hands_are_in_view_as_in_the_pictures() -> None:
-    """As tests/reference/test_world.py sees them: raised ones are in the picture, hanging ones are not."""
+    """Raised hands are in view and hanging ones are not, as in tests/reference/test_world.py."""
     raised = {"shoulder_pitch": 1.2, "elbow_pitch": 0.4}
     left = {f"left_{joint}": angle for joint, angle in raised.items()}
     right = {f"right_{joint}": angle for joint, angle in raised.items()}
@@ -69,13 +69,13 @@ def test_summaries_tell_median_and_nine_in_ten() -> None:
     truth = truth_of(*[(0.0, 0.0, 0.0)] * 11)
     read = truth.clone()
     read[:, 0] = torch.arange(11) / 10
-    told = summarise(read, truth)
-    assert told["base_position"]["median"] == pytest.approx(0.5)
-    assert told["base_position"]["p90"] == pytest.approx(0.9)
-    assert told["base_position"]["unit"] == "m"
-    assert told["base_position"]["count"] == 11
-    assert told["heading"]["unit"] == "deg"
-    assert "hand_in_view" not in told
+    result = summarise(read, truth)
+    assert result["base_position"]["median"] == pytest.approx(0.5)
+    assert result["base_position"]["p90"] == pytest.approx(0.9)
+    assert result["base_position"]["unit"] == "m"
+    assert result["base_position"]["count"] == 11
+    assert result["heading"]["unit"] == "deg"
+    assert "hand_in_view" not in result
     raised = truth_of(*[(0.0, 0.0, 0.0)] * 2, left_shoulder_pitch=1.2, left_elbow_pitch=0.4)
     assert summarise(raised, raised)["hand_in_view"]["count"] == 2
 
@@ -100,7 +100,7 @@ CLIPS, STEPS = 9 + 3, (1, 3)
 
 
 def write_recording(directory: Path, *, poses: bool = True) -> np.ndarray:
-    """Two drives along the wall without pictures worth seeing; the poses at the end of each clip, [2, CLIPS, 3]."""
+    """Writes two drives along the wall with blank images; returns the poses at the end of each clip, [2, CLIPS, 3]."""
     frames = CLIPS * 17
     states, paths = [], []
     for begin in ((3.4, 0.0, 0.1), (-3.0, -2.0, 0.0)):
@@ -111,30 +111,30 @@ def write_recording(directory: Path, *, poses: bool = True) -> np.ndarray:
             paths.append(state.base_pose)
     writer = DatasetWriter(directory, image_size=(64, 64))
     pictures = np.random.default_rng(0).integers(0, 255, (2 * frames, 64, 64, 3), dtype=np.uint8)
-    told = np.array(paths, np.float32)
+    result = np.array(paths, np.float32)
     writer.write_shard(
         0,
         states=np.array(states, np.float32),
         segments=np.repeat(np.arange(2, dtype=np.int32), frames),
         frames=pictures,
-        poses=told if poses else None,
+        poses=result if poses else None,
     )
     writer.finish()
-    return told.reshape(2, CLIPS, 17, 3)[:, :, -1]
+    return result.reshape(2, CLIPS, 17, 3)[:, :, -1]
 
 
 def test_closed_loops_are_judged_beside_their_baselines(tiny_checkpoint: Path, tmp_path: Path) -> None:
     poses = write_recording(tmp_path / "recording")
     checkpoint = load(tiny_checkpoint)
     assert checkpoint.readout is not None
-    told = measure_held_out(
+    result = measure_held_out(
         checkpoint.readout, WorldSimulator(checkpoint), tmp_path / "recording", starts=2, steps=STEPS
     )
-    assert told["starts"] == 2
-    assert told["start"]["base_position"]["count"] == 2
-    assert list(told["closed_loop"]) == ["1", "3"]
+    assert result["starts"] == 2
+    assert result["start"]["base_position"]["count"] == 2
+    assert list(result["closed_loop"]) == ["1", "3"]
     for step in STEPS:
-        of_step = told["closed_loop"][str(step)]
+        of_step = result["closed_loop"][str(step)]
         moved = np.linalg.norm(poses[:, 8 + step, :2] - poses[:, 8, :2], axis=1)
         assert of_step["never_moved"]["base_position"]["median"] == pytest.approx(np.median(moved), abs=1e-4)
         turned = math.degrees(0.1 * 17 / 30 * step)

@@ -1,4 +1,4 @@
-"""The cases of `measure_sabotage`, on a tiny untrained scene whose pictures depend on the pose."""
+"""The cases of `measure_sabotage`, with a tiny untrained scene whose frames depend on the pose."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
-from hwm_env.evaluation.worlds.metrics import psnr_db
 from hwm_env.evaluation.worlds.sabotage import STEPS, Sabotaged, measure_sabotage
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
@@ -18,7 +18,7 @@ CLIPS = HISTORY_CLIPS + STEPS
 
 
 class Episodes:
-    """What is asked of HeldOut: random clips of robots that stand still at known places."""
+    """Held-out episodes of random clips, with robots that stand still at known places."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)

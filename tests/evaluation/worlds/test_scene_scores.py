@@ -1,4 +1,4 @@
-"""The judge of scenes: one whose pictures tell the pose gets the scores that follow from the poses."""
+"""Scores of a scene whose frames show the pose, which follow from the poses."""
 
 import math
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from tests.scene.scenes import make_scene
 
 EPISODES, CLIPS = 3, 4
 RECORDED_OFFSET = 2
-"""Grey values between the recorded images and what their tokens decode to."""
+"""Difference of grey values between the recorded images and the decoded tokens."""
 
 
 class Grey:
@@ -25,7 +25,7 @@ class Grey:
 
 
 class Recording:
-    """Episode e stands at x = 20 e, and clip c of it at c more; tokens are as grey as x is."""
+    """Episodes whose clip c is at x = 20 e + c in episode e; the grey value of tokens is x."""
 
     def __init__(self) -> None:
         self.x = 20.0 * torch.arange(EPISODES)[:, None] + torch.arange(CLIPS)
@@ -44,7 +44,7 @@ class Recording:
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any scene draws grey values that are x."""
+    """Makes all scenes draw the grey value x."""
 
     def draw(model: object, clips: PosedClips, tokenizer: Grey) -> Rendering:
         frames = tokenizer.decode(clips.poses[:, :1, :1, None].expand(-1, 3, -1, -1))
@@ -60,18 +60,18 @@ def score(difference: float) -> float:
 
 def test_a_scene_that_draws_the_truth() -> None:
     windows = [(e, c) for e in range(EPISODES) for c in range(CLIPS)]
-    told = measure_scene(make_scene().model, Grey(), Recording(), windows, seed=1)  # type: ignore[arg-type]
-    assert (told.psnr, told.loss, told.clips) == (100.0, 1.5, EPISODES * CLIPS)
-    assert told.psnr_images == pytest.approx(score(RECORDED_OFFSET))
-    # In a cycle of three, two are moved by one episode's distance and one by two.
-    assert told.psnr_shuffled_poses == pytest.approx((2 * score(20) + score(40)) / 3, abs=1e-4)
-    assert told.psnr_images_shuffled_poses < told.psnr_images - 10
+    result = measure_scene(make_scene().model, Grey(), Recording(), windows, seed=1)  # type: ignore[arg-type]
+    assert (result.psnr, result.loss, result.clips) == (100.0, 1.5, EPISODES * CLIPS)
+    assert result.psnr_images == pytest.approx(score(RECORDED_OFFSET))
+    # In a cycle of three, two clips are moved by one episode's distance and one by two.
+    assert result.psnr_shuffled_poses == pytest.approx((2 * score(20) + score(40)) / 3, abs=1e-4)
+    assert result.psnr_images_shuffled_poses < result.psnr_images - 10
 
 
 def test_in_training_the_poses_of_the_clip_before_are_the_wrong_ones() -> None:
     recording = Recording()
     poses = recording.frame_poses()[0][:, :3]
     clips = PosedClips(recording.tokens[0], poses, torch.zeros(CLIPS, 3, 25))
-    told = judge_scene(SimpleNamespace(), clips, Grey())  # type: ignore[arg-type]
-    assert (told.loss, told.psnr) == (1.5, 100.0)
-    assert told.psnr_shuffled_poses == pytest.approx((3 * score(1) + score(3)) / 4, abs=1e-4)
+    result = judge_scene(SimpleNamespace(), clips, Grey())  # type: ignore[arg-type]
+    assert (result.loss, result.psnr) == (1.5, 100.0)
+    assert result.psnr_shuffled_poses == pytest.approx((3 * score(1) + score(3)) / 4, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Experts, followed through the laws of the reference room without drawing it."""
+"""Experts in the dynamics of the reference world, without rendering."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def where(state: RobotState) -> WorldReadout:
 
 
 def lead(expert: Expert, pose: tuple[float, float, float], observe: Observe, steps: int) -> list[WorldReadout]:
-    """Where an expert is after each env step."""
+    """Returns the robot's state after each env step of an expert."""
     expert.reset([0])
     state, path = RobotState(np.array(pose), REST_POSE), []
     for _ in range(steps):
@@ -40,7 +40,7 @@ def lead(expert: Expert, pose: tuple[float, float, float], observe: Observe, ste
 @pytest.mark.parametrize("yaw", [-3.0, -1.2, 0.7, 2.0])
 def test_facing_takes_as_few_clips_as_the_speed_allows(yaw: float) -> None:
     path = lead(Expert("face-target"), (0.0, 0.0, yaw), lambda readout: compass(readout, 3.0, 0.0), 12)
-    # 0.6 rad/s for 0.567 s, and a clip to get going.
+    # 0.6 rad/s for 0.567 s, and a clip to accelerate.
     needed = math.ceil(abs(yaw) / 0.34) + 1
     assert all(abs(readout.base_yaw_rad) < math.radians(5) for readout in path[needed:])
 
@@ -93,7 +93,7 @@ def test_reaching_from_within_reach_moves_a_hand_and_no_wheel() -> None:
 def test_goals_are_turned_to_the_left() -> None:
     readout = WorldReadout.from_vector([0.3, -0.2, 0.5, *np.zeros(12)])
     seen = turned(compass(readout, 2.0, 1.0), 0.4)
-    # The same as from a robot that looks further to the right.
+    # The same as for a robot that faces further to the right.
     other = WorldReadout.from_vector([0.3, -0.2, 0.1, *np.zeros(12)])
     np.testing.assert_allclose(seen, compass(other, 2.0, 1.0), atol=1e-6)
     double = turned(np.array([1, 0, 5, 0, 1, 6], np.float32), math.pi / 2)

@@ -1,4 +1,4 @@
-"""What plans mean, against a frame-by-frame reading of the definition."""
+"""Plans of knots, against the definition computed frame by frame."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Plans in a world that is one number, whose best plan is known."""
+"""Plans in a world with one coordinate, whose best plan is known."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -26,7 +26,7 @@ def search_for(search: Search, best: Any, iterations: int, seed: int = 0, around
 def test_the_best_parameters_are_found(name: str) -> None:
     search = make_search(name, ["one", "two"])
     np.testing.assert_allclose(search_for(search, BEST, 40), BEST, atol=0.12)
-    # A search that begins at the best stays there, and the mean itself is always tried.
+    # A search that begins at the optimum stays there, since the mean itself is always tried.
     warm = search.begin(4, BEST)
     np.testing.assert_array_equal(search.sample(warm, 3, np.random.default_rng(0))[0], BEST)
 
@@ -79,7 +79,7 @@ def test_icems_noise_is_slow_in_time_and_independent_between_controls() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_search("magic", ["one"]), "one of cem, icem, mppi; got 'magic'"),
+        (lambda: make_search("magic", ["one"]), "one of cem, icem, mppi, got 'magic'"),
         (lambda: CEM(elites=0), "elites must be at least 1, got 0"),
         (lambda: MPPI(temperature=0.0), "above 0, got 0.0"),
     ],

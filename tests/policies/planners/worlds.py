@@ -1,4 +1,4 @@
-"""A world that is one number: it moves with the linear velocity, and perhaps with noise."""
+"""A world with one coordinate, which moves with the linear velocity and optional noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Arrive:
-    """Rewards coming near a place; being there ends the episode."""
+    """Rewards approaching a place; arriving ends the episode."""
 
     x: float
     radius: float = 0.05

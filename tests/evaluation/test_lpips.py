@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hwm_env.errors import CheckpointError, InvalidInputError
-from hwm_env.evaluation.worlds.lpips import LPIPS, weight_shapes
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 
 KEYS_OF_THE_PACKAGE = {
     "scaling_layer.shift",
@@ -18,12 +18,12 @@ KEYS_OF_THE_PACKAGE = {
     *(f"net.{layer}.{kind}" for layer in ("slice4.8", "slice5.10") for kind in ("weight", "bias")),
     *(f"lin{index}.model.1.weight" for index in range(5)),
 }
-"""As `lpips.LPIPS(net="alex").state_dict()` of lpips 0.1 lists them."""
+"""Names in `lpips.LPIPS(net="alex").state_dict()` of lpips 0.1."""
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
-    """Random, of a size that keeps the features alive through all layers; the last layers' are positive, as LPIPS's."""
+    """Random weights whose size keeps the features of all layers above 0; the last ones are positive, as in LPIPS."""
     random = torch.Generator().manual_seed(0)
     made = {}
     for name, shape in weight_shapes().items():
@@ -41,7 +41,7 @@ def images() -> Tensor:
 
 
 def convolved(image: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, padding: int) -> np.ndarray:
-    """[C, H, W] to [C', h, w], an output pixel at a time, then ReLU."""
+    """Computes a convolution and ReLU pixel by pixel, [C, H, W] to [C', h, w]."""
     image = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
     size = weight.shape[-1]
     height, width = ((side - size) // stride + 1 for side in image.shape[1:])
@@ -62,7 +62,7 @@ def pooled(image: np.ndarray) -> np.ndarray:
 
 
 def naive_features(image: Tensor, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """AlexNet as its paper and torchvision have it: where it strides, pads and pools."""
+    """Strides, padding and pooling are those of AlexNet's paper and of torchvision."""
     scaled = image.double().numpy().transpose(2, 0, 1) * 2 / 255 - 1
     scaled = (scaled - weights["scaling_layer.shift"][0]) / weights["scaling_layer.scale"][0]
 
@@ -94,7 +94,7 @@ def test_equals_the_slow_computation(weights: dict[str, Tensor], images: Tensor)
 
 
 def test_each_layer_counts(weights: dict[str, Tensor], images: Tensor) -> None:
-    """Without its last weights, a layer's own share is missing, and the shares add up."""
+    """The distance is the sum of the layers' shares: zeroing a layer's last weights removes its share."""
     whole = LPIPS(weights)(images[:1], images[1:2]).item()
     shares = []
     for index in range(5):
@@ -126,7 +126,7 @@ def test_the_names_are_those_of_the_package() -> None:
 
 
 def test_the_last_layers_are_those_that_torchmetrics_ships() -> None:
-    """The only weights of LPIPS at hand: the five last layers, under the package's own names."""
+    """The five last layers, the only LPIPS weights available offline, load under the package's names."""
     lpips_of_torchmetrics = pytest.importorskip("torchmetrics.functional.image.lpips")
     path = Path(lpips_of_torchmetrics.__file__).parent / "lpips_models/alex.pth"
     shipped = torch.load(path, map_location="cpu", weights_only=True)
@@ -137,7 +137,7 @@ def test_the_last_layers_are_those_that_torchmetrics_ships() -> None:
 
 @pytest.mark.parametrize("name", ["alex.pth", "alex.safetensors"])
 def test_reads_both_kinds_of_file(weights: dict[str, Tensor], images: Tensor, tmp_path: Path, name: str) -> None:
-    """Also with the names that lpips 0.1.4 gives the last layers a second time."""
+    """Loads files of lpips 0.1.4 too, which store the last layers a second time."""
     again = {f"lins.{index}.model.1.weight": weights[f"lin{index}.model.1.weight"].clone() for index in range(5)}
     save = save_file if name.endswith("safetensors") else torch.save
     save({**weights, **again}, tmp_path / name)
@@ -165,11 +165,11 @@ def test_files_that_are_no_weights_are_refused(weights: dict[str, Tensor], tmp_p
         with pytest.raises(CheckpointError, match="is damaged"):
             LPIPS.load(tmp_path / name)
     torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
-    with pytest.raises(CheckpointError, match="holds more than tensors"):
+    with pytest.raises(CheckpointError, match="holds objects other than tensors"):
         LPIPS.load(tmp_path / "module.pth")
     for content in (weights["lin0.model.1.weight"], {**weights, "epoch": 3}):
         torch.save(content, tmp_path / "content.pth")
-        with pytest.raises(CheckpointError, match="must hold named tensors only"):
+        with pytest.raises(CheckpointError, match="must hold only named tensors"):
             LPIPS.load(tmp_path / "content.pth")
 
 
@@ -177,7 +177,7 @@ def test_files_that_are_no_weights_are_refused(weights: dict[str, Tensor], tmp_p
 def test_the_smallest_image(weights: dict[str, Tensor], side: int) -> None:
     image = torch.zeros(1, side, 64, 3, dtype=torch.uint8)
     if side == 30:
-        with pytest.raises(InvalidInputError, match="sides of at least 31, got 30 x 64"):
+        with pytest.raises(InvalidInputError, match="at least 31 x 31 pixels for LPIPS, got 30 x 64"):
             LPIPS(weights)(image, image)
     else:
         assert LPIPS(weights)(image, image).item() == 0

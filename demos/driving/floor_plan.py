@@ -1,4 +1,4 @@
-"""A plan of the room: what the world has learned of its floor, and where it believes to be."""
+"""Draws a floor plan of the room as the scene has learned it, with the pose of each world's robot."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -15,30 +15,31 @@ from hwm_env.scene.odometry import Odometry
 from hwm_env.types import Float32Array, Float64Array, UInt8Array
 
 FREE: Final = (205, 209, 214)
-"""Where the base can stand."""
+"""Colour of places where the base can stand."""
 BLOCKED: Final = (58, 62, 70)
 COLOURS: Final[Mapping[WorldName, tuple[int, int, int]]] = MappingProxyType(
     {"reference": (0, 114, 178), "learned": (213, 94, 0)}
 )
-"""Of each world's robot, in the order in which they are drawn; of those that Okabe and Ito chose for all eyes."""
+"""Colours of the worlds in drawing order, from the colour-blind-safe palette of Okabe and Ito."""
 MARGIN: Final = 0.06
-"""Of the picture's side: around the bounds of what was learned, so that no mark is cut off."""
+"""Margin around the learned area, as a share of the picture's side, so that no mark is cut off."""
 FINE: Final = 3
-"""Marks are drawn so many times larger, and reduced, so that their edges are smooth."""
+"""Factor by which marks are drawn larger and then reduced, for smooth edges."""
 _FAINT, _PALE, _FULL = 70, 150, 255
 _WEDGE: Final = np.array([[1.0, 0.0], [-0.8, 0.7], [-0.45, 0.0], [-0.8, -0.7]])
-"""Its corners, ahead and to the left, the first one the tip."""
+"""Corners of a robot's mark, ahead and to the left, beginning with the tip."""
 _WEDGE_SHARES: Final[Mapping[WorldName, float]] = MappingProxyType({"reference": 0.06, "learned": 0.045})
-"""Of the picture's side: from the pose to the tip. What is drawn first is larger, or it would be hidden at times."""
+"""Distance from the pose to the tip, as a share of the picture's side; larger for the world that is drawn first, so
+that it stays visible."""
 _TRAIL_SHARE: Final = 0.011
-"""Of the picture's side: the width of the trail."""
+"""Width of the trail, as a share of the picture's side."""
 
 
 class FloorPlan:
-    """Draws the room from above: x to the right, y up.
+    """A picture of the room from above, with x to the right and y up.
 
     Args:
-        odometry: knows where the base can stand.
+        odometry: odometry of the scene, which has learned where the base can stand.
         pixels: side of the square picture.
     """
 
@@ -51,10 +52,10 @@ class FloorPlan:
         self._room = Image.fromarray(self._drawn_room(odometry))
 
     def draw(self, tracks: Mapping[WorldName, Track]) -> UInt8Array:
-        """Draws robots and their trails; a robot that does not know where it is has none.
+        """Draws the robots and their trails; a robot whose pose is unknown has no mark.
 
         Args:
-            tracks: of the worlds that are shown.
+            tracks: tracks of the shown worlds.
 
         Returns:
             uint8 [S, S, 3].
@@ -71,21 +72,21 @@ class FloorPlan:
         axes_m = left_m + middles / self._pixels_per_m, top_m - middles / self._pixels_per_m
         places_m = torch.from_numpy(np.stack(np.meshgrid(*axes_m), axis=-1)).float().to(odometry.low.device)
         with torch.no_grad():
-            # Row by row, which keeps the memory small.
-            clearance_m = torch.stack([odometry.clearance_m(row_m) for row_m in places_m]).cpu().numpy()
-        # A pixel that the border runs through is a mixture.
+            # Line by line, to bound the memory.
+            clearance_m = torch.stack([odometry.clearance_m(line_m) for line_m in places_m]).cpu().numpy()
+        # Pixels on the border are mixtures of both colours.
         share = np.clip(0.5 + clearance_m * self._pixels_per_m, 0, 1)[..., None]
         mixed: UInt8Array = np.round(share * FREE + (1 - share) * BLOCKED).astype(np.uint8)
         return mixed
 
     def _drawn(self, track: Track, wedge_share: float) -> Image.Image:
-        """How opaque a world's colour is in each pixel."""
+        """Draws the opacity of a world's colour in each pixel."""
         side = FINE * self._pixels
         mask = Image.new("L", (side, side))
         pen = ImageDraw.Draw(mask)
         places = FINE * self._places(track.poses)
         if track.is_known:
-            # Two standard deviations; no more than fills the picture, whose size a pen can draw.
+            # Two standard deviations, bounded because Pillow cannot draw arbitrarily large ellipses.
             reach = np.minimum(2 * FINE * self._pixels_per_m * np.nan_to_num(track.std[:2]), 2 * side)
             pen.ellipse([*(places[-1] - reach), *(places[-1] + reach)], fill=_FAINT)
         for start, end in pairwise(places):
@@ -93,21 +94,18 @@ class FloorPlan:
                 pen.line([*start, *end], fill=_PALE, width=round(side * _TRAIL_SHARE))
         if track.is_known:
             cos, sin = np.cos(track.poses[-1, 2]), np.sin(track.poses[-1, 2])
-            # Turned by the yaw, with rows that grow downwards.
+            # Rotation by the yaw, with the vertical axis of pictures, which points down.
             corners = places[-1] + side * wedge_share * _WEDGE @ np.array([[cos, -sin], [-sin, -cos]])
             pen.polygon([tuple(corner) for corner in corners], fill=_FULL)
         return mask.reduce(FINE)
 
     def _places(self, poses: Float32Array) -> Float64Array:
-        """Column and row of poses [N, 3] in the picture, [N, 2]."""
+        """Returns the horizontal and vertical pixel of poses [N, 3], [N, 2]."""
         places: Float64Array = (poses[:, :2] - self._top_left_m) * (1, -1) * self._pixels_per_m
         return places
 
 
 def captions(tracks: Mapping[WorldName, Track]) -> dict[WorldName, str]:
-    """What the mark of each world tells."""
-    said: Mapping[WorldName, str] = {
-        "learned": "where the world believes to be",
-        "reference": "where the robot really is",
-    }
-    return {name: said[name] if track.is_known else "the world does not know where" for name, track in tracks.items()}
+    """Returns a caption for the mark of each world."""
+    texts: Mapping[WorldName, str] = {"learned": "pose in the learned world", "reference": "true pose"}
+    return {name: texts[name] if track.is_known else "pose unknown" for name, track in tracks.items()}

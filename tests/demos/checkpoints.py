@@ -1,4 +1,4 @@
-"""The tiny world with a room that it knows."""
+"""The tiny checkpoint with a scene."""
 
 from pathlib import Path
 

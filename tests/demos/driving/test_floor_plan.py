@@ -1,4 +1,4 @@
-"""The plan, pixel by pixel, against rooms made by hand."""
+"""The floor plan, pixel by pixel, for rooms made by hand."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from demos.driving.plan import BLOCKED, COLOURS, FREE, MARGIN, FloorPlan, captions
+from demos.driving.floor_plan import BLOCKED, COLOURS, FREE, MARGIN, FloorPlan, captions
 from demos.driving.track import Track
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.types import UInt8Array
@@ -22,14 +22,14 @@ def make_plan(
     low_m: tuple[float, float] = (-4.0, -4.0),
     high_m: tuple[float, float] = (4.0, 4.0),
 ) -> FloorPlan:
-    """Of a room that is free everywhere, unless told otherwise."""
+    """Makes the odometry of a room that is free everywhere by default."""
     odometry = Odometry(OdometryConfig(low_m=low_m, high_m=high_m, hidden=8))
     odometry.clearance_m = clearance_m or (lambda xy_m: xy_m.new_ones(xy_m.shape[:-1]))  # type: ignore[method-assign]
     return FloorPlan(odometry, PIXELS)
 
 
 def pixel(x_m: float, y_m: float) -> tuple[int, int]:
-    """Row and column of a place in a room of 8 m around the origin."""
+    """Returns the pixel, vertical then horizontal, of a place in a room of 8 m around the origin."""
     return int(PIXELS / 2 - y_m * INSIDE / 8), int(PIXELS / 2 + x_m * INSIDE / 8)
 
 
@@ -38,7 +38,7 @@ def standing(*pose: float, std: tuple[float, float, float] = (0, 0, 0)) -> Track
 
 
 def marked(picture: UInt8Array) -> np.ndarray:
-    """Rows and columns of pixels that differ from a free floor, [N, 2]."""
+    """Returns the pixels, vertical then horizontal, that differ from a free floor, [N, 2]."""
     return np.argwhere((picture != FREE).any(axis=-1))
 
 
@@ -77,7 +77,7 @@ def test_the_mark_stands_at_the_pose_and_points_ahead(name: str, yaw_deg: int) -
     assert np.linalg.norm(offsets, axis=1).max() < 0.07 * PIXELS
     ahead = np.array([-np.sin(yaw), np.cos(yaw)])
     left = np.array([-np.cos(yaw), -np.sin(yaw)])
-    # The tip: what is farthest ahead is nothing but the middle line, and farther than what is behind.
+    # The tip: the farthest pixels ahead are only on the middle line, and farther than those behind.
     assert (offsets @ ahead).max() > -(offsets @ ahead).min()
     assert abs(offsets[(offsets @ ahead).argmax()] @ left) < 1.5
     assert (offsets @ left).max() == pytest.approx(-(offsets @ left).min(), abs=1.5)
@@ -88,11 +88,11 @@ def test_the_mark_stands_at_the_pose_and_points_ahead(name: str, yaw_deg: int) -
 def test_a_world_that_knows_no_place_has_no_mark() -> None:
     plan, unknown = make_plan(), Track.of([{}])
     np.testing.assert_array_equal(plan.draw({"learned": unknown}), plan.draw({}))
-    assert captions({"learned": unknown}) == {"learned": "the world does not know where"}
+    assert captions({"learned": unknown}) == {"learned": "pose unknown"}
     both = {"learned": standing(0, 0, 0), "reference": standing(1, 0, 0)}
     assert captions(both) == {
-        "learned": "where the world believes to be",
-        "reference": "where the robot really is",
+        "learned": "pose in the learned world",
+        "reference": "true pose",
     }
 
 
@@ -144,7 +144,7 @@ def test_a_pose_moves_while_its_step_is_shown() -> None:
     halfway = Track.of(infos).during(0.5)
     np.testing.assert_allclose(halfway.poses[:2], [[0, 0, 0], [1, 2, 3]])
     np.testing.assert_allclose(halfway.poses[2, :2], [1.5, 1])
-    # The shorter way round.
+    # The shorter direction.
     assert abs(halfway.poses[2, 2]) == pytest.approx(np.pi, abs=1e-6)
     np.testing.assert_allclose(Track.of(infos).during(1.0).poses[2, :2], [2, 0])
     assert Track.of(infos[:1]).during(0.5).poses.tolist() == [[0, 0, 0]]

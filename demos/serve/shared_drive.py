@@ -1,4 +1,4 @@
-"""One drive that several browsers watch, and one of them drives."""
+"""A drive that several browsers share: all watch, and one of them drives."""
 
 import asyncio
 import base64
@@ -13,12 +13,12 @@ from PIL import Image
 
 from demos.driving.actions import perform
 from demos.driving.controls import Controls, Sticks
-from demos.driving.drive import Drive, Shown
-from demos.driving.plan import FloorPlan, captions
-from demos.driving.session import DriveFrame
+from demos.driving.drive import Drive, ShownFrame
+from demos.driving.floor_plan import FloorPlan, captions
+from demos.driving.session import DriveSnapshot
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel
-from demos.serve.silence import Silence
+from demos.serve.silence_timer import SilenceTimer
 from hwm_env.envs.rendering import enlarged
 from hwm_env.errors import InvalidInputError
 from hwm_env.types import ACTION_NAMES
@@ -28,38 +28,39 @@ FRAMES_PER_STATUS: Final = 6
 JPEG_QUALITY: Final = 85
 PLAN_PIXELS: Final = 256
 STOPPED_AFTER_S: Final = 1.0
-"""Of a driver's silence; its page repeats four times a second what is held."""
+"""Silence of the driver after which the robot stops; its page repeats held actions four times a second."""
 FREED_AFTER_S: Final = 2.0
+"""Silence after which the wheel becomes free."""
 
 
 class Viewer:
-    """A browser that watches. What it is too slow for is left out."""
+    """The news for one browser; only the newest of each kind is kept, so that slow browsers skip some."""
 
     def __init__(self) -> None:
         self._newest: dict[str, str | bytes] = {}
         self._has_news = asyncio.Event()
 
     def tell(self, kind: str, content: str | bytes) -> None:
-        """Keeps the newest of a kind for it."""
+        """Replaces the news of a kind."""
         self._newest[kind] = content
         self._has_news.set()
 
     async def news(self) -> Sequence[str | bytes]:
-        """Waits for what is new."""
+        """Waits for news, and returns it."""
         await self._has_news.wait()
         self._has_news.clear()
         newest, self._newest = list(self._newest.values()), {}
         return newest
 
 
-class Room:
-    """The drive, who watches it, and who holds its wheel.
+class SharedDrive:
+    """A drive with its viewers, of whom one may hold the wheel.
 
     Args:
-        drive: what is driven.
-        task: its name, to be shown.
-        most_viewers: more are turned away.
-        clock: gives seconds.
+        drive: the drive.
+        task: name of its task, to show.
+        most_viewers: largest number of viewers.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -71,22 +72,22 @@ class Room:
         self._controls = Controls()
         self._viewers: set[Viewer] = set()
         self._driver: Viewer | None = None
-        self._silence = Silence(clock)
+        self._silence = SilenceTimer(clock)
         self._held: frozenset[str] = frozenset()
         self._sticks = Sticks()
         self._frames = 0
-        self._told: DriveFrame | None = None
+        self._newest: DriveSnapshot | None = None
         scene = drive.session.scene
         self._plan = None if scene is None else FloorPlan(scene.odometry, PLAN_PIXELS)
 
     def enter(self) -> Viewer:
-        """Lets somebody watch.
+        """Adds a viewer.
 
         Raises:
-            InvalidInputError: the room is full.
+            InvalidInputError: there are too many viewers.
         """
         if len(self._viewers) >= self._most_viewers:
-            raise InvalidInputError(f"{self._most_viewers} are watching already; try again later")
+            raise InvalidInputError(f"{self._most_viewers} viewers are watching already; try again later")
         viewer = Viewer()
         self._viewers.add(viewer)
         viewer.tell("hello", json.dumps({"type": "hello", **self._limits()}))
@@ -95,13 +96,13 @@ class Room:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """Somebody is gone; nobody's hands stay on the wheel."""
+        """Removes a viewer, and frees the wheel if it was the driver."""
         self._viewers.discard(viewer)
         if viewer is self._driver:
             self._let_go()
 
     def obey(self, viewer: Viewer, message: Message) -> None:
-        """Does what the driver says; of others only that they want to drive, when nobody does."""
+        """Follows a message of the driver; other viewers can only take the wheel if it is free."""
         match message:
             case Wheel(take=True) if self._driver is None:
                 self._driver = viewer
@@ -113,21 +114,21 @@ class Room:
                 self._controls.press(action)
                 perform(self.drive, action)
         if viewer is self._driver:
-            self._silence.broken()
-        # What is held shows in the frames to come.
+            self._silence.restart()
+        # Held actions show in the next frames.
         if not isinstance(message, Hold):
             self._tell_status()
 
     async def run(self) -> None:
-        """Lets the drive go on, as long as somebody watches."""
+        """Advances the drive while it has viewers."""
         while True:
             if self._viewers:
                 self.tick()
             await asyncio.sleep(1 / TICKS_A_SECOND)
 
     def tick(self) -> None:
-        """One turn of `run`: a driver who says nothing any more lets go of everything, and then of the wheel."""
-        silent_s = self._silence.listen()
+        """Advances the drive once; a silent driver loses the held actions, and later the wheel."""
+        silent_s = self._silence.elapsed_s()
         if self._driver is not None and silent_s > FREED_AFTER_S:
             self._let_go()
         elif silent_s > STOPPED_AFTER_S:
@@ -139,7 +140,7 @@ class Room:
         for viewer in self._viewers:
             viewer.tell("picture", picture)
         self._frames += 1
-        if self._frames % FRAMES_PER_STATUS == 0 or self.drive.shown.moment is not self._told:
+        if self._frames % FRAMES_PER_STATUS == 0 or self.drive.shown.snapshot is not self._newest:
             self._tell_status()
 
     def _let_go(self) -> None:
@@ -151,9 +152,9 @@ class Room:
         return {"names": ACTION_NAMES, "low": statistics.low.tolist(), "high": statistics.high.tolist()}
 
     def _tell_status(self) -> None:
-        self._told = self.drive.shown.moment
-        state = self._told.state
-        learned = self._told.views.get("learned")
+        snapshot = self._newest = self.drive.shown.snapshot
+        state = snapshot.state
+        learned = snapshot.views.get("learned")
         status = {
             "type": "status",
             "lines": lines(self.drive, self._controls, self._task),
@@ -161,8 +162,8 @@ class Room:
             "joint": self._controls.joint,
             "figure": figure(state),
             "worlds": list(self.drive.shown.frames),
-            "step": self._told.step,
-            "rewinds": self._told.rewinds,
+            "step": snapshot.step,
+            "rewinds": snapshot.rewinds,
             "confidence": None if learned is None else learned.info.get("confidence"),
             "paused": self.drive.paused,
             "error": self.drive.error,
@@ -174,16 +175,16 @@ class Room:
             viewer.tell("status", json.dumps({**status, "wheel": role}))
 
 
-def encoded(shown: Shown) -> bytes:
-    """The shown worlds side by side, 256 pixels high, as JPEG."""
+def encoded(shown: ShownFrame) -> bytes:
+    """Encodes the shown worlds side by side, 256 pixels high, as a JPEG."""
     picture = np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
 
 
-def _drawn(plan: FloorPlan, shown: Shown) -> dict[str, Any]:
-    """The plan as an address that a page can show, and what its marks tell."""
+def _drawn(plan: FloorPlan, shown: ShownFrame) -> dict[str, Any]:
+    """Draws the floor plan as a data URL, with the captions of its marks."""
     file = io.BytesIO()
     Image.fromarray(plan.draw(shown.tracks)).save(file, format="PNG", compress_level=1)
     picture = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

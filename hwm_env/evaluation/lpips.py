@@ -1,7 +1,7 @@
-"""LPIPS: how different two images look, by the features of AlexNet (Zhang et al., arXiv 1801.03924).
+"""LPIPS, a perceptual distance between images from features of AlexNet (Zhang et al., arXiv 1801.03924).
 
-Our own few lines, because torchmetrics' need torchvision. The weights are not ours to ship: they are those of the
-`lpips` package, saved with `torch.save(lpips.LPIPS(net="alex").state_dict(), "lpips_alex.pth")`.
+It is implemented here because that of torchmetrics needs torchvision. The weights are not included: save those of the
+`lpips` package with `torch.save(lpips.LPIPS(net="alex").state_dict(), "lpips_alex.pth")`.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError, InvalidInputError
 
 EPSILON = 1e-10
-"""Keeps features of length zero finite; as in the `lpips` package."""
+"""Added to the length of features before dividing by it; as in the `lpips` package."""
 SMALLEST_SIDE = 31
-"""Of images whose last feature map has a pixel."""
+"""Smallest side of an image (pixels) for which the last feature map is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Convolution:
     """A convolution of AlexNet, followed by a ReLU."""
 
     name: str
-    """In the state dict."""
+    """Name in the state dict."""
     shape: tuple[int, int, int, int]
-    """Of its weight: channels out, channels in, height, width."""
+    """Shape of the weight: channels out, channels in, height, width."""
     stride: int
     padding: int
     pooled: bool
-    """Whether a 3 x 3 maximum with stride 2 comes before it."""
+    """Whether a 3 x 3 max pooling with stride 2 precedes it."""
 
 
 CONVOLUTIONS = (
@@ -48,7 +48,7 @@ CONVOLUTIONS = (
 
 
 def weight_shapes() -> dict[str, tuple[int, ...]]:
-    """The tensors of the state dict of `lpips.LPIPS(net="alex")` and their shapes."""
+    """Returns the names and shapes of the tensors in the state dict of `lpips.LPIPS(net="alex")`."""
     shapes: dict[str, tuple[int, ...]] = {"scaling_layer.shift": (1, 3, 1, 1), "scaling_layer.scale": (1, 3, 1, 1)}
     for index, convolution in enumerate(CONVOLUTIONS):
         channels = convolution.shape[0]
@@ -59,26 +59,26 @@ def weight_shapes() -> dict[str, tuple[int, ...]]:
 
 
 class LPIPS:
-    """Learned perceptual image patch similarity: 0 for equal images, and the larger the more different they look."""
+    """Learned perceptual image patch similarity: 0 for equal images, larger for more different ones."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes weights of the names and shapes of `weight_shapes()`."""
+        """Uses weights with the names and shapes of `weight_shapes()`."""
         self._weights = weights
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> Self:
-        """Reads the weights; nothing in the file is executed.
+        """Loads weights from a file, without executing code in it.
 
         Args:
             path: state dict of `lpips.LPIPS(net="alex")`, as .safetensors or as torch.save writes it.
-            device: where the images will be.
+            device: device of the images to compare.
 
         Raises:
-            CheckpointError: there is no such file, or it is damaged or holds something else.
-            InvalidInputError: there is no such device.
+            CheckpointError: the file does not exist, is damaged or has other contents.
+            InvalidInputError: the device does not exist.
         """
         device = check_device(device)
-        # Newer versions of the package list the same layers a second time under `lins`.
+        # Newer versions of the package store the same layers a second time under `lins`.
         tensors = {name: tensor for name, tensor in _read(path).items() if not name.startswith("lins.")}
         shapes = weight_shapes()
         missing, surplus = sorted(shapes.keys() - tensors.keys()), sorted(tensors.keys() - shapes.keys())
@@ -99,7 +99,7 @@ class LPIPS:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, truth: Tensor) -> Tensor:
-        """Compares images.
+        """Returns the distance between each image and its truth.
 
         Args:
             images: uint8 [B, H, W, 3], H and W at least 31.
@@ -114,7 +114,7 @@ class LPIPS:
         height, width = images.shape[1:3]
         if min(height, width) < SMALLEST_SIDE:
             raise InvalidInputError(
-                f"LPIPS needs images with sides of at least {SMALLEST_SIDE}, got {height} x {width}"
+                f"images must be at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels for LPIPS, got {height} x {width}"
             )
         distance = torch.zeros(len(images), device=images.device)
         for index, (ours, theirs) in enumerate(zip(self._features(images), self._features(truth), strict=True)):
@@ -123,7 +123,7 @@ class LPIPS:
         return distance
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        """What each convolution makes of uint8 images [B, H, W, 3]: float32 [B, C, h, w]."""
+        """Computes the outputs of all convolutions, float32 [B, C, h, w] each, for uint8 images [B, H, W, 3]."""
         values = images.permute(0, 3, 1, 2).float() / 127.5 - 1
         values = (values - self._weights["scaling_layer.shift"]) / self._weights["scaling_layer.scale"]
         features = []
@@ -148,11 +148,11 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Bytes that are no pickle can raise anything; and torch's own message would advise to let the code in one run.
+        # Bytes that are no pickle can raise anything, and torch's own message advises to execute the code in one.
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors, which could execute code and is refused "
+            f"{path} is damaged, or holds objects other than tensors, which could execute code and are refused "
             f"({type(error).__name__}); save the model's state_dict"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} must hold named tensors only; save the model's state_dict")
+        raise CheckpointError(f"{path} must hold only named tensors; save the model's state_dict")
     return {str(name): tensor for name, tensor in content.items()}

@@ -1,4 +1,4 @@
-"""How good predicted probabilities are: whether they tell wrong from right, and whether they mean what they say."""
+"""Measures of predicted error probabilities: discrimination (AUROC) and calibration (Brier score, reliability)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,48 +13,51 @@ BOOTSTRAPS = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """Predictions of about the same probability."""
+    """The predictions in one interval of probabilities."""
 
     low: float
     high: float
-    """The last bin includes its upper end."""
+    """Upper end, excluded except in the last bin."""
     count: int
+    """Number of predictions."""
     mean_probability: float | None
-    """None where there are no predictions."""
+    """Mean predicted probability; `None` without predictions."""
     share_wrong: float | None
+    """Share of predictions that were wrong; `None` without predictions."""
 
 
 def auroc_within(scores: Float64Array, wrong: BoolArray, groups: Int64Array) -> float | None:
-    """The share of pairs of a wrong and a right one of a group in which the wrong one has the higher score.
+    """Returns the share of pairs, a wrong and a right one of the same group, whose wrong one has the higher score.
 
-    Ties count half. In a single group this is the area under the receiver operating characteristic.
+    Ties count half. With a single group this is the area under the receiver operating characteristic.
 
     Args:
-        scores: float [N].
-        wrong: bool [N].
-        groups: int [N].
+        scores: predicted scores, float [N].
+        wrong: outcomes, bool [N].
+        groups: group of each prediction, int [N].
 
     Returns:
-        0.5 for scores that say nothing; None where there is no such pair.
+        0..1, 0.5 for uninformative scores; `None` if there is no such pair.
     """
     won, pairs = 0.0, 0
     for group in np.unique(groups):
-        of_group = groups == group
-        right = np.sort(scores[of_group & ~wrong])
-        asked = scores[of_group & wrong]
-        below, not_above = np.searchsorted(right, asked, "left"), np.searchsorted(right, asked, "right")
+        in_group = groups == group
+        right_scores = np.sort(scores[in_group & ~wrong])
+        wrong_scores = scores[in_group & wrong]
+        below = np.searchsorted(right_scores, wrong_scores, "left")
+        not_above = np.searchsorted(right_scores, wrong_scores, "right")
         won += float((below + not_above).sum()) / 2.0
-        pairs += len(asked) * len(right)
+        pairs += len(wrong_scores) * len(right_scores)
     return won / pairs if pairs else None
 
 
 def brier_score(probabilities: Float64Array, wrong: BoolArray) -> float:
-    """Mean squared difference of probability and outcome (Brier 1950); 0.25 for always saying 0.5."""
+    """Returns the mean squared difference of probability and outcome (Brier 1950); 0.25 if all are 0.5."""
     return float(np.square(probabilities - wrong).mean())
 
 
 def reliability_bins(probabilities: Float64Array, wrong: BoolArray) -> list[ReliabilityBin]:
-    """Ten bins of equal width."""
+    """Sorts predictions into ten bins of equal width."""
     index = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     bins = []
     for number in range(NUM_BINS):
@@ -73,7 +76,7 @@ def reliability_bins(probabilities: Float64Array, wrong: BoolArray) -> list[Reli
 
 
 def expected_calibration_error(probabilities: Float64Array, wrong: BoolArray) -> float:
-    """Mean gap of probability and share over the ten bins, weighted by their counts (Naeini et al. 2015)."""
+    """Returns the mean gap between probability and share over ten bins, weighted by counts (Naeini et al. 2015)."""
     gaps = [
         part.count * abs(part.mean_probability - part.share_wrong)
         for part in reliability_bins(probabilities, wrong)
@@ -85,15 +88,15 @@ def expected_calibration_error(probabilities: Float64Array, wrong: BoolArray) ->
 def with_interval(
     measure: Callable[[Int64Array], float | None], num_episodes: int, seed: int
 ) -> dict[str, float | None]:
-    """A measurement with its 95 % interval, from episodes drawn anew with replacement.
+    """Returns a measure with its 95 % percentile-bootstrap interval over the episodes.
 
     Args:
-        measure: of the episodes with these indices, repeats included.
-        num_episodes: that there are.
-        seed: of the draws.
+        measure: computes the measure of the episodes with the given indices, which may repeat.
+        num_episodes: number of episodes.
+        seed: seed of the resampling.
 
     Returns:
-        value, low and high; None where it is not defined.
+        `value`, `low` and `high`; `None` where undefined.
     """
     rng = np.random.default_rng(seed)
     drawn = [measure(rng.integers(num_episodes, size=num_episodes)) for _ in range(BOOTSTRAPS)]

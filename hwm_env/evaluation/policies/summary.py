@@ -1,4 +1,4 @@
-"""What an evaluation of policies says: results by policy, agreement of the worlds, and where they part."""
+"""Summarises trials: results by policy, agreement of the worlds, and how far their robots drift apart."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,43 +7,46 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hwm_env.evaluation.policies.agreement import agreement, corrected_mean, mean_estimate
+from hwm_env.evaluation.bootstrap import mean_estimate
+from hwm_env.evaluation.policies.agreement import agreement, corrected_mean
+from hwm_env.evaluation.policies.player import WORLDS, Unit, WorldName
 from hwm_env.evaluation.policies.trials import Trial
-from hwm_env.evaluation.policies.units import WORLDS, Unit, WorldName
 from hwm_env.types import Float64Array
 
 FEWEST_FOR_A_MEDIAN: Final = 5
-"""Pairs of episodes that still run: fewer say nothing about a step."""
+"""Pairs of running episodes that a median needs; later env steps are left out."""
 
 Finished = Mapping[Unit, Sequence[Trial]]
+"""Trials of the units that have been played."""
 TrueResults = Mapping[str, Mapping[str, Sequence[bool]]]
-"""By task and policy: whether the first cases succeeded in a world that we cannot play in, such as a real one."""
+"""By task and policy, whether the first cases succeeded in a world that is not available here, such as a real one."""
 
 
 class Pair(NamedTuple):
-    """The same case in both worlds."""
+    """Two trials of one policy from the same case, one in each world."""
 
     policy: str
     number: int
-    """Of the case."""
+    """Index of the case."""
     true: Trial
     learned: Trial
 
 
 def task_report(task: str, policies: Sequence[str], finished: Finished, true_results: TrueResults) -> dict[str, Any]:
-    """Everything about one task.
+    """Reports on one task.
 
     Args:
-        task: its name.
-        policies: names, in the order of the report.
+        task: name of the task.
+        policies: names of the policies, in the order of the report.
         finished: all trials.
-        true_results: those from elsewhere.
+        true_results: outcomes in a world that cannot be played in here.
 
     Returns:
-        `policies`: name, and for each world success rate and return with intervals; `corrected_success`, where there
-        are true results from elsewhere. With both worlds: `pearson`, `spearman` and `mmrv` of success rates (None where
-        one world tells no policies apart), the same of `returns`, and `horizon`, by env step: how far the two worlds'
-        robots are apart, where the true one succeeds and where it fails.
+        Ready for JSON. `policies`: for each its name, the success rate (0..1) and return with intervals in each world,
+        and `corrected_success` if it has true results. With both worlds also `pearson`, `spearman` and `mmrv` of the
+        success rates (`None` if all are equal in one world), the same of `returns`, and `horizon`: by env step, the
+        median distance (m) and difference of heading (deg) between the robots of the two worlds, for episodes that
+        succeed in the true world and for those that fail.
     """
     trials = {
         (name, world): finished[Unit(task, name, world)]
@@ -77,7 +80,7 @@ def task_report(task: str, policies: Sequence[str], finished: Finished, true_res
 
 
 def pair_up(policies: Sequence[str], trials: Mapping[tuple[str, WorldName], Sequence[Trial]]) -> list[Pair]:
-    """All trials of both worlds, side by side."""
+    """Pairs the trials of both worlds by policy and case."""
     return [
         Pair(name, number, true, learned)
         for name in policies
@@ -86,7 +89,7 @@ def pair_up(policies: Sequence[str], trials: Mapping[tuple[str, WorldName], Sequ
 
 
 def extremes(pairs: Sequence[Pair]) -> tuple[Pair, Pair] | None:
-    """The most and the least faithful of the pairs that move: by the mean distance of the two robots; None without."""
+    """Returns the pairs with the smallest and the largest mean distance of the two robots; `None` if no robot moves."""
     apart = {
         index: float(distances.mean())
         for index, pair in enumerate(pairs)
@@ -115,13 +118,13 @@ def _corrected(learned: Sequence[Trial] | None, true: Sequence[bool] | None) -> 
 
 
 def _table(trials: Sequence[Sequence[Trial]], field: str) -> Float64Array:
-    """A number of each trial, [P, S]."""
-    return np.array([[float(getattr(trial, field)) for trial in row] for row in trials])
+    """Returns one field of each trial, [P, S]."""
+    return np.array([[float(getattr(trial, field)) for trial in of_policy] for of_policy in trials])
 
 
 def _agreement(results: Mapping[WorldName, Float64Array]) -> dict[str, Any]:
     estimates = agreement(results["true"], results["learned"])
-    # JSON has no NaN: a correlation that does not exist is null.
+    # JSON has no NaN: an undefined correlation is null.
     return {
         name: {key: value if math.isfinite(value) else None for key, value in asdict(estimate).items()}
         for name, estimate in estimates.items()
@@ -129,7 +132,7 @@ def _agreement(results: Mapping[WorldName, Float64Array]) -> dict[str, Any]:
 
 
 def _horizon(pairs: Sequence[Pair]) -> dict[str, list[float] | list[int]]:
-    """Medians by env step, as long as at least FEWEST_FOR_A_MEDIAN pairs of episodes run in both worlds."""
+    """Returns medians by env step, as long as at least FEWEST_FOR_A_MEDIAN pairs run in both worlds."""
     apart = [_apart(pair) for pair in pairs]
     distances, headings, counts = [], [], []
     for step in range(max((len(distance) for distance, _ in apart), default=0)):
@@ -144,7 +147,7 @@ def _horizon(pairs: Sequence[Pair]) -> dict[str, list[float] | list[int]]:
 
 
 def _apart(pair: Pair) -> tuple[Float64Array, Float64Array]:
-    """Metres and degrees between the two robots, after each env step that both take."""
+    """Returns distance (m) and difference of heading (deg) of the two robots after each env step that both take."""
     steps = min(len(pair.true.poses), len(pair.learned.poses))
     true, learned = (np.array(trial.poses[:steps]).reshape(steps, 3) for trial in (pair.true, pair.learned))
     turn = true[:, 2] - learned[:, 2]

@@ -1,4 +1,4 @@
-"""Image metrics."""
+"""Image metrics: PSNR and SSIM; LPIPS is in `lpips.py`."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from hwm_env.errors import require_extra
 
 PEAK = 255.0
 MAX_PSNR_DB = 100.0
-"""Stands for equal images, whose ratio is infinite."""
+"""The PSNR of equal images, whose ratio is infinite."""
 
 
 def psnr_db(images: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each sample, over all of its pixels.
+    """Returns the peak signal-to-noise ratio of each sample, over all of its pixels.
 
     Args:
         images: uint8 [B, ...].
@@ -21,14 +21,20 @@ def psnr_db(images: Tensor, truth: Tensor) -> Tensor:
         float32 [B], dB: 10 * log10(255^2 / mean squared error), at most 100.
     """
     squared = (images.float() - truth.float()).square().flatten(1).mean(dim=1)
-    return (10 * torch.log10(PEAK**2 / squared.clamp(min=1e-12))).clamp(max=MAX_PSNR_DB)
+    return error_to_psnr_db(squared)
+
+
+def error_to_psnr_db(squared_error: Tensor) -> Tensor:
+    """Converts mean squared errors of 8-bit values to PSNR (dB), at most 100."""
+    return (10 * torch.log10(PEAK**2 / squared_error.clamp(min=1e-12))).clamp(max=MAX_PSNR_DB)
 
 
 def ssim(images: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of each image, over all of its windows and colours, by torchmetrics.
+    """Returns the structural similarity (SSIM, Wang et al. 2004) of each image, over all windows and colours.
 
-    The images are scaled to [0, 1], so the data range is 1; windows are Gaussian, 11 x 11 with sigma 1.5,
-    and mirrored at the borders. It is computed in float32, which for images without any texture is up to 0.002 off.
+    It is computed by torchmetrics. The images are scaled to [0, 1], so the data range is 1; windows are Gaussian, 11 x
+    11 with sigma 1.5, and mirrored at the borders. The computation is in float32, whose error is up to 0.002 for images
+    without texture.
 
     Args:
         images: uint8 [B, H, W, 3], H and W at least 6.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwm_env.evaluation.reports.reliability import (
+from hwm_env.evaluation.worlds.reliability import (
     auroc_within,
     brier_score,
     expected_calibration_error,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwm_env.evaluation.worlds.metrics import psnr_db, ssim
+from hwm_env.evaluation.image_metrics import psnr_db, ssim
 
 
 def test_a_constant_error_has_its_closed_form() -> None:
@@ -29,7 +29,7 @@ def test_equal_images_are_finite() -> None:
 
 
 def naive_ssim(image: np.ndarray, truth: np.ndarray) -> float:
-    """Wang et al. (2004), equation 13, in each window of each colour of images [H, W, 3] in [0, 1]."""
+    """Computes equation 13 of Wang et al. (2004) in each window of each colour of images [H, W, 3] in [0, 1]."""
     offsets = np.arange(-5, 6)
     bell = np.exp(-(offsets**2) / (2 * 1.5**2))
     weights = np.outer(bell, bell) / bell.sum() ** 2

@@ -1,4 +1,4 @@
-"""The pieces that an evaluation of policies is divided into, and what plays them."""
+"""Plays the units of an evaluation: all trials of one policy at one task in one world."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,13 +8,12 @@ from typing import Any, Final, Literal, cast
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.world import World
-from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.loading import load_policies
 from hwm_env.evaluation.policies.trials import Case, Trial, play
 from hwm_env.policy import Policy
 from hwm_env.simulator import WorldSimulator
 
 WorldName = Literal["true", "learned"]
+"""In which world a unit is played; "true" is the reference world."""
 WORLDS: Final[tuple[WorldName, ...]] = ("true", "learned")
 
 
@@ -24,18 +23,18 @@ class Unit:
 
     task: str
     policy: str
-    """Its name."""
+    """Name of the policy."""
     world: WorldName
 
 
 class Player:
-    """Plays units; keeps the worlds open from one to the next.
+    """Plays units, and keeps the worlds open between them.
 
     Args:
-        checkpoint: the learned world, whose starts both worlds begin at.
+        checkpoint: the learned world; episodes begin at its starts in both worlds.
         policies: by task, the policies by name.
-        max_steps: env steps after which an episode is over.
-        seen: whether the reference world, seen through the checkpoint's read-out, takes the learned world's place.
+        max_steps: env steps after which an episode is truncated.
+        seen: whether to play in `SeenWorld` instead of the learned world.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class Player:
         return play(self.world(unit.world), self.policy(unit), unit.task, cases, self._max_steps)
 
     def policy(self, unit: Unit) -> Policy:
-        """Who plays a unit."""
+        """Returns the policy of a unit."""
         return self._policies[unit.task][unit.policy]
 
     def world(self, name: WorldName) -> World[Any]:
-        """A world, opened when first asked for."""
+        """Returns a world, which is opened on first use."""
         if name not in self._worlds:
             if name == "true":
                 self._worlds[name] = self._true()
@@ -78,7 +77,7 @@ class Player:
         return self._worlds[name]
 
     def _learned(self) -> World[Any]:
-        # Strict: no trial may depend on which others are played with it.
+        # Strict: a trial must not depend on the other trials of its batch.
         return cast(World[Any], LearnedWorld(WorldSimulator(self._checkpoint, strict=True)))
 
     def _true(self) -> World[Any]:
@@ -94,27 +93,3 @@ class Player:
     def _closed_later(self, world: Any) -> World[Any]:
         self._open.callback(world.close)
         return cast(World[Any], world)
-
-
-def gather_policies(
-    references: Sequence[str], tasks: Sequence[str], *, allow_zips: bool = True
-) -> dict[str, dict[str, Policy]]:
-    """The policies that names on a command line stand for: by task, then by name.
-
-    Raises:
-        InvalidInputError: a name means nothing, no policy is given, or two have the same name.
-    """
-    gathered: dict[str, dict[str, Policy]] = {}
-    for task in tasks:
-        policies = [
-            policy for reference in references for policy in load_policies(reference, task, allow_zips=allow_zips)
-        ]
-        names = [policy.name for policy in policies]
-        if not policies or len(set(names)) < len(names):
-            doubles = sorted({name for name in names if names.count(name) > 1})
-            raise InvalidInputError(
-                f"expected one or more policies of different names for {task!r}, got {len(policies)}"
-                + (f", of which several are called {', '.join(doubles)}" if doubles else "")
-            )
-        gathered[task] = dict(zip(names, policies, strict=True))
-    return gathered
