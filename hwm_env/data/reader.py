@@ -1,7 +1,8 @@
 """Reads data sets in the 1X v2.0 format, memory-mapped."""
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,18 @@ from hwm_env.data.format import (
 from hwm_env.errors import DatasetError
 from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array, frozen
 
+_COLLECT = ("hwm-env", "collect", "{directory}-recorded")
+_TOKENIZE = ("hwm-env", "tokenize", "{directory}", "{directory}-tokens", "--tokenizer", "room-64")
+_REMEDIES: Final[Mapping[ShardFile, tuple[str, str, Sequence[str]]]] = {
+    ShardFile.TOKENS: ("tokens", "make them, as with", _TOKENIZE),
+    ShardFile.FRAMES: ("raw images", "record some, as with", _COLLECT),
+    ShardFile.POSES: (
+        "base poses (x, y and yaw of each frame)",
+        "record them, map columns of your tables to them, or try the reference world",
+        _COLLECT,
+    ),
+}
+"""What is missing, what to do, and an example of a command that does it."""
 _ARRAYS = (ShardFile.STATES, ShardFile.SEGMENTS, ShardFile.TOKENS, ShardFile.FRAMES, ShardFile.POSES)
 
 MAX_READ_BYTES: Final = 2**19
@@ -199,6 +212,17 @@ class Dataset:
     def has(self, file: ShardFile) -> bool:
         """Returns whether the shards have this kind of file."""
         return self.shards[0].has(file)
+
+    def require(self, file: ShardFile) -> None:
+        """Checks that the shards have this kind of file.
+
+        Raises:
+            DatasetError: they lack it; names the command that makes it.
+        """
+        if not self.has(file):
+            contents, remedy, command = _REMEDIES[file]
+            arguments = [word.format(directory=self.directory) for word in command]
+            raise DatasetError(f"{self.directory} has no {contents}; {remedy}: {shlex.join(arguments)}")
 
 
 def _shape_of_fewer(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[int, ...]:

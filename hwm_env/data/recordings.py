@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.errors import DatasetError
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int64Array
 
 
@@ -45,8 +44,7 @@ class Recordings:
         Raises:
             DatasetError: the data set has no poses.
         """
-        if not data.has(ShardFile.POSES):
-            raise DatasetError(f"{data.directory} has no base poses")
+        data.require(ShardFile.POSES)
         found: dict[str, int] = {}
         spans: list[tuple[int, int]] = []
         sums: list[npt.NDArray[np.float64]] = []

@@ -116,8 +116,7 @@ class ClipWindows(_Windows):
             DatasetError: the data set has no tokens, or no window fits.
         """
         _check_at_least_one(num_clips=num_clips, stride=stride)
-        if not dataset.has(ShardFile.TOKENS):
-            raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
+        dataset.require(ShardFile.TOKENS)
         starts_by_shard, dropped_by_shard = [], []
         for shard in dataset.shards:
             # The states of a test sample continue after its tokens.
@@ -174,11 +173,7 @@ class ClipWindows(_Windows):
             InvalidInputError: an index is out of range.
             DatasetError: the data set has no poses, or one is NaN or infinite.
         """
-        if not self._dataset.has(ShardFile.POSES):
-            raise DatasetError(
-                f"{self._dataset.directory} has no base poses; expected x, y and yaw of each frame: record "
-                "them, or map columns of your tables to them (hwm-env tokenize --mapping)"
-            )
+        self._dataset.require(ShardFile.POSES)
         places = self._places(indices)
         poses = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, POSE_DIM), dtype=np.float32)
         for row, (shard_index, first_clip) in enumerate(places):
@@ -217,8 +212,7 @@ class FrameWindows(_Windows):
             DatasetError: the data set has no raw images, or no window fits.
         """
         _check_at_least_one(num_frames=num_frames, stride_frames=stride_frames)
-        if not dataset.has(ShardFile.FRAMES):
-            raise DatasetError(f"{dataset.directory} has no raw images; record some with: hwm-env collect")
+        dataset.require(ShardFile.FRAMES)
         starts_by_shard = [frame_window_starts(shard.segments, num_frames, stride_frames) for shard in dataset.shards]
         super().__init__(dataset, starts_by_shard, f"{num_frames} frames")
         self.num_frames = num_frames

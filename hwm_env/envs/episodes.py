@@ -87,13 +87,13 @@ class EpisodeEngine(Generic[M]):
         self.task = as_task(config.task)
         if self.task is not None and self.task.needs_readout and not world.has_readout:
             raise CheckpointError(
-                f"the task {self.task.name!r} needs a read-out, but this checkpoint has no read-out; train one with "
-                "`hwm-env train-readout`, or make the environment with task=None"
+                f"the task {self.task.name!r} needs a read-out, which this checkpoint lacks; add one with "
+                "`hwm-env train-readout CHECKPOINT DATA`, or make the environment with task=None"
             )
         if config.untrusted_above is not None and world.trust is None and not world.is_exact:
             raise CheckpointError(
-                "untrusted_above needs a calibrated checkpoint, and this one is not; run `hwm-env calibrate`, or make "
-                "the environment with untrusted_above=None"
+                "untrusted_above needs a calibrated checkpoint, and this one is not; run `hwm-env calibrate CHECKPOINT`"
+                ", or make the environment with untrusted_above=None"
             )
         self._num_starts = len(world.checkpoint.starts)
         if not self._num_starts:
@@ -153,7 +153,7 @@ class EpisodeEngine(Generic[M]):
                 raise InvalidInputError(
                     f"the task {self.task.name!r} needs a read-out, but the history shows a place that this "
                     "checkpoint's scene does not know; begin elsewhere, or train a read-out with "
-                    "`hwm-env train-readout`"
+                    "`hwm-env train-readout CHECKPOINT DATA`"
                 )
             start = EpisodeStart(
                 rng,

@@ -119,9 +119,9 @@ def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
         DatasetError: the recording has no raw images.
     """
     dataset = Dataset(directory)
+    dataset.require(ShardFile.FRAMES)
     size = dataset.metadata.image_size
-    if size is None or not dataset.has(ShardFile.FRAMES):
-        raise DatasetError(f"{directory} has no raw images to encode; record some with: hwm-env collect")
+    assert size is not None, "the reader refuses raw images of unknown size"
     _check_offsets(offsets)
     shortest = min(shard.num_frames for shard in dataset.shards)
     if max(offsets) >= shortest:

@@ -13,8 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
-from hwm_env.errors import DatasetError
 from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
 from hwm_env.scene.odometry import SOFTNESS_M, Odometry, OdometryConfig
 from hwm_env.scene.pose import compose, integrate_wheels, wheel_motions
@@ -276,12 +276,9 @@ def _bounded(shape: OdometryConfig, data: Dataset, margin_m: Positive) -> Odomet
 
 def _recordings(data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields the true poses [N, 3] and action numbers [N, 25] of each segment of a shard."""
+    data.require(ShardFile.POSES)
     for shard in data.shards:
-        if shard.poses is None:
-            raise DatasetError(
-                f"{data.directory} has no true poses, which an odometry needs; record the reference world with: "
-                "hwm-env collect"
-            )
+        assert shard.poses is not None
         edges = np.flatnonzero(np.diff(shard.segments)) + 1
         yield from zip(
             map(torch.from_numpy, np.split(shard.poses.copy(), edges)),

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import DatasetError
 from hwm_env.evaluation.worlds.readout_error import Summary, summarise
 from hwm_env.fields import Count, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MaskedHWMConfig
@@ -96,15 +96,12 @@ def labelled_clips(data: Dataset) -> tuple[Tensor, Tensor]:
     windows = ClipWindows(data, 1)
     tokens = torch.from_numpy(windows.gather(np.arange(len(windows))).tokens[:, 0])
     poses = np.empty((len(windows), 3), np.float32)
+    data.require(ShardFile.POSES)
     numbers = np.empty((len(windows), ACTION_DIM), np.float32)
     for index in range(len(windows)):
         shard, clip = windows.locate(index)
         of_shard = data.shards[shard].poses
-        if of_shard is None:
-            raise DatasetError(
-                f"{data.directory} has no true poses, which a read-out needs; record the reference world with: hwm-env "
-                "collect"
-            )
+        assert of_shard is not None
         last_frame = (clip + 1) * FRAMES_PER_CLIP - 1
         poses[index], numbers[index] = of_shard[last_frame], data.shards[shard].states[last_frame]
     return tokens, torch.from_numpy(quantities(poses, numbers)).float()

@@ -48,6 +48,6 @@ def scene_of(checkpoint: Checkpoint, *datasets: Dataset) -> Scene:
         CheckpointError: the data sets were tokenised by another tokenizer than the scene was trained on.
     """
     if checkpoint.scene is None:
-        raise InvalidInputError("the checkpoint has no scene; give one with a scene, made by: hwm-env train-scene")
+        raise InvalidInputError("the checkpoint has no scene; add one with: hwm-env train-scene CHECKPOINT DATA")
     check_tokenizer(checkpoint.tokenizer, *datasets)
     return checkpoint.scene

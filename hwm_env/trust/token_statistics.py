@@ -120,8 +120,7 @@ class TokenStatistics:
         Raises:
             DatasetError: the data set has no tokens, or fewer than two whole clips.
         """
-        if not dataset.has(ShardFile.TOKENS):
-            raise DatasetError(f"{dataset.directory} has no tokens; make them with: hwm-env tokenize")
+        dataset.require(ShardFile.TOKENS)
         places = [
             (index, clip)
             for index, shard in enumerate(dataset.shards)

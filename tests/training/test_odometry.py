@@ -124,7 +124,7 @@ def test_equal_seeds_train_equal_odometries(tmp_path: Path) -> None:
 
 def test_data_without_poses_are_refused(tmp_path: Path) -> None:
     data = write_drives(tmp_path, 1, poses=False)
-    with pytest.raises(DatasetError, match="no true poses"):
+    with pytest.raises(DatasetError, match="no base poses"):
         train_odometry(data, CONFIG)
 
 

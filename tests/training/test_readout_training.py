@@ -90,7 +90,7 @@ def test_auto_takes_what_the_hardware_has(tmp_path: Path, fast_bfloat16: Callabl
 
 
 def test_data_without_poses_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no true poses"):
+    with pytest.raises(DatasetError, match="no base poses"):
         labelled_clips(write_world(tmp_path, 3, poses=False))
 
 

@@ -38,7 +38,7 @@ class SeenWorld(ReferenceGroundTruth):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.readout is None:
-            raise CheckpointError("the checkpoint has no read-out; train one with `hwm-env train-readout`")
+            raise CheckpointError("the checkpoint has no read-out; add one with: hwm-env train-readout CHECKPOINT DATA")
         super().__init__(checkpoint)
         self._reader = checkpoint.readout
 

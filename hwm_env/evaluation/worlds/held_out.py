@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hwm_env.data.format import METADATA_FILE
+from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
 from hwm_env.errors import DatasetError
@@ -133,14 +133,12 @@ class HeldOut:
         Raises:
             DatasetError: the recording has none.
         """
+        self._dataset.require(ShardFile.POSES)
         poses = []
         for episode in range(len(self)):
             shard, first = self._windows.locate(episode)
             shard_poses = self._dataset.shards[shard].poses
-            if shard_poses is None:
-                raise DatasetError(
-                    f"{self._dataset.directory} has no true poses; record the reference world with: hwm-env collect"
-                )
+            assert shard_poses is not None
             poses.append(shard_poses[first : first + self.num_clips * FRAMES_PER_CLIP])
         by_frame: Tensor = torch.from_numpy(np.stack(poses))
         by_clip: Tensor = by_frame.unflatten(1, (self.num_clips, FRAMES_PER_CLIP))

@@ -204,7 +204,7 @@ def test_loops_need_episodes_and_poses(
         run_risk_loops(simulator, statistics, recording, num_episodes=7, num_steps=STEPS, seed=0)
     shutil.copytree(recording, tmp_path / "without")
     shutil.rmtree(tmp_path / "without/poses")
-    with pytest.raises(DatasetError, match="has no true poses"):
+    with pytest.raises(DatasetError, match="has no base poses"):
         run_risk_loops(simulator, statistics, tmp_path / "without", num_episodes=EPISODES, num_steps=STEPS, seed=0)
 
 

@@ -152,5 +152,5 @@ def test_recordings_without_poses_are_refused(tiny_checkpoint: Path, tmp_path: P
     write_recording(tmp_path / "recording", poses=False)
     checkpoint = load(tiny_checkpoint)
     assert checkpoint.readout is not None
-    with pytest.raises(DatasetError, match="no true poses"):
+    with pytest.raises(DatasetError, match="no base poses"):
         measure_held_out(checkpoint.readout, WorldSimulator(checkpoint), tmp_path / "recording", starts=1, steps=(1,))
