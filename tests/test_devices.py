@@ -18,8 +18,8 @@ from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings
-from hwm_env.training.scene import SceneTrainingConfig, train_scene
-from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
+from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
+from hwm_env.training.tokenizer.train import TokenizerTrainingConfig, train_tokenizer
 
 ABSENT = ("banana", "cuda:99", "cpu:1", "meta", "", "x" * 5000, "mps:\0", 3, None)
 

@@ -25,8 +25,8 @@ from hwm_env.evaluation.reports.certificate_page import write_certificate
 from hwm_env.evaluation.reports.plots import write_loops
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.reference.rendering import can_render
-from hwm_env.training.monitor import TensorBoard
-from hwm_env.training.run import Run
+from hwm_env.training.runs.monitor import TensorBoard
+from hwm_env.training.runs.run import Run
 from tests.conftest import make_tiny_checkpoint
 from tests.disks import content_of, mounted
 from tests.model.foreign import FIXTURE
@@ -249,7 +249,7 @@ def test_what_was_measured_is_printed_whatever_happens_to_the_files(
 
 
 def test_a_full_standard_output() -> None:
-    lines = ("import sys", "from hwm_env import cli", "from hwm_env.training import preset_table")
+    lines = ("import sys", "from hwm_env import cli", "from hwm_env.training.world_model import preset_table")
     lines += ("preset_table.table = lambda presets: '1'", "sys.exit(cli.main(['presets']))")
     code = "\n".join(lines)
     with Path("/dev/full").open("w") as full:

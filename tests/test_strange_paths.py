@@ -23,7 +23,7 @@ from hwm_env.scene.robot_description import read_camera
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.tokenizers.tiny import TinyTokenizer
-from hwm_env.training.run import Run
+from hwm_env.training.runs.run import Run
 from tests.disks import content_of
 from tests.training.worlds import TOKENIZER
 

@@ -30,11 +30,11 @@ from hwm_env.fields import CheckedFields, NotNegative
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.presets import ROOM_64
 from hwm_env.simulator import WorldSimulator
-from hwm_env.training.loader import MicroBatches, load
-from hwm_env.training.objective import arrange, draw_targets, sample_seeds
-from hwm_env.training.recipe import TWO_CORES, TrainingConfig
-from hwm_env.training.trainee import Trainee, new_model
-from hwm_env.training.world_model import train_world_model
+from hwm_env.training.world_model.loader import MicroBatches, load
+from hwm_env.training.world_model.objective import arrange, draw_targets, sample_seeds
+from hwm_env.training.world_model.recipe import TWO_CORES, TrainingConfig
+from hwm_env.training.world_model.train import train_world_model
+from hwm_env.training.world_model.trainee import Trainee, new_model
 from hwm_env.types import HISTORY_CLIPS
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.assemble import with_readout
-from hwm_env.training.odometry import OdometryTrainingConfig
-from hwm_env.training.readout import ReadoutTrainingConfig, judge_readout, train_readout
-from hwm_env.training.scene import SceneTrainingConfig
-from hwm_env.training.scene_checkpoint import SceneRecipes, add_scene
-from hwm_env.training.tokenizer import TokenizerTrainingConfig, train_tokenizer
+from hwm_env.training.readout.train import ReadoutTrainingConfig, judge_readout, train_readout
+from hwm_env.training.scene.checkpoint import SceneRecipes, add_scene
+from hwm_env.training.scene.odometry import OdometryTrainingConfig
+from hwm_env.training.scene.train import SceneTrainingConfig
+from hwm_env.training.tokenizer.train import TokenizerTrainingConfig, train_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "train-tokenizer": Command(
         "Trains the built-in video tokenizer on the images of a recording.",
-        "hwm_env.training.tokenizer_run",
+        "hwm_env.training.tokenizer.workflow",
         "TokenizerRunConfig",
         "run_tokenizer_training",
         has_caller=False,
@@ -64,20 +64,20 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "train": Command(
         "Trains a world model and writes checkpoints that HWM-v0 can load; also under `accelerate launch`.",
-        "hwm_env.training.world_model_run",
+        "hwm_env.training.world_model.workflow",
         "WorldModelRunConfig",
         "run_world_model_training",
         preset_fields="preset_fields",
     ),
     "train-readout": Command(
         "Trains the read-out that estimates base, head and hands from tokens, and puts it into a checkpoint.",
-        "hwm_env.training.readout_run",
+        "hwm_env.training.readout.workflow",
         "ReadoutRunConfig",
         "run_readout_training",
     ),
     "train-scene": Command(
         "Trains a map of the room and the odometry that moves the base's pose in it, and puts both into a checkpoint.",
-        "hwm_env.training.scene_run",
+        "hwm_env.training.scene.workflow",
         "SceneRunConfig",
         "run_scene_training",
     ),
@@ -125,7 +125,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "presets": Command(
         "Lists the models that have a name: parameters, operations and memory, as a Markdown table (takes a minute).",
-        "hwm_env.training.preset_table",
+        "hwm_env.training.world_model.preset_table",
         "PresetTableConfig",
         "tabulate_presets",
     ),

@@ -14,7 +14,7 @@ from hwm_env.cli.parsing import PROGRAM, parse
 from hwm_env.data.files import writing
 from hwm_env.errors import HWMError
 from hwm_env.reporting import Caller
-from hwm_env.training.stopping import TrainingStopped
+from hwm_env.training.runs.stopping import TrainingStopped
 from hwm_env.workers import end_with_parent
 
 EXIT_BAD_INPUT: Final = 2

@@ -16,11 +16,11 @@ from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.precision import TrainingPrecision
-from hwm_env.training.estimate import training_cost
-from hwm_env.training.loader import MicroBatches, load
-from hwm_env.training.objective import arrange, draw_targets, sample_seeds
-from hwm_env.training.recipe import TRAINING_PRESETS
-from hwm_env.training.trainee import Trainee, new_model
+from hwm_env.training.world_model.estimate import training_cost
+from hwm_env.training.world_model.loader import MicroBatches, load
+from hwm_env.training.world_model.objective import arrange, draw_targets, sample_seeds
+from hwm_env.training.world_model.recipe import TRAINING_PRESETS
+from hwm_env.training.world_model.trainee import Trainee, new_model
 
 STEPS = 6
 

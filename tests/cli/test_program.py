@@ -16,9 +16,9 @@ from hwm_env.cli import checks
 from hwm_env.cli.commands import COMMANDS
 from hwm_env.data.state_tables import StateMapping
 from hwm_env.errors import DatasetError
-from hwm_env.training.recipe import TRAINING_PRESETS
-from hwm_env.training.stopping import TrainingStopped
-from hwm_env.training.world_model_run import WorldModelRunConfig
+from hwm_env.training.runs.stopping import TrainingStopped
+from hwm_env.training.world_model.recipe import TRAINING_PRESETS
+from hwm_env.training.world_model.workflow import WorldModelRunConfig
 
 TRAIN = ("train", "my data", "--tokenizer", "t", "--out", "there")
 
@@ -194,7 +194,7 @@ def test_every_file_that_a_config_writes_is_checked() -> None:
 
 
 def test_a_broken_pipe_is_one_line() -> None:
-    script = "import sys; from hwm_env.cli import main; from hwm_env.training import preset_table\n"
+    script = "import sys; from hwm_env.cli import main; from hwm_env.training.world_model import preset_table\n"
     script += "preset_table.table = lambda presets: 'x' * 10**6\nsys.exit(main(['presets']))"
     reading, writing = os.pipe()
     os.close(reading)

@@ -23,9 +23,9 @@ from hwm_env.evaluation.worlds.inverse_dynamics import InverseDynamicsConfig
 from hwm_env.evaluation.worlds.risk_loops import SOURCES, RiskLoops
 from hwm_env.reference.rendering import can_render
 from hwm_env.reporting import Caller, Stamp, play_hint
-from hwm_env.training.recipe import TRAINING_PRESETS
-from hwm_env.training.scene_run import SceneRunConfig
-from hwm_env.training.world_model_run import WorldModelRunConfig, _scene_hint
+from hwm_env.training.scene.workflow import SceneRunConfig
+from hwm_env.training.world_model.recipe import TRAINING_PRESETS
+from hwm_env.training.world_model.workflow import WorldModelRunConfig, _scene_hint
 from hwm_env.trust.calibration import FEATURES
 from tests.model.foreign import FIXTURE
 from tests.training.worlds import TOKENIZER, write_world
@@ -207,7 +207,7 @@ def test_train_scene(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         calls.append((arguments, options))
         return replace(checkpoint, provenance={"scene": {"validation": "good"}})
 
-    monkeypatch.setattr("hwm_env.training.scene_run.add_scene", add_scene)
+    monkeypatch.setattr("hwm_env.training.scene.workflow.add_scene", add_scene)
     run("train-scene")
     (((data, validation, out, shape, recipes), options),) = calls
     assert (data.directory, out) == (validation.directory, Path("new"))
@@ -302,7 +302,7 @@ def test_replay(run: Any) -> None:
 
 
 def test_presets(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("hwm_env.training.preset_table.table", ", ".join)
+    monkeypatch.setattr("hwm_env.training.world_model.preset_table.table", ", ".join)
     run("presets")
     assert "room-64" in capsys.readouterr().out
 

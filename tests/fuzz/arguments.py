@@ -15,7 +15,7 @@ from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.wrappers import RepeatAction, StackFrames
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.simulator import WorldSimulator
-from hwm_env.training.recipe import TrainingConfig
+from hwm_env.training.world_model.recipe import TrainingConfig
 from tests.fuzz.values import VALUES, Rng, pick
 
 Attempt = Callable[[], object]

@@ -17,7 +17,7 @@ import torch
 
 from hwm_env import checkpoint
 from hwm_env.data.reader import Dataset
-from hwm_env.training.world_model import train_world_model
+from hwm_env.training.world_model.train import train_world_model
 from tests.file_operations import FileOperations, Group
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 

@@ -17,9 +17,9 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
 from hwm_env.data.reader import Dataset
-from hwm_env.training.run import Run
-from hwm_env.training.stopping import TrainingStopped
-from hwm_env.training.world_model import train_world_model
+from hwm_env.training.runs.run import Run
+from hwm_env.training.runs.stopping import TrainingStopped
+from hwm_env.training.world_model.train import train_world_model
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER
 
 RECIPES = {

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from hwm_env.training.run import STATE_FILE
+from hwm_env.training.runs.run import STATE_FILE
 
 
 def saved(directory: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.importing import stand_in_tokenizer
 from hwm_env.model.presets import TINY
-from hwm_env.training.recipe import TWO_CORES
+from hwm_env.training.world_model.recipe import TWO_CORES
 
 MODEL = replace(TINY, num_past_clips=2, grid_size=(2, 2), fsq_levels=(6, 2))
 TOKENIZER = stand_in_tokenizer(MODEL.codebook_size)

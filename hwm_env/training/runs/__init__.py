@@ -1,0 +1,1 @@
+"""What all trainings share: the directory of a run, optimizers, schedules, reports and stopping."""

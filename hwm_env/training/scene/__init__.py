@@ -1,0 +1,1 @@
+"""Trains the scene: the map with the camera, and the odometry."""

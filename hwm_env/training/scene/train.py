@@ -1,0 +1,229 @@
+"""Trains the scene model on tokenised recordings with base poses; can be stopped at any time and resumed."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hwm_env.data.reader import Dataset
+from hwm_env.data.statistics import ActionStatistics
+from hwm_env.data.windows import ClipWindows, evenly_spread
+from hwm_env.devices import check_device
+from hwm_env.errors import DivergedError
+from hwm_env.evaluation.worlds.scene_scores import judge_scene
+from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
+from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.rendering import PosedClips
+from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.runs.run import Run, Stateful
+from hwm_env.training.runs.schedule import Recipe
+from hwm_env.training.scene.pose_corrections import CorrectionTrainer
+from hwm_env.types import Int64Array
+
+logger = logging.getLogger(__name__)
+
+PoseCorrection = Literal["none", "constant", "drift"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneTrainingConfig(Recipe):
+    """The recipe of a scene training run."""
+
+    steps: Count = 24_000
+    """Optimizer steps."""
+    warmup_steps: CountOrZero = 200
+    """Steps of linear warm-up."""
+    hold_share: Share = 0.5
+    """Share of all steps (warm-up included) before the cosine decay."""
+    final_share: Share = 0.01
+    """Learning rate of the last step, as a share of the peak."""
+    batch_size: Count = 24
+    """Clips for each step."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate of the networks."""
+    plane_learning_rate: Positive = 1e-2
+    """Peak learning rate of the map's planes, which have no weight decay."""
+    weight_decay: NotNegative = 0.05
+    """Weight decay of AdamW for the networks."""
+    max_gradient_norm: Positive = 1.0
+    """Gradients are clipped to this norm."""
+    report_every: Count = 1000
+    """Steps between validations and saved states."""
+    validation_clips: Count = 64
+    """Number of held-out clips for each validation, always the same."""
+    seed: Seed = 0
+    """Seed of initialisation, batches and jitter."""
+    pose_correction: PoseCorrection = "none"
+    """Correction of the poses that is learned with the map (bundle adjustment): none, a motion of the plane for each
+    recording, or such a motion with a slow drift."""
+    correction_learning_rate: Positive = 1e-2
+    """Peak learning rate of the corrections (m for each step); a turn counts as the motion of a point at 2 m."""
+    drift_learning_rate: Positive = 2e-3
+    """Peak learning rate of the drift's knots (m for each step)."""
+    knot_interval_s: Positive = 4.0
+    """Approximate time between two knots of the drift."""
+    drift_std_m: Positive = 0.02
+    """Expected change of the drift from one knot to the next; a turn counts as the motion of a point at 2 m."""
+    correction_delay: Share = 0.0
+    """Share of all steps before the corrections begin, so that there is a map for them."""
+
+    def correction_share_at(self, step: int) -> float:
+        """Returns the learning rate of the corrections at a step (counted from 0) as a share of the peak."""
+        return self.share_at(step) if step >= self.correction_delay * self.steps else 0.0
+
+
+def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
+    """Copies single clips out of a data set with poses.
+
+    Raises:
+        DatasetError: the data set has no poses.
+    """
+    batch, frames = windows.gather(indices), list(KEYFRAMES)
+    return PosedClips(
+        torch.from_numpy(batch.tokens[:, 0]),
+        torch.from_numpy(windows.gather_poses(indices)[:, 0, frames]),
+        torch.from_numpy(batch.actions[:, 0, frames]),
+    )
+
+
+def train_scene(
+    data: Dataset,
+    validation: Dataset,
+    tokenizer: VideoTokenizer,
+    out: Path,
+    scene: SceneConfig,
+    config: SceneTrainingConfig,
+    *,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+) -> SceneModel:
+    """Trains a scene model.
+
+    Args:
+        data: a split with tokens and poses.
+        validation: another split with tokens and poses.
+        tokenizer: the tokenizer of both splits.
+        out: directory of the run.
+        scene: shape of the model; grid and FSQ levels must be those of the data.
+        config: the recipe.
+        resume: continue the run in `out`.
+        device: device to train on.
+
+    Returns:
+        The model, in evaluation mode. If poses are corrected, the corrections are in the run's checkpoint
+        (`PoseCorrections.load`); held-out clips are validated at their uncorrected poses.
+
+    Raises:
+        DatasetError: a split has no tokens or no poses.
+        DivergedError: the loss became NaN or infinite.
+        InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
+            or there is no such device.
+        SavingError: a file could not be written.
+    """
+    device = check_device(device)
+    config = config.resolved(device)
+    windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
+    judged = gather_clips(held_out, evenly_spread(len(held_out), config.validation_clips))
+    run = Run(out, resume=resume)
+    model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
+    optimizer = _optimizer(model, config)
+    trainer = _correction_trainer(data, windows, config, device)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    if trainer is not None:
+        parts["corrections"] = trainer
+    whole = {"scene": asdict(scene), "training": asdict(config)}
+    first_step = run.restore(whole, **parts)
+    started_s = time.monotonic()
+    for step in tqdm(
+        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-scene", unit="step"
+    ):
+        indices = _batch_indices(len(windows), config, step)
+        batch = PosedClips(*(part.to(device) for part in gather_clips(windows, indices)))
+        penalty = torch.zeros((), device=device)
+        if trainer is not None:
+            poses, penalty = trainer.correct(batch.poses, indices)
+            batch = batch._replace(poses=poses)
+        loss = _train_step(model, optimizer, batch, penalty, config, step)
+        if trainer is not None:
+            trainer.step(config.correction_share_at(step))
+        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
+            scores = judge_scene(model.eval(), judged, tokenizer)
+            model.train()
+            clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
+            judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
+            run.log(step=step + 1, loss=loss, clips_per_s=clips_per_s, **judged_values)
+            run.save(step + 1, whole, parts, write=None if trainer is None else trainer.corrections.save)
+    return model.eval()
+
+
+def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
+    """Returns an untrained scene model that normalises states by these statistics."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SceneModel(scene)
+    model.set_statistics(torch.tensor(statistics.mean), torch.tensor(statistics.std))
+    return model
+
+
+def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:
+    """Draws the clips of a batch as a function of seed and step, so that no data order has to be saved."""
+    return np.random.default_rng([config.seed, step]).integers(count, size=config.batch_size)
+
+
+def _train_step(
+    model: SceneModel,
+    optimizer: torch.optim.Optimizer,
+    batch: PosedClips,
+    penalty: Tensor,
+    config: SceneTrainingConfig,
+    step: int,
+) -> float:
+    """Updates the weights and returns the loss before the update, without the penalty."""
+    generator = torch.Generator().manual_seed((config.seed << 32) + step)
+    shape = (len(batch.tokens), len(KEYFRAMES), model.rays.shape[0], model.rays.shape[1], model.config.map.samples)
+    jitter = torch.rand(shape, generator=generator).to(batch.tokens.device)
+    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        logits = model(batch.poses, batch.numbers, jitter)
+    loss = model.head.cross_entropy(logits, batch.tokens).mean()
+    if not loss.isfinite():
+        raise DivergedError(f"the loss became {loss.item()}; the last saved state is not affected")
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * config.share_at(step)
+    optimizer.zero_grad()
+    (loss + penalty).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def _optimizer(model: SceneModel, config: SceneTrainingConfig) -> torch.optim.AdamW:
+    planes = list(model.map.planes)
+    others = [parameter for name, parameter in model.named_parameters() if not name.startswith("map.planes.")]
+    groups: list[dict[str, Any]] = [
+        {"params": others, "peak": config.learning_rate, "weight_decay": config.weight_decay},
+        {"params": planes, "peak": config.plane_learning_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _correction_trainer(
+    data: Dataset, windows: ClipWindows, config: SceneTrainingConfig, device: torch.device
+) -> CorrectionTrainer | None:
+    if config.pose_correction == "none":
+        return None
+    return CorrectionTrainer(
+        data,
+        windows,
+        KEYFRAMES,
+        learning_rate=config.correction_learning_rate,
+        drift_learning_rate=config.drift_learning_rate if config.pose_correction == "drift" else None,
+        knot_interval_s=config.knot_interval_s,
+        drift_std_m=config.drift_std_m,
+        device=device,
+    )

@@ -1,0 +1,87 @@
+"""`hwm-env train-scene`: a scene for a checkpoint."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hwm_env.arguments import CheckpointArgument, DataArgument, Flat
+from hwm_env.checkpoint import Checkpoint, load, resolve, save
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import InvalidInputError
+from hwm_env.fields import CheckedFields
+from hwm_env.reporting import PYTHON, Caller
+from hwm_env.scene.map import MapConfig
+from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.robot_description import read_camera, read_limb
+from hwm_env.training.scene.checkpoint import SceneRecipes, add_scene, map_around
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneRunConfig(CheckedFields):
+    """Checkpoint, data, robot and recipes of a scene's training."""
+
+    checkpoint: CheckpointArgument
+    """Directory of the checkpoint whose tokenizer made the tokens; it receives the scene."""
+    data: DataArgument
+    """Training split with tokens and base poses."""
+    validation: Path
+    """Another split, on which the scene is judged."""
+    out: Path
+    """Directory of the run."""
+    recipes: Flat[SceneRecipes] = field(default_factory=SceneRecipes)
+    """How the parts are trained."""
+    robot: Path | None = None
+    """MJCF or URDF file of the robot, from which the position of the camera follows for all joint angles; the joints
+    between base and camera must be named like the 25 numbers. Without a file, the position is learned from the numbers
+    too, and the pictures are a little softer."""
+    camera: str = "head"
+    """Name of the camera (in URDF: of its link) in that file."""
+    base: str = "base"
+    """Name of the body (link) in that file whose pose the data contain."""
+    limbs: tuple[str, ...] = ()
+    """Names of the bodies (links) in that file at which the limbs that the camera sees end, such as the hands; makes
+    arms sharper."""
+    field_of_view_deg: float | None = None
+    """Vertical field of view of the camera in degrees; by default that of the robot's file, else 90."""
+    resume: bool = False
+    """Continue the run that is in `out`."""
+    device: str = "cpu"
+    """Device that trains."""
+
+    def check_together(self) -> None:
+        """Raises InvalidInputError if there are limbs and no file to read them from."""
+        if self.limbs and self.robot is None:
+            raise InvalidInputError(f"--limbs {' '.join(self.limbs)} are read from the robot's file; give --robot FILE")
+
+
+def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Checkpoint:
+    """Trains a map of the room and the odometry that moves the base's pose in it, and puts both into a checkpoint.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
+        DatasetError: a split has no tokens or no poses.
+        InvalidInputError: the robot's file cannot be used, or a run is in the way.
+        SavingError: a file cannot be written.
+    """
+    checkpoint = load(config.checkpoint)
+    splits = Dataset(config.data), Dataset(config.validation)
+    robot = config.robot
+    camera = None if robot is None else read_camera(robot, config.camera, config.base)
+    if camera is not None:
+        moved_by = [link.number for link in camera.links if link.number is not None]
+        moving = f"moved by {', '.join(moved_by)}" if moved_by else "fixed to the base: none of the 25 numbers moves it"
+        caller.show(f"the camera is {moving}")
+    stated = None if camera is None else camera.field_of_view_deg
+    shape = SceneConfig(
+        fsq_levels=tuple(checkpoint.tokenizer.fsq_levels),
+        grid_size=checkpoint.model.config.grid_size,
+        field_of_view_deg=config.field_of_view_deg or stated or SceneConfig().field_of_view_deg,
+        camera=None if camera is None else camera.links,
+        limbs=() if robot is None else tuple(read_limb(robot, limb, config.base) for limb in config.limbs),
+        map=map_around(splits[0], MapConfig()),
+    )
+    whole = add_scene(
+        checkpoint, *splits, config.out, shape, config.recipes, resume=config.resume, device=config.device
+    )
+    save(whole, resolve(config.checkpoint))
+    caller.show(f"put the scene into {config.checkpoint}: {whole.provenance['scene']['validation']}")
+    return whole

@@ -1,0 +1,1 @@
+"""Trains the world model by masked video modelling."""
