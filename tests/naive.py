@@ -65,8 +65,7 @@ def naive_digit_logits(
     video = video + _position_vectors(model, places)
     if scene is not None:
         given = scene.to(model.scene.project.weight.dtype)
-        of_clips = (given - given.mean(-1, keepdim=True)) / (given.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
-        of_clips = F.linear(of_clips, model.scene.project.weight, model.scene.project.bias)
+        of_clips = F.linear(given, model.scene.project.weight, model.scene.project.bias)
         video = video + of_clips[:, places.clips]
     actions = condition
     if config.position_embedding == "window":

@@ -140,12 +140,11 @@ class SceneEmbedding(nn.Module):
     def __init__(self, config: MaskedHWMConfig) -> None:
         super().__init__()
         self.steps = config.steps_per_clip
-        self.norm = nn.LayerNorm(config.scene_width, elementwise_affine=False)
         self.project = ZeroLinear(config.scene_width, config.width)
 
     def forward(self, scene_BTSC: Tensor) -> Tensor:
         """Embeds scene inputs [B, T, S, C]: [B, N, S, D], the same for all places of a clip."""
-        embedded: Tensor = self.project(self.norm(scene_BTSC.to(self.project.weight.dtype)))
+        embedded: Tensor = self.project(scene_BTSC.to(self.project.weight.dtype))
         return embedded.repeat_interleave(self.steps, dim=1)
 
 

@@ -9,6 +9,7 @@ import torch
 from annotated_types import Len
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
@@ -116,6 +117,9 @@ class Scene(nn.Module):
     def inputs(self, path_BF: Tensor, chunk_BFA: Tensor) -> Tensor:
         """Computes the scene inputs of clips: features, and log-probabilities of the tokens' digits.
 
+        Each of the two parts is normalised to mean 0 and standard deviation 1 at each grid position. Normalised
+        together, the log-probabilities would decide the scale of the features.
+
         Args:
             path_BF: poses at the clips' frames, float [B, 17, 3]; NaN where unknown.
             chunk_BFA: their actions, float [B, 17, 25].
@@ -128,7 +132,7 @@ class Scene(nn.Module):
             features = model.features(poses, numbers)
             digits = [part.float().log_softmax(dim=-1) for part in model.head.split(model.logits(features))]
             log_probs = rearrange(torch.cat(digits, dim=-1), "b l h w n -> b (h w) (l n)")
-            parts.append(torch.cat([features.float(), log_probs], dim=-1))
+            parts.append(torch.cat([layer_norm(part, part.shape[-1:]) for part in (features.float(), log_probs)], -1))
         return torch.cat(parts).masked_fill(~_known(path_BF)[:, None, None], 0.0)
 
     def mixes(self, step_indices: tuple[int, ...]) -> bool:
