@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup rendering browser demo test fuzz lint bench pictures room-64 fidelity clean
+.PHONY: setup setup-demo rendering browser demo test fuzz lint bench pictures room-64 fidelity clean
+.NOTPARALLEL:
 
-demo: setup rendering
+demo: setup-demo rendering
 	$(BIN)/python -m demos.quickstart
 
 # Two processes of one thread each take half as long as one of two threads. The tests of one file share fixtures.
@@ -40,25 +41,39 @@ room-64: setup rendering
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Downloading PyTorch, MuJoCo and all packages that the tests need (tens of them, Ray and TorchRL among them) into $(VENV)."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(VENV)/.installed $(VENV)/.installed-demo
+
+setup-demo: $(VENV)/.installed-demo
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt
+	@echo "Downloading PyTorch, MuJoCo, Gymnasium and a few packages for pictures and windows into $(VENV)."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,reference]'
 	touch $@
 
 # MuJoCo renders offscreen in software through EGL; Mesa's EGL is installed if the machine has none.
-rendering: setup
+rendering:
 	@$(BIN)/python -c "import sys; from hwm_env.reference.rendering import can_render; sys.exit(not can_render())" \
-		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 libegl-mesa0 libgl1-mesa-dri) \
-		|| echo "MuJoCo cannot render here and its Debian packages could not be installed: recorded ground truth is used instead." >&2
+		|| ($(call apt_install,MuJoCo cannot render here without EGL,libegl1 libegl-mesa0 libgl1-mesa-dri)) \
+		|| echo "MuJoCo cannot render here: recorded ground truth is used instead." >&2
 
 # Makes the pictures of the demos in the README.
 pictures: setup rendering browser
 	$(BIN)/python -m docs.studies.pictures
 
 # The tests of demos.serve need a browser; without one they are skipped.
-browser: setup
+browser:
 	@command -v chromium >/dev/null \
-		|| (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) \
-		|| echo "Chromium is not here and Debian's package could not be installed: tests in a browser are skipped." >&2
+		|| ($(call apt_install,the tests of demos.serve drive in a browser,chromium)) \
+		|| echo "Chromium is not here: tests in a browser are skipped." >&2
+
+# Says why, then installs Debian packages, if this is a Debian and we may: $(call apt_install,REASON,PACKAGES).
+apt_install = command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+	&& echo "Installing $(2) with apt-get: $(1)." >&2 \
+	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2)
 
 clean:
 	rm -rf $(VENV) out
