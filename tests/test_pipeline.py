@@ -16,7 +16,7 @@ from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 from hwm_env.reference.rendering import can_render
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.simulator import WorldSimulator
-from hwm_env.training.scene.train import checkpoint as scene_checkpoint
+from hwm_env.training.scene import checkpoint as scene_checkpoint
 from hwm_env.types import ANGULAR_VELOCITY
 
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")

@@ -207,7 +207,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     with pytest.raises(InvalidInputError, match="no raw images to draw; give the tokenizer"):
         draw_contact_sheet(dataset, sheet)
-    with pytest.raises(InvalidInputError, match="tokenised by another, but the tokenizer given is painter"):
+    with pytest.raises(InvalidInputError, match="tokenizer is painter, but another made the tokens"):
         draw_contact_sheet(dataset, sheet, Painter())  # type: ignore[arg-type]
     writer = DatasetWriter(tmp_path / "short", image_size=(16, 24))
     writer.write_shard(
@@ -217,6 +217,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         frames=np.zeros((16, 16, 24, 3), np.uint8),
     )
     writer.finish()
-    with pytest.raises(DatasetError, match="no clip of 17 frames"):
+    with pytest.raises(DatasetError, match="no clip to draw: no 17 frames in a row"):
         draw_contact_sheet(Dataset(tmp_path / "short"), sheet)
     assert not sheet.exists()

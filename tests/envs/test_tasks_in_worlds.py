@@ -67,7 +67,7 @@ def without(part: str, checkpoint: Path, directory: Path) -> str:
 
 def test_a_task_needs_a_readout(make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path) -> None:
     blind = without("readout", tiny_checkpoint, tmp_path)
-    with pytest.raises(CheckpointError, match=r"no read-out.*train-readout.*task=None"):
+    with pytest.raises(CheckpointError, match=r"which this checkpoint lacks.*train-readout.*task=None"):
         make_env(checkpoint=blind)
     env = make_env(checkpoint=blind, task=None)
     assert "base_pose" not in rollout(env, seed=0, steps=1)[-1][-1]

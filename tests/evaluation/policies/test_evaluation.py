@@ -159,7 +159,7 @@ def test_equal_names_and_missing_readouts_are_refused(loaded: Checkpoint, tmp_pa
     with pytest.raises(InvalidInputError, match="several are called turns"):
         gather_policies([TURNERS, TURNERS], ["face-target"])
     blind = Checkpoint(loaded.model, loaded.tokenizer, loaded.statistics, loaded.starts)
-    with pytest.raises(CheckpointError, match="no read-out"):
+    with pytest.raises(CheckpointError, match="needs a read-out, which this checkpoint lacks"):
         evaluate(blind, CONFIG, tmp_path, command="")
 
 

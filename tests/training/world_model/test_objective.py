@@ -10,6 +10,7 @@ from torch import Tensor
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
+from hwm_env.training.world_model import objective
 from hwm_env.training.world_model.objective import (
     MaskedModelling,
     SampleBatch,
@@ -22,7 +23,6 @@ from hwm_env.training.world_model.objective import (
     with_own_predictions,
 )
 from hwm_env.training.world_model.recipe import TrainingConfig
-from hwm_env.training.world_model.train import objective
 
 
 @pytest.fixture
