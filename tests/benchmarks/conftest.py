@@ -7,7 +7,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def all_cores() -> Iterator[None]:
-    """Benchmarks measure what a user gets; the other tests compute with one thread."""
+    """Restores the default number of threads, as users have it; the other tests compute with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
     yield

@@ -1,4 +1,4 @@
-"""Peak memory of simulating one world, in a process of its own: `python -m tests.benchmarks.memory PRESET`."""
+"""Measures the peak memory of simulating one world, in its own process: `python -m tests.benchmarks.memory PRESET`."""
 
 import resource
 

@@ -47,7 +47,7 @@ def shuffled(batch_size: int, samples: int) -> list[np.ndarray]:
 
 
 def forget(directory: Path) -> None:
-    """Drops the files from the page cache, as far as nobody maps them."""
+    """Drops the files from the page cache, unless a process maps them."""
     for path in directory.rglob("*.bin"):
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -55,7 +55,7 @@ def forget(directory: Path) -> None:
 
 
 def samples_per_s(batches: Iterable[object], num_samples: int, num_batches: int) -> float:
-    """Counted from the first batch on, so that the start of processes is left out."""
+    """Measures from the first batch on, without the start of processes."""
     iterator = iter(batches)
     next(iterator)
     began = time.perf_counter()
@@ -65,7 +65,7 @@ def samples_per_s(batches: Iterable[object], num_samples: int, num_batches: int)
 
 
 def plain(directory: Path, batches: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """The yardstick: slices of NumPy's maps of the same bytes in the same order, copied."""
+    """Copies slices of NumPy's maps of the same bytes in the same order, as the yardstick."""
     maps = [
         (
             np.asarray(np.memmap(directory / f"videos/video_{index}.bin", "<i4", "r")).reshape(-1, 3, 32, 32),
@@ -83,18 +83,18 @@ def plain(directory: Path, batches: list[np.ndarray]) -> Iterator[list[np.ndarra
 
 
 def gathered(directory: Path, batches: list[np.ndarray], workers: int) -> Iterator[object]:
-    """Ours, as the trainer reads: threads that gather ahead."""
+    """Reads as the trainer does: threads gather ahead."""
     return read_ahead(ClipSamples(Dataset(directory), CLIPS - 1).gather, batches, workers)
 
 
 def loaded(directory: Path, batches: list[np.ndarray], workers: int) -> Iterator[object]:
-    """The same samples through the worker processes of torch's DataLoader."""
+    """Reads the same samples with the worker processes of torch's DataLoader."""
     samples = ClipSamples(Dataset(directory), CLIPS - 1)
     return iter(DataLoader(samples, batch_size=None, sampler=batches, num_workers=workers))
 
 
 def plain_in_processes(directory: Path, batches: list[np.ndarray], processes: int) -> float:
-    """Samples a second of plain reads that share the work."""
+    """Returns samples a second of plain reads that share the work."""
     barrier = SPAWN.Barrier(processes + 1)
     parts = [batches[process::processes] for process in range(processes)]
     children = [SPAWN.Process(target=_read_part, args=(directory, part, barrier)) for part in parts]
@@ -117,7 +117,7 @@ def _read_part(directory: Path, batches: list[np.ndarray], barrier: Barrier) -> 
 
 
 def peak_memory_mb() -> float:
-    """Of this process since it began; getrusage would count the memory of the process that started it, too."""
+    """Returns the peak memory of this process; getrusage would include that of its parent."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024 / 1e6
 

@@ -1,4 +1,4 @@
-"""What decoding costs at full size, and against the naive loop over the same weights: `make bench`.
+"""Measures decoding at full size, and compares it with the naive loop over the same weights: `make bench`.
 
 The naive loop (tests/naive_decoding.py) makes K passes over all ten clips and all of the output heads. A step of ours
 encodes the newest clip once (streaming history) and passes K times over the next clip alone.
@@ -32,7 +32,7 @@ COMPARED_STEPS = 8
 
 
 def repeats(preset: str) -> int:
-    """The full size takes seconds a pass, and is as steady as that."""
+    """Repeats less often at full size, where a pass takes seconds."""
     return 15 if preset == "room-64" else 1
 
 
@@ -45,7 +45,7 @@ def decode(model: MaskedHWM, past: Past, history: EncodedHistory, config: Decodi
 @pytest.mark.parametrize("preset", PRESETS)
 @torch.no_grad()
 def test_env_step_against_the_naive_loop(preset: str) -> None:
-    """Greedy, so that the tokens must be equal; the naive loop is run at K = 8, and its passes are all as slow."""
+    """Decodes greedily, so that the tokens must be equal; the naive loop runs at K = 8."""
     model = untrained(preset)
     past = random_past(model)
     history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
@@ -79,7 +79,7 @@ def test_env_step_against_the_naive_loop(preset: str) -> None:
 @pytest.mark.parametrize("preset", [*PRESETS, "masked_hwm_full_fast"])
 @torch.no_grad()
 def test_passes(preset: str) -> None:
-    """One forward over all ten clips, the naive one, the encoding of nine clips, and one pass of decoding."""
+    """Measures a forward pass over ten clips, the naive one, the encoding of nine clips, and one decoding step."""
     model = untrained(preset)
     past = random_past(model)
     hidden = torch.full((1, 3, 1, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
@@ -99,14 +99,14 @@ def test_passes(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", [*PRESETS, "masked_hwm_full_fast"])
 def test_peak_memory(preset: str) -> None:
-    """Encoding a history and one env step at K = 8, batch 1, float32."""
+    """Measures the memory of encoding a history and of one env step at K = 8, batch 1, float32."""
     command = [sys.executable, "-m", "tests.benchmarks.memory", preset]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     print(f"\n| `{preset}` | {float(done.stdout):.2f} GB |")
 
 
 def heads_evaluated(model: MaskedHWM, steps: int, order: str) -> float:
-    """How many times the head was evaluated at all of a clip's tokens."""
+    """Returns how many times the head was evaluated, in units of all tokens of a clip."""
     num_tokens = 3 * model.config.num_positions
     if order != "confidence":
         return 1.0

@@ -1,4 +1,4 @@
-"""How many clips a second a planner imagines in the shipped world, in tokens alone: `make bench`."""
+"""Measures how many clips a second a planner predicts with room-64, without frames: `make bench`."""
 
 import time
 
@@ -19,7 +19,7 @@ HORIZON = 4
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
 def test_candidates_a_second(precision: str) -> None:
-    """Against one candidate at a time, in the same run."""
+    """Compares batches with one candidate at a time, in the same run."""
     simulator = EnvConfig(precision=precision).make_simulator()  # type: ignore[arg-type]
     world = LearnedWorld(simulator)
     moment = world.begin(world.start(0), 0)

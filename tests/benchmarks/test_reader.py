@@ -1,4 +1,4 @@
-"""How fast samples come from the disk, against plain memory-mapped reads of the same bytes: `make bench`.
+"""Measures how fast samples are read, compared with plain memory-mapped reads of the same bytes: `make bench`.
 
 Printed, not asserted. A sample is nine past clips and one future clip of 32 x 32 tokens with their actions: 140 kB.
 """
@@ -40,7 +40,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("state", ["dropped before each run", "holds all files"])
 def test_samples_per_second(directory: Path, state: str) -> None:
-    """Rounds of all readers, one after the other; medians over the rounds."""
+    """Runs all readers in turns, and compares medians over the rounds."""
     batches = shuffled(BATCH_SIZE, NUM_SAMPLES)
     rate = partial(samples_per_s, num_samples=NUM_SAMPLES, num_batches=len(batches))
     readers: dict[str, Callable[[], float]] = {
@@ -63,7 +63,7 @@ def test_samples_per_second(directory: Path, state: str) -> None:
 
 
 def test_the_full_size(tmp_path: Path) -> None:
-    """100 shards of 110,000 frames, opened in a process of its own; the tokens are holes in their files."""
+    """Opens 100 shards of 110,000 frames in its own process; the token files are sparse."""
     write_full_size(tmp_path)
     command = [sys.executable, "-m", "tests.benchmarks.reading", str(tmp_path)]
     costs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -1,4 +1,4 @@
-"""How fast is a step of HWM-v0? Printed, not asserted: `make bench`."""
+"""Measures env steps of HWM-v0; prints, asserts nothing: `make bench`."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ REPEATS = 15
 
 @pytest.mark.parametrize("decoding_steps", [1, 2, 4, 8, 12])
 def test_env_step_against_real_time(decoding_steps: int) -> None:
-    """One env step, its frames included: a clip shows 0.567 s of robot time."""
+    """Measures an env step with its frames, which cover 0.567 s of robot time."""
     env = gymnasium.make("HWM-v0", decoding_steps=decoding_steps, obs_mode="pixels", max_episode_steps=1000)
     env.reset(seed=0)
     action = np.zeros(env.action_space.shape, np.float32)
@@ -29,8 +29,8 @@ def test_env_step_against_real_time(decoding_steps: int) -> None:
 
 
 @pytest.mark.parametrize("worlds", [1, 16])
-def test_streaming_history_against_a_window_encoded_anew(worlds: int) -> None:
-    """Steps of the simulator without frames, as planners take them."""
+def test_streaming_history_against_an_encoded_window(worlds: int) -> None:
+    """Measures steps of the simulator without frames, as planners take them."""
     times = {}
     for history in ("window", "streaming"):
         simulator = hwm_env.WorldSimulator.from_pretrained(history=history)
@@ -41,7 +41,7 @@ def test_streaming_history_against_a_window_encoded_anew(worlds: int) -> None:
 
 
 def test_a_world_with_a_scene_against_the_same_without() -> None:
-    """Steps with all frames, as the world decodes that ships and as the one before did; then resets."""
+    """Measures steps with all frames, with the settings of room-64 and without its scene at K = 4; then resets."""
     shipped = load("room-64")
     before = replace(shipped, scene=None, decoding=replace(shipped.decoding, steps=4, temperature=0.5))
     with_scene, without = hwm_env.WorldSimulator(shipped), hwm_env.WorldSimulator(before)

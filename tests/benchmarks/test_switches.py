@@ -1,4 +1,4 @@
-"""What bfloat16, int8 and torch.compile do to the time of a decoding pass: `make bench`."""
+"""Measures decoding steps in bfloat16, int8 and with torch.compile: `make bench`."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore::Depreca
 
 @torch.no_grad()
 def passes_s(model: MaskedHWM, repeats: int) -> tuple[float, float]:
-    """Seconds of encoding one clip and of a pass of decoding."""
+    """Returns seconds of encoding one clip and of one decoding step."""
     past = random_past(model)
     history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
     context = model.prepare_next(history, past.chunk)

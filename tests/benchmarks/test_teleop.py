@@ -1,4 +1,4 @@
-"""How soon does a key show, and how many frames a second? Printed, not asserted: `make bench`."""
+"""Measures the delay of keys and the frames a second in teleop; prints, asserts nothing: `make bench`."""
 
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ KEYS = 8
 
 
 def test_key_to_picture(window: None, tmp_path: Path) -> None:  # noqa: F811
-    """The window with the world that ships, on a screen that nobody sees."""
+    """Opens the window with room-64 on a dummy screen."""
     driver = Driver(SessionConfig(task=None, start=55), tmp_path)
     driver.until(lambda: driver.drive.shown.moment.step == 3)
     began_s, before = time.monotonic(), driver.app.frames_shown

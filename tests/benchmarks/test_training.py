@@ -1,4 +1,4 @@
-"""What training takes, against what the trainer says before it starts: `make bench`. Printed, not asserted."""
+"""Compares a training's memory and time with the estimates before it starts; prints, asserts nothing: `make bench`."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.benchmark
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
 def test_memory_and_time_of_a_step_at_the_size_of_room_64(precision: str) -> None:
-    """Memory over what the process held before it had a model."""
+    """Returns the memory beyond what the process held before it had a model."""
     command = [sys.executable, "-m", "tests.benchmarks.training", precision]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     print(

@@ -1,4 +1,4 @@
-"""Many worlds at once, forks, and a long life: printed, not asserted (`make bench`)."""
+"""Measures many rows at once, forks and long runs; prints, asserts nothing: `make bench`."""
 
 import resource
 import time
@@ -28,7 +28,7 @@ LONG_LIFE = 10_000
     ids=lambda arguments: " ".join(map(str, arguments.values())),
 )
 def test_many_worlds_against_one(arguments: dict) -> None:
-    """Worlds stepped a second by make_vec with 64 of them, and by an environment of one, in turns."""
+    """Compares rows stepped a second by make_vec with 64 rows and by a single environment, in turns."""
     env = gymnasium.make("HWM-v0", action_mode="hold", max_episode_steps=1000, **arguments)
     envs = gymnasium.make_vec("HWM-v0", num_envs=WORLDS, action_mode="hold", max_episode_steps=1000, **arguments)
     for each in (env, envs):
@@ -43,7 +43,7 @@ def test_many_worlds_against_one(arguments: dict) -> None:
 
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_forking_256_worlds_against_a_step_of_them(history: str) -> None:
-    """The share of a step that forking costs; the step is that of one world times 256, an upper bound by batching."""
+    """Compares the time of forking with that of a step: one row times 256, which batching does not exceed."""
     simulator = hwm_env.WorldSimulator.from_pretrained(history=history)
     state, _ = simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))
     fork_s = median_s(lambda: simulator.fork(state, 256), 50)
@@ -58,7 +58,7 @@ def test_forking_256_worlds_against_a_step_of_them(history: str) -> None:
 
 
 def test_how_many_tokens_a_batch_rounds_differently() -> None:
-    """Tokens of 64 worlds in one batch against the same worlds alone, not strict, ten steps; and with strict."""
+    """Compares tokens of 64 rows in one batch with those of single rows over ten steps, not strict and strict."""
     for strict in (False, True):
         simulator = hwm_env.WorldSimulator.from_pretrained(history="streaming", strict=strict)
         actions = simulator.checkpoint.starts.actions
@@ -76,7 +76,7 @@ def test_how_many_tokens_a_batch_rounds_differently() -> None:
 
 
 def test_a_long_life() -> None:
-    """Memory and time of 10,000 steps in one process, with new episodes on the way: both should be flat."""
+    """Measures memory and time of 10,000 steps with resets in one process: both should stay constant."""
     env = gymnasium.make("HWM-v0", decoding_steps=1, history="streaming", action_mode="delta", normalized_actions=True)
     env.reset(seed=0)
     env.action_space.seed(0)
@@ -99,6 +99,6 @@ def test_a_long_life() -> None:
 
 
 def resident_mb() -> float:
-    """Memory of this process that is in use now."""
+    """Returns the memory that this process uses now."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6

@@ -1,4 +1,4 @@
-"""How benchmarks measure."""
+"""Timing of calls, and the yardstick of a matrix product."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ NEEDS_BFLOAT16 = pytest.mark.skipif(
 
 
 def median_s(function: Callable[[], object], repeats: int, *, warm_up: bool = True) -> float:
-    """Median wall-clock time of a call."""
+    """Returns the median wall-clock time of a call."""
     if warm_up:
         function()
     times = []
@@ -28,6 +28,6 @@ def median_s(function: Callable[[], object], repeats: int, *, warm_up: bool = Tr
 
 
 def matmul_flops_per_s() -> float:
-    """What the machine reaches here and now in a plain float32 matrix product."""
+    """Returns the rate of a plain float32 matrix product on this machine."""
     a, b = torch.randn(2, RATE_SIZE, RATE_SIZE)
     return 2 * RATE_SIZE**3 / median_s(lambda: a @ b, repeats=15)

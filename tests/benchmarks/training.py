@@ -26,7 +26,7 @@ STEPS = 6
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held; unlike getrusage's, without its parent's."""
+    """Returns the peak memory of this process; getrusage would include that of its parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

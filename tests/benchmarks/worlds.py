@@ -1,4 +1,4 @@
-"""Untrained models with something to say, and histories for them: speed does not depend on what they have learned."""
+"""Untrained models in which all layers have an effect, and histories for them."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ NUM_CODES = 64_000
 
 
 class Past(NamedTuple):
-    """A recorded past and the actions to come."""
+    """A history and the next chunk."""
 
     tokens: Tensor
     actions: Tensor
@@ -22,7 +22,7 @@ class Past(NamedTuple):
 
 
 def untrained(preset: str) -> MaskedHWM:
-    """A model whose layers all have an effect: those that start from zero are drawn too."""
+    """Makes a model whose layers all have an effect: those that start from zero are drawn too."""
     generator = torch.Generator().manual_seed(0)
     model = MaskedHWM(MODEL_PRESETS[preset], generator)
     with torch.no_grad():
@@ -33,7 +33,7 @@ def untrained(preset: str) -> MaskedHWM:
 
 
 def random_past(model: MaskedHWM, clips: int = 9) -> Past:
-    """One world."""
+    """Makes a history of one row."""
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(NUM_CODES, (1, clips, LATENTS_PER_CLIP, *model.config.grid_size), generator=generator)
     actions = torch.randn(1, clips + 1, FRAMES_PER_CLIP, ACTION_DIM, generator=generator)
