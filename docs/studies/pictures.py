@@ -86,10 +86,17 @@ def browser(out: Path) -> None:
 
     command = [sys.executable, "-m", "hwm_env.workers", str(os.getpid()), "demos.serve"]
     command += ["--port", "0", "--start", str(START)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as running:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        contextlib.ExitStack() as stack,
+        sync_playwright() as running,
+    ):
+        # Whatever fails, the server ends too.
+        stack.callback(server.send_signal, signal.SIGINT)
         assert server.stdout is not None
         opened = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = opened.new_page(viewport={"width": 1280, "height": 720})
+        # The page's security policy forbids the evaluation of strings, by which Playwright waits.
+        page = opened.new_page(viewport={"width": 1280, "height": 720}, bypass_csp=True)
         page.goto(server.stdout.readline().strip())
         page.click("#wheel:has-text('Take the wheel')")
         page.wait_for_selector("#wheel:has-text('Release the wheel')")
@@ -103,7 +110,6 @@ def browser(out: Path) -> None:
             else:
                 page.wait_for_timeout(10)
         opened.close()
-        server.send_signal(signal.SIGINT)
     _write(shots, out / "serve")
 
 
