@@ -58,11 +58,11 @@ def test_scene_inputs_are_features_and_log_probabilities_where_the_pose_is_known
     features = scene.model.features(paths[[0, 1, 3]][:, frames], chunk[[0, 1, 3]][:, frames])
     width = scene.model.config.width
     known = inputs[[0, 1, 3]]
-    assert torch.allclose(known[..., :width], standardised(features), atol=1e-4)
+    assert torch.allclose(known[..., :width], standardised(features), atol=1e-5)
     logits = scene.model(paths[[0, 1, 3]][:, frames], chunk[[0, 1, 3]][:, frames])
     digits = [part.log_softmax(dim=-1) for part in logits.split(scene.model.config.fsq_levels, dim=-1)]
     log_probs = torch.cat(digits, dim=-1).permute(0, 2, 3, 1, 4).flatten(1, 2).flatten(2)
-    assert torch.allclose(known[..., width:], standardised(log_probs), atol=1e-4)
+    assert torch.allclose(known[..., width:], standardised(log_probs), atol=1e-5)
 
 
 def standardised(values: Tensor) -> Tensor:
