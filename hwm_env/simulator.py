@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint, load, push_to_hub
-from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.cache import NextClip, WholeWindow, encode_all_but_newest, next_clip
 from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import row_uniforms
@@ -259,14 +259,14 @@ class WorldSimulator:
 
     def _checked_step(self, state: WorldState, chunk: Tensor, rows: Sequence[int]) -> tuple[WorldState, Clip]:
         """Advances a state whose rows are `rows` of the caller's batch."""
-        state = replace(state, encoded=self._encoded(state))
         # Without a scene, a state that had one loses its pose.
         belief, path, scene_BSC = None if self.scene is None else state.belief, None, None
         if self.scene is not None and belief is not None:
             path = self.scene.path(belief, chunk)
             belief = self.scene.carried(belief, path)
             scene_BSC = self.scene.inputs(path, chunk) if self.model.config.scene_width else None
-        decoded = self._decode(state, chunk, path, scene_BSC)
+        predictor = self._predictor(state, chunk, scene_BSC)
+        decoded = self._decode(predictor, state, chunk, path)
         broken = (~decoded.log_prob.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
         if broken:
             raise ModelOutputError(sorted({rows[index] for index in broken}))
@@ -275,7 +275,7 @@ class WorldSimulator:
             self._shifted(state.actions, chunk),
             state.seeds,
             tuple(index + 1 for index in state.step_indices),
-            state.encoded and self.model.append_clip(state.encoded, decoded.tokens, chunk, scene_BSC=scene_BSC),
+            self._kept(predictor, scene_BSC),
             belief,
             None if state.paths is None or path is None else self._shifted(state.paths, path),
         )
@@ -333,18 +333,38 @@ class WorldSimulator:
             return None
         if state.encoded is not None:
             return state.encoded
-        scene_p = self._scene_inputs(state)
-        return self.model.encode_history(state.tokens, state.actions.flatten(1, 2), scene_p=scene_p)
+        return encode_all_but_newest(self.model, state.tokens, state.actions, self._scene_inputs(state))
 
-    def _scene_inputs(self, state: WorldState) -> Tensor | None:
-        """Returns the scene inputs of the histories' clips, [B, T_p, S, C]; `None` if the model reads none."""
+    def _kept(self, predictor: NextClip | WholeWindow, scene_BSC: Tensor | None) -> EncodedHistory | None:
+        """Returns the encoded history to keep after a clip, which becomes the newest one and has these scene inputs."""
+        if self.decoding.history == "window" or isinstance(predictor, WholeWindow):
+            return None
+        return predictor.history.newest(self.model.config.num_past_clips - 1)._replace(following_scene=scene_BSC)
+
+    def _scene_inputs(self, state: WorldState, newest: int = 0) -> Tensor | None:
+        """Returns scene inputs of the history's newest clips, or all for 0: [B, T, S, C]; `None` if none are read."""
         if self.scene is None or state.paths is None:
             return None
-        inputs = self.scene.inputs(state.paths.flatten(0, 1), state.actions.flatten(0, 1))
-        by_row: Tensor = inputs.unflatten(0, state.paths.shape[:2])
+        paths, actions = state.paths[:, -newest:], state.actions[:, -newest:]
+        inputs = self.scene.inputs(paths.flatten(0, 1), actions.flatten(0, 1))
+        by_row: Tensor = inputs.unflatten(0, paths.shape[:2])
         return by_row
 
-    def _decode(self, state: WorldState, chunk: Tensor, path: Tensor | None, scene_BSC: Tensor | None) -> Decoded:
+    def _predictor(self, state: WorldState, chunk: Tensor, scene_BSC: Tensor | None) -> NextClip | WholeWindow:
+        encoded = self._encoded(state)
+        if encoded is None:
+            scene_p = self._scene_inputs(state)
+            return next_clip(self.model, state.tokens, state.actions, chunk, scene_p=scene_p, scene_BSC=scene_BSC)
+        chunks, scene_BTSC = torch.stack([state.actions[:, -1], chunk], dim=1), None
+        if scene_BSC is not None:
+            known = encoded.following_scene
+            newest = self._scene_inputs(state, newest=1) if known is None else known.unsqueeze(1)
+            scene_BTSC = None if newest is None else torch.cat([newest, scene_BSC.unsqueeze(1)], dim=1)
+        return NextClip(self.model, encoded, state.tokens[:, -1], chunks, scene_BTSC)
+
+    def _decode(
+        self, predictor: NextClip | WholeWindow, state: WorldState, chunk: Tensor, path: Tensor | None
+    ) -> Decoded:
         model, config = self.model, self.decoding
         uniforms = None
         if config.temperature > 0 or config.order == "random":
@@ -355,15 +375,7 @@ class WorldSimulator:
         if self.scene is not None and path is not None and self.scene.mixes(state.step_indices):
             prior = self.scene.prior(path, chunk, state.step_indices)
         return decode_clip(
-            next_clip_predictor(
-                model,
-                state.tokens,
-                state.actions,
-                chunk,
-                state.encoded,
-                scene_p=None if state.encoded else self._scene_inputs(state),
-                scene_BSC=scene_BSC,
-            ),
+            predictor,
             model.head,
             (len(state), LATENTS_PER_CLIP, *model.config.grid_size),
             config,

@@ -105,18 +105,18 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
     Args:
         encoded: the encoded history of a state.
         config: configuration of the model.
-        shape: number of rows and clips.
+        shape: number of rows, and of the state's clips; all but the newest one are encoded.
 
     Raises:
         InvalidInputError: it is not an encoded history, or a model of another shape encoded it.
     """
     num_rows, num_clips = shape
     layout = (config.num_layers, num_rows, config.num_heads, config.head_width)
-    is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips
-    if not is_history or not all(_layout(clip) == {layout} for clip in encoded.clips):
+    is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips - 1
+    if not is_history or len(encoded.next_time) != num_rows or any(_layout(c) != {layout} for c in encoded.clips):
         raise InvalidInputError(
-            f"the state's encoded history must be that of {num_clips} clips in {num_rows} rows by this simulator's "
-            "model; set it to None to encode the history again"
+            f"the state's encoded history must be that of {num_clips - 1} clips (all but the newest) in {num_rows} "
+            "rows by this simulator's model; set it to None to encode the history again"
         )
 
 

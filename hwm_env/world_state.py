@@ -40,7 +40,8 @@ class WorldState:
     step_indices: tuple[int, ...]
     """Env steps since the reset, for each row."""
     encoded: EncodedHistory | None = None
-    """The encoded history, if it is kept from step to step (`history="streaming"`)."""
+    """The encoded history except its newest clip, which the next step encodes, if it is kept from step to step
+    (`history="streaming"`)."""
     belief: PoseBelief | None = None
     """The carried pose of each row; `None` without a scene."""
     paths: Tensor | None = None

@@ -80,17 +80,3 @@ def check_encoding(config: MaskedHWMConfig) -> None:
             "encoding a history needs temporal_mask 'clip_causal' and past_latents None, got "
             f"{config.temporal_mask!r} and {config.past_latents}; use future_features, which takes past and future"
         )
-
-
-def check_appending(config: MaskedHWMConfig) -> None:
-    """Checks that an encoded history stays valid when a clip is appended.
-
-    Raises:
-        InvalidInputError: the model's positions are bound to a fixed window.
-    """
-    if config.temporal_positions == "concat" or config.position_embedding == "window":
-        raise InvalidInputError(
-            "appending to a history needs temporal_positions 'time' and position_embedding 'grid', got "
-            f"{config.temporal_positions!r} and {config.position_embedding!r}, with which a clip's encoding depends on "
-            "its place in the window; encode the whole history again"
-        )

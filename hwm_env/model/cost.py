@@ -97,8 +97,8 @@ def _pass(model: MaskedHWM, history: EncodedHistory | None) -> Callable[[], Tens
     tokens, a_f = _clips(config, 1)
     scene_f = _scene_inputs(config, 1)
     if history is not None:
-        next_context = model.prepare_next(history, a_f, scene_BSC=None if scene_f is None else scene_f[:, 0])
-        return lambda: model.next_features(next_context, tokens[:, 0]).unsqueeze(1)
+        next_context = model.prepare_next(history, a_f.unsqueeze(1), scene_BTSC=scene_f)
+        return lambda: model.next_features(next_context, tokens)[0].unsqueeze(1)
     past, a_p = _clips(config, config.num_past_clips)
     if config.past_latents is not None:
         known_frames = sum(FRAMES_PER_LATENT[: config.past_latents])

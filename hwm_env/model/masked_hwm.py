@@ -3,7 +3,7 @@
 Follows "Humanoid World Models" (arXiv 2506.01182), with the options of `MaskedHWMConfig`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hwm_env.model.attention import KeyValues, Places, Rotations
 from hwm_env.model.block import Block
-from hwm_env.model.checks import check_appending, check_clips, check_encoding, check_scene_inputs
+from hwm_env.model.checks import check_clips, check_encoding, check_scene_inputs
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.context import PassContext
 from hwm_env.model.embedding import (
@@ -27,7 +27,7 @@ from hwm_env.model.embedding import (
     token_embedding,
 )
 from hwm_env.model.heads import CodebookHead
-from hwm_env.model.history import EncodedHistory
+from hwm_env.model.history import ClipEncodings, EncodedHistory
 from hwm_env.model.linear import initialise
 from hwm_env.model.masking import history_visibility, visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
@@ -200,13 +200,16 @@ class MaskedHWM(nn.Module):
         by_clip: Tensor = rearrange(future, "b (t l) s d -> b t l s d", t=future_BTLHW.shape[1])
         return by_clip
 
-    def encode_history(self, past_BTLHW: Tensor, a_p: Tensor, *, scene_p: Tensor | None = None) -> EncodedHistory:
+    def encode_history(
+        self, past_BTLHW: Tensor, a_p: Tensor, *, scene_p: Tensor | None = None, num_newer: int = 0
+    ) -> EncodedHistory:
         """Encodes the past once for many predictions; each clip sees itself and the given clips before it.
 
         Args:
-            past_BTLHW: past tokens, int [B, T_p, 3, H, W].
+            past_BTLHW: past tokens, int [B, T_p, 3, H, W]; T_p may be 0.
             a_p: past actions, float [B, 17 * T_p, 25].
             scene_p: scene inputs of the past, float [B, T_p, S, C].
+            num_newer: number of known clips that follow, and are encoded by `next_features`.
 
         Raises:
             InvalidInputError: the past of this model depends on the future.
@@ -214,7 +217,8 @@ class MaskedHWM(nn.Module):
         check_encoding(self.config)
         batch, num_past = past_BTLHW.shape[:2]
         steps = self.config.steps_per_clip
-        timeline = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=past_BTLHW.device))
+        next_time = torch.tensor([num_past + num_newer], device=past_BTLHW.device)
+        timeline = timeline_of_clips(self.config, num_past + num_newer, next_time)
         history = EncodedHistory((), torch.full((batch,), num_past, device=past_BTLHW.device))
         at_once = max(1, VECTORS_AT_ONCE // (batch * self.config.num_positions))
         for start in range(0, num_past, at_once):
@@ -227,90 +231,49 @@ class MaskedHWM(nn.Module):
                 history,
                 None if scene_p is None else scene_p[:, start:stop],
             )
-            clips = self._encode(context, past_BTLHW[:, start:stop])
-            history = history._replace(clips=history.clips + clips)
+            encodings = ClipEncodings(self.config, stop - start)
+            # The past grows from slice to slice, and each length would be compiled again.
+            self._run(context, past_BTLHW[:, start:stop], encodings, compiled=False)
+            history = history._replace(clips=history.clips + encodings.clips)
         return history
 
-    def append_clip(
-        self, history: EncodedHistory, clip_BLHW: Tensor, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None
-    ) -> EncodedHistory:
-        """Encodes one more clip, which sees the clips that remain; their encodings do not change.
-
-        A full history drops its oldest clip first. So each clip was encoded when it was the newest, and has seen the
-        `num_past_clips` - 1 clips before it; clips encoded by `encode_history` have seen fewer.
-
-        Args:
-            history: from `encode_history` or `append_clip`.
-            clip_BLHW: tokens of the clip, int [B, 3, H, W].
-            chunk_BFA: its actions, float [B, 17, 25].
-            scene_BSC: its scene inputs, float [B, S, C].
-
-        Raises:
-            InvalidInputError: the model's positions are bound to a fixed window.
-        """
-        check_appending(self.config)
-        surplus = max(0, len(history.clips) + 1 - self.config.num_past_clips)
-        kept = history._replace(clips=history.clips[surplus:])
-        timeline = self._next_timeline(kept)._replace(num_past=self.config.steps_per_clip)
-        scene_BTSC = None if scene_BSC is None else scene_BSC.unsqueeze(1)
-        clips = self._encode(self._context(chunk_BFA, timeline, None, kept, scene_BTSC), clip_BLHW.unsqueeze(1))
-        return EncodedHistory(kept.clips + clips, history.next_time + 1)
-
     def prepare_next(
-        self, history: EncodedHistory, chunk_BFA: Tensor, *, scene_BSC: Tensor | None = None
+        self, history: EncodedHistory, chunks_BTFA: Tensor, *, scene_BTSC: Tensor | None = None
     ) -> PassContext:
-        """Prepares predicting the clip after the history: everything except its tokens.
+        """Prepares a pass over the clips after the history, of which the last is predicted: all except their tokens.
 
         Args:
-            history: from `encode_history` or `append_clip`.
-            chunk_BFA: the clip's actions, float [B, 17, 25].
-            scene_BSC: the clip's scene inputs, float [B, S, C].
+            history: encoded clips.
+            chunks_BTFA: actions of the known clips that follow and of the predicted one, float [B, T, 17, 25].
+            scene_BTSC: scene inputs of these clips, float [B, T, S, C].
         """
-        scene_BTSC = None if scene_BSC is None else scene_BSC.unsqueeze(1)
-        return self._context(chunk_BFA, self._next_timeline(history), None, history, scene_BTSC)
+        num_encoded, num_clips = len(history.clips), chunks_BTFA.shape[1]
+        steps, device = self.config.steps_per_clip, history.next_time.device
+        num_past = num_encoded + num_clips - 1
+        whole = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=device))
+        timeline = whole.span(num_encoded * steps, (num_past + 1) * steps)
+        # Rows may differ in age.
+        elapsed = (history.next_time - num_encoded)[:, None] * steps
+        timeline = timeline._replace(
+            video_positions=timeline.video_positions + elapsed, action_positions=timeline.action_positions + elapsed
+        )
+        visible = history_visibility(timeline.clips, whole.clips) if num_clips > 1 else None
+        return self._context(chunks_BTFA.flatten(1, 2), timeline, visible, history, scene_BTSC)
 
-    def next_features(self, context: PassContext, next_BLHW: Tensor) -> Tensor:
-        """Computes the features that the head predicts the next clip's tokens from.
+    def next_features(self, context: PassContext, clips_BTLHW: Tensor) -> tuple[Tensor, tuple[KeyValues, ...]]:
+        """Computes the features that the head predicts the last clip's tokens from, and encodes the clips before it.
 
         Args:
             context: from `prepare_next`.
-            next_BLHW: tokens of the next clip, int [B, 3, H, W]; `config.mask_token` where unknown.
+            clips_BTLHW: tokens of its clips, int [B, T, 3, H, W]; `config.mask_token` where unknown.
 
         Returns:
-            float [B, L, S, D]; L is 1 if a position's latents share one vector.
+            Features of the last clip, float [B, L, S, D]; L is 1 if a position's latents share one vector. And the
+            encodings of the T - 1 known clips.
         """
-        features = self._run(context, next_BLHW.unsqueeze(1))
-        normalised: Tensor = self.norm(features)
-        return normalised
-
-    def _encode(self, context: PassContext, clips_BTLHW: Tensor) -> tuple[KeyValues, ...]:
-        """Returns the keys and values of clips."""
-        config = self.config
-        clips: list[KeyValues] = []
-
-        def keep(layer: int, own: KeyValues) -> None:
-            parts = own.split(config.steps_per_clip)
-            if not clips:
-                clips.extend(
-                    KeyValues(*(field.new_empty(config.num_layers, *field.shape) for field in part)) for part in parts
-                )
-            for clip, part in zip(clips, parts, strict=True):
-                for whole, field in zip(clip, part, strict=True):
-                    whole[layer] = field
-
-        self._run(context, clips_BTLHW, keep)
-        return tuple(clips)
-
-    def _next_timeline(self, history: EncodedHistory) -> Timeline:
-        """Returns the timeline of the clip after the history; rows may differ in age."""
-        steps, num_past = self.config.steps_per_clip, len(history.clips)
-        device = history.next_time.device
-        timeline = timeline_of_clips(self.config, num_past, torch.tensor([num_past], device=device))
-        timeline = timeline.span(num_past * steps, (num_past + 1) * steps)
-        elapsed = (history.next_time - num_past)[:, None] * steps
-        return timeline._replace(
-            video_positions=timeline.video_positions + elapsed, action_positions=timeline.action_positions + elapsed
-        )
+        encodings = ClipEncodings(self.config, clips_BTLHW.shape[1] - 1)
+        features = self._run(context, clips_BTLHW, encodings)
+        return self.norm(features[:, context.places.num_past :]), encodings.clips
 
     def _context(
         self,
@@ -357,14 +320,20 @@ class MaskedHWM(nn.Module):
         )
 
     def _run(
-        self, context: PassContext, tokens_BTLHW: Tensor, keep: Callable[[int, KeyValues], None] | None = None
+        self,
+        context: PassContext,
+        tokens_BTLHW: Tensor,
+        encodings: ClipEncodings | None = None,
+        *,
+        compiled: bool = True,
     ) -> Tensor:
         """Runs all blocks.
 
         Args:
             context: of the pass.
             tokens_BTLHW: tokens of its clips, int [B, T, L, H, W].
-            keep: called with each layer's index and its keys and values.
+            encodings: collects each layer's keys and values.
+            compiled: whether to use the blocks' compiled code, if there is any.
 
         Returns:
             Video features [B, N, S, D].
@@ -374,16 +343,15 @@ class MaskedHWM(nn.Module):
         for layer, (block, scales_shifts, past) in enumerate(
             zip(self.blocks, context.scales_shifts, context.past, strict=True)
         ):
-            # Compiled blocks are for decoding: the past grows clip by clip, and each length would be compiled again.
-            run = partial(block if keep is None else block.forward, scales_shifts=scales_shifts, past=past)
+            run = partial(block if compiled else block.forward, scales_shifts=scales_shifts, past=past)
             inputs = video_BNSD, actions_BND, context.places
             if self.checkpoint_activations and torch.is_grad_enabled():
                 outputs = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
             else:
                 outputs = run(*inputs)
             video_BNSD, actions_BND, own = outputs
-            if keep is not None:
-                keep(layer, own)
+            if encodings is not None:
+                encodings.keep(layer, own)
         return video_BNSD
 
     def _position_vectors(self, slots: Tensor) -> Tensor:

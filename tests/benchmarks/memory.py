@@ -5,7 +5,7 @@ import resource
 import torch
 import tyro
 
-from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.cache import next_clip
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
 from tests.benchmarks.worlds import NUM_CODES, random_past, untrained
@@ -13,15 +13,13 @@ from tests.benchmarks.worlds import NUM_CODES, random_past, untrained
 
 @torch.no_grad()
 def main(preset: str, /) -> None:
-    """Encodes a full history, takes one env step, and prints the peak in GB (10^9 bytes)."""
+    """Encodes a history, takes one env step, and prints the peak in GB (10^9 bytes)."""
     model = untrained(preset)
     past = random_past(model)
-    history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
-    predict = next_clip_predictor(model, past.tokens, past.actions, past.chunk, history)
+    predict = next_clip(model, past.tokens, past.actions, past.chunk)
     shape = (1, 3, *model.config.grid_size)
     config = DecodingConfig(steps=8, temperature=0.0)
-    decoded = decode_clip(predict, model.head, shape, config, None, torch.device("cpu"), num_codes=NUM_CODES)
-    model.append_clip(history, decoded.tokens, past.chunk)
+    decode_clip(predict, model.head, shape, config, None, torch.device("cpu"), num_codes=NUM_CODES)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hwm_env.decoding.cache import NextClip, encode_all_but_newest
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision, convert
 from hwm_env.precision import has_fast_bfloat16
@@ -15,14 +16,16 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore::Depreca
 
 @torch.no_grad()
 def passes_s(model: MaskedHWM, repeats: int) -> tuple[float, float]:
-    """Returns seconds of encoding one clip and of one decoding step."""
+    """Returns seconds of the first decoding step, which encodes the newest clip as well, and of a later one."""
     past = random_past(model)
-    history = model.encode_history(past.tokens, past.actions.flatten(1, 2))
-    context = model.prepare_next(history, past.chunk)
+    history = encode_all_but_newest(model, past.tokens, past.actions, None)
+    chunks = torch.stack([past.actions[:, -1], past.chunk], dim=1)
     hidden = torch.full((1, 3, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
+    later = NextClip(model, history, past.tokens[:, -1], chunks)
+    later(hidden)
     return (
-        median_s(lambda: model.append_clip(history, past.tokens[:, 0], past.chunk), repeats),
-        median_s(lambda: model.next_features(context, hidden), repeats),
+        median_s(lambda: NextClip(model, history, past.tokens[:, -1], chunks)(hidden), repeats),
+        median_s(lambda: later(hidden), repeats),
     )
 
 

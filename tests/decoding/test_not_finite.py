@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import hwm_env.decoding.sampling as sampling
-from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.cache import next_clip
 from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.decoding.maskgit import Decoded, decode_clip
 from hwm_env.decoding.noise import row_uniforms
@@ -26,7 +26,7 @@ def decoded(model: MaskedHWM, actions: Tensor, chunk: Tensor, config: DecodingCo
     numbers = (config.steps, 3 * model.config.num_positions, len(model.config.head_levels) + 1)
     uniforms = row_uniforms(range(WORLDS), [0] * WORLDS, numbers)
     with torch.no_grad():
-        predict = next_clip_predictor(model, tokens, actions, chunk, None)
+        predict = next_clip(model, tokens, actions, chunk)
         return decode_clip(predict, model.head, shape, config, uniforms, CPU)
 
 

@@ -262,7 +262,7 @@ def test_output_that_is_not_finite_is_named_by_row(
     envs = make_vec(3, strict=strict)
     envs.reset(seed=0, options={"per_world": [{"start": start} for start in range(3)]})
     model, before = envs.unwrapped.simulator.model, [moment.tokens for moment in envs.unwrapped.moments]
-    encode, broken_clip = model.encode_history, torch.from_numpy(before[1])
+    encode, broken_clip = model.encode_history, envs.unwrapped.moments[1].state.tokens[0, -2]
 
     def nonsense(past: torch.Tensor, actions: torch.Tensor, **arguments: Any) -> Any:
         history = encode(past, actions, **arguments)

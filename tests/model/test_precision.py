@@ -21,7 +21,7 @@ def make_model() -> MaskedHWM:
 def cached_features(model: MaskedHWM) -> Tensor:
     v_p, v_f, a_p, a_f = random_inputs(model)
     history = model.encode_history(v_p.transpose(1, 2), a_p)
-    return model.next_features(model.prepare_next(history, a_f), v_f[:, :, 0]).float()
+    return model.next_features(model.prepare_next(history, a_f.unsqueeze(1)), v_f.transpose(1, 2))[0].float()
 
 
 def test_rounding_is_within_half_a_step_of_the_largest_number_of_a_vector() -> None:

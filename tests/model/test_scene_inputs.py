@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import hwm_env.model.masked_hwm as masked_hwm_module
+from hwm_env.decoding.cache import NextClip
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.cost import cost_of
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -42,8 +43,8 @@ def test_forward_equals_the_naive_network() -> None:
 
 def cached_logits(model: MaskedHWM, inputs: Inputs, scene: Tensor) -> Tensor:
     history = model.encode_history(inputs.v_p.transpose(1, 2), inputs.a_p, scene_p=scene[:, :-1])
-    context = model.prepare_next(history, inputs.a_f, scene_BSC=scene[:, -1])
-    digit_logits = model.head(model.next_features(context, inputs.v_f[:, :, 0]).unsqueeze(1))
+    context = model.prepare_next(history, inputs.a_f.unsqueeze(1), scene_BTSC=scene[:, -1:])
+    digit_logits = model.head(model.next_features(context, inputs.v_f.transpose(1, 2))[0].unsqueeze(1))
     return model.head.joint(digit_logits).permute(2, 0, 1, 3, 4, 5)
 
 
@@ -60,16 +61,17 @@ def test_a_cached_history_equals_one_pass(layout: str, vectors_at_once: int, mon
 
 
 @LAYOUTS
-def test_an_appended_clip_is_encoded_with_its_scene_inputs(layout: str) -> None:
+def test_the_newest_clip_is_encoded_with_its_scene_inputs(layout: str) -> None:
     (config,) = combinations({}, latent_layout=layout, scene_width=WIDTH, **BY_CLIP_TIME)
     model = example(config)
-    inputs, scene = random_inputs(model, past=3), random_scene(model, 3)
-    past = inputs.v_p.transpose(1, 2)
+    inputs, scene = random_inputs(model, past=3), random_scene(model, 4)
+    past, chunks = inputs.v_p.transpose(1, 2), torch.stack([inputs.a_p[:, 34:], inputs.a_f], dim=1)
     with torch.no_grad():
-        whole = model.encode_history(past, inputs.a_p, scene_p=scene)
-        history = model.encode_history(past[:, :2], inputs.a_p[:, :34], scene_p=scene[:, :2])
-        appended = model.append_clip(history, past[:, 2], inputs.a_p[:, 34:], scene_BSC=scene[:, 2])
-    for field, expected in zip(appended.clips[-1], whole.clips[-1], strict=True):
+        whole = model.encode_history(past, inputs.a_p, scene_p=scene[:, :3])
+        history = model.encode_history(past[:, :2], inputs.a_p[:, :34], scene_p=scene[:, :2], num_newer=1)
+        predict = NextClip(model, history, past[:, 2], chunks, scene[:, 2:])
+        predict(inputs.v_f[:, :, 0])
+    for field, expected in zip(predict.history.clips[-1], whole.clips[-1], strict=True):
         assert torch.allclose(field, expected, atol=1e-9)
 
 

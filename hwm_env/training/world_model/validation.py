@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.windows import evenly_spread
-from hwm_env.decoding.cache import next_clip_predictor
+from hwm_env.decoding.cache import next_clip
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
 from hwm_env.errors import DatasetError
@@ -154,8 +154,8 @@ class Validation:
         scene_BTSC = self._scene_inputs(self._with_actions(batch, actions), torch.arange(len(actions)))
         shape = (len(actions), LATENTS_PER_CLIP, *model.config.grid_size)
         decoding = DecodingConfig(steps=min(DECODING_STEPS, shape[1] * shape[2] * shape[3]), temperature=0.0)
-        predict = next_clip_predictor(
-            *(model, batch["video_past"], past_actions, actions, None),
+        predict = next_clip(
+            *(model, batch["video_past"], past_actions, actions),
             scene_p=None if scene_BTSC is None else scene_BTSC[:, :-1],
             scene_BSC=None if scene_BTSC is None else scene_BTSC[:, -1],
         )
