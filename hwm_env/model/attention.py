@@ -123,8 +123,8 @@ class SpatialAttention(Attention):
             before: keys and values of the place before each place, [B, N, 2, heads, S, C], see `place_before`.
             grid: rotary positions of the grid.
         """
-        q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b n h s c", three=3, h=self.num_heads)
-        q, k = rotate(q, grid), rotate(k, grid)
+        qkv = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b n h s c", three=3, h=self.num_heads)
+        (q, k), v = rotate(qkv[:2], grid), qkv[2]
         if before is not None:
             k, v = (torch.cat(pair, dim=-2) for pair in zip((k, v), before.unbind(2), strict=True))
         mixed = attend(*(x.flatten(0, 1) for x in (q, k, v)))
@@ -193,15 +193,14 @@ class JointTemporalAttention(Attention):
         """
         rotations = places.rotations
         num_places, num_positions = video_BNSD.shape[1:3]
-        q, k, v = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b s h n c", three=3, h=self.num_heads)
-        action_q, action_k, action_v = rearrange(
-            self.qkv(actions_BND), "b n (three h c) -> three b h n c", three=3, h=self.num_heads
-        )
+        qkv = rearrange(self.qkv(video_BNSD), "b n s (three h c) -> three b s h n c", three=3, h=self.num_heads)
+        (queries, k), v = rotate(qkv[:2], rotations.video), qkv[2]
+        action_qkv = rearrange(self.qkv(actions_BND), "b n (three h c) -> three b h n c", three=3, h=self.num_heads)
+        (action_q, action_k), action_v = rotate(action_qkv[:2], rotations.actions), action_qkv[2]
         no_grid = v[:, :0]
-        own = KeyValues(rotate(k, rotations.video), v, rotate(action_k, rotations.actions), action_v, no_grid, no_grid)
-        queries = rotate(q, rotations.video)
+        own = KeyValues(k, v, action_k, action_v, no_grid, no_grid)
         if update_actions:
-            shared = rotate(action_q, rotations.actions).unsqueeze(1).expand(-1, num_positions, -1, -1, -1)
+            shared = action_q.unsqueeze(1).expand(-1, num_positions, -1, -1, -1)
             queries = torch.cat([queries, shared], dim=-2)
         timeline = [*past, own]
         num_keys = sum(part.video_keys.shape[-2] for part in timeline)
