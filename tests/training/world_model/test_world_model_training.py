@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,6 +41,12 @@ def train(data: Dataset, directory: Path, recipe: TrainingConfig = RECIPE, **opt
     return train_world_model(data, data, TOKENIZER, directory, MODEL, recipe, device="cpu", **options)
 
 
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest checkpoint of a run with RECIPE that nothing interrupted. Shared: do not change it."""
+    return train(data, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.fixture
 def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], None]:
     """Lets a test run a function instead of a step, or before it."""
@@ -57,10 +64,8 @@ def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], Non
 
 @pytest.mark.parametrize("dies_at", [3, 5])
 def test_resuming_is_bit_equal_to_never_having_stopped(
-    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
+    data: Dataset, whole: Path, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    whole = train(data, tmp_path / "whole")
-
     class DeathError(Exception): ...
 
     def die(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
@@ -78,9 +83,8 @@ def test_resuming_is_bit_equal_to_never_having_stopped(
 
 
 def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
-    data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+    data: Dataset, whole: Path, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = train(data, tmp_path / "exact")
     fast_bfloat16(False)
 
     def refuse(self: torch.Tensor) -> torch.Tensor:
@@ -88,7 +92,7 @@ def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
 
     monkeypatch.setattr(torch.Tensor, "bfloat16", refuse)
     found = train(data, tmp_path / "found", AUTO)
-    assert_same_bits(exact, found)
+    assert_same_bits(whole, found)
     assert checkpoint.load(found).provenance["training"]["precision"] == "float32"
 
 
@@ -109,9 +113,13 @@ def test_a_run_does_not_go_on_in_another_number_type(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(
-    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    data: Dataset,
+    whole: Path,
+    tmp_path: Path,
+    around_each_step,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    whole = train(data, tmp_path / "whole")
     before = signal.getsignal(number)
 
     def ask(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
@@ -154,9 +162,9 @@ def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Pat
     ],
     ids=str,
 )
-def test_every_recipe_trains(data: Dataset, tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain, other = train(data, tmp_path / "plain"), train(data, tmp_path / "other", replace(RECIPE, **changes))
-    first, second = saved(plain)["shipped"], saved(other)["shipped"]
+def test_every_recipe_trains(data: Dataset, whole: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    other = train(data, tmp_path, replace(RECIPE, **changes))
+    first, second = saved(whole)["shipped"], saved(other)["shipped"]
     same = all(torch.equal(first[name], second[name]) for name in first)
     assert same == (changes == {"checkpoint_activations": True})
 
@@ -183,9 +191,8 @@ def test_every_kind_of_model_trains(data: Dataset, tmp_path: Path, changes: dict
     assert ("validation_psnr_true_actions" in logged(tmp_path)[-1]) == (model.past_latents is None)
 
 
-def test_the_log_has_the_shuffled_actions_beside_the_true_ones(data: Dataset, tmp_path: Path) -> None:
-    train(data, tmp_path)
-    lines = logged(tmp_path)
+def test_the_log_has_the_shuffled_actions_beside_the_true_ones(whole: Path) -> None:
+    lines = logged(whole.parents[1])
     assert [line["step"] for line in lines] == [2, 4, 6]
     for line in lines:
         assert line["validation_next_clip_loss_shuffled_actions"] != line["validation_next_clip_loss"]
@@ -207,8 +214,9 @@ def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
     env.step(np.zeros((17, 25), np.float32))
 
 
-def test_a_finished_run_is_left_alone(data: Dataset, tmp_path: Path) -> None:
-    newest = train(data, tmp_path)
+def test_a_finished_run_is_left_alone(data: Dataset, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole.parents[1], tmp_path, symlinks=True, dirs_exist_ok=True)
+    newest = tmp_path / whole.relative_to(whole.parents[1])
     before = (newest / STATE_FILE).stat().st_mtime_ns
     assert train(data, tmp_path, resume=True) == newest
     assert (newest / STATE_FILE).stat().st_mtime_ns == before
@@ -230,8 +238,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, 
     assert all(weight.isfinite().all() for name, weight in weights.items() if name.startswith("actions.action_"))
 
 
-def test_a_full_disk_while_saving_loses_nothing(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(data, tmp_path / "whole")
+def test_a_full_disk_while_saving_loses_nothing(
+    data: Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original, calls = run_module.torch.save, 0
 
     def save(*arguments: Any) -> None:
