@@ -315,8 +315,14 @@ def test_sb3_wants_resets_in_the_same_step(make_vec: MakeVec, mode: str) -> None
         SB3VecEnv(make_vec(autoreset_mode=mode))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "policy", "arguments"), CLIENTS)
+@pytest.mark.parametrize(
+    ("algorithm", "policy", "arguments"),
+    [
+        CLIENTS[0],
+        CLIENTS[4],
+        *(pytest.param(*client.values, id=client.id, marks=pytest.mark.exhaustive) for client in CLIENTS[1:4]),
+    ],
+)
 def test_sb3_learns_for_two_hundred_steps(
     make_env: MakeEnv, algorithm: str, policy: str, arguments: dict[str, Any]
 ) -> None:

@@ -38,10 +38,9 @@ def test_a_trained_policy_can_be_loaded_with_its_curve(tiny_checkpoint: Path, tm
 
 
 def test_a_run_has_its_seed(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    curves = [
-        train(run_of(tiny_checkpoint, tmp_path / "some.zip", steps=128, num_envs=4, max_steps=5, seed=seed)).episodes
-        for seed in (0, 0, 1)
-    ]
+    small = {"steps": 128, "num_envs": 4, "max_steps": 5, "decoding_steps": 1}
+    runs = [run_of(tiny_checkpoint, tmp_path / "some.zip", seed=seed, **small) for seed in (0, 0, 1)]
+    curves = [train(run).episodes for run in runs]
     assert curves[0] == curves[1] != curves[2]
 
 
