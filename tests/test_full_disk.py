@@ -204,6 +204,7 @@ CASES = [(name, 0) for name in COMMANDS] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "room"), CASES)
 def test_commands(
     inputs: dict[str, Path], disk: Path, place: Path, name: str, room: int, capfd: pytest.CaptureFixture[str]
@@ -248,6 +249,7 @@ def test_what_was_measured_is_printed_whatever_happens_to_the_files(
     assert content_of(place) == {}
 
 
+@pytest.mark.slow
 def test_a_full_standard_output() -> None:
     lines = ("import sys", "from hwm_env import cli", "from hwm_env.training.world_model import preset_table")
     lines += ("preset_table.table = lambda presets: '1'", "sys.exit(cli.main(['presets']))")

@@ -94,6 +94,7 @@ def test_importing_the_package_is_light() -> None:
     assert not modules_after("import hwm_env") & {"torch", "mujoco", "pygame", "safetensors"}
 
 
+@pytest.mark.slow
 def test_the_learned_world_needs_no_extra() -> None:
     modules = modules_after("import hwm_env.envs.world_model_env, hwm_env.envs.rendering")
     assert "torch" in modules

@@ -50,6 +50,7 @@ def run(*arguments: object) -> int:
     return main(["import-checkpoint", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(FIXTURE) == 0

@@ -82,6 +82,7 @@ def test_forks_share_their_past_and_may_differ_in_their_future(simulator: WorldS
     assert same.step_indices == (2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_forks_equal_their_row_unless_their_seeds_differ(
@@ -124,6 +125,7 @@ def test_bad_forks_are_refused(simulator: WorldSimulator, n: int, seeds: list[in
         simulator.fork(simulator.reset([0], [0]), n, seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_strict_rows_equal_the_same_row_alone_to_the_bit(tiny_checkpoint: Path, history: HistoryMode) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True)

@@ -44,6 +44,7 @@ def band(reach: int, next_time: int) -> Sees:
     return sees
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 @pytest.mark.parametrize(("reach", "window"), [(1, 1), (2, 1), (3, 2), (3, 3)])
@@ -138,6 +139,7 @@ def joined(states: list[WorldState]) -> WorldState:
     )
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 def test_rows_of_different_ages_share_a_batch(scope: str, layout: str) -> None:

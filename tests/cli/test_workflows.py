@@ -155,6 +155,7 @@ def test_inspect(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("new.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_train(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("accelerate")
     run("train")
@@ -225,6 +226,7 @@ def test_import_checkpoint(run: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert "gymnasium.make('HWM-v0', checkpoint='new', task=None)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_generate(run: Any) -> None:
     command = run("generate")
     metrics = read("new.json")
@@ -265,6 +267,7 @@ def test_calibrate(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report["checkpoint"]["name"], report["decoding"]["history"]) == ("mine", "streaming")
 
 
+@pytest.mark.slow
 def test_certify(run: Any, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwm_env.evaluation.worlds.inverse_dynamics.FEWEST_PAIRS", 1)
     quick = InverseDynamicsConfig(steps=2)

@@ -17,6 +17,7 @@ MODES_OF = {"HWM-v0": MODES, "HWMReference-v0": [pytest.param(*modes.values) for
 WANTS_NORMALISED = "symmetric and normalized"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_screen")
 @pytest.mark.parametrize(
     ("env_id", "obs_mode", "action_mode", "normalized"),
@@ -40,6 +41,7 @@ def test_gymnasium_without_a_task(make_env: MakeEnv, env_id: str) -> None:
     gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "obs_mode", "action_mode"),
     [
@@ -57,6 +59,7 @@ def test_stable_baselines3(make_env: MakeEnv, env_id: str, obs_mode: str, action
         checker.check_env(env.unwrapped, skip_render_check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["face-target", "look-at", "reach-cube", "goal-image"])
 def test_every_task(make_env: MakeEnv, env_id: str, task: str) -> None:
     env = make_env(env_id, task=task, obs_mode="pixels_state")
@@ -73,6 +76,7 @@ def test_the_passive_checker_is_silent(make_env: MakeEnv, render_mode: str) -> N
         env.render()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "warning"),
     [

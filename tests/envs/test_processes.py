@@ -43,6 +43,7 @@ for env_id in env_ids:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_async_vector_environments_work(tiny_checkpoint: Path, context: str) -> None:
     env_ids = ["HWM-v0", "HWMReference-v0"] if can_render() else ["HWM-v0"]
@@ -61,6 +62,7 @@ def test_async_vector_environments_work(tiny_checkpoint: Path, context: str) -> 
     assert done.stdout.splitlines() == [f"{env_id} (2, 64, 64, 3) True" for env_id in env_ids]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", COPIES)
 def test_copies_of_an_environment_go_on_alike(make_env: MakeEnv, env_id: str, how: str) -> None:
     env = make_env(env_id, render_mode="rgb_array", task="goal-image", obs_mode="pixels_state", decoding_steps=1)
@@ -124,6 +126,7 @@ print("went on")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals there")
 def test_a_process_with_a_window_still_ends_when_it_is_told_to(tiny_checkpoint: Path) -> None:
     pytest.importorskip("pygame")

@@ -117,6 +117,7 @@ env.close()
 """
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.usefixtures("no_display")
 def test_a_window_that_nobody_sees_is_refused(tiny_checkpoint: Path) -> None:

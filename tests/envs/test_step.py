@@ -62,6 +62,7 @@ def test_actions_outside_the_space_are_clipped_to_it(make_env: MakeEnv, env_id: 
     assert fingerprint(beyond) == fingerprint(at_the_bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -62,6 +62,7 @@ def made(make_env: MakeEnv, env_id: str) -> Callable[[], gymnasium.Env]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_worlds_are_the_same_under_any_setting(made: Callable[[], gymnasium.Env], setting: str) -> None:
     expected = rollout_digests(made())
@@ -74,6 +75,7 @@ def test_worlds_are_the_same_under_any_setting(made: Callable[[], gymnasium.Env]
         assert rollout_digests(env) == expected, "made without it, used under it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_scenes_find_out_where_they_are_under_any_setting(setting: str) -> None:
     def after() -> tuple[torch.Tensor, ...]:

@@ -39,6 +39,7 @@ def same(one: Any, other: Any) -> bool:
     return np.array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("obs_mode", ["pixels_state", "tokens"])
 def test_rows_have_the_episodes_of_single_environments(
@@ -183,6 +184,7 @@ def test_states_branch_a_row_and_fit_single_environments(make_vec: Any, make_env
     assert same(env.unwrapped.moment.tokens, observations[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
@@ -196,6 +198,7 @@ def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> Non
     check_unharmed(make_vec, lambda envs: envs.reset(seed=seed), message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -213,6 +216,7 @@ def test_bad_options_change_nothing(make_vec: Any, options: Any, message: str) -
     check_unharmed(make_vec, lambda envs: envs.reset(seed=9, options=options), message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

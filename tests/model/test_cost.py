@@ -51,6 +51,7 @@ def test_parameters_add_up() -> None:
     assert cost_of(TINY).parameters == sum(math.prod(parameter.shape) for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_joint_tables_and_heads_of_the_full_size() -> None:
     """Each latent has a table of V + 1 vectors and a head with biases."""
     cost = cost_of(replace(MASKED_HWM_FULL_PATCH, num_layers=4))

@@ -28,6 +28,7 @@ def random_scene(model: MaskedHWM, clips: int, batch: int = 2, seed: int = 0) ->
     return 3 * torch.randn(batch, clips, model.config.num_positions, model.config.scene_width, generator=generator)
 
 
+@pytest.mark.slow
 def test_forward_equals_the_naive_network() -> None:
     options = {**FAMILY_OPTIONS, "action_injection": ("attention", "adaln")}
     for index, config in enumerate(combinations(options, scene_width=WIDTH)):

@@ -14,6 +14,8 @@ pytest.importorskip("stable_baselines3")
 
 from policies.train import TrainingRun, train
 
+pytestmark = pytest.mark.slow
+
 
 def run_of(checkpoint: Path, out: Path, **arguments: Any) -> TrainingRun:
     return TrainingRun(out=out, checkpoint=str(checkpoint), **arguments)
@@ -44,7 +46,6 @@ def test_a_run_has_its_seed(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert curves[0] == curves[1] != curves[2]
 
 
-@pytest.mark.slow
 def test_facing_is_learned_in_the_reference_world(tmp_path: Path) -> None:
     """Random driving faces the target in a tenth of the episodes."""
     from hwm_env.reference.rendering import can_render

@@ -25,6 +25,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(recording: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     collect(alone, num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=1)

@@ -49,6 +49,7 @@ def state_of(simulator: WorldSimulator, place: str) -> WorldState:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["recorded", "uncertain", "unknown"])
 def test_an_episode_is_repeated_from_a_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

@@ -83,6 +83,7 @@ def test_a_state_keeps_the_paths_of_its_history() -> None:
         assert torch.allclose(state.paths, paths, equal_nan=True, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_localised_history_has_the_path_that_was_found() -> None:
     simulator = make_simulator()
     starts = simulator.checkpoint.starts

@@ -206,6 +206,7 @@ def test_what_cannot_be_a_goal_is_refused_before_anything_changes(make_env: Make
     assert fingerprint(env.reset()) == fingerprint(twin.reset())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("goal", "message"),
     [

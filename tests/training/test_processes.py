@@ -19,6 +19,8 @@ from tests.training.processes import RECIPES
 from tests.training.states import saved
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
 
+pytestmark = pytest.mark.slow
+
 FORKS = multiprocessing.get_context("forkserver")
 """Starts processes from one that has imported everything once."""
 FORKS.set_forkserver_preload([processes.__name__])
@@ -69,7 +71,6 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     return {recipe: root / recipe for recipe in ("adamw", "muon")} | {"again": root / "adamw"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "kind", "recipe"),
     [(launch_two, "ddp", "adamw"), (train_in_two, "fsdp", "again"), (train_in_two, "fsdp", "muon")],
@@ -91,7 +92,6 @@ def test_two_processes_equal_one(
     checkpoint.load(tmp_path / "run/checkpoint")
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(data: Path, alone: dict[str, Path], tmp_path: Path) -> None:
     """One process resumes a run of two processes with half of the model each.
 

@@ -154,6 +154,7 @@ def test_decoding_changes_at_once(session: Session) -> None:
     assert session.decoding.steps == 2
 
 
+@pytest.mark.slow
 def test_only_so_many_steps_can_be_taken_back(session: Session) -> None:
     session.decode(steps=1)
     for number in range(MOST_REWINDS + 3):

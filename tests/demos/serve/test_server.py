@@ -353,6 +353,7 @@ def assert_guarded(headers: httpx.Headers) -> None:
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
 
 
+@pytest.mark.slow
 def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
     server = Server(tiny_checkpoint, "--host", "0.0.0.0")
     try:
@@ -382,6 +383,7 @@ def test_bad_input_is_exit_status_2(options: list[str], message: str, capsys: py
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bad_input_ends_the_process_with_2() -> None:
     command = [sys.executable, "-m", "demos.serve", "--port", "99999"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)

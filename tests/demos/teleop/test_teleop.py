@@ -102,6 +102,7 @@ def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     assert velocities(driver)[1] > 0.2
 
 
+@pytest.mark.slow
 def test_an_arm_stays_where_it_is_moved_after_a_gesture(driver: Driver) -> None:
     elbow = ACTION_NAMES.index("left_elbow_pitch")
     driver.tap("space")
@@ -241,6 +242,7 @@ def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
     assert (seen[PLAN] != ground).any()
 
 
+@pytest.mark.slow
 def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:
     """The window shows all frames of each step in order."""
     driver.until(lambda: driver.drive.shown.snapshot.step >= 1)
@@ -312,6 +314,7 @@ def test_bad_input_is_exit_status_2(
     assert not pygame.display.get_init()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
 def test_without_a_display_the_process_ends_with_2() -> None:
     hidden = ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY")

@@ -30,6 +30,7 @@ def difference(shown: np.ndarray, drawn: np.ndarray) -> float:
     return float(np.abs(shown.astype(int) - drawn).mean())
 
 
+@pytest.mark.slow
 def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, env_id: str, tmp_path: Path) -> None:
     env = RecordClips(make_env(env_id, action_mode="delta"), tmp_path)
     env.reset(seed=0)

@@ -41,6 +41,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_an_episode_is_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
@@ -97,6 +98,7 @@ def test_a_new_run_takes_the_next_numbers(make_env: MakeEnv, tmp_path: Path) -> 
     assert len(set(seeds.values())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_episodes_that_begin_at_a_state_are_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, history: str

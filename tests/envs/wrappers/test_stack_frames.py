@@ -28,6 +28,7 @@ def assert_same_picture(one: np.ndarray, other: np.ndarray) -> None:
     np.testing.assert_allclose(one.astype(int), other.astype(int), rtol=0, atol=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_frames", "stride"), [(4, 4), (1, 1), (2, 17), (3, 20), (18, 1)])
 def test_frames_are_those_of_the_clips(make_env: MakeEnv, num_frames: int, stride: int) -> None:
     env = StackFrames(make_env(action_mode="delta"), num_frames, stride)

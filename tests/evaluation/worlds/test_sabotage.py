@@ -47,6 +47,7 @@ def found(simulator: WorldSimulator) -> dict[str, Sabotaged]:
     return measure_sabotage(simulator, Episodes(), loops=NUM_STARTS, seed=0)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_poses_that_are_given_are_off_by_as_much_as_they_were_moved(found: dict[str, Sabotaged]) -> None:
     assert found["pose_half_a_metre_wrong"].start_error_median_m == pytest.approx(0.5, abs=1e-5)
     places = Episodes().poses()[:, 0, :2]

@@ -147,6 +147,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert restored(tmp_path) == (1, 10.0)
 
 
+@pytest.mark.slow
 def test_what_really_does_not_fit_is_reported_too(tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse to write, as a full disk does."""
     code = (

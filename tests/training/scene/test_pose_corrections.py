@@ -152,6 +152,7 @@ def errors_of(data: Dataset, right: Dataset, corrections: PoseCorrections) -> Fl
     return found - np.concatenate([shard.poses for shard in right.shards])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drifts", [False, True])
 def test_errors_of_recordings_are_found_in_a_known_room(tmp_path: Path, drifts: bool) -> None:
     errors = drifting_errors(6) if drifts else constant_errors(6)

@@ -62,6 +62,7 @@ def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], Non
     return install
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_at", [3, 5])
 def test_resuming_is_bit_equal_to_never_having_stopped(
     data: Dataset, whole: Path, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
@@ -82,6 +83,7 @@ def test_resuming_is_bit_equal_to_never_having_stopped(
     assert [line["step"] for line in logged(tmp_path / "parts")] == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
     data: Dataset, whole: Path, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
     assert checkpoint.load(found).provenance["training"]["precision"] == "float32"
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_in_another_number_type(
     data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None]
 ) -> None:
@@ -111,6 +114,7 @@ def test_a_run_does_not_go_on_in_another_number_type(
     assert train(data, tmp_path, AUTO, resume=True) == begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(
     data: Dataset,
@@ -152,6 +156,7 @@ def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Pat
             assert first[name] == pytest.approx(second[name], rel=1e-4), f"{name} after step {first['step']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -169,6 +174,7 @@ def test_every_recipe_trains(data: Dataset, whole: Path, tmp_path: Path, changes
     assert same == (changes == {"checkpoint_activations": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -201,6 +207,7 @@ def test_the_log_has_the_shuffled_actions_beside_the_true_ones(whole: Path) -> N
     assert rates == [RECIPE.learning_rate * RECIPE.share_at(step) for step in (1, 3, 5)]
 
 
+@pytest.mark.slow
 def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
     newest = train(data, tmp_path, keep=3)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
@@ -238,6 +245,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, 
     assert all(weight.isfinite().all() for name, weight in weights.items() if name.startswith("actions.action_"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_saving_loses_nothing(
     data: Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +295,7 @@ def test_tokens_of_another_tokenizer_are_refused(data: Dataset, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_path: Path) -> None:
     other = write_world(tmp_path / "validation", seed=1)
     newest = train_world_model(data, other, TOKENIZER, tmp_path / "run", MODEL, RECIPE, device="cpu")
