@@ -19,6 +19,8 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.training.scene import checkpoint as scene_checkpoint
 from hwm_env.types import ANGULAR_VELOCITY
 
+pytestmark = pytest.mark.slow
+
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")
 TINY_TOKENIZER = ("--tokenizer.coarse-width", "8", "--tokenizer.fine-width", "8", "--tokenizer.frame-width", "8")
 
@@ -56,7 +58,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_the_checkpoint_plays_in_the_environment(directory: Path) -> None:
     env = gymnasium.make("HWM-v0", checkpoint=str(directory / "run/checkpoint"), obs_mode="pixels_state")
     env.reset(seed=0)
@@ -73,7 +74,6 @@ def test_the_readout_reports_its_error(directory: Path) -> None:
     assert "held_out" not in error
 
 
-@pytest.mark.slow
 def test_the_readout_is_judged_in_closed_loops(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,6 @@ def test_the_readout_is_judged_in_closed_loops(
     assert held_out["closed_loop"]["5"].keys() == {"predicted", "recorded", "dead_reckoning", "never_moved"}
 
 
-@pytest.mark.slow
 def test_a_scene_makes_the_world_carry_its_pose(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +114,6 @@ def test_a_scene_makes_the_world_carry_its_pose(
     assert belief.poses[0, 2].item() == pytest.approx(0.3 * 17 / 30, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Path) -> None:
     report, strip = tmp_path / "fidelity.json", tmp_path / "strip.png"
     where = ("--checkpoint", directory / "run/checkpoint", "--recording", directory / "validation-raw")
@@ -126,7 +124,6 @@ def test_fidelity_writes_its_report_and_film_strip(directory: Path, tmp_path: Pa
     assert strip.stat().st_size > 0
 
 
-@pytest.mark.slow
 def test_variants_of_the_model_are_compared(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"num_layers": 1, "num_heads": 2, "width": 16, "mlp_width": 16}
     monkeypatch.setattr(ablation, "ROOM_64", replace(ablation.ROOM_64, **small))
@@ -162,7 +159,6 @@ def test_a_finished_run_is_not_started_over(directory: Path, capsys: pytest.Capt
     assert "already holds a training run" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_data_of_another_tokenizer_are_refused(
     directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

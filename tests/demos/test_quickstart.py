@@ -11,6 +11,8 @@ from demos import quickstart
 from hwm_env.errors import HWMError
 from policies.tour import TOUR
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
@@ -31,7 +33,6 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return "\n".join(lines), out
 
 
-@pytest.mark.slow
 def test_it_says_that_the_truth_is_recorded_and_why(printed: tuple[str, Path]) -> None:
     assert "no OpenGL here" in printed[0]
     assert "recorded ground truth is played instead" in printed[0]
@@ -58,7 +59,6 @@ def test_the_contact_sheet_shows_start_and_steps(printed: tuple[str, Path]) -> N
     assert np.abs(truth - learned).mean() < 20  # both worlds begin at the same place
 
 
-@pytest.mark.slow
 def test_the_recorded_truth_begins_where_the_learned_world_begins() -> None:
     with np.load(quickstart.RECORDED_TRUTH, allow_pickle=False) as recorded:
         learned = quickstart.play("HWM-v0")

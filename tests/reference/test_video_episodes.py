@@ -51,6 +51,7 @@ def test_they_are_the_episodes_of_the_recording(videos: Path, tmp_path: Path) ->
         assert error.max() < 6
 
 
+@pytest.mark.slow
 def test_tables_are_named_and_timed(videos: Path) -> None:
     lines = (videos / "episode_00001.csv").read_text().splitlines()
     assert lines[0].split(",") == ["time", *ACTION_NAMES, *POSE_NAMES]

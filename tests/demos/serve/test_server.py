@@ -28,6 +28,8 @@ from demos.serve.messages import MOST_A_SECOND
 from demos.serve.shared_drive import SharedDrive
 from tests.demos.checkpoints import save_tiny_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
 LONGEST_S = 300.0
@@ -353,7 +355,6 @@ def assert_guarded(headers: httpx.Headers) -> None:
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
 
 
-@pytest.mark.slow
 def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
     server = Server(tiny_checkpoint, "--host", "0.0.0.0")
     try:
@@ -383,7 +384,6 @@ def test_bad_input_is_exit_status_2(options: list[str], message: str, capsys: py
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_bad_input_ends_the_process_with_2() -> None:
     command = [sys.executable, "-m", "demos.serve", "--port", "99999"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)

@@ -14,6 +14,8 @@ from hwm_env.types import HISTORY_CLIPS
 from tests.conftest import NUM_STARTS
 from tests.scene.scenes import make_checkpoint, make_scene
 
+pytestmark = pytest.mark.slow
+
 CLIPS = HISTORY_CLIPS + STEPS
 
 
@@ -47,7 +49,6 @@ def found(simulator: WorldSimulator) -> dict[str, Sabotaged]:
     return measure_sabotage(simulator, Episodes(), loops=NUM_STARTS, seed=0)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_poses_that_are_given_are_off_by_as_much_as_they_were_moved(found: dict[str, Sabotaged]) -> None:
     assert found["pose_half_a_metre_wrong"].start_error_median_m == pytest.approx(0.5, abs=1e-5)
     places = Episodes().poses()[:, 0, :2]

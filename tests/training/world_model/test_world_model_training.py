@@ -146,6 +146,7 @@ def logged(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Path) -> None:
     # Muon amplifies small differences.
     recipe = replace(RECIPE, matrix_learning_rate=None, report_every=1)
@@ -197,6 +198,7 @@ def test_every_kind_of_model_trains(data: Dataset, tmp_path: Path, changes: dict
     assert ("validation_psnr_true_actions" in logged(tmp_path)[-1]) == (model.past_latents is None)
 
 
+@pytest.mark.slow
 def test_the_log_has_the_shuffled_actions_beside_the_true_ones(whole: Path) -> None:
     lines = logged(whole.parents[1])
     assert [line["step"] for line in lines] == [2, 4, 6]
@@ -221,6 +223,7 @@ def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
     env.step(np.zeros((17, 25), np.float32))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(data: Dataset, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole.parents[1], tmp_path, symlinks=True, dirs_exist_ok=True)
     newest = tmp_path / whole.relative_to(whole.parents[1])
