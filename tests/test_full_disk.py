@@ -80,6 +80,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_single_files(disk: Path, place: Path, name: str) -> None:
     names = {"tokenizer": "old.safetensors"}
@@ -110,6 +111,7 @@ def test_a_log_keeps_its_lines(disk: Path, place: Path) -> None:
     assert content_of(place) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorder", [RecordReplay, RecordClips])
 def test_recorders_lose_nothing(tiny_checkpoint: Path, disk: Path, place: Path, recorder) -> None:
     """An episode that did not fit is written with the next one, after space was freed."""

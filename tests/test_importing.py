@@ -107,6 +107,7 @@ def test_tokenizer_and_data_take_the_stand_ins_place(
     gymnasium.make("HWM-v0", checkpoint=tmp_path / "out", task=None).reset(seed=0)
 
 
+@pytest.mark.slow
 def test_data_of_an_unknown_tokenizer_serve_with_the_stand_in(
     tmp_path: Path, write_dataset: Callable[[str | None], Dataset]
 ) -> None:

@@ -29,6 +29,7 @@ def chunks(batch: int, seed: int = 0) -> Tensor:
     return torch.rand(batch, 17, 25, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: WorldSimulator) -> None:
     """Five env steps at temperature 0; the naive loop recomputes all ten clips in every decoding step."""
     simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
@@ -168,6 +169,7 @@ def test_the_entropy_is_that_of_the_sampled_distribution(simulator: WorldSimulat
     assert torch.isclose(clip.mean_entropy[1], clip.entropy[1].mean())
 
 
+@pytest.mark.slow
 def test_actions_and_seeds_matter(simulator: WorldSimulator) -> None:
     state = simulator.reset([0, 0, 0], [1, 1, 2])
     chunk = chunks(3)
@@ -209,6 +211,7 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
         simulator.step(simulator.reset([0, 1], [0, 0]), actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("starts", "seeds", "message"),
     [

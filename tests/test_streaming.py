@@ -108,6 +108,7 @@ def test_a_state_continues_in_the_mode_of_the_simulator_that_steps_it() -> None:
     assert resumed.encoded is not None
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 def test_selected_rows_continue_like_their_originals(scope: str, layout: str) -> None:

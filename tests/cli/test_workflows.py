@@ -121,6 +121,7 @@ def read(file: str) -> Any:
     return json.loads(Path(file).read_text())
 
 
+@pytest.mark.slow
 def test_collect(run: Any) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
@@ -164,6 +165,7 @@ def test_train(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "checkpoint='new/checkpoint', task=None" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_hints_of_a_training_work_as_they_stand(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +250,7 @@ def test_fidelity(run: Any, inputs: dict[str, Path], capsys: pytest.CaptureFixtu
         assert Path(picture).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_calibrate(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, shape = np.random.default_rng(0), (len(SOURCES), 8, 1)
     features = {name: rng.uniform(size=shape) for name in FEATURES} | {"steps": np.ones(shape)}

@@ -22,6 +22,7 @@ def needs_rendering() -> None:
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
 
 
+@pytest.mark.slow
 def test_the_learned_world_gets_what_the_true_robot_did(needs_rendering: None, tiny_checkpoint: Path) -> None:
     comparison = compare("policies.tour:tour", None, 1, 0, 2, str(tiny_checkpoint))
     envs: list[Any] = [

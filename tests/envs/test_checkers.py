@@ -10,6 +10,8 @@ from gymnasium.wrappers import FlattenObservation
 from tests.combinations import grid
 from tests.envs.conftest import MakeEnv
 
+pytestmark = pytest.mark.slow
+
 OBS_MODES, ACTION_MODES = ["pixels", "pixels_state", "state", "clip", "tokens", "latents"], ["chunk", "hold", "delta"]
 MODES = list(
     grid({"obs_mode": OBS_MODES, "action_mode": ACTION_MODES, "normalized": [False, True], "renders": [True, False]})
@@ -19,7 +21,6 @@ MODES_OF = {"HWM-v0": MODES, "HWMReference-v0": [pytest.param(*modes.values) for
 WANTS_NORMALISED = "symmetric and normalized"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_screen")
 @pytest.mark.parametrize(
     ("env_id", "obs_mode", "action_mode", "normalized", "renders"),
@@ -45,7 +46,6 @@ def test_gymnasium_without_a_task(make_env: MakeEnv, env_id: str) -> None:
     gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "obs_mode", "action_mode"),
     [
@@ -63,7 +63,6 @@ def test_stable_baselines3(make_env: MakeEnv, env_id: str, obs_mode: str, action
         checker.check_env(env.unwrapped, skip_render_check=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["face-target", "look-at", "reach-cube", "goal-image"])
 def test_every_task(make_env: MakeEnv, env_id: str, task: str) -> None:
     env = make_env(env_id, task=task, obs_mode="pixels_state")
@@ -80,7 +79,6 @@ def test_the_passive_checker_is_silent(make_env: MakeEnv, render_mode: str) -> N
         env.render()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "warning"),
     [

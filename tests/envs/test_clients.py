@@ -104,6 +104,7 @@ def test_frame_stack_observation_shows_the_last_steps(make_env: MakeEnv) -> None
         assert step[0] in env.observation_space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "state", "clip", "tokens", "latents"])
 def test_flatten_observation_makes_a_vector(make_env: MakeEnv, obs_mode: str) -> None:
     plain = make_env(obs_mode=obs_mode, **FAST)

@@ -11,6 +11,8 @@ from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldMod
 from hwm_env.errors import InvalidInputError
 from tests.envs.conftest import MakeEnv
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = 40
 FAST = {"task": None, "obs_mode": "tokens", "action_mode": "hold", "normalized_actions": True, "decoding_steps": 1}
 LIMITS = [(None, DEFAULT), (3, 3), (42, 42), (-1, None)]
@@ -30,7 +32,6 @@ def steps_until_truncation(env: Any) -> int | None:
     return None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "holds"), LIMITS)
 def test_single_worlds(make_env: MakeEnv, asked: int | None, holds: int | None) -> None:
     env = make_env(max_episode_steps=asked, **FAST)
@@ -39,7 +40,6 @@ def test_single_worlds(make_env: MakeEnv, asked: int | None, holds: int | None) 
     assert gymnasium.make(env.spec).spec.max_episode_steps == holds
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "holds"), LIMITS)
 def test_many_worlds(tiny_checkpoint: Path, asked: int | None, holds: int | None) -> None:
     envs = gymnasium.make_vec("HWM-v0", num_envs=2, checkpoint=tiny_checkpoint, max_episode_steps=asked, **FAST)
@@ -51,7 +51,6 @@ def test_many_worlds(tiny_checkpoint: Path, asked: int | None, holds: int | None
         each.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"vectorization_mode": "sync"}])
 def test_many_worlds_are_limited_where_nothing_is_asked_for(tiny_checkpoint: Path, arguments: dict[str, str]) -> None:
     envs = gymnasium.make_vec("HWM-v0", num_envs=2, checkpoint=tiny_checkpoint, **arguments, **FAST)
@@ -70,7 +69,6 @@ def test_the_reference_world_has_the_same_limits(make_env: MakeEnv, tiny_checkpo
     envs.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "holds"), [(None, None), (3, 3), (-1, None)])
 def test_worlds_made_without_gymnasium(tiny_checkpoint: Path, asked: int | None, holds: int | None) -> None:
     env = HumanoidWorldModelEnv(checkpoint=tiny_checkpoint, max_episode_steps=asked, **FAST)

@@ -143,6 +143,7 @@ def vector_episode(envs: gymnasium.vector.VectorEnv, *, spoils: bool) -> list[st
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_many_worlds_hand_out_copies(tiny_checkpoint: Path, mode: str) -> None:
     played = []

@@ -64,6 +64,7 @@ def test_closing_twice_is_fine(make_env: MakeEnv, env_id: str) -> None:
     env.close()
 
 
+@pytest.mark.slow
 def test_record_video(make_env: MakeEnv, tmp_path: Path) -> None:
     pytest.importorskip("moviepy", reason="gymnasium.wrappers.RecordVideo needs moviepy")
     av = pytest.importorskip("av")

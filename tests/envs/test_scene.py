@@ -76,6 +76,7 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
         np.testing.assert_allclose(info["readout"]["right_hand_m"], whole[12:15], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_whether_a_world_paints_what_it_believes_is_told_where_the_calibration_asks(
     make_env: MakeEnv, checkpoint: str, tmp_path: Path, weight: float
@@ -131,6 +132,7 @@ def test_a_task_that_needs_the_place_refuses_an_unknown_one(make_env: MakeEnv, l
         assert not {"pose", "pose_std", "painted_offset", "base_pose", "readout", "readout_source"} & set(info)
 
 
+@pytest.mark.slow
 def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpoint: str) -> None:
     env, other = make_env(checkpoint=checkpoint), make_env(checkpoint=checkpoint)
     env.reset(seed=0)

@@ -134,6 +134,7 @@ def test_settings_come_back_after_an_error() -> None:
         assert torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_nobody_elses_random_numbers_are_spent(
     tiny_checkpoint: Path, make_env: MakeEnv, env_id: str, many: bool

@@ -127,6 +127,7 @@ def test_without_autoreset_the_user_must_reset(make_vec: Any) -> None:
     assert envs.step(envs.action_space.sample())[3].all()
 
 
+@pytest.mark.slow
 def test_some_rows_can_be_reset(make_vec: Any) -> None:
     envs, twin = make_vec(3, obs_mode="tokens", strict=True), make_vec(3, obs_mode="tokens", strict=True)
     for each in (envs, twin):
@@ -230,6 +231,7 @@ def test_bad_actions_change_nothing(make_vec: Any, spoil: Any, message: str) -> 
     check_unharmed(make_vec, lambda envs: envs.step(spoil(envs.action_space.sample())), message)
 
 
+@pytest.mark.slow
 def test_foreign_states_change_nothing(make_vec: Any) -> None:
     other = make_vec(1, task=None)
     other.reset(seed=0)

@@ -103,6 +103,7 @@ def test_tensors_that_do_not_fit_are_listed_by_name(tmp_path: Path) -> None:
     assert misshapen.count("instead of") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [

@@ -59,6 +59,7 @@ def test_joint_tables_and_heads_of_the_full_size() -> None:
     assert 0 <= cost.embedding_parameters - 3 * 65_537 * 512 < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"temporal_mask": "bidirectional"}, {"latent_layout": "sequential"}])
 def test_without_a_history_every_pass_costs_all_clips(options: dict[str, str]) -> None:
     cost = cost_of(replace(PLAIN, **options))

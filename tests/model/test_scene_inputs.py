@@ -117,6 +117,7 @@ def test_half_precision_reads_a_scene() -> None:
     assert torch.allclose(rounded.float(), exact, atol=0.3)
 
 
+@pytest.mark.slow
 def test_its_operations_are_counted() -> None:
     without, cost = cost_of(TINY), cost_of(replace(TINY, scene_width=WIDTH))
     assert cost.embedding_parameters == without.embedding_parameters + (WIDTH + 1) * TINY.width

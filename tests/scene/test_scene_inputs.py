@@ -149,6 +149,7 @@ def test_strict_rows_equal_the_same_row_alone_to_the_bit() -> None:
         assert torch.equal(alone_after.paths[0].nan_to_num(), after.paths[row].nan_to_num())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_a_replay_repeats_the_episode(history: str, tmp_path: Path) -> None:
     checkpoints.save(joint_checkpoint(), tmp_path / "checkpoint")

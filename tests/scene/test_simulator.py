@@ -231,6 +231,7 @@ def test_a_place_outside_the_map_is_unknown() -> None:
     assert not belief_of(state).known.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_forks_have_the_belief_of_their_row(count: int) -> None:
     simulator = make_simulator(strict=True)

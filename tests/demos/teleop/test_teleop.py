@@ -89,6 +89,7 @@ def velocities(driver: Driver) -> list[float]:
     return [float(number) for number in driver.drive.shown.snapshot.state[-2:]]
 
 
+@pytest.mark.slow
 def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
@@ -122,6 +123,7 @@ def test_an_arm_stays_where_it_is_moved_after_a_gesture(driver: Driver) -> None:
     assert driver.drive.shown.snapshot.state[elbow] == pytest.approx(moved, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: Driver) -> None:
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
@@ -169,6 +171,7 @@ def test_worlds_are_shown_in_turn(driver: Driver) -> None:
         driver.until(lambda expected=expected: tuple(driver.drive.shown.frames) == expected)
 
 
+@pytest.mark.slow
 def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) -> None:
     driver.tap("f9")
     first = driver.drive.shown.snapshot.step

@@ -117,6 +117,7 @@ def test_episodes_that_begin_at_a_state_are_lived_again(
     np.testing.assert_array_equal(frames, np.concatenate(seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_recording_ends_where_a_state_is_gone_back_to(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, copied: bool

@@ -42,6 +42,7 @@ def test_frames_are_those_of_the_clips(make_env: MakeEnv, num_frames: int, strid
             clips.append(env.unwrapped.clip)
 
 
+@pytest.mark.slow
 def test_both_worlds_stack_pixels_and_leave_the_rest(make_env: MakeEnv, env_id: str) -> None:
     plain = make_env(env_id, obs_mode="pixels_state")
     env = StackFrames(make_env(env_id, obs_mode="pixels_state"), num_frames=3, stride=8)

@@ -107,6 +107,7 @@ def test_episodes_that_end_early_leave_the_others_alone(player: Player) -> None:
     assert len({trial.steps for trial in together}) == len(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gives", "message"),
     [

@@ -161,6 +161,7 @@ def test_short_segments_shorten_the_history_never_the_steps(perfect: WorldSimula
         list(compare(perfect, data, samples=1, steps=5))
 
 
+@pytest.mark.slow
 def test_equals_the_loop_written_out(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compares a real model and tokenizer with a loop written out, in several batches."""
     monkeypatch.setattr(comparison, "BATCH", 2)
@@ -205,6 +206,7 @@ def read_video(file: Path) -> tuple[np.ndarray, float]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]), stream.average_rate
 
 
+@pytest.mark.slow
 def test_the_videos_show_history_then_truth_beside_prediction(
     perfect: WorldSimulator, make_data: MakeData, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ class KilledError(BaseException):
 FILE_OPERATIONS = ["mkdir", "open", "rename", "replace", "symlink_to", "unlink", "fsync", "rmtree"]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_file_operation_leaves_a_whole_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

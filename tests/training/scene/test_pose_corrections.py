@@ -250,6 +250,7 @@ def test_corrections_of_other_recordings_are_refused(tmp_path: Path) -> None:
         with_corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["constant", "drift"])
 def test_resuming_is_bit_equal_to_never_having_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: scene_training.PoseCorrection
