@@ -5,15 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup setup-demo rendering browser demo test fuzz lint bench pictures room-64 fidelity clean
+.PHONY: setup setup-demo rendering browser demo test test-fast test-all fuzz lint bench pictures room-64 fidelity clean
 .NOTPARALLEL:
 
 demo: setup-demo rendering
 	$(BIN)/python -m demos.quickstart
 
 # Two processes of one thread each take half as long as one of two threads. The tests of one file share fixtures.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+# Before each commit: options are combined so that each pair of values occurs.
 test: setup rendering browser lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not benchmark and not exhaustive"
+
+# For daily work: without slow tests.
+test-fast: setup
+	$(PYTEST) -m "not benchmark and not exhaustive and not slow"
+
+# Everything: every combination of options.
+test-all: setup rendering browser lint
+	$(PYTEST) -m "not benchmark"
 
 # Tries 10,000 wrong inputs, counts the answers, and fails if one is not clear.
 fuzz: setup

@@ -20,6 +20,7 @@ from hwm_env.reference import robot, room
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, HISTORY_CLIPS
+from tests.combinations import Cover, all_combinations, pairwise
 
 NUM_STARTS = 4
 
@@ -77,6 +78,19 @@ def make_tiny_checkpoint() -> Checkpoint:
             ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size, width=8, hidden=8)
         ),
     )
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(pairwise, id="pairs"),
+        pytest.param(all_combinations, id="all", marks=pytest.mark.exhaustive),
+    ],
+)
+def cover(request: pytest.FixtureRequest) -> Cover:
+    """Chooses combinations of options: by default so that all pairs of values occur, in `make test-all` every one."""
+    chosen: Cover = request.param
+    return chosen
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_seeds_are_whole_numbers(env: HumanoidWorldModelEnv, seed: Any) -> None:
     assert env.get_state().np_random.bit_generator.state == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "options", "message"),
     [

@@ -80,6 +80,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_single_files(disk: Path, place: Path, name: str) -> None:
     names = {"tokenizer": "old.safetensors"}
@@ -110,6 +111,7 @@ def test_a_log_keeps_its_lines(disk: Path, place: Path) -> None:
     assert content_of(place) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorder", [RecordReplay, RecordClips])
 def test_recorders_lose_nothing(tiny_checkpoint: Path, disk: Path, place: Path, recorder) -> None:
     """An episode that did not fit is written with the next one, after space was freed."""
@@ -204,6 +206,7 @@ CASES = [(name, 0) for name in COMMANDS] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "room"), CASES)
 def test_commands(
     inputs: dict[str, Path], disk: Path, place: Path, name: str, room: int, capfd: pytest.CaptureFixture[str]
@@ -248,6 +251,7 @@ def test_what_was_measured_is_printed_whatever_happens_to_the_files(
     assert content_of(place) == {}
 
 
+@pytest.mark.slow
 def test_a_full_standard_output() -> None:
     lines = ("import sys", "from hwm_env import cli", "from hwm_env.training.world_model import preset_table")
     lines += ("preset_table.table = lambda presets: '1'", "sys.exit(cli.main(['presets']))")

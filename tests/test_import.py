@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,15 +72,17 @@ ABOUT_THE_REFERENCE_WORLD = (
 PLANNERS = PACKAGE.parent / "policies" / "planners"
 
 
-def imported_by(source: str | Path) -> Iterator[str]:
+@cache
+def imported_by(source: str | Path) -> list[str]:
     """Full names of all modules that a file of the package imports, also inside functions."""
+    imported = []
     for node in ast.walk(ast.parse((PACKAGE / source).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source} has a relative import"
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}"
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    return imported
 
 
 def modules_after(statement: str) -> set[str]:
@@ -94,6 +96,7 @@ def test_importing_the_package_is_light() -> None:
     assert not modules_after("import hwm_env") & {"torch", "mujoco", "pygame", "safetensors"}
 
 
+@pytest.mark.slow
 def test_the_learned_world_needs_no_extra() -> None:
     modules = modules_after("import hwm_env.envs.world_model_env, hwm_env.envs.rendering")
     assert "torch" in modules
@@ -152,23 +155,20 @@ def test_every_part_has_its_place_in_the_order() -> None:
     assert {Path(source).parts[0].removesuffix(".py") for source in SOURCES} - {"__init__"} <= set(ORDER)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_imports_go_one_way(source: str) -> None:
-    part = Path(source).parts[0].removesuffix(".py")
-    for name in imported_by(source):
-        top, *rest = name.split(".")
-        assert top not in ("policies", "demos", "docs"), f"{source} imports {name}"
-        if top == "hwm_env" and part != "__init__":
-            assert ORDER.index(rest[0]) <= ORDER.index(part), f"{source} imports {name}"
+def test_imports_go_one_way() -> None:
+    for source in SOURCES:
+        part = Path(source).parts[0].removesuffix(".py")
+        for name in imported_by(source):
+            top, *rest = name.split(".")
+            assert top not in ("policies", "demos", "docs"), f"{source} imports {name}"
+            if top == "hwm_env" and part != "__init__":
+                assert ORDER.index(rest[0]) <= ORDER.index(part), f"{source} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "source",
-    [source for source in SOURCES if not source.startswith(ABOUT_THE_REFERENCE_WORLD)] + sorted(PLANNERS.glob("*.py")),
-    ids=str,
-)
-def test_generic_parts_do_not_import_the_reference_world(source: str | Path) -> None:
-    assert not {name for name in imported_by(source) if name.startswith("hwm_env.reference")}
+def test_generic_parts_do_not_import_the_reference_world() -> None:
+    generic = [source for source in SOURCES if not source.startswith(ABOUT_THE_REFERENCE_WORLD)]
+    for source in (*generic, *PLANNERS.glob("*.py")):
+        assert not {name for name in imported_by(source) if name.startswith("hwm_env.reference")}, source
 
 
 @pytest.mark.parametrize("beginning", ABOUT_THE_REFERENCE_WORLD)
@@ -178,6 +178,6 @@ def test_what_may_import_the_reference_world_does(beginning: str) -> None:
     assert any(name.startswith(("hwm_env.reference", "hwm_env.envs.ground_truth")) for name in imported)
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("data/")])
-def test_data_needs_no_torch(source: str) -> None:
-    assert not {name for name in imported_by(source) if name.startswith(("torch", "safetensors"))}
+def test_data_needs_no_torch() -> None:
+    for source in (source for source in SOURCES if source.startswith("data/")):
+        assert not {name for name in imported_by(source) if name.startswith(("torch", "safetensors"))}, source

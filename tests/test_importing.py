@@ -50,6 +50,7 @@ def run(*arguments: object) -> int:
     return main(["import-checkpoint", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(FIXTURE) == 0
@@ -106,6 +107,7 @@ def test_tokenizer_and_data_take_the_stand_ins_place(
     gymnasium.make("HWM-v0", checkpoint=tmp_path / "out", task=None).reset(seed=0)
 
 
+@pytest.mark.slow
 def test_data_of_an_unknown_tokenizer_serve_with_the_stand_in(
     tmp_path: Path, write_dataset: Callable[[str | None], Dataset]
 ) -> None:

@@ -19,6 +19,8 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.training.scene import checkpoint as scene_checkpoint
 from hwm_env.types import ANGULAR_VELOCITY
 
+pytestmark = pytest.mark.slow
+
 TINY_MODEL = ("--model.num-layers", "1", "--model.num-heads", "2", "--model.width", "16", "--model.mlp-width", "16")
 TINY_TOKENIZER = ("--tokenizer.coarse-width", "8", "--tokenizer.fine-width", "8", "--tokenizer.frame-width", "8")
 

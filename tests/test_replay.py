@@ -195,6 +195,7 @@ def test_foreign_files_are_refused_too(recorded: Path, tiny_checkpoint: Path, tm
         Replay.load(path).make_simulator(tiny_checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_cli")
 def test_the_command_repeats_an_episode(
     recorded: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -29,6 +29,7 @@ def chunks(batch: int, seed: int = 0) -> Tensor:
     return torch.rand(batch, 17, 25, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_cached_decoding_equals_plain_recomputation_token_for_token(simulator: WorldSimulator) -> None:
     """Five env steps at temperature 0; the naive loop recomputes all ten clips in every decoding step."""
     simulator.decoding = DecodingConfig(steps=4, temperature=0.0)
@@ -82,6 +83,7 @@ def test_forks_share_their_past_and_may_differ_in_their_future(simulator: WorldS
     assert same.step_indices == (2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_forks_equal_their_row_unless_their_seeds_differ(
@@ -124,6 +126,7 @@ def test_bad_forks_are_refused(simulator: WorldSimulator, n: int, seeds: list[in
         simulator.fork(simulator.reset([0], [0]), n, seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_strict_rows_equal_the_same_row_alone_to_the_bit(tiny_checkpoint: Path, history: HistoryMode) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, history=history, strict=True)
@@ -166,6 +169,7 @@ def test_the_entropy_is_that_of_the_sampled_distribution(simulator: WorldSimulat
     assert torch.isclose(clip.mean_entropy[1], clip.entropy[1].mean())
 
 
+@pytest.mark.slow
 def test_actions_and_seeds_matter(simulator: WorldSimulator) -> None:
     state = simulator.reset([0, 0, 0], [1, 1, 2])
     chunk = chunks(3)
@@ -207,6 +211,7 @@ def test_bad_actions_are_refused(simulator: WorldSimulator, actions: Tensor, mes
         simulator.step(simulator.reset([0, 1], [0, 0]), actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("starts", "seeds", "message"),
     [

@@ -43,6 +43,7 @@ def band(reach: int, next_time: int) -> Sees:
     return sees
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 @pytest.mark.parametrize(("reach", "window"), [(1, 1), (2, 1), (3, 2), (3, 3)])
@@ -106,6 +107,7 @@ def test_a_state_continues_in_the_mode_of_the_simulator_that_steps_it() -> None:
     assert resumed.encoded is not None
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 def test_selected_rows_continue_like_their_originals(scope: str, layout: str) -> None:
@@ -137,6 +139,7 @@ def joined(states: list[WorldState]) -> WorldState:
     )
 
 
+@pytest.mark.slow
 @SCOPES
 @LAYOUTS
 def test_rows_of_different_ages_share_a_batch(scope: str, layout: str) -> None:

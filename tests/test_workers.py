@@ -11,6 +11,8 @@ import pytest
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.workers import run_in_processes
 
+pytestmark = pytest.mark.slow
+
 fcntl = pytest.importorskip("fcntl")
 
 DEADLINE_S = 120.0

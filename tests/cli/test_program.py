@@ -193,6 +193,7 @@ def test_every_file_that_a_config_writes_is_checked() -> None:
                 assert field.split(":")[0].strip() in checks.OUTPUTS, name
 
 
+@pytest.mark.slow
 def test_a_broken_pipe_is_one_line() -> None:
     script = "import sys; from hwm_env.cli import main; from hwm_env.training.world_model import preset_table\n"
     script += "preset_table.table = lambda presets: 'x' * 10**6\nsys.exit(main(['presets']))"

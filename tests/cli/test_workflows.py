@@ -121,6 +121,7 @@ def read(file: str) -> Any:
     return json.loads(Path(file).read_text())
 
 
+@pytest.mark.slow
 def test_collect(run: Any) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
@@ -155,6 +156,7 @@ def test_inspect(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("new.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_train(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("accelerate")
     run("train")
@@ -163,6 +165,7 @@ def test_train(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "checkpoint='new/checkpoint', task=None" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_hints_of_a_training_work_as_they_stand(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +228,7 @@ def test_import_checkpoint(run: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert "gymnasium.make('HWM-v0', checkpoint='new', task=None)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_generate(run: Any) -> None:
     command = run("generate")
     metrics = read("new.json")
@@ -246,6 +250,7 @@ def test_fidelity(run: Any, inputs: dict[str, Path], capsys: pytest.CaptureFixtu
         assert Path(picture).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_calibrate(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng, shape = np.random.default_rng(0), (len(SOURCES), 8, 1)
     features = {name: rng.uniform(size=shape) for name in FEATURES} | {"steps": np.ones(shape)}
@@ -265,6 +270,7 @@ def test_calibrate(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report["checkpoint"]["name"], report["decoding"]["history"]) == ("mine", "streaming")
 
 
+@pytest.mark.slow
 def test_certify(run: Any, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwm_env.evaluation.worlds.inverse_dynamics.FEWEST_PAIRS", 1)
     quick = InverseDynamicsConfig(steps=2)

@@ -39,6 +39,22 @@ def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
     assert content_of(tmp_path) == {"a": b"1", "deep/b": b"2"}
 
 
+def test_the_last_file_is_gone_while_the_others_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader never finds it beside files of two versions."""
+    part, last = tmp_path / "part", tmp_path / "last"
+    write_files([(part, b"old"), (last, b"old")])
+    found, replace = [], Path.replace
+
+    def note(temporary: Path, path: Path) -> Path:
+        found.append((path.name, last.exists()))
+        return replace(temporary, path)
+
+    monkeypatch.setattr(Path, "replace", note)
+    write_files([(part, b"new"), (last, b"new")])
+    assert found == [("part", False), ("last", False)]
+    assert content_of(tmp_path) == {"part": b"new", "last": b"new"}
+
+
 @pytest.mark.parametrize("files_that_fit", [0, 1, 2])
 def test_a_full_disk_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_that_fit: int

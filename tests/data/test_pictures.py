@@ -18,6 +18,7 @@ def read(path: Path, image_size: int | None = None) -> np.ndarray:
     return np.stack(list(read_frames(path, np.arange(len(frame_times(path))), image_size))).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 @pytest.mark.parametrize(
     "turn",

@@ -55,6 +55,7 @@ def test_a_future_alone_is_a_sample(write_dataset) -> None:
     np.testing.assert_array_equal(sample["video_future"], shard["tokens"][1:])
 
 
+@pytest.mark.slow
 def test_a_loader_with_workers_reads_the_same(write_dataset) -> None:
     dataset, _ = write_dataset([0] * 17 * 9)
     samples = ClipSamples(dataset, 2)

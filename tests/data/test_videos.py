@@ -86,6 +86,7 @@ def test_what_are_no_frames_is_refused(tmp_path: Path, frames: np.ndarray) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.mov", "libx264"), ("a.avi", "libx264"), ("a.webm", "libvpx")],

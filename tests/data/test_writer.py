@@ -22,6 +22,7 @@ def shard(num_frames: int = 20) -> dict[str, np.ndarray]:
     return {"states": np.zeros((num_frames, 25), np.float32), "segments": np.zeros(num_frames, np.int32)}
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=3),
     layout=st.sampled_from(WRITTEN_LAYOUTS),
@@ -126,6 +127,7 @@ def _write_shards(directory: Path, operations: int) -> None:
         writer.write_shard(index, **shard())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operations", range(48, 52))
 def test_an_interrupted_write_is_recognised_and_can_be_done_again(tmp_path: Path, operations: int) -> None:
     process = SPAWN.Process(target=_write_shards, args=(tmp_path, operations))
@@ -147,6 +149,7 @@ def _write_one(writer: DatasetWriter, index: int) -> None:
     writer.write_shard(index, states=np.full((50, 25), index, np.float32), segments=np.full(50, index, np.int32))
 
 
+@pytest.mark.slow
 def test_processes_write_shards_side_by_side(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path)
     with SPAWN.Pool(3) as pool:

@@ -17,6 +17,8 @@ from tests.naive_decoding import naive_decode
 from tests.scene.scenes import CONFIG, make_scene
 from tests.simulators import simulator_of
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (5, 6)
 NUM_TOKENS = 3 * SMALL.num_positions
 SETTINGS = [

@@ -44,6 +44,7 @@ def check(model: MaskedHWM, config: DecodingConfig, value: float, *, in_history:
     assert 0 <= result.tokens.min() <= result.tokens.max() < model.config.codebook_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("mask", OPTIONS["temporal_mask"])
 @pytest.mark.parametrize("scope", OPTIONS["temporal_scope"])

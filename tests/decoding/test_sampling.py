@@ -48,6 +48,7 @@ def frequencies(tokens: Tensor) -> Tensor:
     return torch.bincount(tokens.long(), minlength=CODES) / len(tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
 def test_samples_have_the_frequencies_of_the_tempered_distribution(head: CodebookHead, temperature: float) -> None:
     logits = random_logits(head)

@@ -22,6 +22,7 @@ def needs_rendering() -> None:
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
 
 
+@pytest.mark.slow
 def test_the_learned_world_gets_what_the_true_robot_did(needs_rendering: None, tiny_checkpoint: Path) -> None:
     comparison = compare("policies.tour:tour", None, 1, 0, 2, str(tiny_checkpoint))
     envs: list[Any] = [
@@ -49,6 +50,7 @@ def test_psnr_is_of_each_frame() -> None:
     np.testing.assert_allclose(comparison.psnr_of_first, 20 * np.log10(255 / np.array([10, 20])), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_film_and_a_sheet(
     needs_rendering: None, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +61,7 @@ def test_the_command_writes_a_film_and_a_sheet(
     assert "first frame repeated" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_world_that_knows_its_room_is_compared_on_a_plan(needs_rendering: None, tmp_path: Path) -> None:
     checkpoint = save_tiny_checkpoint(tmp_path / "checkpoint")
     options = ["--checkpoint", str(checkpoint), "--start", "0", "--steps", "2", "--out", str(tmp_path)]

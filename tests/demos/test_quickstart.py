@@ -11,6 +11,8 @@ from demos import quickstart
 from hwm_env.errors import HWMError
 from policies.tour import TOUR
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:

@@ -7,26 +7,33 @@ import gymnasium.utils.env_checker
 import pytest
 from gymnasium.wrappers import FlattenObservation
 
+from tests.combinations import grid
 from tests.envs.conftest import MakeEnv
 
+pytestmark = pytest.mark.slow
+
 OBS_MODES, ACTION_MODES = ["pixels", "pixels_state", "state", "clip", "tokens", "latents"], ["chunk", "hold", "delta"]
-ALL_MODES = list(itertools.product(OBS_MODES, ACTION_MODES, [False, True]))
+MODES = list(
+    grid({"obs_mode": OBS_MODES, "action_mode": ACTION_MODES, "normalized": [False, True], "renders": [True, False]})
+)
 # The reference world differs in what it draws, not in its spaces; drawing takes its time.
-MODES = {"HWM-v0": ALL_MODES, "HWMReference-v0": ALL_MODES[::7]}
+MODES_OF = {"HWM-v0": MODES, "HWMReference-v0": [pytest.param(*modes.values) for modes in MODES[::14]]}
 WANTS_NORMALISED = "symmetric and normalized"
 
 
 @pytest.mark.usefixtures("no_screen")
 @pytest.mark.parametrize(
-    ("env_id", "obs_mode", "action_mode", "normalized"),
-    [(env_id, *modes) for env_id, each in MODES.items() for modes in each],
+    ("env_id", "obs_mode", "action_mode", "normalized", "renders"),
+    [pytest.param(env_id, *modes.values, marks=modes.marks) for env_id, each in MODES_OF.items() for modes in each],
 )
-def test_gymnasium(make_env: MakeEnv, env_id: str, obs_mode: str, action_mode: str, normalized: bool) -> None:
+def test_gymnasium(
+    make_env: MakeEnv, env_id: str, obs_mode: str, action_mode: str, normalized: bool, renders: bool
+) -> None:
     env = make_env(env_id, obs_mode=obs_mode, action_mode=action_mode, normalized_actions=normalized)
     with warnings.catch_warnings():
         if action_mode != "chunk" and not normalized:
             warnings.filterwarnings("ignore", f".*{WANTS_NORMALISED}")
-        gymnasium.utils.env_checker.check_env(env.unwrapped)
+        gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=not renders)
 
 
 def test_gymnasium_wants_normalised_vectors(make_env: MakeEnv) -> None:

@@ -35,6 +35,7 @@ def make_vec(make_vec: MakeVec) -> MakeVec:
 # Gymnasium
 
 
+@pytest.mark.slow
 def test_record_video_keeps_a_picture_a_step(make_env: MakeEnv, tmp_path: Path) -> None:
     pytest.importorskip("moviepy")
     from hwm_env.data.videos import frame_times, read_frames
@@ -103,6 +104,7 @@ def test_frame_stack_observation_shows_the_last_steps(make_env: MakeEnv) -> None
         assert step[0] in env.observation_space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "state", "clip", "tokens", "latents"])
 def test_flatten_observation_makes_a_vector(make_env: MakeEnv, obs_mode: str) -> None:
     plain = make_env(obs_mode=obs_mode, **FAST)
@@ -113,6 +115,7 @@ def test_flatten_observation_makes_a_vector(make_env: MakeEnv, obs_mode: str) ->
         assert other[0] in env.observation_space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_vec: MakeVec, mode: str) -> None:
     envs = vector_wrappers.RecordEpisodeStatistics(make_vec(task=speed, max_episode_steps=3, autoreset_mode=mode))
@@ -132,6 +135,7 @@ def test_vector_statistics_are_those_of_single_worlds(make_env: MakeEnv, make_ve
             assert total == pytest.approx(sum(single.step(chunk)[1] for _ in range(3)), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_vector_rewards_are_normalised(make_vec: MakeVec, mode: str) -> None:
     arguments = {"task": speed, "max_episode_steps": 2, "autoreset_mode": mode}
@@ -180,6 +184,7 @@ def sb3_model(algorithm: str, policy: str, env: Any, **arguments: Any) -> Any:
     return getattr(sb3, algorithm)(policy, env, device="cpu", **{**defaults, **arguments})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "policy", "arguments"), CLIENTS)
 def test_sb3_learns_in_single_worlds(make_env: MakeEnv, algorithm: str, policy: str, arguments: dict[str, Any]) -> None:
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
@@ -191,6 +196,7 @@ def test_sb3_learns_in_single_worlds(make_env: MakeEnv, algorithm: str, policy: 
     learned(sb3_model(algorithm, policy, vec_env.DummyVecEnv([make, make])), 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "policy", "arguments"), [CLIENTS[0], CLIENTS[2], CLIENTS[4]])
 def test_sb3_learns_in_many_worlds_at_once(
     make_vec: MakeVec, algorithm: str, policy: str, arguments: dict[str, Any]
@@ -206,6 +212,7 @@ def test_sb3_learns_in_many_worlds_at_once(
     assert [episode["l"] for episode in model.ep_info_buffer] == [5] * 4
 
 
+@pytest.mark.slow
 def test_sb3_sees_the_same_in_many_worlds_as_in_single_ones(make_env: MakeEnv, make_vec: MakeVec) -> None:
     vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
     from hwm_env.envs.sb3 import SB3VecEnv
@@ -316,7 +323,14 @@ def test_sb3_wants_resets_in_the_same_step(make_vec: MakeVec, mode: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "policy", "arguments"), CLIENTS)
+@pytest.mark.parametrize(
+    ("algorithm", "policy", "arguments"),
+    [
+        CLIENTS[0],
+        CLIENTS[4],
+        *(pytest.param(*client.values, id=client.id, marks=pytest.mark.exhaustive) for client in CLIENTS[1:4]),
+    ],
+)
 def test_sb3_learns_for_two_hundred_steps(
     make_env: MakeEnv, algorithm: str, policy: str, arguments: dict[str, Any]
 ) -> None:
@@ -329,6 +343,7 @@ def test_sb3_learns_for_two_hundred_steps(
 # CleanRL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "latents"])
 def test_a_cleanrl_loop_learns(make_vec: MakeVec, obs_mode: str) -> None:
     torch.manual_seed(0)
@@ -352,6 +367,7 @@ def test_a_cleanrl_loop_learns(make_vec: MakeVec, obs_mode: str) -> None:
 # TorchRL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "clip", "tokens", "latents"])
 def test_torchrl_accepts_the_specs(make_env: MakeEnv, obs_mode: str) -> None:
     torchrl = pytest.importorskip("torchrl.envs")
@@ -359,6 +375,7 @@ def test_torchrl_accepts_the_specs(make_env: MakeEnv, obs_mode: str) -> None:
     utils.check_env_specs(torchrl.GymWrapper(make_env(obs_mode=obs_mode, **FAST)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "tokens"])
 def test_torchrl_lives_what_gymnasium_lives(make_env: MakeEnv, obs_mode: str) -> None:
     torchrl = pytest.importorskip("torchrl.envs")

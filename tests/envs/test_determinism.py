@@ -13,12 +13,14 @@ from tests.envs.rollouts import fingerprint, rollout
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_equal_seeds_agree_bit_for_bit_over_twenty_steps(make_env: MakeEnv, env_id: str) -> None:
     first, second = (rollout(make_env(env_id, obs_mode="pixels_state"), seed=7, steps=20) for _ in range(2))
     assert len(first) == 21
     assert [fingerprint(step) for step in first] == [fingerprint(step) for step in second]
 
 
+@pytest.mark.slow
 def test_a_second_process_agrees(make_env: MakeEnv, env_id: str, tiny_checkpoint: Path) -> None:
     here = fingerprint(rollout(make_env(env_id, obs_mode="pixels_state"), seed=7, steps=20))
     command = [sys.executable, "-m", rollouts.__name__, env_id, str(tiny_checkpoint), str(torch.get_num_threads())]

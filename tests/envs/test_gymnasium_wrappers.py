@@ -16,6 +16,8 @@ from gymnasium.wrappers import vector as vector_wrappers
 
 from tests.envs.conftest import MakeEnv
 
+pytestmark = pytest.mark.slow
+
 FAST = {"decoding_steps": 1, "task": "look-at"}
 DRIVING = {"controls": ["linear_velocity", "angular_velocity"], "action_mode": "hold", "normalized_actions": True}
 

@@ -11,6 +11,8 @@ from hwm_env.envs.world_model_env import HumanoidWorldModelEnv, HumanoidWorldMod
 from hwm_env.errors import InvalidInputError
 from tests.envs.conftest import MakeEnv
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = 40
 FAST = {"task": None, "obs_mode": "tokens", "action_mode": "hold", "normalized_actions": True, "decoding_steps": 1}
 LIMITS = [(None, DEFAULT), (3, 3), (42, 42), (-1, None)]

@@ -37,6 +37,7 @@ def test_tokens_and_latents_are_those_of_the_clip(make_env: MakeEnv, env_id: str
         rest //= level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [None, "face-target"])
 def test_states_are_those_that_come_with_pixels(make_env: MakeEnv, env_id: str, task: str | None) -> None:
     with_pixels = make_env(env_id, task=task, obs_mode="pixels_state").reset(seed=3)[0]

@@ -79,6 +79,7 @@ def episode(make_env: MakeEnv, env_id: str, *, spoils: bool, **arguments: Any) -
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_writing_to_what_was_handed_out_changes_nothing(make_env: MakeEnv, env_id: str, task: str) -> None:
     arguments = {"task": task, "obs_mode": "pixels_state"}
@@ -86,6 +87,7 @@ def test_writing_to_what_was_handed_out_changes_nothing(make_env: MakeEnv, env_i
     assert episode(make_env, env_id, spoils=True, **arguments) == untouched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "clip", "tokens", "latents", "state"])
 def test_observations_of_every_mode_are_the_users_own(make_env: MakeEnv, env_id: str, obs_mode: str) -> None:
     arguments = {"task": None, "obs_mode": obs_mode}
@@ -141,6 +143,7 @@ def vector_episode(envs: gymnasium.vector.VectorEnv, *, spoils: bool) -> list[st
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_many_worlds_hand_out_copies(tiny_checkpoint: Path, mode: str) -> None:
     played = []

@@ -12,6 +12,7 @@ from hwm_env.checkpoint import load
 from tests.envs.conftest import MakeEnv
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obs_mode", ["pixels", "pixels_state", "clip"])
 @pytest.mark.parametrize("action_mode", ["chunk", "hold"])
 @pytest.mark.parametrize("normalized", [False, True])

@@ -68,6 +68,7 @@ def test_tasks_have_options_of_their_own(make_env: MakeEnv, env_id: str) -> None
     assert make_env(env_id).reset(seed=0, options={"target": "sofa", "start": 2})[1]["target"] == "sofa"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -76,6 +76,7 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
         np.testing.assert_allclose(info["readout"]["right_hand_m"], whole[12:15], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_whether_a_world_paints_what_it_believes_is_told_where_the_calibration_asks(
     make_env: MakeEnv, checkpoint: str, tmp_path: Path, weight: float
@@ -106,6 +107,7 @@ def test_the_uncertainty_of_the_pose_is_told(make_env: MakeEnv, checkpoint: str)
     assert (std[:2] >= 0.2 - 1e-5).all()
 
 
+@pytest.mark.slow
 def test_a_world_that_does_not_know_its_place_asks_the_read_out(make_env: MakeEnv, lost: str) -> None:
     env = make_env(checkpoint=lost)
     for begin in (True, False):
@@ -118,6 +120,7 @@ def test_a_world_that_does_not_know_its_place_asks_the_read_out(make_env: MakeEn
         np.testing.assert_array_equal(info["base_pose"], expected)
 
 
+@pytest.mark.slow
 def test_a_task_that_needs_the_place_refuses_an_unknown_one(make_env: MakeEnv, lost: str, tmp_path: Path) -> None:
     save(replace(load(lost), readout=None), tmp_path)
     env = make_env(checkpoint=str(tmp_path), task="drive-to-target")
@@ -129,6 +132,7 @@ def test_a_task_that_needs_the_place_refuses_an_unknown_one(make_env: MakeEnv, l
         assert not {"pose", "pose_std", "painted_offset", "base_pose", "readout", "readout_source"} & set(info)
 
 
+@pytest.mark.slow
 def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpoint: str) -> None:
     env, other = make_env(checkpoint=checkpoint), make_env(checkpoint=checkpoint)
     env.reset(seed=0)
@@ -146,6 +150,7 @@ def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpo
     assert info["readout_source"] == "scene"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_many_worlds_live_what_single_ones_live(make_env: MakeEnv, checkpoint: str, history: str) -> None:
     arguments: dict[str, Any] = {"checkpoint": checkpoint, "strict": True, "history": history, "obs_mode": "tokens"}

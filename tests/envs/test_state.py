@@ -13,6 +13,7 @@ from tests.envs.rollouts import fingerprint
 from tests.envs.test_tasks_in_worlds import LookEast
 
 
+@pytest.mark.slow
 def test_a_restored_future_is_bit_equal(make_env: MakeEnv, env_id: str, tiny_checkpoint: Path) -> None:
     other = make_env(env_id, obs_mode="pixels_state")
     # Made without Gymnasium, whose TimeLimit would not go back, it counts its steps itself.
@@ -79,6 +80,7 @@ def test_both_worlds_take_a_kind_of_history(make_env: MakeEnv, env_id: str) -> N
     assert env.observation_space.contains(env.reset(seed=0)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_fifty_steps_are_observed_again_from_a_state_a_fork_and_a_file(
     make_env: MakeEnv, tmp_path: Path, history: str

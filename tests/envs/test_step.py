@@ -35,6 +35,7 @@ def test_types_and_info_of_a_step(make_env: MakeEnv, env_id: str) -> None:
         assert info["entropy"] > 0 if env_id == "HWM-v0" else info["entropy"] == 0
 
 
+@pytest.mark.slow
 def test_observations_show_the_same_moment(make_env: MakeEnv, env_id: str) -> None:
     pixels, both, clip = (
         rollout(make_env(env_id, obs_mode=mode), seed=1, steps=2)[-1][0] for mode in ("pixels", "pixels_state", "clip")
@@ -62,6 +63,7 @@ def test_actions_outside_the_space_are_clipped_to_it(make_env: MakeEnv, env_id: 
     assert fingerprint(beyond) == fingerprint(at_the_bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pytest
 
 from tests.envs.conftest import MakeEnv
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = {"history": "streaming", "obs_mode": "tokens", "decoding_steps": 1, "temperature": 0.0, "strict": True}
 

@@ -62,6 +62,7 @@ def made(make_env: MakeEnv, env_id: str) -> Callable[[], gymnasium.Env]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_worlds_are_the_same_under_any_setting(made: Callable[[], gymnasium.Env], setting: str) -> None:
     expected = rollout_digests(made())
@@ -74,6 +75,7 @@ def test_worlds_are_the_same_under_any_setting(made: Callable[[], gymnasium.Env]
         assert rollout_digests(env) == expected, "made without it, used under it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_scenes_find_out_where_they_are_under_any_setting(setting: str) -> None:
     def after() -> tuple[torch.Tensor, ...]:
@@ -132,6 +134,7 @@ def test_settings_come_back_after_an_error() -> None:
         assert torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_nobody_elses_random_numbers_are_spent(
     tiny_checkpoint: Path, make_env: MakeEnv, env_id: str, many: bool

@@ -39,6 +39,7 @@ def same(one: Any, other: Any) -> bool:
     return np.array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 @pytest.mark.parametrize("obs_mode", ["pixels_state", "tokens"])
 def test_rows_have_the_episodes_of_single_environments(
@@ -126,6 +127,7 @@ def test_without_autoreset_the_user_must_reset(make_vec: Any) -> None:
     assert envs.step(envs.action_space.sample())[3].all()
 
 
+@pytest.mark.slow
 def test_some_rows_can_be_reset(make_vec: Any) -> None:
     envs, twin = make_vec(3, obs_mode="tokens", strict=True), make_vec(3, obs_mode="tokens", strict=True)
     for each in (envs, twin):
@@ -183,6 +185,7 @@ def test_states_branch_a_row_and_fit_single_environments(make_vec: Any, make_env
     assert same(env.unwrapped.moment.tokens, observations[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
@@ -196,6 +199,7 @@ def test_bad_seeds_change_nothing(make_vec: Any, seed: Any, message: str) -> Non
     check_unharmed(make_vec, lambda envs: envs.reset(seed=seed), message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -213,6 +217,7 @@ def test_bad_options_change_nothing(make_vec: Any, options: Any, message: str) -
     check_unharmed(make_vec, lambda envs: envs.reset(seed=9, options=options), message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -226,6 +231,7 @@ def test_bad_actions_change_nothing(make_vec: Any, spoil: Any, message: str) -> 
     check_unharmed(make_vec, lambda envs: envs.step(spoil(envs.action_space.sample())), message)
 
 
+@pytest.mark.slow
 def test_foreign_states_change_nothing(make_vec: Any) -> None:
     other = make_vec(1, task=None)
     other.reset(seed=0)

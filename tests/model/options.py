@@ -1,4 +1,4 @@
-"""All combinations of the design options, at a size at which a pass takes milliseconds."""
+"""Combinations of the design options, at a size at which a pass takes milliseconds."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +11,7 @@ import torch
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
+from tests.combinations import Cover, all_combinations
 from tests.model.inputs import awake
 
 SMALL = replace(TINY, num_past_clips=4, num_future_clips=3, mlp_width=24)
@@ -47,13 +48,15 @@ Family = tuple[str, ...]
 FAMILIES: list[Family] = list(product(*FAMILY_OPTIONS.values()))
 
 
-def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterator[MaskedHWMConfig]:
-    """Yields every combination of some options, together with `fixed` ones.
+def combinations(
+    options: dict[str, tuple[Any, ...]], cover: Cover = all_combinations, **fixed: object
+) -> Iterator[MaskedHWMConfig]:
+    """Yields combinations of some options, by default every one, together with `fixed` ones.
 
     The rest, sharing and RARE_OPTIONS vary pseudo-randomly.
     """
-    for values in product(*options.values()):
-        given = fixed | dict(zip(options, values, strict=True))
+    for chosen in cover(options):
+        given = fixed | chosen
         random = Random(repr(given))
         others = {field: random.choice(choices) for field, choices in OPTIONS.items() if field not in given}
         sharing = random.choice(SHARING)
@@ -61,9 +64,9 @@ def combinations(options: dict[str, tuple[Any, ...]], **fixed: object) -> Iterat
         yield replace(SMALL, **(others | sharing | rare | given))
 
 
-def members(family: Family) -> Iterator[MaskedHWMConfig]:
-    """Yields every combination of the other options."""
-    return combinations(MEMBER_OPTIONS, **dict(zip(FAMILY_OPTIONS, family, strict=True)))
+def members(family: Family, cover: Cover) -> Iterator[MaskedHWMConfig]:
+    """Yields combinations of the other options."""
+    return combinations(MEMBER_OPTIONS, cover, **dict(zip(FAMILY_OPTIONS, family, strict=True)))
 
 
 def example(config: MaskedHWMConfig) -> MaskedHWM:

@@ -24,6 +24,7 @@ def cached_logits(model: MaskedHWM, inputs: Inputs) -> list[Tensor]:
     return [model.head.joint(model.head(f.unsqueeze(1))).permute(2, 0, 1, 3, 4, 5) for f in features]
 
 
+@pytest.mark.slow
 def test_a_cached_history_equals_one_pass(family: list[MaskedHWM], monkeypatch: pytest.MonkeyPatch) -> None:
     """The history is encoded at once, or clip by clip."""
     for index, model in enumerate(family):

@@ -17,6 +17,7 @@ TOLERANCE = 1e-4
 ROTATIONS = "transformer.layers.0.temporal_attn.rope_1d.rotations"
 
 
+@pytest.mark.slow
 def test_logits_are_the_originals() -> None:
     assert logits_error(load_foreign_checkpoint(FIXTURE)) < TOLERANCE
 
@@ -27,6 +28,7 @@ def test_without_config_the_sizes_are_read_from_the_tensors(tmp_path: Path) -> N
     assert logits_error(model) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", sorted(foreign_fields()))
 def test_a_field_that_config_lacks_is_read_from_the_tensors(tmp_path: Path, absent: str) -> None:
     fields = foreign_fields()
@@ -51,6 +53,7 @@ def test_all_tensors_are_used_except_unread_mlps(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_logits_show_every_weight_that_is_off() -> None:
     model = load_foreign_checkpoint(FIXTURE)
     generator = torch.Generator().manual_seed(0)
@@ -100,6 +103,7 @@ def test_tensors_that_do_not_fit_are_listed_by_name(tmp_path: Path) -> None:
     assert misshapen.count("instead of") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [

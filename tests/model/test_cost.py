@@ -51,6 +51,7 @@ def test_parameters_add_up() -> None:
     assert cost_of(TINY).parameters == sum(math.prod(parameter.shape) for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_joint_tables_and_heads_of_the_full_size() -> None:
     """Each latent has a table of V + 1 vectors and a head with biases."""
     cost = cost_of(replace(MASKED_HWM_FULL_PATCH, num_layers=4))
@@ -58,6 +59,7 @@ def test_joint_tables_and_heads_of_the_full_size() -> None:
     assert 0 <= cost.embedding_parameters - 3 * 65_537 * 512 < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"temporal_mask": "bidirectional"}, {"latent_layout": "sequential"}])
 def test_without_a_history_every_pass_costs_all_clips(options: dict[str, str]) -> None:
     cost = cost_of(replace(PLAIN, **options))

@@ -104,6 +104,7 @@ def test_the_naive_network_has_the_originals_logits() -> None:
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_each_option_has_the_originals_logits(tmp_path: Path, option: tuple[str, object]) -> None:
     tensors, fields = make([option])

@@ -1,5 +1,6 @@
 """The network against the naive one, for every combination of the options."""
 
+import pytest
 import torch
 
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -30,6 +31,7 @@ def test_forward_equals_the_naive_network(family: list[MaskedHWM]) -> None:
         check(model, past=1 + index % 3, future=1 + index // 3 % 3, seed=index)
 
 
+@pytest.mark.slow
 def test_completing_a_clip_equals_the_naive_network() -> None:
     for index, config in enumerate(
         combinations(WITHIN_A_CLIP, latent_layout="sequential", num_past_clips=1, num_future_clips=1)

@@ -1,10 +1,13 @@
 """Every parameter gets a gradient."""
 
+import pytest
 import torch
 
 from hwm_env.model.masked_hwm import MaskedHWM
 from tests.model.inputs import random_inputs
 from tests.model.options import named
+
+pytestmark = pytest.mark.slow
 
 
 def test_gradients_reach_every_parameter(family: list[MaskedHWM]) -> None:

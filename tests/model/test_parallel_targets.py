@@ -8,6 +8,8 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from tests.model.inputs import random_inputs
 from tests.model.options import named
 
+pytestmark = pytest.mark.slow
+
 CLIPS = 3
 NEEDED = ("clip_causal", "time", "grid")
 

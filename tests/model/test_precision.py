@@ -78,6 +78,7 @@ def test_an_unknown_precision_is_refused() -> None:
         convert(make_model(), "fp8")
 
 
+@pytest.mark.slow
 def test_blocks_compile_as_one_graph_each_for_decoding() -> None:
     """Graphs are traced but run by PyTorch; compiled C++ is tested by the benchmark."""
     model, graphs = make_model(), []

@@ -35,6 +35,7 @@ def changes(config: MaskedHWMConfig, base: MaskedHWMConfig) -> dict[str, object]
     return {field: value for field, value in asdict(config).items() if value != other[field]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODEL_PRESETS)
 def test_every_preset_can_be_built(name: str) -> None:
     assert build(MODEL_PRESETS[name]).config == MODEL_PRESETS[name]

@@ -29,6 +29,7 @@ def random_scene(model: MaskedHWM, clips: int, batch: int = 2, seed: int = 0) ->
     return 3 * torch.randn(batch, clips, model.config.num_positions, model.config.scene_width, generator=generator)
 
 
+@pytest.mark.slow
 def test_forward_equals_the_naive_network() -> None:
     options = {**FAMILY_OPTIONS, "action_injection": ("attention", "adaln")}
     for index, config in enumerate(combinations(options, scene_width=WIDTH)):
@@ -118,6 +119,7 @@ def test_half_precision_reads_a_scene() -> None:
     assert torch.allclose(rounded.float(), exact, atol=0.3)
 
 
+@pytest.mark.slow
 def test_its_operations_are_counted() -> None:
     without, cost = cost_of(TINY), cost_of(replace(TINY, scene_width=WIDTH))
     assert cost.embedding_parameters == without.embedding_parameters + (WIDTH + 1) * TINY.width

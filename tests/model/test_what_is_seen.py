@@ -1,11 +1,14 @@
 """Each future token depends on everything that the mask shows, above all on actions, and on nothing else."""
 
+import pytest
 import torch
 
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.types import FRAMES_PER_CLIP
 from tests.model.inputs import Inputs, random_inputs
 from tests.model.options import named
+
+pytestmark = pytest.mark.slow
 
 PAST, FUTURE = 2, 2
 VISIBLE, ROUNDING = 1e-6, 1e-11

@@ -40,6 +40,7 @@ def data(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_what_a_picture_means_is_learned(tiny_checkpoint: Path, data: Path, tmp_path: Path) -> None:
     cloning = Cloning(data=data, out=tmp_path / "clone.zip", checkpoint=str(tiny_checkpoint), steps=60)
     result = clone(cloning)

@@ -22,6 +22,7 @@ from tests.policies.planners.worlds import Arrive, Line, Place
 QUICK = PlannerConfig(horizon=2, samples=16, iterations=2)
 
 
+@pytest.mark.slow
 def test_an_oracle_turns_to_its_target(tiny_checkpoint: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")

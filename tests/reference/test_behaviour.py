@@ -34,6 +34,7 @@ def column(name: str) -> np.ndarray:
     return np.stack([measured[:, ACTION_NAMES.index(name)] for _, measured, _ in episodes()])
 
 
+@pytest.mark.slow
 def test_equal_seeds_play_the_same_and_others_do_not() -> None:
     again = play(3, frames=100)
     for first, second in zip(episodes()[3], again, strict=True):

@@ -25,12 +25,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(recording: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     collect(alone, num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=1)
     assert contents(alone) == contents(recording)
 
 
+@pytest.mark.slow
 def test_episodes_of_a_teleoperator_are_the_same_between_a_commanders(recording: Path, tmp_path: Path) -> None:
     collect(
         tmp_path / "both", num_episodes=2, seed=4, split="train", clips_per_episode=CLIPS, workers=1, behaviour="both"

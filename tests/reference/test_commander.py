@@ -48,6 +48,7 @@ def test_wanted_postures_are_within_limits_and_out_of_reach_for_a_while() -> Non
     assert np.abs(wanted - done).max() > 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_arms_rise_from_hanging_more_often_than_a_teleoperators(side: str) -> None:
     assert rises(measured(Commander), side) > 2 * rises(measured(Teleoperator), side)

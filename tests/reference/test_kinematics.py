@@ -64,6 +64,7 @@ def test_a_held_action_is_reached_and_then_measured_exactly() -> None:
     np.testing.assert_array_equal(state.action, wanted)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_base_never_enters_walls_or_furniture(seed: int) -> None:

@@ -90,6 +90,7 @@ print("parent", world.render().shape)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 @pytest.mark.parametrize(
     ("draws_before", "expected"),

@@ -29,6 +29,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_they_are_the_episodes_of_the_recording(videos: Path, tmp_path: Path) -> None:
     collect(tmp_path / "raw", **RECIPE, workers=1)
     shard = Dataset(tmp_path / "raw").shards[0]
@@ -50,6 +51,7 @@ def test_they_are_the_episodes_of_the_recording(videos: Path, tmp_path: Path) ->
         assert error.max() < 6
 
 
+@pytest.mark.slow
 def test_tables_are_named_and_timed(videos: Path) -> None:
     lines = (videos / "episode_00001.csv").read_text().splitlines()
     assert lines[0].split(",") == ["time", *ACTION_NAMES, *POSE_NAMES]
@@ -57,6 +59,7 @@ def test_tables_are_named_and_timed(videos: Path) -> None:
     np.testing.assert_allclose([float(line.split(",")[0]) for line in lines[1:]], np.arange(CLIPS * 17) / 30, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(videos: Path, tmp_path: Path) -> None:
     collect_videos(tmp_path / "alone", **RECIPE, workers=1)
     assert len(list(videos.iterdir())) == 2 * EPISODES

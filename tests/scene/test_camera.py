@@ -68,6 +68,7 @@ def test_numbers_are_normalised_by_their_statistics() -> None:
     assert {"number_mean", "number_std"} <= set(camera.state_dict())
 
 
+@pytest.mark.slow
 def test_a_learned_camera_learns_the_head_of_the_reference_world() -> None:
     torch.manual_seed(0)
     low, high = torch.tensor(robot.JOINT_LIMITS_RAD, dtype=torch.float32).T

@@ -105,6 +105,7 @@ def assert_camera_equals(
     assert description.field_of_view_deg == pytest.approx(model.camera(camera).fovy[0], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100))
 def test_random_mjcf_chains_equal_mujoco(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -185,6 +185,7 @@ def test_a_whole_turn_changes_nothing_and_any_other_pose_does() -> None:
         assert (model(poses + torch.tensor(change), numbers) - before).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [lambda poses, numbers: (poses.roll(1, 0), numbers), lambda poses, numbers: (poses, torch.zeros_like(numbers))],

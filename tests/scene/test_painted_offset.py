@@ -28,6 +28,7 @@ def painted_offsets(simulator: WorldSimulator, moved: tuple[float, float, float]
     return simulator.painted_offset(after, clip)
 
 
+@pytest.mark.slow
 def test_a_wrong_carried_pose_shows_in_the_offset(room_64: WorldSimulator) -> None:
     """In the first step, the history contradicts the carried pose."""
     right = painted_offsets(room_64, (0.0, 0.0, 0.0))

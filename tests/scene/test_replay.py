@@ -49,6 +49,7 @@ def state_of(simulator: WorldSimulator, place: str) -> WorldState:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["recorded", "uncertain", "unknown"])
 def test_an_episode_is_repeated_from_a_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -87,6 +88,7 @@ def rewritten(path: Path, **changes: np.ndarray | None) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_file_from_before_carried_poses_existed(tiny_checkpoint: Path, tmp_path: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint, temperature=1.0)
     replay, _ = lived(simulator, simulator.reset([1], [5]))

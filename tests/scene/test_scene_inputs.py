@@ -83,6 +83,7 @@ def test_a_state_keeps_the_paths_of_its_history() -> None:
         assert torch.allclose(state.paths, paths, equal_nan=True, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_localised_history_has_the_path_that_was_found() -> None:
     simulator = make_simulator()
     starts = simulator.checkpoint.starts
@@ -148,6 +149,7 @@ def test_strict_rows_equal_the_same_row_alone_to_the_bit() -> None:
         assert torch.equal(alone_after.paths[0].nan_to_num(), after.paths[row].nan_to_num())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_a_replay_repeats_the_episode(history: str, tmp_path: Path) -> None:
     checkpoints.save(joint_checkpoint(), tmp_path / "checkpoint")

@@ -165,6 +165,7 @@ def test_a_row_of_known_pose_does_not_affect_one_of_unknown_pose() -> None:
     assert not same_clip(clip, expected, 1, 1)
 
 
+@pytest.mark.slow
 def test_strict_rows_equal_the_same_row_alone_to_the_bit() -> None:
     simulator = make_simulator(strict=True)
     starts = simulator.checkpoint.starts
@@ -221,6 +222,7 @@ def test_the_search_begins_at_the_read_out_of_each_clip(monkeypatch: pytest.Monk
         assert torch.equal(seen.pop()[0], together[row])
 
 
+@pytest.mark.slow
 def test_a_place_outside_the_map_is_unknown() -> None:
     """Random tokens have a loss above the bound of a trained map."""
     simulator = make_simulator(unknown_above=1.0)
@@ -229,6 +231,7 @@ def test_a_place_outside_the_map_is_unknown() -> None:
     assert not belief_of(state).known.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_forks_have_the_belief_of_their_row(count: int) -> None:
     simulator = make_simulator(strict=True)

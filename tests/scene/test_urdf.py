@@ -36,6 +36,7 @@ def random_urdf(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
     return f'<robot name="r">{compiler}{"".join(rng.permutation(parts))}</robot>', numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_random_urdf_chains_equal_mujoco(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

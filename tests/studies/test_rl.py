@@ -1,5 +1,6 @@
 """The comparison of trainings, with few steps."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,17 @@ from docs.studies.rl_plot import plot
 def test_both_trainings_are_judged_in_the_reference_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
-    # PPO of 16 worlds takes at least 512 steps.
-    monkeypatch.setattr(rl, "STEPS", {"face-target": 512})
-    monkeypatch.setattr(rl, "WINDOW", 5)
+    # PPO of four worlds takes at least 128 steps.
+    monkeypatch.setattr(rl, "TrainingRun", partial(rl.TrainingRun, num_envs=4))
+    monkeypatch.setattr(rl, "STEPS", {"face-target": 128})
+    monkeypatch.setattr(rl, "WINDOW", 2)
     study = Study(out=tmp_path / "rl", tasks=("face-target",), seeds=(0,), starts=3)
     result = run(study)["face-target"]
     learned, true = result["policies"]
     assert (learned["trained_in"], true["trained_in"]) == ("learned", "true")
     assert result["return_ratio"] == pytest.approx(learned["return"]["value"] / true["return"]["value"])
     assert learned["episodes"] == 3
-    assert learned["curve"]["steps"][-1] <= 512
+    assert learned["curve"]["steps"][-1] <= 128
     assert len(learned["curve"]["steps"]) == len(learned["curve"]["returns"]) >= 1
     trained = (tmp_path / "rl" / "face-target-learned-0.zip").stat().st_mtime_ns
     assert run(study)["face-target"] == result

@@ -206,6 +206,7 @@ def test_stretches_are_drawn_from_all_and_naming_the_one_drawn_changes_nothing(
     assert episodes(recording=drawn[3]) == episodes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -73,6 +73,7 @@ def test_a_step_is_rewarded_by_the_tokens_that_it_leads_to(make_env: MakeEnv, en
     assert terminated == info["is_success"] == success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["latents", "tokens"])
 def test_the_clip_that_is_shown_is_no_way_from_itself(make_env: MakeEnv, env_id: str, space: str) -> None:
     env = make_env(env_id, task=GoalImage(space))
@@ -134,6 +135,7 @@ def test_tokens_are_shown_as_their_last_frame(make_env: MakeEnv, tiny_checkpoint
     assert info["goal_start"] == -1
 
 
+@pytest.mark.slow
 def test_goals_are_drawn_from_all_starts_and_naming_the_one_drawn_changes_nothing(make_env: MakeEnv) -> None:
     env = make_env(task="goal-image", obs_mode="pixels_state")
     assert {env.reset(seed=seed)[1]["goal_start"] for seed in range(30)} == set(range(NUM_STARTS))
@@ -185,6 +187,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
@@ -206,6 +209,7 @@ def test_what_cannot_be_a_goal_is_refused_before_anything_changes(make_env: Make
     assert fingerprint(env.reset()) == fingerprint(twin.reset())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("goal", "message"),
     [

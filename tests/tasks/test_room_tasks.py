@@ -100,6 +100,7 @@ def measure_of(goal: Goal) -> Callable[[TaskView], float]:
     raise AssertionError(goal)
 
 
+@pytest.mark.slow
 @all_tasks
 @pytest.mark.parametrize("seed", range(5))
 def test_a_script_reaches_the_goal(task: Task, seed: int) -> None:
@@ -115,6 +116,7 @@ def test_a_script_reaches_the_goal(task: Task, seed: int) -> None:
     assert all(goal.observe(moment) in task.goal_space(64) for moment in played.moments)
 
 
+@pytest.mark.slow
 @all_tasks
 def test_random_actions_seldom_do(task: Task) -> None:
     """A head that shakes may happen to look at something."""

@@ -94,12 +94,14 @@ def test_frames_and_states_stay_together_at_other_rates(
         np.testing.assert_allclose(clips.mean((2, 3, 4)).ravel()[: len(expected)], expected, atol=2)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path) -> None:
     for workers in (1, 2):
         tokenize_recordings(videos, tmp_path / str(workers), load, workers=workers, **OPTIONS)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_without_making_finished_shards_again(
     videos: Path, load: Callable[[], TinyTokenizer], tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from hwm_env import checkpoint
 from hwm_env.data.reader import Dataset
+from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.training.world_model.train import train_world_model
 from tests.file_operations import FileOperations, Group
 from tests.training.worlds import MODEL, RECIPE, TOKENIZER, write_world
@@ -47,11 +48,16 @@ def main(directory: Path, kills: int) -> None:
     torch.set_num_threads(1)
     data: Dataset = write_world(directory / "data")
 
+    def train_for(run: Path, recipe: TrainingConfig) -> None:
+        train_world_model(data, data, TOKENIZER, run, MODEL, recipe, resume=True, device="cpu")
+
     def train(run: Path, last: tuple[Group, int] | None = None) -> None:
         operations = FileOperations(run, last)
-        train_world_model(data, data, TOKENIZER, run, MODEL, LONG, resume=True, device="cpu")
+        train_for(run, LONG)
         (directory / "counts.json").write_text(json.dumps(operations.counts))
 
+    # A training imports modules when it needs them.
+    train_for(directory / "first", replace(LONG, steps=1))
     assert exit_code(fork(lambda: train(directory / "whole"))) == 0
     counts = json.loads((directory / "counts.json").read_text())
     chance = random.Random(0)

@@ -30,6 +30,8 @@ RECIPES = {
         RECIPE, micro_batch_size=1, matrix_learning_rate=None, report_every=1, checkpoint_activations=True
     ),
 }
+RANKS = ("RANK", "LOCAL_RANK")
+SIZES = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
 WRAPPED = ["ByTime", "JointTemporalAttention"]
 
 
@@ -61,6 +63,13 @@ def main(data: Path, run: Path, kind: str, recipe: str, steps: int) -> None:
     save, Run.save = Run.save, stop  # type: ignore[method-assign]
     with suppress(TrainingStopped):
         train_world_model(dataset, dataset, TOKENIZER, run, MODEL, RECIPES[recipe], resume=True, device="cpu")
+
+
+def train_as(rank: int, processes: int, port: int, *work: Any) -> None:
+    """Does the work of `main` as one of several processes, which a launcher would tell the same."""
+    os.environ.update({name: str(rank) for name in RANKS} | {name: str(processes) for name in SIZES})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    main(*work)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import pytest
 
 from tests.training.states import assert_same_bits
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 
-@pytest.mark.slow
 def test_twenty_kills_change_no_bit(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.training.killing", str(tmp_path), str(KILLS)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])

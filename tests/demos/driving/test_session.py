@@ -86,6 +86,7 @@ def test_another_branch_leaves_the_first_steps_as_they_were(session: Session, ti
     np.testing.assert_array_equal(session.step(chunk(1)).views["learned"].frames, first[1])
 
 
+@pytest.mark.slow
 def test_the_other_world_catches_up(session: Session, tiny_checkpoint: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
@@ -99,6 +100,7 @@ def test_the_other_world_catches_up(session: Session, tiny_checkpoint: Path) -> 
     assert both.views["learned"].info["target"] == both.views["reference"].info["target"]
 
 
+@pytest.mark.slow
 def test_a_world_may_be_hidden_while_the_drive_is_taken_back(session: Session, tiny_checkpoint: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
@@ -154,6 +156,7 @@ def test_decoding_changes_at_once(session: Session) -> None:
     assert session.decoding.steps == 2
 
 
+@pytest.mark.slow
 def test_only_so_many_steps_can_be_taken_back(session: Session) -> None:
     session.decode(steps=1)
     for number in range(MOST_REWINDS + 3):
@@ -162,6 +165,7 @@ def test_only_so_many_steps_can_be_taken_back(session: Session) -> None:
     assert session.rewind(0).step == 3
 
 
+@pytest.mark.slow
 def test_a_replay_is_lived_again(session: Session, tiny_checkpoint: Path, tmp_path: Path) -> None:
     for number in range(3):
         session.step(chunk(number))

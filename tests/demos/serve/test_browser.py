@@ -76,14 +76,14 @@ def speed(index: int) -> str:
     return f"parseFloat(document.querySelectorAll('.bar')[{index}].lastChild.textContent)"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(tiny_checkpoint: Path) -> Iterator[Server]:
     made = Server(tiny_checkpoint, "--task", "none")
     yield made
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as running:
         opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -92,8 +92,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def context(browser: Any) -> Any:
-    return browser.new_context(viewport={"width": 1280, "height": 720})
+def context(browser: Any) -> Iterator[Any]:
+    """A new browser window, without the pages of earlier tests."""
+    with browser.new_context(viewport={"width": 1280, "height": 720}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def phone(browser: Any) -> Iterator[Any]:
+    """A new window with a touch screen."""
+    with browser.new_context(has_touch=True, viewport={"width": 420, "height": 900}) as opened:
+        yield opened
 
 
 def test_a_drive_in_a_browser(server: Server, context: Any) -> None:
@@ -137,22 +146,22 @@ def test_a_page_that_hangs_stops_the_robot_and_frees_the_wheel(server: Server, c
     driver.wheel("Take the wheel")
 
 
-def test_touch_drives(server: Server, browser: Any) -> None:
-    phone = Page(browser.new_context(has_touch=True, viewport={"width": 420, "height": 900}), server)
-    phone.wheel("Take the wheel")
-    phone.page.locator("#wheel").tap()
-    phone.wheel("Release the wheel")
-    box = phone.page.locator("#drive-stick").bounding_box()
+def test_touch_drives(server: Server, phone: Any) -> None:
+    page = Page(phone, server)
+    page.wheel("Take the wheel")
+    page.page.locator("#wheel").tap()
+    page.wheel("Release the wheel")
+    box = page.page.locator("#drive-stick").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    phone.page.mouse.move(*middle)
-    phone.page.mouse.down()
-    phone.page.mouse.move(middle[0], middle[1] - 60)
-    phone.drive_until(f"{speed(23)} > 0.3")
-    phone.page.mouse.up()
-    phone.until(f"{speed(23)} === 0")
+    page.page.mouse.move(*middle)
+    page.page.mouse.down()
+    page.page.mouse.move(middle[0], middle[1] - 60)
+    page.drive_until(f"{speed(23)} > 0.3")
+    page.page.mouse.up()
+    page.until(f"{speed(23)} === 0")
     # Nothing is wider than a phone.
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 420
-    assert phone.faults == []
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert page.faults == []
 
 
 def test_everything_is_seen_at_once(server: Server, context: Any) -> None:

@@ -23,9 +23,12 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
+from demos.serve.__main__ import main
 from demos.serve.messages import MOST_A_SECOND
 from demos.serve.shared_drive import SharedDrive
 from tests.demos.checkpoints import save_tiny_checkpoint
+
+pytestmark = pytest.mark.slow
 
 ADDRESS = re.compile(r"http://([\d.]+):(\d+)/(\?token=\S+)?")
 
@@ -373,19 +376,17 @@ def test_other_addresses_need_the_token(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--checkpoint", "nowhere"], "nowhere"),
-        (["--port", "taken"], "cannot listen"),
-        (["--port", "99999"], "cannot listen"),
-    ],
+    ("options", "message"), [(["--checkpoint", "nowhere"], "nowhere"), (["--port", "taken"], "cannot listen")]
 )
-def test_bad_input_ends_with_two(options: list[str], message: str) -> None:
+def test_bad_input_is_exit_status_2(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        named = [str(taken.getsockname()[1]) if option == "taken" else option for option in options]
-        done = subprocess.run(
-            [sys.executable, "-m", "demos.serve", *named], capture_output=True, text=True, timeout=LONGEST_S
-        )
+        assert main([str(taken.getsockname()[1]) if option == "taken" else option for option in options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_input_ends_the_process_with_2() -> None:
+    command = [sys.executable, "-m", "demos.serve", "--port", "99999"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert "cannot listen" in done.stderr
     assert "Traceback" not in done.stderr

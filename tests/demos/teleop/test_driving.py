@@ -13,6 +13,8 @@ from hwm_env.reference.rendering import can_render
 from hwm_env.types import UInt8Array
 from tests.demos.teleop.test_teleop import Driver, window  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.slow
+
 START = 55
 """The room ahead, both arms hanging."""
 

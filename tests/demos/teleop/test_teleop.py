@@ -21,6 +21,7 @@ from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
 from demos.driving.floor_plan import FloorPlan
 from demos.driving.session import Session, SessionConfig
+from demos.teleop.__main__ import main
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings
 from hwm_env.errors import InvalidInputError
@@ -88,6 +89,7 @@ def velocities(driver: Driver) -> list[float]:
     return [float(number) for number in driver.drive.shown.snapshot.state[-2:]]
 
 
+@pytest.mark.slow
 def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
@@ -101,6 +103,7 @@ def test_keys_drive_while_they_are_held(driver: Driver) -> None:
     assert velocities(driver)[1] > 0.2
 
 
+@pytest.mark.slow
 def test_an_arm_stays_where_it_is_moved_after_a_gesture(driver: Driver) -> None:
     elbow = ACTION_NAMES.index("left_elbow_pitch")
     driver.tap("space")
@@ -120,6 +123,7 @@ def test_an_arm_stays_where_it_is_moved_after_a_gesture(driver: Driver) -> None:
     assert driver.drive.shown.snapshot.state[elbow] == pytest.approx(moved, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pausing_stops_and_a_branch_has_equal_pictures_until_it_begins(driver: Driver) -> None:
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
@@ -167,6 +171,7 @@ def test_worlds_are_shown_in_turn(driver: Driver) -> None:
         driver.until(lambda expected=expected: tuple(driver.drive.shown.frames) == expected)
 
 
+@pytest.mark.slow
 def test_films_replays_and_pictures_are_saved(driver: Driver, tmp_path: Path) -> None:
     driver.tap("f9")
     first = driver.drive.shown.snapshot.step
@@ -240,6 +245,7 @@ def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
     assert (seen[PLAN] != ground).any()
 
 
+@pytest.mark.slow
 def test_no_frame_is_skipped_or_shown_twice(driver: Driver) -> None:
     """The window shows all frames of each step in order."""
     driver.until(lambda: driver.drive.shown.snapshot.step >= 1)
@@ -287,18 +293,6 @@ def test_keys_that_mean_nothing(window: None, tmp_path: Path, content: str | Non
         load_bindings(file)
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user does; empty variables are removed from the environment."""
-    variables = {**os.environ, "SDL_VIDEODRIVER": "dummy", **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "demos.teleop", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        env={name: value for name, value in variables.items() if value},
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
@@ -307,16 +301,36 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--task", "juggle"], {}, "juggle"),
         (["--keys", "nowhere.json"], {}, "nowhere.json, found nothing"),
         ([], {"SDL_VIDEODRIVER": "x11", "DISPLAY": ":987"}, "no display to open a window on"),
-        pytest.param(
-            [],
-            {"SDL_VIDEODRIVER": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""},
-            "no display to open a window on (SDL would draw offscreen); `python -m demos.serve` drives in a browser",
-            marks=pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display"),
-        ),
     ],
 )
-def test_bad_input_ends_with_two(arguments: list[str], environment: dict[str, str], message: str) -> None:
-    done = run(*arguments, **environment)
+def test_bad_input_is_exit_status_2(
+    arguments: list[str],
+    environment: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"SDL_VIDEODRIVER": "dummy", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not pygame.display.get_init()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
+def test_without_a_display_the_process_ends_with_2() -> None:
+    hidden = ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY")
+    done = subprocess.run(
+        [sys.executable, "-m", "demos.teleop"],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        env={name: value for name, value in os.environ.items() if name not in hidden},
+    )
     assert done.returncode == 2
-    assert message in done.stderr
+    assert (
+        "no display to open a window on (SDL would draw offscreen); `python -m demos.serve` drives in a browser"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr

@@ -30,6 +30,7 @@ def difference(shown: np.ndarray, drawn: np.ndarray) -> float:
     return float(np.abs(shown.astype(int) - drawn).mean())
 
 
+@pytest.mark.slow
 def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, env_id: str, tmp_path: Path) -> None:
     env = RecordClips(make_env(env_id, action_mode="delta"), tmp_path)
     env.reset(seed=0)
@@ -66,6 +67,7 @@ def test_a_video_shows_every_frame_and_what_the_numbers_were(make_env: MakeEnv, 
         assert difference(frame[CHART], reward_chart(rewards[: step + 1], 3, 256, whole)) < 4
 
 
+@pytest.mark.slow
 def test_only_wanted_episodes_are_recorded_and_only_those_with_steps(make_env: MakeEnv, tmp_path: Path) -> None:
     env = RecordClips(make_env(max_episode_steps=2), tmp_path / "new", episode_trigger=lambda episode: episode % 2 == 1)
     for episode in range(5):
@@ -81,6 +83,7 @@ def test_only_wanted_episodes_are_recorded_and_only_those_with_steps(make_env: M
     assert len(frames_of(tmp_path / "new" / "episode_00005.mp4")) == 17
 
 
+@pytest.mark.slow
 def test_a_refused_reset_goes_on_recording(make_env: MakeEnv, tmp_path: Path) -> None:
     env = RecordClips(make_env(), tmp_path)
     env.reset(seed=0)
@@ -92,6 +95,7 @@ def test_a_refused_reset_goes_on_recording(make_env: MakeEnv, tmp_path: Path) ->
     assert len(frames_of(tmp_path / "episode_00000.mp4")) == 34
 
 
+@pytest.mark.slow
 def test_inside_of_repeated_actions_no_frame_is_missing(make_env: MakeEnv, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="must be inside RepeatAction, not around it"):
         RecordClips(gymnasium.wrappers.TimeLimit(RepeatAction(make_env(), 2), 2), tmp_path)

@@ -41,6 +41,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_an_episode_is_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
@@ -97,6 +98,7 @@ def test_a_new_run_takes_the_next_numbers(make_env: MakeEnv, tmp_path: Path) -> 
     assert len(set(seeds.values())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_episodes_that_begin_at_a_state_are_lived_again(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, history: str
@@ -115,6 +117,7 @@ def test_episodes_that_begin_at_a_state_are_lived_again(
     np.testing.assert_array_equal(frames, np.concatenate(seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_recording_ends_where_a_state_is_gone_back_to(
     make_env: MakeEnv, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, copied: bool

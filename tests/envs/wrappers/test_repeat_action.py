@@ -17,6 +17,7 @@ def count(previous, now) -> dict[str, float]:
     return {"time": -1.0, ("fast" if speed > 0 else "slow"): speed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_it_is_a_loop_that_adds_up_rewards(make_env: MakeEnv, env_id: str, repeats: int) -> None:
     env, plain = RepeatAction(make_env(env_id, task=count), repeats), make_env(env_id, task=count)

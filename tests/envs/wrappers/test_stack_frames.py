@@ -28,6 +28,7 @@ def assert_same_picture(one: np.ndarray, other: np.ndarray) -> None:
     np.testing.assert_allclose(one.astype(int), other.astype(int), rtol=0, atol=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_frames", "stride"), [(4, 4), (1, 1), (2, 17), (3, 20), (18, 1)])
 def test_frames_are_those_of_the_clips(make_env: MakeEnv, num_frames: int, stride: int) -> None:
     env = StackFrames(make_env(action_mode="delta"), num_frames, stride)
@@ -41,6 +42,7 @@ def test_frames_are_those_of_the_clips(make_env: MakeEnv, num_frames: int, strid
             clips.append(env.unwrapped.clip)
 
 
+@pytest.mark.slow
 def test_both_worlds_stack_pixels_and_leave_the_rest(make_env: MakeEnv, env_id: str) -> None:
     plain = make_env(env_id, obs_mode="pixels_state")
     env = StackFrames(make_env(env_id, obs_mode="pixels_state"), num_frames=3, stride=8)

@@ -106,6 +106,7 @@ def loaded(tiny_checkpoint: Path) -> Checkpoint:
 CONFIG = EvaluationConfig(policies=[TURNERS], tasks=["face-target"], starts=3, worlds=["learned"], max_steps=3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on(loaded: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(loaded, CONFIG, tmp_path / "whole", command="")
     played: list[str] = []
@@ -130,6 +131,7 @@ def test_an_interrupted_evaluation_goes_on(loaded: Checkpoint, tmp_path: Path, m
     assert evaluate(loaded, CONFIG, tmp_path / "parts", command="") == whole
 
 
+@pytest.mark.slow
 def test_trials_of_something_else_are_not_mixed(loaded: Checkpoint, tmp_path: Path) -> None:
     evaluate(loaded, CONFIG, tmp_path, command="")
     other = EvaluationConfig(policies=[TURNERS], tasks=["face-target"], starts=3, worlds=["learned"], seed=1)
@@ -140,6 +142,7 @@ def test_trials_of_something_else_are_not_mixed(loaded: Checkpoint, tmp_path: Pa
         evaluate(loaded, CONFIG, tmp_path, command="")
 
 
+@pytest.mark.slow
 def test_a_bad_policy_takes_no_other_with_it(loaded: Checkpoint, tmp_path: Path) -> None:
     both = EvaluationConfig(
         policies=[TURNERS, "tests.evaluation.policies.scripted:nan"],
@@ -163,6 +166,7 @@ def test_equal_names_and_missing_readouts_are_refused(loaded: Checkpoint, tmp_pa
         evaluate(blind, CONFIG, tmp_path, command="")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path: Path) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
@@ -192,6 +196,7 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> None:
     """Each clip is brighter by 1, so that the repeated frame has errors of 1, 2, ..., 10."""
     clips, episodes = 9 + 10, 3

@@ -17,6 +17,8 @@ from hwm_env.evaluation.policies.player import Unit
 from hwm_env.evaluation.policies.ray_workers import LOCAL, Worker, ray_workers
 from hwm_env.evaluation.policies.trials import Case, Trial
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 
 CONFIG = EvaluationConfig(

@@ -26,6 +26,7 @@ def saved(model: Any, path: Path, **interface: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["PPO", "A2C", "SAC", "TD3"])
 @pytest.mark.parametrize(
     ("policy", "interface"),

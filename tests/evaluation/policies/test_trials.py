@@ -44,6 +44,7 @@ def world_name(request: pytest.FixtureRequest) -> WorldName:
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0.0, 0.8])
 def test_trials_equal_loops_over_single_environments(
     player: Player, world_name: WorldName, tiny_checkpoint: Path, speed: float
@@ -97,6 +98,7 @@ class Lottery:
         return Outcome({"ends": float(ends)}, success=ends, terminated=ends)
 
 
+@pytest.mark.slow
 def test_episodes_that_end_early_leave_the_others_alone(player: Player) -> None:
     task: Any = Lottery()
     together = play(player.world("learned"), Turner(0.6), task, CASES * 4, 12)
@@ -105,6 +107,7 @@ def test_episodes_that_end_early_leave_the_others_alone(player: Player) -> None:
     assert len({trial.steps for trial in together}) == len(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gives", "message"),
     [
@@ -179,6 +182,7 @@ def test_policies_are_made_for_their_task() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_player_plays_units(loaded: Checkpoint) -> None:
     policy = Turner(0.3)
     with Player(loaded, {"face-target": {policy.name: policy}}, MAX_STEPS) as player:

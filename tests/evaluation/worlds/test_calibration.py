@@ -28,6 +28,8 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.trust import Calibration, TokenStatistics
 from hwm_env.types import HISTORY_CLIPS
 
+pytestmark = pytest.mark.slow
+
 EPISODES, STEPS = 8, 2
 BOUND = 14.0
 TRUTH = Calibration(

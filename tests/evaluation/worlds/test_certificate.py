@@ -82,6 +82,7 @@ def certified(tiny_checkpoint: Path, held_out: HeldOut, monkeypatch: pytest.Monk
     return certify(simulator, held_out, closed_loop_steps=3, inverse_dynamics=LEARNING)
 
 
+@pytest.mark.slow
 def test_a_world_that_obeys_is_certified(
     tiny_checkpoint: Path, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_world_that_obeys_is_certified(
     assert report["closed_loop"]["psnr"] == [100.0] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [ignores, dreams])
 def test_a_world_that_does_not_listen_is_not(
     tiny_checkpoint: Path, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch, step: Any

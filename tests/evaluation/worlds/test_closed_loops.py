@@ -12,6 +12,8 @@ from hwm_env.evaluation.worlds.closed_loops import continue_worlds
 from hwm_env.simulator import WorldSimulator
 from tests.scene.scenes import make_scene
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("has_scene", [False, True])
 @pytest.mark.parametrize("gives_poses", [False, True])

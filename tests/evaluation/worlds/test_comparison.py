@@ -138,6 +138,7 @@ def test_recorded_images_are_the_truth_where_there_are_any(perfect: WorldSimulat
     assert sample.scores["repeat_last_frame"]["psnr_db"] == pytest.approx([psnr(last, g) for g in truth], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("samples", "expected"), [(1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (4, [0, 1, 2, 13]), (9, [0, 1, 2, 13])]
 )
@@ -160,6 +161,7 @@ def test_short_segments_shorten_the_history_never_the_steps(perfect: WorldSimula
         list(compare(perfect, data, samples=1, steps=5))
 
 
+@pytest.mark.slow
 def test_equals_the_loop_written_out(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compares a real model and tokenizer with a loop written out, in several batches."""
     monkeypatch.setattr(comparison, "BATCH", 2)
@@ -204,6 +206,7 @@ def read_video(file: Path) -> tuple[np.ndarray, float]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]), stream.average_rate
 
 
+@pytest.mark.slow
 def test_the_videos_show_history_then_truth_beside_prediction(
     perfect: WorldSimulator, make_data: MakeData, tmp_path: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_the_videos_show_history_then_truth_beside_prediction(
     assert np.abs(history - future).max() > 100  # the label of the right half changes with the first prediction
 
 
+@pytest.mark.slow
 def test_the_json_is_what_the_samples_are(perfect: WorldSimulator, make_data: MakeData, tmp_path: Path) -> None:
     returned = write_comparisons(perfect, make_data(12, images=True), tmp_path / "out", samples=2, steps=2, seed=3)
     content = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
@@ -298,6 +302,7 @@ def exit_code(argv: Sequence[str | Path]) -> int:
     return cli.main([str(argument) for argument in argv])
 
 
+@pytest.mark.slow
 def test_the_command(
     tiny_checkpoint: Path, make_data: MakeData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

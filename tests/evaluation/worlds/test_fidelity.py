@@ -137,6 +137,7 @@ def test_the_report_has_the_promised_keys(
     assert [content[name] for name in of_scenes] == [None] * len(of_scenes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_render(), reason="MuJoCo cannot make an OpenGL context on this machine")
 def test_a_world_with_a_scene_is_judged_by_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
     collect(tmp_path, num_episodes=2, seed=0, split="held-out", clips_per_episode=CLIPS, workers=1)

@@ -35,6 +35,7 @@ def simulator(tiny_checkpoint: Path) -> WorldSimulator:
     return WorldSimulator(replace(load(tiny_checkpoint), scene=make_scene()))
 
 
+@pytest.mark.slow
 def test_starts_are_located_as_worlds_locate_themselves(simulator: WorldSimulator) -> None:
     episodes = Starts(simulator)
     located = locate_starts(simulator, episodes)  # type: ignore[arg-type]

@@ -14,6 +14,8 @@ from hwm_env.types import HISTORY_CLIPS
 from tests.conftest import NUM_STARTS
 from tests.scene.scenes import make_checkpoint, make_scene
 
+pytestmark = pytest.mark.slow
+
 CLIPS = HISTORY_CLIPS + STEPS
 
 

@@ -79,6 +79,7 @@ def test_worlds_with_and_without_walls_have_different_scores() -> None:
     assert through.error_median_m == pytest.approx(through.unstopped_median_m, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_constant_world")
 def test_the_carried_pose_has_priority_over_the_read_out() -> None:
     held_out, stop = Standing(AT_THE_WALL, AT_THE_WALL), room.HALF_SIZE_M - robot.BASE_RADIUS_M

@@ -42,6 +42,7 @@ def write_world(directory: Path, num_clips: int, *, poses: bool = True) -> Datas
     return Dataset(directory)
 
 
+@pytest.mark.slow
 def test_it_learns_where_base_and_hand_are_at_the_last_frame(tmp_path: Path) -> None:
     data = write_world(tmp_path, 1500)
     config = ReadoutTrainingConfig(steps=150, batch_size=64, max_corruption=0.0)

@@ -89,6 +89,7 @@ class KilledError(BaseException):
 FILE_OPERATIONS = ["mkdir", "open", "rename", "replace", "symlink_to", "unlink", "fsync", "rmtree"]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_file_operation_leaves_a_whole_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert restored(tmp_path) == (1, 10.0)
 
 
+@pytest.mark.slow
 def test_what_really_does_not_fit_is_reported_too(tmp_path: Path) -> None:
     """A limit on the size of files makes the system refuse to write, as a full disk does."""
     code = (

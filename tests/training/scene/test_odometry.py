@@ -60,6 +60,7 @@ def write_drives(
     return Dataset(directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error_m", [0.0, 0.02])
 def test_it_learns_to_stop_at_a_wall(tmp_path: Path, error_m: float) -> None:
     odometry = train_odometry(write_drives(tmp_path / "train", 60, error_m=error_m), CONFIG)

@@ -152,6 +152,7 @@ def errors_of(data: Dataset, right: Dataset, corrections: PoseCorrections) -> Fl
     return found - np.concatenate([shard.poses for shard in right.shards])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drifts", [False, True])
 def test_errors_of_recordings_are_found_in_a_known_room(tmp_path: Path, drifts: bool) -> None:
     errors = drifting_errors(6) if drifts else constant_errors(6)
@@ -249,6 +250,7 @@ def test_corrections_of_other_recordings_are_refused(tmp_path: Path) -> None:
         with_corrected_poses(write_drives(tmp_path / "more", constant_errors(4)), corrections)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["constant", "drift"])
 def test_resuming_is_bit_equal_to_never_having_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: scene_training.PoseCorrection

@@ -93,6 +93,7 @@ def test_stopping_and_resuming_changes_no_bit(data: Dataset, tmp_path: Path, mon
     assert all(torch.equal(expected[name], again.state_dict()[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_place_shows(tmp_path: Path) -> None:
     config = replace(CONFIG, steps=60, batch_size=32, report_every=60, validation_clips=100, learning_rate=1e-2)
     data = write_world(tmp_path / "data", 300)

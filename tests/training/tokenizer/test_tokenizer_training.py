@@ -74,6 +74,7 @@ def test_stopping_and_resuming_changes_no_bit(
         torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_overfits_a_square(recordings: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, steps=140, batch_size=2, warmup_steps=3, report_every=70, ema_decay=0.8)
     train_tokenizer(recordings, tmp_path / "run", config)

@@ -14,6 +14,8 @@ from hwm_env.training.world_model.estimate import BYTES_PER_NUMBER, MASKED_SHARE
 from hwm_env.training.world_model.objective import MaskedModelling, SampleBatch, arrange, draw_targets
 from hwm_env.training.world_model.recipe import TWO_CORES, TrainingConfig
 
+pytestmark = pytest.mark.slow
+
 RECIPE = replace(TWO_CORES, batch_size=4, micro_batch_size=2, precision="float32", own_predictions=0.0)
 WIDE = replace(TINY, width=32, mlp_width=128, grid_size=(4, 4), num_past_clips=3, num_layers=3)
 

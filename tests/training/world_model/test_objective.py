@@ -176,6 +176,7 @@ def next_clip_loss(model: MaskedHWM, batch: SampleBatch) -> float:
     return (sums.loss / targets.counts).mean().item()
 
 
+@pytest.mark.slow
 def test_it_overfits_one_batch(model: MaskedHWM) -> None:
     """Four windows of random tokens, which only their actions distinguish if the history is short."""
     batch = random_batch(model, batch=4, past=2)

@@ -93,6 +93,7 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_samples_has_empty_inputs(batch: SampleBatch) -> None:
     """These are those of an unknown place; the inputs of the others do not change."""
     silent = 0
@@ -177,6 +178,7 @@ def test_validation_computes_inputs_along_the_path_of_the_actions(data: Dataset,
     assert preview.psnr_true_actions != preview.psnr_shuffled_actions
 
 
+@pytest.mark.slow
 def test_a_training_with_a_scene_can_be_played_and_resumed(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +213,7 @@ def test_a_training_with_a_scene_can_be_played_and_resumed(
     assert_same_bits(whole, train(data, tmp_path / "parts", recipe, resume=True, workers=2))
 
 
+@pytest.mark.slow
 def test_the_first_loss_is_that_of_the_model_to_start_from(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +244,7 @@ def test_what_does_not_fit_is_refused(data: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_the_cost_of_reading_is_counted() -> None:
     without, cost = training_cost(MODEL, RECIPE), training_cost(READER, RECIPE)
     assert cost.parameters == without.parameters + (SCENE.input_width + 1) * MODEL.width
@@ -248,6 +252,7 @@ def test_the_cost_of_reading_is_counted() -> None:
     assert cost.activation_bytes > without.activation_bytes
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_scene_of_a_checkpoint(
     data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

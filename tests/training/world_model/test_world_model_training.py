@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,6 +41,12 @@ def train(data: Dataset, directory: Path, recipe: TrainingConfig = RECIPE, **opt
     return train_world_model(data, data, TOKENIZER, directory, MODEL, recipe, device="cpu", **options)
 
 
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest checkpoint of a run with RECIPE that nothing interrupted. Shared: do not change it."""
+    return train(data, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.fixture
 def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], None]:
     """Lets a test run a function instead of a step, or before it."""
@@ -55,12 +62,11 @@ def around_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrapper], Non
     return install
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_at", [3, 5])
 def test_resuming_is_bit_equal_to_never_having_stopped(
-    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
+    data: Dataset, whole: Path, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    whole = train(data, tmp_path / "whole")
-
     class DeathError(Exception): ...
 
     def die(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
@@ -77,10 +83,10 @@ def test_resuming_is_bit_equal_to_never_having_stopped(
     assert [line["step"] for line in logged(tmp_path / "parts")] == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
-    data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+    data: Dataset, whole: Path, tmp_path: Path, fast_bfloat16: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = train(data, tmp_path / "exact")
     fast_bfloat16(False)
 
     def refuse(self: torch.Tensor) -> torch.Tensor:
@@ -88,10 +94,11 @@ def test_auto_without_bfloat16_in_hardware_is_float32_to_the_bit(
 
     monkeypatch.setattr(torch.Tensor, "bfloat16", refuse)
     found = train(data, tmp_path / "found", AUTO)
-    assert_same_bits(exact, found)
+    assert_same_bits(whole, found)
     assert checkpoint.load(found).provenance["training"]["precision"] == "float32"
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_in_another_number_type(
     data: Dataset, tmp_path: Path, fast_bfloat16: Callable[[bool], None]
 ) -> None:
@@ -107,11 +114,16 @@ def test_a_run_does_not_go_on_in_another_number_type(
     assert train(data, tmp_path, AUTO, resume=True) == begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(
-    data: Dataset, tmp_path: Path, around_each_step, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    data: Dataset,
+    whole: Path,
+    tmp_path: Path,
+    around_each_step,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    whole = train(data, tmp_path / "whole")
     before = signal.getsignal(number)
 
     def ask(take_step: Callable[[], TrainingStep], step: int) -> TrainingStep:
@@ -134,6 +146,7 @@ def logged(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Path) -> None:
     # Muon amplifies small differences.
     recipe = replace(RECIPE, matrix_learning_rate=None, report_every=1)
@@ -144,6 +157,7 @@ def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Pat
             assert first[name] == pytest.approx(second[name], rel=1e-4), f"{name} after step {first['step']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -154,13 +168,14 @@ def test_gradients_may_be_summed_up_in_any_division(data: Dataset, tmp_path: Pat
     ],
     ids=str,
 )
-def test_every_recipe_trains(data: Dataset, tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain, other = train(data, tmp_path / "plain"), train(data, tmp_path / "other", replace(RECIPE, **changes))
-    first, second = saved(plain)["shipped"], saved(other)["shipped"]
+def test_every_recipe_trains(data: Dataset, whole: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    other = train(data, tmp_path, replace(RECIPE, **changes))
+    first, second = saved(whole)["shipped"], saved(other)["shipped"]
     same = all(torch.equal(first[name], second[name]) for name in first)
     assert same == (changes == {"checkpoint_activations": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -183,9 +198,9 @@ def test_every_kind_of_model_trains(data: Dataset, tmp_path: Path, changes: dict
     assert ("validation_psnr_true_actions" in logged(tmp_path)[-1]) == (model.past_latents is None)
 
 
-def test_the_log_has_the_shuffled_actions_beside_the_true_ones(data: Dataset, tmp_path: Path) -> None:
-    train(data, tmp_path)
-    lines = logged(tmp_path)
+@pytest.mark.slow
+def test_the_log_has_the_shuffled_actions_beside_the_true_ones(whole: Path) -> None:
+    lines = logged(whole.parents[1])
     assert [line["step"] for line in lines] == [2, 4, 6]
     for line in lines:
         assert line["validation_next_clip_loss_shuffled_actions"] != line["validation_next_clip_loss"]
@@ -194,6 +209,7 @@ def test_the_log_has_the_shuffled_actions_beside_the_true_ones(data: Dataset, tm
     assert rates == [RECIPE.learning_rate * RECIPE.share_at(step) for step in (1, 3, 5)]
 
 
+@pytest.mark.slow
 def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
     newest = train(data, tmp_path, keep=3)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
@@ -207,8 +223,10 @@ def test_every_checkpoint_plays(data: Dataset, tmp_path: Path) -> None:
     env.step(np.zeros((17, 25), np.float32))
 
 
-def test_a_finished_run_is_left_alone(data: Dataset, tmp_path: Path) -> None:
-    newest = train(data, tmp_path)
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone(data: Dataset, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole.parents[1], tmp_path, symlinks=True, dirs_exist_ok=True)
+    newest = tmp_path / whole.relative_to(whole.parents[1])
     before = (newest / STATE_FILE).stat().st_mtime_ns
     assert train(data, tmp_path, resume=True) == newest
     assert (newest / STATE_FILE).stat().st_mtime_ns == before
@@ -230,8 +248,10 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_batch(data: Dataset, 
     assert all(weight.isfinite().all() for name, weight in weights.items() if name.startswith("actions.action_"))
 
 
-def test_a_full_disk_while_saving_loses_nothing(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(data, tmp_path / "whole")
+@pytest.mark.slow
+def test_a_full_disk_while_saving_loses_nothing(
+    data: Dataset, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original, calls = run_module.torch.save, 0
 
     def save(*arguments: Any) -> None:
@@ -278,6 +298,7 @@ def test_tokens_of_another_tokenizer_are_refused(data: Dataset, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_action_statistics_are_those_of_the_training_split(data: Dataset, tmp_path: Path) -> None:
     other = write_world(tmp_path / "validation", seed=1)
     newest = train_world_model(data, other, TOKENIZER, tmp_path / "run", MODEL, RECIPE, device="cpu")
