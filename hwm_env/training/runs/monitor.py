@@ -39,7 +39,7 @@ class TensorBoard:
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         # TensorBoard reads files in the order of their names.
-        begun = f"{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        begun = f"{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers):06d}"
         self._file = directory / f"events.out.tfevents.{begun}"
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)

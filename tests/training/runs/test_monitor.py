@@ -1,13 +1,16 @@
 """TensorBoard files, read back with TensorBoard's own reader."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hwm_env.training.runs import monitor
 from hwm_env.training.runs.monitor import TensorBoard
 
 
@@ -34,7 +37,10 @@ def test_curves_and_videos_can_be_read_back(tmp_path: Path) -> None:
         assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - int(level)).max() <= 2
 
 
-def test_a_resumed_run_hides_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_hides_what_came_after_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both begin in one second, as the ninth and tenth of their process."""
+    monkeypatch.setattr(monitor, "_numbers", itertools.count(9))
+    monkeypatch.setattr(monitor.time, "time_ns", lambda: 10**18)
     first = TensorBoard(tmp_path, 0)
     for step in (1, 2, 3):
         first.numbers(step, {"loss": 10.0})
