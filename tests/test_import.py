@@ -40,6 +40,7 @@ ORDER = [
     "tokenizing",
     "simulator_input",
     "world_state",
+    "engine",
     "simulator",
     "reporting",
     "replay",

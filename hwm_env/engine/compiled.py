@@ -1,0 +1,110 @@
+"""The engine that computes in OpenVINO, row by row."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwm_env.checkpoint import Checkpoint
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import Decoded
+from hwm_env.engine.base import Prediction
+from hwm_env.engine.eager import EagerEngine
+from hwm_env.engine.functions import ClipFunction, SceneFunction
+from hwm_env.engine.openvino import OpenVINOFunction
+from hwm_env.errors import InvalidInputError, require_extra
+from hwm_env.model.history import EncodedHistory
+from hwm_env.scene.pose_belief import PoseBelief
+from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.world_state import WorldState
+
+
+class CompiledEngine:
+    """An `Engine` for full histories; PyTorch encodes histories, and predicts where one is still short.
+
+    Its numbers differ from those of PyTorch by rounding.
+
+    Args:
+        eager: the same in PyTorch, in float32.
+
+    Raises:
+        InvalidInputError: the checkpoint or a setting is not supported.
+        MissingExtraError: OpenVINO is not installed.
+    """
+
+    rows_alone = True
+
+    def __init__(self, eager: EagerEngine) -> None:
+        require_extra("openvino", "engine")
+        check_supported(eager.checkpoint, eager.decoding)
+        self._eager = eager
+        config, scene, num_codes = eager.model.config, eager.scene, eager.checkpoint.tokenizer.codebook_size
+        self._num_encoded = config.num_past_clips - 1
+        self._clip_function = ClipFunction(
+            eager.model, eager.decoding, num_codes, mixes=scene is not None and scene.ever_mixes
+        )
+        key = f"{eager.checkpoint.identity} {asdict(eager.decoding)} {num_codes}"
+        self._clip = OpenVINOFunction(self._clip_function, "clip", key)
+        self._move = None
+        if scene is not None:
+            move = SceneFunction(scene, reads_scene=config.scene_width > 0)
+            self._move = OpenVINOFunction(move, "scene", f"{scene.identity} {move.outputs}")
+
+    def encoded(self, state: WorldState) -> EncodedHistory | None:
+        """Returns the encoded history that is kept for a state, see `Engine`."""
+        return self._eager.encoded(state)
+
+    def predicted(self, state: WorldState, chunk_BFA: Tensor) -> Prediction:
+        """Predicts the next clip of each row, see `Engine`."""
+        encoded, scene, belief, path = self.encoded(state), self._eager.scene, None, None
+        if encoded is None or len(encoded.clips) < self._num_encoded or (scene is not None and state.belief is None):
+            return self._eager.predicted(state, chunk_BFA)
+        inputs = [part for clip in encoded.clips for part in self._clip_function.by_row(clip)]
+        inputs += [encoded.next_time, state.tokens[:, -1], torch.stack([state.actions[:, -1], chunk_BFA], dim=1)]
+        following_scene, newest_scene = None, self._eager.newest_scene_inputs(state, encoded)
+        if self._move is not None and scene is not None and state.belief is not None:
+            weights = chunk_BFA.new_tensor(scene.own_weights(state.step_indices))
+            path, poses, covariances, *about_clip = self._move(*state.belief, chunk_BFA, weights)
+            belief = PoseBelief(poses, covariances)
+            if newest_scene is not None:
+                following_scene = about_clip.pop()
+                about_clip.append(torch.stack([newest_scene, following_scene], dim=1))
+            inputs += about_clip
+        uniforms = self._eager.uniforms(state)
+        outputs = self._clip(*inputs, *(() if uniforms is None else (uniforms,)))
+        newest = self._clip_function.of_rows(outputs[3:])
+        after = encoded.followed_by((newest,)).newest(self._num_encoded)
+        return Prediction(Decoded(*outputs[:3]), after._replace(following_scene=following_scene), belief, path)
+
+
+def check_supported(checkpoint: Checkpoint, decoding: DecodingConfig) -> None:
+    """Checks that a checkpoint and settings can be exported.
+
+    Raises:
+        InvalidInputError: they cannot; names what to choose instead.
+    """
+    config = checkpoint.model.config
+    device = next(checkpoint.model.parameters()).device.type
+    requirements: tuple[tuple[bool, str, Any, str], ...] = (
+        (device == "cpu", "device", device, "device='cpu'"),
+        (decoding.history == "streaming", "history", decoding.history, "history='streaming'"),
+        (
+            isinstance(checkpoint.tokenizer, TinyTokenizer),
+            "tokenizer",
+            type(checkpoint.tokenizer).__name__,
+            "a checkpoint with a built-in tokenizer (TinyTokenizer)",
+        ),
+        (
+            config.codebook_head == "factored",
+            "codebook_head",
+            config.codebook_head,
+            "a model with codebook_head 'factored'",
+        ),
+        (config.num_past_clips > 1, "num_past_clips", config.num_past_clips, "a model with two or more past clips"),
+    )
+    for is_supported, name, given, choice in requirements:
+        if not is_supported:
+            raise InvalidInputError(
+                f"backend 'openvino' and exports do not support {name} {given!r}; choose {choice}, or backend 'torch'"
+            )

@@ -1,0 +1,186 @@
+"""The parts of an env step as functions of one row, with fixed shapes and named inputs and outputs, to be exported.
+
+Each row is computed alone, so its results do not depend on the other rows of a batch.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from hwm_env.decoding.cache import NextClip
+from hwm_env.decoding.config import DecodingConfig
+from hwm_env.decoding.maskgit import decode_clip
+from hwm_env.decoding.prior import Prior
+from hwm_env.model.attention import KeyValues
+from hwm_env.model.history import EncodedHistory
+from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.scene.pose_belief import PoseBelief
+from hwm_env.scene.scene import Scene
+from hwm_env.tokenizers.pixels import to_pixels
+from hwm_env.tokenizers.tiny import TinyTokenizer
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
+
+
+class RowFunction(nn.Module, ABC):
+    """A function of one row: the first axis of every input and output has size 1.
+
+    Args:
+        outputs: name of each output.
+    """
+
+    def __init__(self, *outputs: str) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    @abstractmethod
+    def examples(self) -> dict[str, Tensor]:
+        """Returns name and example of each input, in the order in which `forward` takes them."""
+
+    @torch.no_grad()
+    def exported(self) -> torch.export.ExportedProgram:
+        """Returns the traced function."""
+        return torch.export.export(self.eval(), tuple(self.examples().values()), strict=False)
+
+
+class SceneFunction(RowFunction):
+    """Moves the carried pose by a chunk, and predicts what the scene knows about the clip.
+
+    Args:
+        scene: the scene.
+        reads_scene: whether the model reads scene inputs.
+    """
+
+    def __init__(self, scene: Scene, *, reads_scene: bool) -> None:
+        self.mixes = scene.ever_mixes
+        prior = ("prior_logits", "own_weight") if self.mixes else ()
+        inputs = ("scene_inputs",) if reads_scene else ()
+        super().__init__("path", "pose_after", "covariance_after", *prior, *inputs)
+        self.scene = scene
+        self.reads_scene = reads_scene
+
+    def examples(self) -> dict[str, Tensor]:
+        """Returns name and example of each input."""
+        return {
+            "pose": torch.zeros(1, POSE_DIM),
+            "covariance": torch.zeros(1, POSE_DIM, POSE_DIM),
+            "chunk": torch.zeros(1, FRAMES_PER_CLIP, ACTION_DIM),
+            "history_weight": torch.ones(1),
+        }
+
+    def forward(self, pose: Tensor, covariance: Tensor, chunk: Tensor, history_weight: Tensor) -> tuple[Tensor, ...]:
+        """Returns the path [1, 17, 3], the belief after it, and the outputs that are configured."""
+        belief = PoseBelief(pose, covariance)
+        path = self.scene.path(belief, chunk)
+        prior = tuple(self.scene.weighted_prior(path, chunk, history_weight)) if self.mixes else ()
+        inputs = (self.scene.inputs(path, chunk),) if self.reads_scene else ()
+        return path, *self.scene.carried(belief, path), *prior, *inputs
+
+
+class ClipFunction(RowFunction):
+    """Predicts the next clip's tokens from a full history, and encodes the newest known clip.
+
+    Args:
+        model: the world model.
+        decoding: settings of decoding.
+        num_codes: tokens from this index on are never drawn.
+        mixes: whether logits of a scene are mixed into the model's.
+    """
+
+    def __init__(self, model: MaskedHWM, decoding: DecodingConfig, num_codes: int, *, mixes: bool) -> None:
+        self.fields = KeyValues._fields if model.config.spatial_lookback else KeyValues._fields[:4]
+        super().__init__("tokens", "log_prob", "entropy", *self.fields)
+        self.model = model
+        self.decoding = decoding
+        self.num_codes = num_codes
+        self.mixes = mixes
+
+    def examples(self) -> dict[str, Tensor]:
+        """Returns name and example of each input."""
+        config = self.model.config
+        num_clips, num_positions = config.num_past_clips - 1, config.num_positions
+        encoded = self.model.encode_history(
+            torch.zeros(1, num_clips, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32),
+            torch.zeros(1, num_clips * FRAMES_PER_CLIP, ACTION_DIM),
+            scene_p=torch.zeros(1, num_clips, num_positions, config.scene_width) if config.scene_width else None,
+            num_newer=1,
+        )
+        inputs = {
+            f"{name}_{index}": part
+            for index, clip in enumerate(encoded.clips)
+            for name, part in zip(self.fields, self.by_row(clip), strict=True)
+        }
+        inputs["next_time"] = encoded.next_time
+        inputs["newest_tokens"] = torch.zeros(1, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32)
+        inputs["chunks"] = torch.zeros(1, 2, FRAMES_PER_CLIP, ACTION_DIM)
+        if self.mixes:
+            inputs["prior_logits"] = torch.zeros(1, LATENTS_PER_CLIP, num_positions, sum(config.head_levels))
+            inputs["own_weight"] = torch.ones(1)
+        if config.scene_width:
+            inputs["scene_inputs"] = torch.zeros(1, 2, num_positions, config.scene_width)
+        noise_shape = self.decoding.noise_shape(config)
+        if noise_shape is not None:
+            inputs["uniforms"] = torch.zeros(1, *noise_shape)
+        return inputs
+
+    def by_row(self, clip: KeyValues) -> list[Tensor]:
+        """Returns a clip's keys and values with the rows, not the layers, in front."""
+        return [getattr(clip, name).transpose(0, 1) for name in self.fields]
+
+    def of_rows(self, fields: list[Tensor]) -> KeyValues:
+        """Restores what `by_row` returned."""
+        parts = [field.transpose(0, 1) for field in fields]
+        no_grid = [parts[1][:, :, :0]] * (len(KeyValues._fields) - len(parts))
+        return KeyValues(*parts, *no_grid)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns tokens, log-probabilities and entropies [1, 3, H, W], and the newest clip's keys and values."""
+        config, rest = self.model.config, list(inputs)
+
+        def next_inputs(count: int) -> list[Tensor]:
+            return [rest.pop(0) for _ in range(count)]
+
+        clips = tuple(self.of_rows(next_inputs(len(self.fields))) for _ in range(config.num_past_clips - 1))
+        next_time, newest, chunks = next_inputs(3)
+        prior = Prior(*next_inputs(2)) if self.mixes else None
+        scene_BTSC = rest.pop(0) if config.scene_width else None
+        predictor = NextClip(self.model, EncodedHistory(clips, next_time), newest, chunks, scene_BTSC)
+        decoded = decode_clip(
+            predictor,
+            self.model.head,
+            (1, LATENTS_PER_CLIP, *config.grid_size),
+            self.decoding,
+            rest.pop(0) if rest else None,
+            newest.device,
+            num_codes=self.num_codes,
+            prior=prior,
+        )
+        return *decoded, *self.by_row(predictor.history.clips[-1])
+
+
+class FramesFunction(RowFunction):
+    """Decodes the values of a clip's digits to frames.
+
+    It takes values, not tokens, because a runtime in bfloat16 rounds large whole numbers.
+
+    Args:
+        tokenizer: the tokenizer.
+        grid_size: rows and columns of the token grid.
+        last: whether to decode only the last frame.
+    """
+
+    def __init__(self, tokenizer: TinyTokenizer, grid_size: tuple[int, int], *, last: bool) -> None:
+        super().__init__("frames")
+        self.grid_size = grid_size
+        self.num_digits = len(tokenizer.fsq_levels)
+        self.decoder = tokenizer.decoder
+        self.last = last
+
+    def examples(self) -> dict[str, Tensor]:
+        """Returns name and example of the input."""
+        return {"values": torch.zeros(1, LATENTS_PER_CLIP, *self.grid_size, self.num_digits)}
+
+    def forward(self, values: Tensor) -> tuple[Tensor]:
+        """Returns uint8 [1, 17 or 1, height, width, 3]."""
+        draw = self.decoder.last_frame if self.last else self.decoder.frames_ending_alike
+        return (to_pixels(draw(values)),)
