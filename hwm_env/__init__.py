@@ -5,6 +5,8 @@ on first use.
 """
 
 import importlib
+import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +72,11 @@ _MODULES: Final = {
     "load": "hwm_env.checkpoint",
 }
 """Modules of the names that are imported on first use."""
+
+# PyTorch's threads spin while they wait for each other: beside other work, a step then takes many times as long. The
+# number of spins is read when PyTorch is imported (see docs/performance.md).
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 gymnasium.register(
     "HWM-v0",

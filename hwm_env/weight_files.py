@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -10,10 +9,9 @@ from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from hwm_env.building import Module, all_finite, built, misfits, shapes_of
 from hwm_env.data.files import check_file
 from hwm_env.errors import CheckpointError
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -38,7 +36,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = deserialise(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); copy it again") from error
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    broken = [name for name, tensor in tensors.items() if not all_finite(tensor)]
     if broken:
         raise CheckpointError(f"{path}: NaN or infinity in {', '.join(broken[:5])}; copy it again, or train it again")
     return tensors
@@ -51,20 +49,10 @@ def read_module(make: Callable[[], Module], path: Path) -> Module:
         CheckpointError: the file cannot be read, or its tensors do not fit the module.
     """
     tensors = read_tensors(path)
-    # The meta device finds wrong sizes before any memory is allocated for them.
-    with torch.device("meta"):
-        expected = make().state_dict()
-    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    misshapen = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & tensors.keys())
-        if tensors[name].shape != expected[name].shape
-    ]
-    if missing or surplus or misshapen:
-        raise CheckpointError(
-            f"{path} does not fit config.json: missing tensors {missing}, surplus {surplus}, misshapen {misshapen}; "
-            "copy the whole checkpoint directory again"
-        )
-    module = make()
+    # Wrong sizes are found before any memory is allocated for them.
+    wrong = misfits(tensors, shapes_of(make))
+    if wrong:
+        raise CheckpointError(f"{path} does not fit config.json: {wrong}; copy the whole checkpoint directory again")
+    module = built(make)
     module.load_state_dict(tensors)
     return module.eval()

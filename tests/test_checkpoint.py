@@ -90,7 +90,7 @@ def test_tensors_that_do_not_fit_are_listed(directory: Path) -> None:
     del tensors["norm.bias"]
     save_file(tensors, file)
     with pytest.raises(
-        CheckpointError, match=r"missing tensors \['norm.bias'\], surplus \['surplus.weight'\]"
+        CheckpointError, match=r"missing tensors \['norm.bias'\]; surplus tensors \['surplus.weight'\]"
     ) as error:
         load(directory)
     assert "positions (3, 3) instead of (64, 16)" in str(error.value)

@@ -1,6 +1,7 @@
 """What importing the package does, and which parts may import which."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ ORDER = [
     "arguments",
     "precision",
     "torch_state",
+    "building",
     "devices",
     "workers",
     "data",
@@ -97,6 +99,31 @@ def test_the_learned_world_needs_no_extra() -> None:
     modules = modules_after("import hwm_env.envs.world_model_env, hwm_env.envs.rendering")
     assert "torch" in modules
     assert not modules & {"mujoco", "pygame", "stable_baselines3", "imageio", "PIL"}
+
+
+def test_making_an_environment_does_not_import_the_compiler() -> None:
+    """PyTorch's compiler, which needs SymPy, would add a second."""
+    modules = modules_after("import gymnasium, hwm_env; gymnasium.make('HWM-v0').reset(seed=0)")
+    assert "torch" in modules
+    assert "sympy" not in modules
+
+
+@pytest.mark.parametrize(
+    ("before", "spins"),
+    [
+        ("", "1000"),
+        ("import torch", None),
+        ("os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'", None),
+        ("os.environ['GOMP_SPINCOUNT'] = '7'", "7"),
+    ],
+)
+def test_threads_spin_for_a_short_time_unless_the_user_has_chosen(before: str, spins: str | None) -> None:
+    code = f"import os\n{before}\nimport hwm_env\nprint(os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == str(spins)
 
 
 @pytest.mark.parametrize("name", hwm_env.__all__)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hwm_env.model.attention import KeyValues, Places
+from hwm_env.model.attention import KeyValues, Places, Rotations
 from hwm_env.model.block import ScalesShifts
 
 
@@ -21,3 +21,20 @@ class PassContext(NamedTuple):
     """For each layer, scales and shifts of the block's norms, see `Block.scales_shifts`."""
     past: tuple[tuple[KeyValues, ...], ...]
     """For each layer, keys and values of earlier clips, oldest first."""
+
+    def of_rows(self, start: int, stop: int) -> "PassContext":
+        """Returns the context of some rows, which shares this one's memory."""
+
+        def part(tensor: Tensor) -> Tensor:
+            # An axis of size 1 is for all rows.
+            return tensor[start:stop] if len(tensor) > 1 else tensor
+
+        rotations = self.places.rotations
+        video, actions = ((part(cos), part(sin)) for cos, sin in (rotations.video, rotations.actions))
+        return PassContext(
+            part(self.video_offset),
+            part(self.actions),
+            self.places._replace(rotations=Rotations(rotations.grid, video, actions)),
+            tuple(of_layer and tuple(map(part, of_layer)) for of_layer in self.scales_shifts),
+            tuple(tuple(KeyValues(*map(part, clip)) for clip in of_layer) for of_layer in self.past),
+        )

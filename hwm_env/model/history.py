@@ -44,13 +44,9 @@ class EncodedHistory(NamedTuple):
     @classmethod
     def join(cls, histories: "Sequence[EncodedHistory]") -> "EncodedHistory":
         """Joins batches whose histories have equally many clips."""
-        clips = tuple(
-            KeyValues(*(torch.cat(fields, dim=1) for fields in zip(*clip, strict=True)))
-            for clip in zip(*(history.clips for history in histories), strict=True)
-        )
         scenes = [history.following_scene for history in histories if history.following_scene is not None]
         return cls(
-            clips,
+            joined([history.clips for history in histories]),
             torch.cat([history.next_time for history in histories]),
             torch.cat(scenes) if len(scenes) == len(histories) else None,
         )
@@ -58,6 +54,14 @@ class EncodedHistory(NamedTuple):
     def of_layer(self, layer: int) -> tuple[KeyValues, ...]:
         """Returns the clips' keys and values in one layer."""
         return tuple(KeyValues(*(field[layer] for field in clip)) for clip in self.clips)
+
+
+def joined(batches: Sequence[tuple[KeyValues, ...]]) -> tuple[KeyValues, ...]:
+    """Joins the encodings of equally many clips of several batches."""
+    return tuple(
+        KeyValues(*(torch.cat(fields, dim=1) for fields in zip(*clip, strict=True)))
+        for clip in zip(*batches, strict=True)
+    )
 
 
 class ClipEncodings:

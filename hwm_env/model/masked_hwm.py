@@ -27,7 +27,7 @@ from hwm_env.model.embedding import (
     token_embedding,
 )
 from hwm_env.model.heads import CodebookHead
-from hwm_env.model.history import ClipEncodings, EncodedHistory
+from hwm_env.model.history import ClipEncodings, EncodedHistory, joined
 from hwm_env.model.linear import initialise
 from hwm_env.model.masking import history_visibility, visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
@@ -35,7 +35,7 @@ from hwm_env.model.timeline import Timeline, timeline_of_clips, timeline_within_
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 VECTORS_AT_ONCE = 1024
-"""Vectors of past video that are encoded at once: enough to keep a processor busy, few enough for its caches."""
+"""Video vectors that are computed at once: enough to keep a processor busy, few enough for its caches."""
 
 
 class MaskedHWM(nn.Module):
@@ -271,9 +271,18 @@ class MaskedHWM(nn.Module):
             Features of the last clip, float [B, L, S, D]; L is 1 if a position's latents share one vector. And the
             encodings of the T - 1 known clips.
         """
-        encodings = ClipEncodings(self.config, clips_BTLHW.shape[1] - 1)
-        features = self._run(context, clips_BTLHW, encodings)
-        return self.norm(features[:, context.places.num_past :]), encodings.clips
+        batch, num_clips = clips_BTLHW.shape[:2]
+        at_once = max(1, VECTORS_AT_ONCE // (num_clips * self.config.num_positions))
+        features, encoded = [], []
+        for start in range(0, batch, at_once):
+            encodings = ClipEncodings(self.config, num_clips - 1)
+            part = context if batch <= at_once else context.of_rows(start, start + at_once)
+            computed = self._run(part, clips_BTLHW[start : start + at_once], encodings)
+            features.append(self.norm(computed[:, part.places.num_past :]))
+            encoded.append(encodings.clips)
+        if len(features) == 1:
+            return features[0], encoded[0]
+        return torch.cat(features), joined(encoded)
 
     def _context(
         self,

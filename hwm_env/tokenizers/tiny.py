@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from hwm_env.building import all_finite, built, misfits, shapes_of
 from hwm_env.data.files import parse_json, shown, what_is_at, write_bytes
 from hwm_env.errors import CheckpointError
 from hwm_env.fields import CheckedFields, Depth, FSQLevels, Width, from_json
@@ -181,13 +182,14 @@ class TinyTokenizer(nn.Module):
             with safetensors.safe_open(file, framework="pt") as content:
                 config = from_json(TinyTokenizerConfig, parse_json((content.metadata() or {})["config"]))
                 weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-            broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
+            broken = [name for name, weight in weights.items() if not all_finite(weight)]
             if broken:
                 raise ValueError(f"NaN or infinity in {', '.join(broken[:5])}")
-            # Wrong sizes are detected before memory is allocated for them.
-            with torch.device("meta"):
-                cls(config).load_state_dict(weights, assign=True)
-            tokenizer = cls(config)
+            # Wrong sizes are found before any memory is allocated for them.
+            wrong = misfits(weights, shapes_of(lambda: cls(config)))
+            if wrong:
+                raise ValueError(wrong)
+            tokenizer = built(lambda: cls(config))
             tokenizer.load_state_dict(weights)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
