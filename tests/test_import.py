@@ -52,6 +52,7 @@ ORDER = [
     "evaluation",
     "training",
     "importing",
+    "exporting",
     "cli",
     "__main__",
 ]

@@ -11,7 +11,7 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import Decoded
 from hwm_env.engine.base import Prediction
 from hwm_env.engine.eager import EagerEngine
-from hwm_env.engine.functions import ClipFunction, SceneFunction
+from hwm_env.engine.functions import ClipFunction, Encoding, SceneFunction
 from hwm_env.engine.openvino import OpenVINOFunction
 from hwm_env.errors import InvalidInputError, require_extra
 from hwm_env.model.history import EncodedHistory
@@ -41,11 +41,10 @@ class CompiledEngine:
         self._eager = eager
         config, scene, num_codes = eager.model.config, eager.scene, eager.checkpoint.tokenizer.codebook_size
         self._num_encoded = config.num_past_clips - 1
-        self._clip_function = ClipFunction(
-            eager.model, eager.decoding, num_codes, mixes=scene is not None and scene.ever_mixes
-        )
+        self._encoding = Encoding(eager.model)
+        mixes = scene is not None and scene.ever_mixes
         key = f"{eager.checkpoint.identity} {asdict(eager.decoding)} {num_codes}"
-        self._clip = OpenVINOFunction(self._clip_function, "clip", key)
+        self._clip = OpenVINOFunction(ClipFunction(eager.model, eager.decoding, num_codes, mixes=mixes), "clip", key)
         self._move = None
         if scene is not None:
             move = SceneFunction(scene, reads_scene=config.scene_width > 0)
@@ -60,7 +59,7 @@ class CompiledEngine:
         encoded, scene, belief, path = self.encoded(state), self._eager.scene, None, None
         if encoded is None or len(encoded.clips) < self._num_encoded or (scene is not None and state.belief is None):
             return self._eager.predicted(state, chunk_BFA)
-        inputs = [part for clip in encoded.clips for part in self._clip_function.by_row(clip)]
+        inputs = self._encoding.by_row(*encoded.clips)
         inputs += [encoded.next_time, state.tokens[:, -1], torch.stack([state.actions[:, -1], chunk_BFA], dim=1)]
         following_scene, newest_scene = None, self._eager.newest_scene_inputs(state, encoded)
         if self._move is not None and scene is not None and state.belief is not None:
@@ -73,8 +72,7 @@ class CompiledEngine:
             inputs += about_clip
         uniforms = self._eager.uniforms(state)
         outputs = self._clip(*inputs, *(() if uniforms is None else (uniforms,)))
-        newest = self._clip_function.of_rows(outputs[3:])
-        after = encoded.followed_by((newest,)).newest(self._num_encoded)
+        after = encoded.followed_by(self._encoding.of_rows(outputs[3:])).newest(self._num_encoded)
         return Prediction(Decoded(*outputs[:3]), after._replace(following_scene=following_scene), belief, path)
 
 

@@ -38,7 +38,7 @@ class EagerEngine:
             return None
         if state.encoded is not None:
             return state.encoded
-        return encode_all_but_newest(self.model, state.tokens, state.actions, self._scene_inputs(state))
+        return encode_all_but_newest(self.model, state.tokens, state.actions, self.scene_inputs(state))
 
     def predicted(self, state: WorldState, chunk_BFA: Tensor) -> Prediction:
         """Predicts the next clip of each row, see `Engine`."""
@@ -56,7 +56,7 @@ class EagerEngine:
         """Returns the scene inputs of the newest clip, [B, S, C]; `None` if none are read."""
         if encoded.following_scene is not None:
             return encoded.following_scene
-        newest = self._scene_inputs(state, newest=1)
+        newest = self.scene_inputs(state, newest=1)
         return None if newest is None else newest[:, 0]
 
     def uniforms(self, state: WorldState) -> Tensor | None:
@@ -71,7 +71,7 @@ class EagerEngine:
             return None
         return predictor.history.newest(self.model.config.num_past_clips - 1)._replace(following_scene=scene_BSC)
 
-    def _scene_inputs(self, state: WorldState, newest: int = 0) -> Tensor | None:
+    def scene_inputs(self, state: WorldState, newest: int = 0) -> Tensor | None:
         """Returns scene inputs of the history's newest clips, or all for 0: [B, T, S, C]; `None` if none are read."""
         if self.scene is None or state.paths is None:
             return None
@@ -83,7 +83,7 @@ class EagerEngine:
     def _predictor(self, state: WorldState, chunk: Tensor, scene_BSC: Tensor | None) -> NextClip | WholeWindow:
         encoded = self.encoded(state)
         if encoded is None:
-            scene_p = self._scene_inputs(state)
+            scene_p = self.scene_inputs(state)
             return next_clip(self.model, state.tokens, state.actions, chunk, scene_p=scene_p, scene_BSC=scene_BSC)
         chunks, scene_BTSC = torch.stack([state.actions[:, -1], chunk], dim=1), None
         if scene_BSC is not None:

@@ -4,6 +4,7 @@ Each row is computed alone, so its results do not depend on the other rows of a 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,58 @@ class SceneFunction(RowFunction):
         return path, *self.scene.carried(belief, path), *prior, *inputs
 
 
+class Encoding:
+    """How functions pass the keys and values of clips: with the rows in front, and without empty parts."""
+
+    def __init__(self, model: MaskedHWM) -> None:
+        self.fields = KeyValues._fields if model.config.spatial_lookback else KeyValues._fields[:4]
+        self.names = [f"{name}_{clip}" for clip in range(model.config.num_past_clips - 1) for name in self.fields]
+        """Names of the encodings of a full history's clips, except the newest, oldest first."""
+
+    def by_row(self, *clips: KeyValues) -> list[Tensor]:
+        """Returns the keys and values of clips with the rows, not the layers, in front."""
+        return [getattr(clip, name).transpose(0, 1) for clip in clips for name in self.fields]
+
+    def of_rows(self, parts: Sequence[Tensor]) -> tuple[KeyValues, ...]:
+        """Restores what `by_row` returned."""
+        clips = []
+        for first in range(0, len(parts), len(self.fields)):
+            fields = [part.transpose(0, 1) for part in parts[first : first + len(self.fields)]]
+            no_grid = [fields[1][:, :, :0]] * (len(KeyValues._fields) - len(fields))
+            clips.append(KeyValues(*fields, *no_grid))
+        return tuple(clips)
+
+
+class HistoryFunction(RowFunction):
+    """Encodes a full history except its newest clip.
+
+    Args:
+        model: the world model.
+    """
+
+    def __init__(self, model: MaskedHWM) -> None:
+        self.encoding = Encoding(model)
+        super().__init__(*self.encoding.names)
+        self.model = model
+
+    def examples(self) -> dict[str, Tensor]:
+        """Returns name and example of each input."""
+        config = self.model.config
+        num_clips = config.num_past_clips - 1
+        inputs = {
+            "tokens": torch.zeros(1, num_clips, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32),
+            "chunks": torch.zeros(1, num_clips, FRAMES_PER_CLIP, ACTION_DIM),
+        }
+        if config.scene_width:
+            inputs["scene_inputs"] = torch.zeros(1, num_clips, config.num_positions, config.scene_width)
+        return inputs
+
+    def forward(self, tokens: Tensor, chunks: Tensor, scene_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Returns the clips' keys and values."""
+        encoded = self.model.encode_history(tokens, chunks.flatten(1, 2), scene_p=scene_inputs, num_newer=1)
+        return tuple(self.encoding.by_row(*encoded.clips))
+
+
 class ClipFunction(RowFunction):
     """Predicts the next clip's tokens from a full history, and encodes the newest known clip.
 
@@ -88,8 +141,8 @@ class ClipFunction(RowFunction):
     """
 
     def __init__(self, model: MaskedHWM, decoding: DecodingConfig, num_codes: int, *, mixes: bool) -> None:
-        self.fields = KeyValues._fields if model.config.spatial_lookback else KeyValues._fields[:4]
-        super().__init__("tokens", "log_prob", "entropy", *self.fields)
+        self.encoding = Encoding(model)
+        super().__init__("tokens", "log_prob", "entropy", *self.encoding.fields)
         self.model = model
         self.decoding = decoding
         self.num_codes = num_codes
@@ -98,19 +151,10 @@ class ClipFunction(RowFunction):
     def examples(self) -> dict[str, Tensor]:
         """Returns name and example of each input."""
         config = self.model.config
-        num_clips, num_positions = config.num_past_clips - 1, config.num_positions
-        encoded = self.model.encode_history(
-            torch.zeros(1, num_clips, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32),
-            torch.zeros(1, num_clips * FRAMES_PER_CLIP, ACTION_DIM),
-            scene_p=torch.zeros(1, num_clips, num_positions, config.scene_width) if config.scene_width else None,
-            num_newer=1,
-        )
-        inputs = {
-            f"{name}_{index}": part
-            for index, clip in enumerate(encoded.clips)
-            for name, part in zip(self.fields, self.by_row(clip), strict=True)
-        }
-        inputs["next_time"] = encoded.next_time
+        num_positions = config.num_positions
+        history = HistoryFunction(self.model)
+        inputs = dict(zip(self.encoding.names, history(*history.examples().values()), strict=True))
+        inputs["next_time"] = torch.tensor([config.num_past_clips - 1])
         inputs["newest_tokens"] = torch.zeros(1, LATENTS_PER_CLIP, *config.grid_size, dtype=torch.int32)
         inputs["chunks"] = torch.zeros(1, 2, FRAMES_PER_CLIP, ACTION_DIM)
         if self.mixes:
@@ -123,26 +167,12 @@ class ClipFunction(RowFunction):
             inputs["uniforms"] = torch.zeros(1, *noise_shape)
         return inputs
 
-    def by_row(self, clip: KeyValues) -> list[Tensor]:
-        """Returns a clip's keys and values with the rows, not the layers, in front."""
-        return [getattr(clip, name).transpose(0, 1) for name in self.fields]
-
-    def of_rows(self, fields: list[Tensor]) -> KeyValues:
-        """Restores what `by_row` returned."""
-        parts = [field.transpose(0, 1) for field in fields]
-        no_grid = [parts[1][:, :, :0]] * (len(KeyValues._fields) - len(parts))
-        return KeyValues(*parts, *no_grid)
-
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Returns tokens, log-probabilities and entropies [1, 3, H, W], and the newest clip's keys and values."""
-        config, rest = self.model.config, list(inputs)
-
-        def next_inputs(count: int) -> list[Tensor]:
-            return [rest.pop(0) for _ in range(count)]
-
-        clips = tuple(self.of_rows(next_inputs(len(self.fields))) for _ in range(config.num_past_clips - 1))
-        next_time, newest, chunks = next_inputs(3)
-        prior = Prior(*next_inputs(2)) if self.mixes else None
+        config, num_encodings = self.model.config, len(self.encoding.names)
+        clips = self.encoding.of_rows(inputs[:num_encodings])
+        next_time, newest, chunks, *rest = inputs[num_encodings:]
+        prior = Prior(rest.pop(0), rest.pop(0)) if self.mixes else None
         scene_BTSC = rest.pop(0) if config.scene_width else None
         predictor = NextClip(self.model, EncodedHistory(clips, next_time), newest, chunks, scene_BTSC)
         decoded = decode_clip(
@@ -155,7 +185,7 @@ class ClipFunction(RowFunction):
             num_codes=self.num_codes,
             prior=prior,
         )
-        return *decoded, *self.by_row(predictor.history.clips[-1])
+        return *decoded, *self.encoding.by_row(predictor.history.clips[-1])
 
 
 class FramesFunction(RowFunction):

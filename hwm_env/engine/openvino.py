@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import threading
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -109,7 +110,10 @@ class OpenVINOFunction:
             return _core().read_model(file)
         logger.info("Converting %s for OpenVINO; this happens once and takes seconds.", self._name)
         shapes = [list(example.shape) for example in self.function.examples().values()]
-        model = ov.convert_model(self.function.exported(), input=shapes)
+        with warnings.catch_warnings():
+            # PyTorch's exporter warns of its own code.
+            warnings.simplefilter("ignore")
+            model = ov.convert_model(self.function.exported(), input=shapes)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=file.parent) as temporary:
