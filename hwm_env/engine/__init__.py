@@ -1,1 +1,1 @@
-"""Runs a simulator's env step outside eager PyTorch: exported functions of one row, and the runtime OpenVINO."""
+"""What computes an env step of the learned world: PyTorch, or exported functions of one row in OpenVINO."""
