@@ -254,7 +254,7 @@ class WorldSimulator:
         """
         self._check_state(state)
         chunk = check_actions(chunk, (len(state), FRAMES_PER_CLIP, ACTION_DIM), "chunk").to(self.device)
-        if not self.strict or self._engine.rows_alone:
+        if not self.strict or self._engine.rows_alone(state):
             return self._checked_step(state, chunk, range(len(state)))
         states, clips = [], []
         for first in range(0, len(state), SLICE):

@@ -28,8 +28,9 @@ class Prediction(NamedTuple):
 class Engine(Protocol):
     """Predicts next clips with one checkpoint and one setting of decoding."""
 
-    rows_alone: bool
-    """Whether each row is computed alone, so that a batch gives the same results to the bit."""
+    def rows_alone(self, state: WorldState) -> bool:
+        """Returns whether each row of a state is computed alone, so that a batch gives the same results to the bit."""
+        ...
 
     def encoded(self, state: WorldState) -> EncodedHistory | None:
         """Returns the encoded history that is kept for a state, also for another simulator's; `None` if none is."""

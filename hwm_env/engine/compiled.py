@@ -33,14 +33,12 @@ class CompiledEngine:
         MissingExtraError: OpenVINO is not installed.
     """
 
-    rows_alone = True
-
     def __init__(self, eager: EagerEngine) -> None:
         require_extra("openvino", "engine")
         check_supported(eager.checkpoint, eager.decoding)
         self._eager = eager
         config, scene, num_codes = eager.model.config, eager.scene, eager.checkpoint.tokenizer.codebook_size
-        self._num_encoded = config.num_past_clips - 1
+        self._num_past_clips = config.num_past_clips
         self._encoding = Encoding(eager.model)
         mixes = scene is not None and scene.ever_mixes
         key = f"{eager.checkpoint.identity} {asdict(eager.decoding)} {num_codes}"
@@ -50,14 +48,22 @@ class CompiledEngine:
             move = SceneFunction(scene, reads_scene=config.scene_width > 0)
             self._move = OpenVINOFunction(move, "scene", f"{scene.identity} {move.outputs}")
 
+    def rows_alone(self, state: WorldState) -> bool:
+        """Returns whether OpenVINO computes the state's next step, see `Engine`."""
+        is_full = state.tokens.shape[1] == self._num_past_clips
+        return is_full and (self._eager.scene is None or state.belief is not None)
+
     def encoded(self, state: WorldState) -> EncodedHistory | None:
-        """Returns the encoded history that is kept for a state, see `Engine`."""
-        return self._eager.encoded(state)
+        """Returns the encoded history that is kept for a state, see `Engine`; rows do not depend on each other."""
+        if state.encoded is not None:
+            return state.encoded
+        rows = [self._eager.encoded(state.select([row])) for row in range(len(state))]
+        return EncodedHistory.join([row for row in rows if row is not None])
 
     def predicted(self, state: WorldState, chunk_BFA: Tensor) -> Prediction:
         """Predicts the next clip of each row, see `Engine`."""
         encoded, scene, belief, path = self.encoded(state), self._eager.scene, None, None
-        if encoded is None or len(encoded.clips) < self._num_encoded or (scene is not None and state.belief is None):
+        if encoded is None or not self.rows_alone(state):
             return self._eager.predicted(state, chunk_BFA)
         inputs = self._encoding.by_row(*encoded.clips)
         inputs += [encoded.next_time, state.tokens[:, -1], torch.stack([state.actions[:, -1], chunk_BFA], dim=1)]
@@ -72,7 +78,7 @@ class CompiledEngine:
             inputs += about_clip
         uniforms = self._eager.uniforms(state)
         outputs = self._clip(*inputs, *(() if uniforms is None else (uniforms,)))
-        after = encoded.followed_by(self._encoding.of_rows(outputs[3:])).newest(self._num_encoded)
+        after = encoded.followed_by(self._encoding.of_rows(outputs[3:])).newest(self._num_past_clips - 1)
         return Prediction(Decoded(*outputs[:3]), after._replace(following_scene=following_scene), belief, path)
 
 

@@ -24,13 +24,15 @@ class EagerEngine:
         decoding: settings of decoding.
     """
 
-    rows_alone = False
-
     def __init__(self, checkpoint: Checkpoint, model: MaskedHWM, decoding: DecodingConfig) -> None:
         self.checkpoint = checkpoint
         self.model = model
         self.scene = checkpoint.scene
         self.decoding = decoding
+
+    def rows_alone(self, state: WorldState) -> bool:
+        """Returns `False`, see `Engine`."""
+        return False
 
     def encoded(self, state: WorldState) -> EncodedHistory | None:
         """Returns the encoded history that is kept for a state, see `Engine`."""

@@ -28,7 +28,7 @@ class World:
         self.about = json.loads((directory / "world.json").read_text())
         self.starts = dict(np.load(directory / "starts.npz"))
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
         self.functions = {
             name: onnxruntime.InferenceSession(directory / f"{name}.onnx", options, ["CPUExecutionProvider"])
             for name in self.about["functions"]

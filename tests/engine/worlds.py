@@ -1,6 +1,7 @@
 """A small untrained checkpoint with a scene, which is converted in seconds."""
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 
@@ -28,5 +29,9 @@ def small_checkpoint(decoding: DecodingConfig = SAMPLED) -> Checkpoint:
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn(weight.shape, generator=generator))
     starts = checkpoint.starts
+    for module in (model, checkpoint.scene, checkpoint.tokenizer, checkpoint.readout):
+        # As in the files of a saved checkpoint, whose converted functions are then the same.
+        for weight in cast(torch.nn.Module, module).state_dict().values():
+            weight.copy_(weight.half())
     short = Starts(starts.tokens[:, -NUM_PAST_CLIPS:], starts.actions[:, -NUM_PAST_CLIPS:], starts.poses)
     return replace(checkpoint, model=model.eval(), starts=short)
