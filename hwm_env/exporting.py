@@ -1,14 +1,12 @@
 """`hwm-env export`: writes a checkpoint as ONNX files, with an example that plays them without PyTorch."""
 
 import io
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from hwm_env.arguments import CheckpointNameArgument
 from hwm_env.checkpoint import Checkpoint, load
@@ -17,12 +15,12 @@ from hwm_env.decoding.config import DecodingConfig, Order
 from hwm_env.engine import play
 from hwm_env.engine.compiled import check_supported
 from hwm_env.engine.eager import EagerEngine
-from hwm_env.engine.functions import ClipFunction, FramesFunction, HistoryFunction, RowFunction, SceneFunction
-from hwm_env.errors import InvalidInputError, require_extra
+from hwm_env.engine.functions import key_of, row_functions
+from hwm_env.engine.onnx import onnx_bytes
+from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Count, NotNegative
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.simulator import WorldSimulator
-from hwm_env.tokenizers.tiny import TinyTokenizer
 from hwm_env.torch_state import plain_torch
 
 
@@ -44,7 +42,7 @@ class ExportConfig(CheckedFields):
 
 @plain_torch()
 def export(config: ExportConfig, caller: Caller = PYTHON) -> Path:
-    """Writes a checkpoint as ONNX files, with an example that plays them without PyTorch (needs the export extra).
+    """Writes a checkpoint as ONNX files, with an example that plays them without PyTorch (needs the engine extra).
 
     The functions compute one row. A world that they make keeps encoded clips from step to step (history "streaming").
 
@@ -57,8 +55,6 @@ def export(config: ExportConfig, caller: Caller = PYTHON) -> Path:
         MissingExtraError: onnx or onnxscript is not installed.
         SavingError: a file cannot be written.
     """
-    for module in ("onnx", "onnxscript"):
-        require_extra(module, "export")
     check_writable(config.out / "world.json")
     checkpoint = load(config.checkpoint)
     settings = {"steps": config.decoding_steps, "temperature": config.temperature, "order": config.order}
@@ -77,9 +73,10 @@ def export(config: ExportConfig, caller: Caller = PYTHON) -> Path:
 
 
 def _contents(checkpoint: Checkpoint, decoding: DecodingConfig) -> Iterator[tuple[str, bytes]]:
-    functions = _functions(checkpoint, decoding)
+    functions = row_functions(checkpoint, decoding)
+    del functions["last_frame"]
     for name, function in functions.items():
-        yield f"{name}.onnx", _onnx_bytes(function)
+        yield f"{name}.onnx", onnx_bytes(function, name, key_of(name, checkpoint, decoding))
     starts = io.BytesIO()
     np.savez_compressed(starts, **cast(dict[str, Any], _starts(checkpoint, decoding)))
     yield "starts.npz", starts.getvalue()
@@ -101,37 +98,6 @@ def _contents(checkpoint: Checkpoint, decoding: DecodingConfig) -> Iterator[tupl
         },
     }
     yield "world.json", json_bytes(about)
-
-
-def _functions(checkpoint: Checkpoint, decoding: DecodingConfig) -> dict[str, RowFunction]:
-    model, scene, tokenizer = checkpoint.model, checkpoint.scene, cast(TinyTokenizer, checkpoint.tokenizer)
-    mixes = scene is not None and scene.ever_mixes
-    functions: dict[str, RowFunction] = {
-        "history": HistoryFunction(model),
-        "clip": ClipFunction(model, decoding, tokenizer.codebook_size, mixes=mixes),
-        "frames": FramesFunction(tokenizer, model.config.grid_size, last=False),
-    }
-    if scene is not None:
-        functions["scene"] = SceneFunction(scene, reads_scene=model.config.scene_width > 0)
-    return functions
-
-
-def _onnx_bytes(function: RowFunction) -> bytes:
-    with warnings.catch_warnings():
-        # PyTorch's exporter warns of its own code.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            function.exported(),
-            input_names=list(function.examples()),
-            output_names=list(function.outputs),
-            dynamo=True,
-            # The runtime optimises.
-            optimize=False,
-            verbose=False,
-        )
-    assert program is not None, "no file was given"
-    content: bytes = program.model_proto.SerializeToString()
-    return content
 
 
 def _starts(checkpoint: Checkpoint, decoding: DecodingConfig) -> dict[str, np.ndarray]:

@@ -88,7 +88,7 @@ COMMANDS: Final[dict[str, Command]] = {
         "import_checkpoint",
     ),
     "export": Command(
-        "Writes a checkpoint as ONNX files, with an example that plays them without PyTorch (needs the export extra).",
+        "Writes a checkpoint as ONNX files, with an example that plays them without PyTorch (needs the engine extra).",
         "hwm_env.exporting",
         "ExportConfig",
         "export",

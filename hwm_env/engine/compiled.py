@@ -1,6 +1,5 @@
 """The engine that computes in OpenVINO, row by row."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import Decoded
 from hwm_env.engine.base import Prediction
 from hwm_env.engine.eager import EagerEngine
-from hwm_env.engine.functions import ClipFunction, Encoding, SceneFunction
+from hwm_env.engine.functions import Encoding, key_of, row_functions
 from hwm_env.engine.openvino import OpenVINOFunction
 from hwm_env.errors import InvalidInputError, require_extra
 from hwm_env.model.history import EncodedHistory
@@ -37,16 +36,15 @@ class CompiledEngine:
         require_extra("openvino", "engine")
         check_supported(eager.checkpoint, eager.decoding)
         self._eager = eager
-        config, scene, num_codes = eager.model.config, eager.scene, eager.checkpoint.tokenizer.codebook_size
-        self._num_past_clips = config.num_past_clips
+        self._num_past_clips = eager.model.config.num_past_clips
         self._encoding = Encoding(eager.model)
-        mixes = scene is not None and scene.ever_mixes
-        key = f"{eager.checkpoint.identity} {asdict(eager.decoding)} {num_codes}"
-        self._clip = OpenVINOFunction(ClipFunction(eager.model, eager.decoding, num_codes, mixes=mixes), "clip", key)
-        self._move = None
-        if scene is not None:
-            move = SceneFunction(scene, reads_scene=config.scene_width > 0)
-            self._move = OpenVINOFunction(move, "scene", f"{scene.identity} {move.outputs}")
+        functions = row_functions(eager.checkpoint, eager.decoding)
+
+        def compiled(name: str) -> OpenVINOFunction:
+            return OpenVINOFunction(functions[name], name, key_of(name, eager.checkpoint, eager.decoding))
+
+        self._clip = compiled("clip")
+        self._move = compiled("scene") if "scene" in functions else None
 
     def rows_alone(self, state: WorldState) -> bool:
         """Returns whether OpenVINO computes the state's next step, see `Engine`."""

@@ -5,10 +5,12 @@ Each row is computed alone, so its results do not depend on the other rows of a 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
+from hwm_env.checkpoint import Checkpoint
 from hwm_env.decoding.cache import NextClip
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
@@ -214,3 +216,30 @@ class FramesFunction(RowFunction):
         """Returns uint8 [1, 17 or 1, height, width, 3]."""
         draw = self.decoder.last_frame if self.last else self.decoder.frames_ending_alike
         return (to_pixels(draw(values)),)
+
+
+def row_functions(checkpoint: Checkpoint, decoding: DecodingConfig) -> dict[str, RowFunction]:
+    """Returns all functions of a checkpoint by name.
+
+    Args:
+        checkpoint: a checkpoint with a built-in tokenizer.
+        decoding: settings of decoding.
+    """
+    model, scene, tokenizer = checkpoint.model, checkpoint.scene, checkpoint.tokenizer
+    assert isinstance(tokenizer, TinyTokenizer), f"{type(tokenizer).__name__} cannot be exported"
+    mixes = scene is not None and scene.ever_mixes
+    functions: dict[str, RowFunction] = {
+        "history": HistoryFunction(model),
+        "clip": ClipFunction(model, decoding, tokenizer.codebook_size, mixes=mixes),
+        "frames": FramesFunction(tokenizer, model.config.grid_size, last=False),
+        "last_frame": FramesFunction(tokenizer, model.config.grid_size, last=True),
+    }
+    if scene is not None:
+        functions["scene"] = SceneFunction(scene, reads_scene=model.config.scene_width > 0)
+    return functions
+
+
+def key_of(name: str, checkpoint: Checkpoint, decoding: DecodingConfig) -> str:
+    """Returns what decides the results of one of these functions, besides the code."""
+    weights = checkpoint.tokenizer.identity if name in ("frames", "last_frame") else checkpoint.identity
+    return f"{weights} {checkpoint.model.config} {asdict(decoding) if name == 'clip' else ''}"

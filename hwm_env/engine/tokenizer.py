@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint
-from hwm_env.engine.functions import FramesFunction
+from hwm_env.engine.functions import key_of, row_functions
 from hwm_env.engine.openvino import OpenVINOFunction
 from hwm_env.errors import InvalidInputError
 from hwm_env.tokenizers.checks import check_tokens
@@ -33,10 +33,10 @@ class CompiledTokenizer:
                 "them, or backend='torch'"
             )
         self._tokenizer = tokenizer
-        self._grid_size = grid_size = checkpoint.model.config.grid_size
-        key = f"{tokenizer.identity} {grid_size}"
+        self._grid_size = checkpoint.model.config.grid_size
+        functions = row_functions(checkpoint, checkpoint.decoding)
         self._frames, self._last_frame = (
-            OpenVINOFunction(FramesFunction(tokenizer, grid_size, last=name == "last_frame"), name, key, precision)
+            OpenVINOFunction(functions[name], name, key_of(name, checkpoint, checkpoint.decoding), precision)
             for name in ("frames", "last_frame")
         )
 

@@ -1,7 +1,10 @@
-"""Env steps and frames by OpenVINO, against the same by PyTorch."""
+"""Env steps and frames by OpenVINO, and by the exported example, against the same by PyTorch."""
 
 import logging
 import pickle
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import gymnasium
@@ -11,11 +14,13 @@ import torch
 
 from hwm_env.checkpoint import save
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.exporting import ExportConfig, export
 from hwm_env.simulator import Clip, WorldSimulator
 from hwm_env.types import ANGULAR_VELOCITY, LINEAR_VELOCITY
 from tests.engine.worlds import GREEDY, NUM_PAST_CLIPS, SAMPLED, small_checkpoint
 
-pytest.importorskip("openvino")
+for package in ("onnxscript", "openvino"):
+    pytest.importorskip(package)
 
 STARTS, SEEDS = [0, 1, 2], [5, 6, 7]
 
@@ -26,7 +31,9 @@ def chunks(step: int, rows: int = len(STARTS)) -> torch.Tensor:
     return chunk
 
 
+@cache
 def simulators(decoding: DecodingConfig = SAMPLED) -> tuple[WorldSimulator, WorldSimulator]:
+    """Returns a simulator in PyTorch and one in OpenVINO, which the tests share."""
     checkpoint = small_checkpoint(decoding)
     return WorldSimulator(checkpoint), WorldSimulator(checkpoint, backend="openvino")
 
@@ -121,3 +128,28 @@ def test_an_environment_steps(tmp_path: Path) -> None:
         action = np.zeros(env.action_space.shape, np.float32)
         observations.append(env.step(action)[0].astype(int))
     assert np.abs(observations[0] - observations[1]).max() <= 1
+
+
+PLAY = """
+import runpy, sys
+sys.modules.update(torch=None, hwm_env=None)
+sys.argv[0] = "play.py"
+runpy.run_path("play.py", run_name="__main__")
+"""
+"""Runs the exported example where PyTorch and this package cannot be imported."""
+
+
+def test_the_exported_example_plays_as_the_simulator(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    simulator, _ = simulators()
+    save(simulator.checkpoint, tmp_path / "checkpoint")
+    directory = export(ExportConfig(checkpoint=str(tmp_path / "checkpoint"), out=tmp_path / "onnx"))
+    options = ["--start", "1", "--seed", "7", "--steps", "4", "--out", str(tmp_path / "played.npz")]
+    command = [sys.executable, "-c", PLAY, *options]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    assert "frames a second" in done.stdout
+    played, state = np.load(tmp_path / "played.npz"), simulator.reset([1], [7])
+    for chunk, tokens, frames in zip(played["chunks"], played["tokens"], played["frames"], strict=True):
+        state, clip = simulator.step(state, torch.from_numpy(chunk)[None])
+        assert np.array_equal(clip.tokens[0], tokens)
+        assert np.abs(clip.frames[0].numpy().astype(int) - frames).max() <= 1
