@@ -25,7 +25,8 @@ class OpenVINOFunction:
     """
 
     def __init__(self, function: RowFunction, name: str, key: str, precision: str = "float32") -> None:
-        self.function = function
+        self._function = function
+        self._input_names = tuple(function.examples())
         self._name = name
         self._key = key
         self._precision = precision
@@ -48,7 +49,7 @@ class OpenVINOFunction:
             Its outputs, each [B, ...].
         """
         ov = require_extra("openvino", "engine")
-        num_rows = inputs[0].shape[0]
+        num_rows, by_name = inputs[0].shape[0], dict(zip(self._input_names, inputs, strict=True))
         with self._lock:
             requests = self._compiled(num_rows)
             model = requests[0].get_compiled_model()
@@ -56,19 +57,22 @@ class OpenVINOFunction:
                 torch.empty(num_rows, *list(output.shape)[1:], dtype=_TYPES[output.element_type.get_type_name()])
                 for output in model.outputs
             ]
+            # The converted function lacks inputs without an effect.
+            names = [port.get_names() & by_name.keys() for port in model.inputs]
+            used = [by_name[name] for (name,) in names]
             # A request shares the memory of its arrays, which must live until it has finished.
             in_use: list[Any] = [None] * len(requests)
             for row in range(num_rows):
                 request = requests[row % len(requests)]
                 request.wait()
-                arrays = [part[row : row + 1].contiguous().numpy() for part in (*inputs, *outputs)]
+                arrays = [part[row : row + 1].contiguous().numpy() for part in (*used, *outputs)]
                 in_use[row % len(requests)] = arrays
                 for place, array in enumerate(arrays):
                     tensor = ov.Tensor(array, shared_memory=True)
-                    if place < len(inputs):
+                    if place < len(used):
                         request.set_input_tensor(place, tensor)
                     else:
-                        request.set_output_tensor(place - len(inputs), tensor)
+                        request.set_output_tensor(place - len(used), tensor)
                 request.start_async()
             for request in requests:
                 request.wait()
@@ -79,7 +83,7 @@ class OpenVINOFunction:
         threads = torch.get_num_threads()
         streams = 1 if num_rows == 1 else threads
         if (threads, streams) not in self._requests:
-            model = _core().read_model(onnx_bytes(self.function, self._name, self._key))
+            model = _core().read_model(onnx_bytes(self._function, self._name, self._key))
             properties = {
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": streams,

@@ -90,7 +90,9 @@ class World:
     def call(self, name: str, inputs: dict[str, Array]) -> dict[str, Array]:
         """Runs a function: arrays by name to arrays by name."""
         function = self.functions[name]
-        return dict(zip(self.about["functions"][name]["outputs"], function.run(None, inputs), strict=True))
+        # An exported function lacks inputs without an effect.
+        used = {port.name: inputs[port.name] for port in function.get_inputs()}
+        return dict(zip(self.about["functions"][name]["outputs"], function.run(None, used), strict=True))
 
 
 def driving(world: World, rng: np.random.Generator) -> Array:

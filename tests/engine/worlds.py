@@ -11,7 +11,7 @@ from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.starts import Starts
 from tests.scene.scenes import CAMERA, CONFIG, make_checkpoint, make_scene
 
-NUM_PAST_CLIPS = 2
+NUM_PAST_CLIPS = 3
 SAMPLED = DecodingConfig(steps=2, temperature=1.0, history="streaming")
 GREEDY = DecodingConfig(steps=1, temperature=0.0, history="streaming")
 
