@@ -11,13 +11,13 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint, load, push_to_hub
-from hwm_env.decoding.cache import NextClip, WholeWindow, encode_all_but_newest, next_clip
 from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
-from hwm_env.decoding.maskgit import Decoded, decode_clip
-from hwm_env.decoding.noise import row_uniforms
+from hwm_env.engine.base import Backend, Engine
+from hwm_env.engine.compiled import CompiledEngine
+from hwm_env.engine.eager import EagerEngine
+from hwm_env.engine.tokenizer import CompiledTokenizer
 from hwm_env.errors import ModelOutputError
 from hwm_env.fields import NumWorlds, checked
-from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.precision import Precision, convert
 from hwm_env.precision import resolve_precision
@@ -26,7 +26,7 @@ from hwm_env.scene.paths import paths_ending_at
 from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator_input import check_actions, check_history_tokens, check_numbers, check_seeds, for_each_row
 from hwm_env.torch_state import plain_torch
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP, POSE_DIM
+from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, POSE_DIM
 from hwm_env.world_state import Clip, WorldState
 
 __all__ = ["SLICE", "Clip", "WorldSimulator", "WorldState"]
@@ -48,6 +48,8 @@ class WorldSimulator:
         precision: number type of the model's matrix products (see model/precision.py); the checkpoint is not changed.
         strict: whether a row of a batch equals the same row alone to the bit, on one machine. A single row then takes
             the time of a slice.
+        backend: "torch", or "openvino" (needs the engine extra), which is faster on CPUs and computes each row alone,
+            as if strict; see docs/performance.md. Where a history is still short, PyTorch computes.
     """
 
     @plain_torch()
@@ -58,20 +60,25 @@ class WorldSimulator:
         *,
         precision: Precision = "float32",
         strict: bool = False,
+        backend: Backend = "torch",
     ) -> None:
         checked("checkpoint", checkpoint, Checkpoint)
         checked("decoding", decoding, DecodingConfig | None)
         checked("precision", precision, Precision)
         checked("strict", strict, bool)
+        self.backend: Backend = checked("backend", backend, Backend)
         self.checkpoint = checkpoint
         self._identity = checkpoint.identity
         self._precision = resolve_precision(precision, next(checkpoint.model.parameters()).device)
         self.strict = strict
-        self.model = _in_precision(checkpoint.model, self._precision)
+        # An engine has a precision of its own.
+        self.model = _in_precision(checkpoint.model, self._precision if backend == "torch" else "float32")
         """The checkpoint's own model if it has this precision, else a converted copy."""
         self.scene = checkpoint.scene
         self.tokenizer = checkpoint.tokenizer
         self.decoding = decoding or checkpoint.decoding
+        if backend == "openvino":
+            self.tokenizer = CompiledTokenizer(checkpoint, self._precision)
 
     @classmethod
     def from_pretrained(
@@ -87,6 +94,7 @@ class WorldSimulator:
         precision: Precision = "float32",
         compiled: bool = False,
         strict: bool = False,
+        backend: Backend = "torch",
     ) -> "WorldSimulator":
         """Loads a simulator. Decoding settings that are `None` are the checkpoint's.
 
@@ -104,6 +112,7 @@ class WorldSimulator:
             compiled: whether to compile the model's blocks with torch.compile when they first run (needs a C++
                 compiler).
             strict: whether rows do not depend on the batch to the bit, see the class.
+            backend: "torch" or "openvino", see the class.
 
         Raises:
             CheckpointError: the checkpoint is unknown or damaged.
@@ -113,7 +122,8 @@ class WorldSimulator:
         checkpoint = load(name_or_directory, device=device, tokenizer=tokenizer)
         settings = {"steps": decoding_steps, "temperature": temperature, "order": order, "history": history}
         changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-        simulator = cls(checkpoint, replace(checkpoint.decoding, **changes), precision=precision, strict=strict)
+        decoding = replace(checkpoint.decoding, **changes)
+        simulator = cls(checkpoint, decoding, precision=precision, strict=strict, backend=backend)
         if compiled:
             for block in simulator.model.blocks:
                 block.compile()
@@ -144,6 +154,8 @@ class WorldSimulator:
     @decoding.setter
     def decoding(self, decoding: DecodingConfig) -> None:
         decoding.check_model(self.model.config)
+        eager = EagerEngine(self.checkpoint, self.model, decoding)
+        self._engine: Engine = eager if self.backend == "torch" else CompiledEngine(eager)
         self._decoding = decoding
 
     @property
@@ -197,7 +209,7 @@ class WorldSimulator:
         belief, paths = self._located(tokens, checked_actions, poses)
         state = WorldState(tokens, checked_actions, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
         # A strict simulator encodes when it steps, in its slices.
-        return state if self.strict else replace(state, encoded=self._encoded(state))
+        return state if self.strict else replace(state, encoded=self._engine.encoded(state))
 
     def fork(self, state: WorldState, n: int, seeds: Sequence[int] | None = None) -> WorldState:
         """Copies each row, to try several futures from one moment.
@@ -242,7 +254,7 @@ class WorldSimulator:
         """
         self._check_state(state)
         chunk = check_actions(chunk, (len(state), FRAMES_PER_CLIP, ACTION_DIM), "chunk").to(self.device)
-        if not self.strict:
+        if not self.strict or self._engine.rows_alone(state):
             return self._checked_step(state, chunk, range(len(state)))
         states, clips = [], []
         for first in range(0, len(state), SLICE):
@@ -259,14 +271,7 @@ class WorldSimulator:
 
     def _checked_step(self, state: WorldState, chunk: Tensor, rows: Sequence[int]) -> tuple[WorldState, Clip]:
         """Advances a state whose rows are `rows` of the caller's batch."""
-        # Without a scene, a state that had one loses its pose.
-        belief, path, scene_BSC = None if self.scene is None else state.belief, None, None
-        if self.scene is not None and belief is not None:
-            path = self.scene.path(belief, chunk)
-            belief = self.scene.carried(belief, path)
-            scene_BSC = self.scene.inputs(path, chunk) if self.model.config.scene_width else None
-        predictor = self._predictor(state, chunk, scene_BSC)
-        decoded = self._decode(predictor, state, chunk, path)
+        decoded, encoded, belief, path = self._engine.predicted(state, chunk)
         broken = (~decoded.log_prob.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
         if broken:
             raise ModelOutputError(sorted({rows[index] for index in broken}))
@@ -275,7 +280,7 @@ class WorldSimulator:
             self._shifted(state.actions, chunk),
             state.seeds,
             tuple(index + 1 for index in state.step_indices),
-            self._kept(predictor, scene_BSC),
+            encoded,
             belief,
             None if state.paths is None or path is None else self._shifted(state.paths, path),
         )
@@ -326,64 +331,6 @@ class WorldSimulator:
             clip_poses = torch.stack([readout.read(clips)[:, :POSE_DIM] for clips in tokens])
         found = locate(self.scene, tokens, actions, clip_poses)
         return PoseBelief(found.poses, found.covariances), found.paths if reads_scene else None
-
-    def _encoded(self, state: WorldState) -> EncodedHistory | None:
-        """Returns the encoded history that this simulator keeps for a state, also for another simulator's state."""
-        if self.decoding.history == "window":
-            return None
-        if state.encoded is not None:
-            return state.encoded
-        return encode_all_but_newest(self.model, state.tokens, state.actions, self._scene_inputs(state))
-
-    def _kept(self, predictor: NextClip | WholeWindow, scene_BSC: Tensor | None) -> EncodedHistory | None:
-        """Returns the encoded history to keep after a clip, which becomes the newest one and has these scene inputs."""
-        if self.decoding.history == "window" or isinstance(predictor, WholeWindow):
-            return None
-        return predictor.history.newest(self.model.config.num_past_clips - 1)._replace(following_scene=scene_BSC)
-
-    def _scene_inputs(self, state: WorldState, newest: int = 0) -> Tensor | None:
-        """Returns scene inputs of the history's newest clips, or all for 0: [B, T, S, C]; `None` if none are read."""
-        if self.scene is None or state.paths is None:
-            return None
-        paths, actions = state.paths[:, -newest:], state.actions[:, -newest:]
-        inputs = self.scene.inputs(paths.flatten(0, 1), actions.flatten(0, 1))
-        by_row: Tensor = inputs.unflatten(0, paths.shape[:2])
-        return by_row
-
-    def _predictor(self, state: WorldState, chunk: Tensor, scene_BSC: Tensor | None) -> NextClip | WholeWindow:
-        encoded = self._encoded(state)
-        if encoded is None:
-            scene_p = self._scene_inputs(state)
-            return next_clip(self.model, state.tokens, state.actions, chunk, scene_p=scene_p, scene_BSC=scene_BSC)
-        chunks, scene_BTSC = torch.stack([state.actions[:, -1], chunk], dim=1), None
-        if scene_BSC is not None:
-            known = encoded.following_scene
-            newest = self._scene_inputs(state, newest=1) if known is None else known.unsqueeze(1)
-            scene_BTSC = None if newest is None else torch.cat([newest, scene_BSC.unsqueeze(1)], dim=1)
-        return NextClip(self.model, encoded, state.tokens[:, -1], chunks, scene_BTSC)
-
-    def _decode(
-        self, predictor: NextClip | WholeWindow, state: WorldState, chunk: Tensor, path: Tensor | None
-    ) -> Decoded:
-        model, config = self.model, self.decoding
-        uniforms = None
-        if config.temperature > 0 or config.order == "random":
-            num_tokens = LATENTS_PER_CLIP * model.config.num_positions
-            numbers = (config.steps, num_tokens, len(model.config.head_levels) + 1)
-            uniforms = row_uniforms(state.seeds, state.step_indices, numbers).to(self.device)
-        prior = None
-        if self.scene is not None and path is not None and self.scene.mixes(state.step_indices):
-            prior = self.scene.prior(path, chunk, state.step_indices)
-        return decode_clip(
-            predictor,
-            model.head,
-            (len(state), LATENTS_PER_CLIP, *model.config.grid_size),
-            config,
-            uniforms,
-            self.device,
-            num_codes=self.tokenizer.codebook_size,
-            prior=prior,
-        )
 
 
 def _in_precision(model: MaskedHWM, precision: Precision) -> MaskedHWM:

@@ -42,6 +42,7 @@ ORDER = [
     "tokenizing",
     "simulator_input",
     "world_state",
+    "engine",
     "simulator",
     "reporting",
     "replay",
@@ -51,6 +52,7 @@ ORDER = [
     "evaluation",
     "training",
     "importing",
+    "exporting",
     "cli",
     "__main__",
 ]

@@ -87,6 +87,12 @@ COMMANDS: Final[dict[str, Command]] = {
         "ImportConfig",
         "import_checkpoint",
     ),
+    "export": Command(
+        "Writes a checkpoint as ONNX files, with an example that plays them without PyTorch (needs the engine extra).",
+        "hwm_env.exporting",
+        "ExportConfig",
+        "export",
+    ),
     "generate": Command(
         "Writes videos of closed loops beside the ground truth, and scores of each frame (needs the evaluation extra).",
         "hwm_env.evaluation.worlds.generation_run",

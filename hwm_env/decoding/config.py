@@ -34,6 +34,12 @@ class DecodingConfig(CheckedFields):
     `streaming`: each clip is encoded once, when it is the newest, and sees the clips that are in the history then; its
     encoding can keep traces of clips that have left the history since."""
 
+    def noise_shape(self, model: MaskedHWMConfig) -> tuple[int, int, int] | None:
+        """Returns the shape of the uniform numbers that a row needs for a clip; `None` if it needs none."""
+        if self.temperature == 0 and self.order != "random":
+            return None
+        return self.steps, LATENTS_PER_CLIP * model.num_positions, len(model.head_levels) + 1
+
     def check_model(self, model: MaskedHWMConfig) -> None:
         """Checks that a model supports these settings.
 

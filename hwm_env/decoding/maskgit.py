@@ -79,14 +79,14 @@ def decode_clip(
     mask_token = head.fsq.codebook_size
     tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int32, device=device)
     log_prob, entropy = (torch.zeros(batch, num_tokens, device=device) for _ in range(2))
-    row_indices = torch.arange(batch, device=device)[:, None]
+    row_indices, in_order = torch.arange(batch, device=device)[:, None], torch.arange(num_tokens, device=device)
     if config.order == "halton":
         rank = halton_order(latents, rows, columns).argsort().to(device)
     num_masked = num_tokens
     for step, num_left in enumerate(masked_counts(num_tokens, config.steps)):
         features = predict(tokens.view(shape))
         uniform = None if uniforms is None else uniforms[:, step]
-        chosen = (tokens != mask_token).byte().argsort(dim=1, stable=True)[:, :num_masked]
+        chosen = ((tokens == mask_token) * num_tokens - in_order).topk(num_masked, dim=1).indices
         num_revealed = num_masked - num_left
         if config.order == "halton":
             chosen = chosen.gather(1, rank[chosen].topk(num_revealed, dim=1, largest=False).indices)

@@ -52,6 +52,10 @@ def draw_tokens(
         num_codes: tokens from this index on are never drawn (a codebook may be smaller than the model's vocabulary).
         prior: prior of these tokens, mixed into their logits.
     """
+    if torch.compiler.is_exporting():
+        logits = head.logits_of(features_ND, latents_N)
+        mixed = logits if prior is None else prior.mixed(logits)
+        return _marked(sample_tokens(head, mixed, uniform, config, num_codes))
     tokens = torch.empty(len(features_ND), dtype=torch.int32, device=features_ND.device)
     log_prob = torch.empty(len(features_ND), device=features_ND.device)
     entropy = torch.empty_like(log_prob)
@@ -70,8 +74,13 @@ def draw_tokens(
                 mixed = logits if prior is None else prior.select(chosen).mixed(logits)
                 drawn = sample_tokens(head, mixed, u, config, num_codes)
             tokens[chosen], log_prob[chosen], entropy[chosen] = drawn
+    return _marked(Drawn(tokens, log_prob, entropy))
+
+
+def _marked(drawn: Drawn) -> Drawn:
+    """Returns tokens whose log-probability is NaN where any logit is not finite."""
     # With a logit of minus infinity, the other outcomes' probabilities are finite, but not the sum of p * log p.
-    return Drawn(tokens, log_prob.masked_fill_(~entropy.isfinite(), torch.nan), entropy)
+    return drawn._replace(log_prob=drawn.log_prob.masked_fill(~drawn.entropy.isfinite(), torch.nan))
 
 
 def sample_tokens(

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 import torch
 
 from hwm_env.decoding.config import HistoryMode, Order
+from hwm_env.engine.base import Backend
 from hwm_env.envs.config import ActionMode, Controls, ObsMode, OutOfRange, RenderMode
 from hwm_env.model.precision import Precision
 from hwm_env.tasks.base import Task
@@ -31,6 +32,7 @@ class EnvArguments(TypedDict, total=False):
     history: HistoryMode | None
     precision: Precision
     strict: bool
+    backend: Backend
     max_episode_steps: int | Literal[-1] | None
     untrusted_above: float | None
     render_mode: RenderMode | None

@@ -11,6 +11,7 @@ from pydantic import SkipValidation
 
 from hwm_env.decoding.config import HistoryMode, Order
 from hwm_env.devices import check_device
+from hwm_env.engine.base import Backend
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import ActionName, CheckedFields, Count, NotNegative, Share, short
 from hwm_env.model.precision import Precision
@@ -82,6 +83,8 @@ class EnvConfig(Interface):
     """Number type of the model's matrix products; `auto`: bfloat16 if the device has it in hardware, else float32."""
     strict: bool = False
     """Whether a row's results are equal to the bit whatever the size of its batch."""
+    backend: Backend = "torch"
+    """What computes: `torch`, or `openvino` (needs the engine extra), which is faster on CPUs, see WorldSimulator."""
     max_episode_steps: Count | Literal[-1] | None = None
     """Env steps until truncation; None or -1: no limit. `gymnasium.make` does not pass on its argument of this name but
     wraps the environment in TimeLimit; vector environments, and environments made without it, apply this limit."""
@@ -121,4 +124,5 @@ class EnvConfig(Interface):
             history=self.history,
             precision=self.precision,
             strict=self.strict,
+            backend=self.backend,
         )

@@ -53,6 +53,16 @@ class CodebookHead(nn.Module):
         weight, bias = self.rows_of(latent)
         return linear(x_D, weight, bias)
 
+    def logits_of(self, x_ND: Tensor, latents_N: Tensor) -> Tensor:
+        """Predicts digit logits [N, n] of vectors [N, D] that belong to these latents.
+
+        It computes the logits of all latents. Unlike `logits`, it has no shape that depends on the latents, so that it
+        can be exported.
+        """
+        logits_NLn = self.project(x_ND).unflatten(-1, (self.num_latents, -1))
+        chosen: Tensor = logits_NLn.take_along_dim(latents_N[:, None, None], dim=1).squeeze(1)
+        return chosen
+
     def rows_of(self, latent: int) -> tuple[Tensor, Tensor]:
         """Returns one latent's part of the projection: weight [n, D] and bias [n]."""
         size = sum(self.levels)

@@ -107,8 +107,10 @@ class Odometry(nn.Module):
             )
         poses = integrate_wheels(pose, numbers_BFA)
         blocked = (self.free_logit(poses[..., :2]) < 0).any(dim=1)
-        if blocked.any():
-            poses[blocked, :, :2] = self._walk(pose[blocked, :2], poses[blocked, :, :2])
+        if torch.compiler.is_exporting() or blocked.any():
+            wheels_m = poses[..., :2]
+            places_m = torch.where(blocked[:, None, None], self._walk(pose[:, :2], wheels_m), wheels_m)
+            poses = torch.cat([places_m, poses[..., 2:]], dim=-1)
         return poses
 
     def _walk(self, start_m: Tensor, wheels_m: Tensor) -> Tensor:

@@ -135,9 +135,14 @@ class Scene(nn.Module):
             parts.append(torch.cat([layer_norm(part, part.shape[-1:]) for part in (features.float(), log_probs)], -1))
         return torch.cat(parts).masked_fill(~_known(path_BF)[:, None, None], 0.0)
 
+    @property
+    def ever_mixes(self) -> bool:
+        """Whether `prior` has weight at any env step."""
+        return min(self.use.history_weights) < 1
+
     def mixes(self, step_indices: tuple[int, ...]) -> bool:
         """Returns whether `prior` has weight in any row."""
-        return min(self._own_weights(step_indices)) < 1
+        return min(self.own_weights(step_indices)) < 1
 
     @torch.no_grad()
     def prior(self, path_BF: Tensor, chunk_BFA: Tensor, step_indices: tuple[int, ...]) -> Prior:
@@ -148,9 +153,12 @@ class Scene(nn.Module):
             chunk_BFA: its actions, float [B, 17, 25].
             step_indices: env steps since the last recorded clip, for each row.
         """
+        return self.weighted_prior(path_BF, chunk_BFA, path_BF.new_tensor(self.own_weights(step_indices)))
+
+    def weighted_prior(self, path_BF: Tensor, chunk_BFA: Tensor, own_weights: Tensor) -> Prior:
+        """Returns the same for given weights of the world model's logits, float [B]."""
         logits = torch.cat([self.model(*part).float() for part in self._at_keyframes(path_BF, chunk_BFA)])
-        own = logits.new_tensor(self._own_weights(step_indices))
-        return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own, 1.0))
+        return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own_weights, 1.0))
 
     @torch.no_grad()
     def painted_offset(self, path_BF: Tensor, chunk_BFA: Tensor, tokens_BLHW: Tensor) -> Tensor:
@@ -184,7 +192,8 @@ class Scene(nn.Module):
         poses = torch.cat([end[:, :2], wrap_angle(end[:, 2:])], dim=1)
         return PoseBelief(poses, slopes @ belief.covariances @ slopes.mT)
 
-    def _own_weights(self, step_indices: tuple[int, ...]) -> list[float]:
+    def own_weights(self, step_indices: tuple[int, ...]) -> list[float]:
+        """Returns the weight of the world model's logits in each row; 1 means that the scene's have none."""
         weights = self.use.history_weights
         return [weights[min(step, len(weights) - 1)] for step in step_indices]
 

@@ -128,11 +128,11 @@ class TinyTokenizer(nn.Module):
 
     def _decoded(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         check_tokens(tokens, self.codebook_size)
-        clips = []
-        for part in tokens.split(CLIPS_AT_ONCE):
-            images = draw(self.fsq.digits_to_values(self.fsq.codes_to_digits(part)))
-            clips.append(to_pixels(images))
-        return torch.cat(clips)
+        return torch.cat([self.drawn(part, draw) for part in tokens.split(CLIPS_AT_ONCE)])
+
+    def drawn(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """Decodes valid tokens with one of the decoder's methods, such as `Decoder.last_frame`, all at once."""
+        return to_pixels(draw(self.fsq.digits_to_values(self.fsq.codes_to_digits(tokens))))
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructs images float [B, 17, H, W, 3] in [-1, 1], with a gradient through the rounding."""

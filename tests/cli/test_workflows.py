@@ -50,6 +50,7 @@ LINES = {
     "train-readout": "train-readout MINE RECORDING --validation RECORDING --steps 1 --batch-size 2 --json new.json",
     "train-scene": "train-scene MINE RECORDING --validation RECORDING --out new --model.steps 3 --odometry.seed 4",
     "import-checkpoint": "import-checkpoint FOREIGN new",
+    "export": "export CHECKPOINT --out new --decoding-steps 1",
     "generate": "generate CHECKPOINT RECORDING --out new --samples 1 --steps 1 --decoding-steps 1 --json new.json",
     "fidelity": "fidelity --checkpoint CHECKPOINT --recording RECORDING --starts 2 --steps 1 --order random "
     "--decoding-steps 1 --json new.json --film-strip new.png --plot plot.png",
@@ -226,6 +227,14 @@ def test_import_checkpoint(run: Any, capsys: pytest.CaptureFixture[str]) -> None
     run("import-checkpoint")
     assert checkpoints.load("new").provenance["imported_from"] == FIXTURE.name
     assert "gymnasium.make('HWM-v0', checkpoint='new', task=None)" in capsys.readouterr().out
+
+
+def test_export(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("hwm_env.exporting.onnx_bytes", lambda _, name, key: name.encode())
+    run("export")
+    names = {"world.json", "starts.npz", "play.py", "history.onnx", "clip.onnx", "frames.onnx"}
+    assert {path.name for path in Path("new").iterdir()} == names
+    assert "play it: python new/play.py" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_the_prior_is_that_of_the_next_clips_path(monkeypatch: pytest.MonkeyPatc
         priors.append(prior)
         return decode_clip(*arguments, prior=prior, **named)
 
-    monkeypatch.setattr("hwm_env.simulator.decode_clip", spied)
+    monkeypatch.setattr("hwm_env.engine.eager.decode_clip", spied)
     state = simulator.reset([0, 1], [0, 0])
     for step in range(3):
         chunk = chunks(2, seed=step)
