@@ -31,10 +31,15 @@ def chunks(step: int, rows: int = len(STARTS)) -> torch.Tensor:
     return chunk
 
 
+MODES = pytest.mark.parametrize(
+    ("decoding", "reads_scene"), [(SAMPLED, False), (GREEDY, True)], ids=["sampled, prior", "greedy, scene inputs"]
+)
+
+
 @cache
-def simulators(decoding: DecodingConfig = SAMPLED) -> tuple[WorldSimulator, WorldSimulator]:
+def simulators(decoding: DecodingConfig = SAMPLED, reads_scene: bool = False) -> tuple[WorldSimulator, WorldSimulator]:
     """Returns a simulator in PyTorch and one in OpenVINO, which the tests share."""
-    checkpoint = small_checkpoint(decoding)
+    checkpoint = small_checkpoint(decoding, reads_scene=reads_scene)
     return WorldSimulator(checkpoint), WorldSimulator(checkpoint, backend="openvino")
 
 
@@ -44,10 +49,10 @@ def assert_like(clip: Clip, expected: Clip) -> None:
         torch.testing.assert_close(getattr(clip, name), getattr(expected, name), rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
-@pytest.mark.parametrize("decoding", [SAMPLED, GREEDY], ids=["sampled", "greedy"])
-def test_twenty_steps_are_those_of_pytorch(decoding: DecodingConfig) -> None:
+@MODES
+def test_twenty_steps_are_those_of_pytorch(decoding: DecodingConfig, reads_scene: bool) -> None:
     """Tokens and poses are equal, also against walls, with an unknown pose and with the same noise."""
-    eager, engine = simulators(decoding)
+    eager, engine = simulators(decoding, reads_scene)
     poses = eager.checkpoint.starts.poses[STARTS].clone()
     poses[1] = torch.nan
     history = eager.checkpoint.starts.tokens[STARTS], eager.checkpoint.starts.actions[STARTS]
@@ -139,9 +144,12 @@ runpy.run_path("play.py", run_name="__main__")
 """Runs the exported example where PyTorch and this package cannot be imported."""
 
 
-def test_the_exported_example_plays_as_the_simulator(tmp_path: Path) -> None:
+@MODES
+def test_the_exported_example_plays_as_the_simulator(
+    tmp_path: Path, decoding: DecodingConfig, reads_scene: bool
+) -> None:
     pytest.importorskip("onnxruntime")
-    simulator, _ = simulators()
+    simulator, _ = simulators(decoding, reads_scene)
     save(simulator.checkpoint, tmp_path / "checkpoint")
     directory = export(ExportConfig(checkpoint=str(tmp_path / "checkpoint"), out=tmp_path / "onnx"))
     options = ["--start", "1", "--seed", "7", "--steps", "4", "--out", str(tmp_path / "played.npz")]

@@ -16,14 +16,16 @@ SAMPLED = DecodingConfig(steps=2, temperature=1.0, history="streaming")
 GREEDY = DecodingConfig(steps=1, temperature=0.0, history="streaming")
 
 
-def small_checkpoint(decoding: DecodingConfig = SAMPLED) -> Checkpoint:
-    """Returns the checkpoint; robots drive into walls, and the scene has most weight after the first env step."""
+def small_checkpoint(decoding: DecodingConfig = SAMPLED, *, reads_scene: bool = False) -> Checkpoint:
+    """Returns the checkpoint, in which robots drive into walls.
+
+    Either the model reads the scene's inputs, or the scene's logits have most weight after the first env step.
+    """
     config = replace(CONFIG, camera=CAMERA, fsq_levels=(8, 8, 8, 5, 5, 5))
-    scene = make_scene(walls=True, config=config, history_weights=(0.5, 0.2))
+    scene = make_scene(walls=True, config=config, history_weights=(1.0,) if reads_scene else (0.5, 0.2))
     checkpoint = make_checkpoint(scene, decoding=decoding)
-    model = MaskedHWM(
-        replace(checkpoint.model.config, num_layers=1, num_past_clips=NUM_PAST_CLIPS), torch.Generator().manual_seed(0)
-    )
+    shape = {"num_layers": 1, "num_past_clips": NUM_PAST_CLIPS, "scene_width": scene.input_width if reads_scene else 0}
+    model = MaskedHWM(replace(checkpoint.model.config, **shape), torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
