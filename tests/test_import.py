@@ -25,6 +25,7 @@ ORDER = [
     "precision",
     "torch_state",
     "building",
+    "parallel",
     "devices",
     "workers",
     "data",

@@ -32,6 +32,7 @@ from hwm_env.model.linear import initialise
 from hwm_env.model.masking import history_visibility, visibility
 from hwm_env.model.rope import rotation, spatial_angles, temporal_angles
 from hwm_env.model.timeline import Timeline, timeline_of_clips, timeline_within_clip
+from hwm_env.parallel import side_by_side
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 VECTORS_AT_ONCE = 1024
@@ -273,15 +274,17 @@ class MaskedHWM(nn.Module):
         """
         batch, num_clips = clips_BTLHW.shape[:2]
         at_once = max(1, VECTORS_AT_ONCE // (num_clips * self.config.num_positions))
-        features, encoded = [], []
-        for start in range(0, batch, at_once):
+
+        def of_rows(start: int) -> tuple[Tensor, tuple[KeyValues, ...]]:
             encodings = ClipEncodings(self.config, num_clips - 1)
             part = context if batch <= at_once else context.of_rows(start, start + at_once)
-            computed = self._run(part, clips_BTLHW[start : start + at_once], encodings)
-            features.append(self.norm(computed[:, part.places.num_past :]))
-            encoded.append(encodings.clips)
-        if len(features) == 1:
-            return features[0], encoded[0]
+            features = self._run(part, clips_BTLHW[start : start + at_once], encodings)
+            return self.norm(features[:, part.places.num_past :]), encodings.clips
+
+        parts = side_by_side(of_rows, range(0, batch, at_once))
+        if len(parts) == 1:
+            return parts[0]
+        features, encoded = zip(*parts, strict=True)
         return torch.cat(features), joined(encoded)
 
     def _context(

@@ -21,7 +21,7 @@ from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 
 KEYFRAMES: Final = (0, 8, 16)
 """Frames of a clip at which the scene is rendered: the last frame of each latent."""
-CLIPS_AT_ONCE: Final = 64
+CLIPS_AT_ONCE: Final = 16
 """Most clips that one pass should render, to stay in a processor's cache."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3

@@ -15,6 +15,7 @@ from hwm_env.decoding.prior import Prior
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Positive, Share, from_json, short
 from hwm_env.model.identity import identity_of, joint_identity
+from hwm_env.parallel import side_by_side
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.localiser import first_step
 from hwm_env.scene.map import MapConfig
@@ -157,7 +158,7 @@ class Scene(nn.Module):
 
     def weighted_prior(self, path_BF: Tensor, chunk_BFA: Tensor, own_weights: Tensor) -> Prior:
         """Returns the same for given weights of the world model's logits, float [B]."""
-        logits = torch.cat([self.model(*part).float() for part in self._at_keyframes(path_BF, chunk_BFA)])
+        logits = torch.cat(side_by_side(lambda part: self.model(*part).float(), self._at_keyframes(path_BF, chunk_BFA)))
         return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own_weights, 1.0))
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,7 @@ from hwm_env.building import all_finite, built, misfits, shapes_of
 from hwm_env.data.files import parse_json, shown, what_is_at, write_bytes
 from hwm_env.errors import CheckpointError
 from hwm_env.fields import CheckedFields, Depth, FSQLevels, Width, from_json
+from hwm_env.parallel import side_by_side
 from hwm_env.tokenizers.checks import check_clips, check_tokens
 from hwm_env.tokenizers.coders import Decoder, Encoder
 from hwm_env.tokenizers.fsq import FSQ
@@ -128,7 +130,7 @@ class TinyTokenizer(nn.Module):
 
     def _decoded(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         check_tokens(tokens, self.codebook_size)
-        return torch.cat([self.drawn(part, draw) for part in tokens.split(CLIPS_AT_ONCE)])
+        return torch.cat(side_by_side(partial(self.drawn, draw=draw), tokens.split(CLIPS_AT_ONCE)))
 
     def drawn(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         """Decodes valid tokens with one of the decoder's methods, such as `Decoder.last_frame`, all at once."""
