@@ -106,6 +106,7 @@ def test_the_learned_world_needs_no_extra() -> None:
     assert not modules & {"mujoco", "pygame", "stable_baselines3", "imageio", "PIL"}
 
 
+@pytest.mark.slow
 def test_making_an_environment_does_not_import_the_compiler() -> None:
     """PyTorch's compiler, which needs SymPy, would add a second."""
     modules = modules_after("import gymnasium, hwm_env; gymnasium.make('HWM-v0').reset(seed=0)")
@@ -113,6 +114,7 @@ def test_making_an_environment_does_not_import_the_compiler() -> None:
     assert "sympy" not in modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "spins"),
     [

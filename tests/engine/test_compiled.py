@@ -22,6 +22,8 @@ from tests.engine.worlds import GREEDY, NUM_PAST_CLIPS, SAMPLED, small_checkpoin
 for package in ("onnxscript", "openvino"):
     pytest.importorskip(package)
 
+pytestmark = pytest.mark.slow
+
 STARTS, SEEDS = [0, 1, 2], [5, 6, 7]
 
 
