@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from hwm_env.arguments import CheckpointNameArgument
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import check_writable, json_bytes, write_files
 from hwm_env.decoding.config import DecodingConfig, Order
-from hwm_env.engine import play
 from hwm_env.engine.compiled import check_supported
 from hwm_env.engine.eager import EagerEngine
 from hwm_env.engine.functions import key_of, row_functions
@@ -22,6 +21,9 @@ from hwm_env.fields import CheckedFields, Count, NotNegative
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.simulator import WorldSimulator
 from hwm_env.torch_state import plain_torch
+
+EXAMPLE: Final = Path(__file__).parent / "engine" / "play.py"
+"""The example that is copied beside the functions; it imports onnxruntime, which an export does not need."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,7 @@ def _contents(checkpoint: Checkpoint, decoding: DecodingConfig) -> Iterator[tupl
     starts = io.BytesIO()
     np.savez_compressed(starts, **cast(dict[str, Any], _starts(checkpoint, decoding)))
     yield "starts.npz", starts.getvalue()
-    yield "play.py", Path(play.__file__).read_bytes()
+    yield "play.py", EXAMPLE.read_bytes()
     scene, statistics = checkpoint.scene, checkpoint.statistics
     about = {
         "weights": checkpoint.identity,

@@ -112,12 +112,19 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
     """
     num_rows, num_clips = shape
     layout = (config.num_layers, num_rows, config.num_heads, config.head_width)
+    scene_shape = (num_rows, config.num_positions, config.scene_width)
     is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips - 1
+    is_history = is_history and _may_follow(encoded.following_scene, scene_shape)
     if not is_history or len(encoded.next_time) != num_rows or any(_layout(c) != {layout} for c in encoded.clips):
         raise InvalidInputError(
             f"the state's encoded history must be that of {num_clips - 1} clips (all but the newest) in {num_rows} "
             "rows by this simulator's model; set it to None to encode the history again"
         )
+
+
+def _may_follow(scene: Any, shape: tuple[int, int, int]) -> bool:
+    """Returns whether these are scene inputs of one clip for a model that reads `shape`, or none are needed."""
+    return scene is None or shape[-1] == 0 or (isinstance(scene, Tensor) and tuple(scene.shape) == shape)
 
 
 def _layout(clip: Any) -> set[tuple[int, ...]]:

@@ -66,11 +66,17 @@ def test_misfits_name_each_difference() -> None:
     assert misfits(nn.Linear(2, 3).state_dict(), shapes) == ""
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int32])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.float8_e5m2, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64),
+        *(torch.bool, torch.uint8, torch.uint16, torch.int32, torch.uint64),
+    ],
+)
 def test_numbers_that_are_not_finite_are_found(dtype: torch.dtype) -> None:
     assert all_finite(torch.zeros(0, dtype=dtype))
     assert all_finite(torch.arange(10).to(dtype))
-    if dtype.is_floating_point:
+    if dtype.is_floating_point or dtype.is_complex:
         for value in (torch.nan, torch.inf, -torch.inf):
             for place in range(3):
                 tensor = torch.ones(3, dtype=dtype)

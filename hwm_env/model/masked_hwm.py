@@ -274,6 +274,8 @@ class MaskedHWM(nn.Module):
         """
         batch, num_clips = clips_BTLHW.shape[:2]
         at_once = max(1, VECTORS_AT_ONCE // (num_clips * self.config.num_positions))
+        if clips_BTLHW.device.type != "cpu":
+            at_once = batch
 
         def of_rows(start: int) -> tuple[Tensor, tuple[KeyValues, ...]]:
             encodings = ClipEncodings(self.config, num_clips - 1)

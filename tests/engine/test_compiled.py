@@ -146,6 +146,12 @@ runpy.run_path("play.py", run_name="__main__")
 """Runs the exported example where PyTorch and this package cannot be imported."""
 
 
+def test_an_export_needs_no_onnxruntime() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; from hwm_env.exporting import EXAMPLE; print(EXAMPLE.name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "play.py"
+
+
 @MODES
 def test_the_exported_example_plays_as_the_simulator(
     tmp_path: Path, decoding: DecodingConfig, reads_scene: bool

@@ -135,6 +135,15 @@ def test_forks_selected_and_joined_rows_continue_like_their_originals(history: s
         assert torch.equal(following.paths, after.paths[rows]), name
 
 
+def test_scene_inputs_of_another_model_are_refused() -> None:
+    simulator = make_simulator()
+    state, _ = simulator.step(begun(simulator, [0, 1]), chunks(2, 0))
+    assert state.encoded is not None
+    narrower = state.encoded._replace(following_scene=state.encoded.following_scene[..., :-1])
+    with pytest.raises(InvalidInputError, match="encoded history must be that of 2 clips"):
+        simulator.step(replace(state, encoded=narrower), chunks(2, 1))
+
+
 def test_strict_rows_equal_the_same_row_alone_to_the_bit() -> None:
     simulator = make_simulator(strict=True)
     count = SLICE + 2
