@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from hwm_env.fields import CheckedFields, Count, CountOrZero, Share
+from hwm_env.fields import CheckedFields, Count, CountOrZero, Positive, Share
 from hwm_env.precision import TrainingPrecision, resolve_precision
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Schedule(CheckedFields):
     final_share: Share = 0.03
     """Learning rate of the last step, as a share of the peak."""
 
-    def share_at(self, step: int) -> float:
-        """Returns the learning rate of a step (counted from 0) as a share of the peak."""
+    def share_at(self, step: float) -> float:
+        """Returns the learning rate of a step (counted from 0) as a share of the peak; also between two steps."""
         assert 0 <= step < self.steps, f"step {step} of {self.steps}"
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
@@ -41,8 +41,10 @@ class Schedule(CheckedFields):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe(Schedule):
-    """A schedule and the precision of the training."""
+    """A schedule, the time that a training may take, and its precision."""
 
+    minutes: Positive | None = None
+    """Train for this time instead of for `steps`; the schedule of `steps` steps is stretched over it."""
     precision: TrainingPrecision = "auto"
     """Number type of the matrix products: "auto" is bfloat16 on GPUs and processors with bfloat16 in hardware
     (AVX512-BF16, AMX, ARM's BF16), and float32 elsewhere, which is many times faster there."""
