@@ -116,5 +116,7 @@ def test_a_strict_row_is_the_world_alone(device: torch.device) -> None:
     alone, reward, _, _, info = env.step(actions[1])
     np.testing.assert_array_equal(together[1], alone)
     assert rewards[1] == reward
-    for name in ("confidence", "entropy", "drift", "error_probability"):
-        assert infos[name][1] == info[name], name
+    assert (infos["confidence"][1], infos["entropy"][1]) == (info["confidence"], info["entropy"])
+    # The CPU computes these for all rows together.
+    for name in ("drift", "error_probability"):
+        assert infos[name][1] == pytest.approx(info[name], rel=1e-4), name
