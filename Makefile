@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup setup-demo rendering browser demo test test-fast test-all fuzz lint bench pictures room-64 fidelity clean
+.PHONY: setup setup-demo rendering browser demo test test-fast test-all test-cuda fuzz lint bench bench-gpu pictures room-64 fidelity clean
 .NOTPARALLEL:
 
 demo: setup-demo rendering
@@ -26,6 +26,10 @@ test-fast: setup
 test-all: setup rendering browser lint
 	$(PYTEST) -m "not benchmark"
 
+# On a machine with a GPU: the tests that need one, in one process, with the numbers that they print.
+test-cuda: setup
+	$(BIN)/pytest -q -s -m "cuda and not benchmark" tests/cuda
+
 # Tries 10,000 wrong inputs, counts the answers, and fails if one is not clear.
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --inputs 10000 --json out/fuzz.json
@@ -36,7 +40,10 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
+	$(BIN)/pytest -q -s -m "benchmark and not cuda" tests/benchmarks
+
+bench-gpu: setup
+	$(BIN)/pytest -q -s -m "benchmark and cuda" tests/benchmarks/test_gpu.py
 
 # Records held-out episodes of the reference world, then judges the checkpoint room-64 on them.
 fidelity: setup rendering

@@ -284,7 +284,7 @@ class WorldSimulator:
             belief,
             None if state.paths is None or path is None else self._shifted(state.paths, path),
         )
-        return after, Clip(*decoded, self.tokenizer, path)
+        return after, Clip(*decoded, self.tokenizer, path, self.strict)
 
     def painted_offset(self, state: WorldState, clip: Clip) -> Tensor:
         """Estimates the distance between the painted and the carried pose of each row's newest clip.

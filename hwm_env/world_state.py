@@ -27,7 +27,7 @@ from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, POSE_DIM
 _Part = TypeVar("_Part")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorldState:
     """The state of a batch of rows. Never changed in place, so that keeping a reference saves it."""
 
@@ -50,6 +50,16 @@ class WorldState:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    @cached_property
+    def newest_actions(self) -> Tensor:
+        """Actions of the newest clip, float32 [B, 17, 25], on the CPU: copied once for all rows."""
+        return self.actions[:, -1].cpu()
+
+    @cached_property
+    def belief_on_cpu(self) -> PoseBelief | None:
+        """The carried poses on the CPU: copied once for all rows."""
+        return None if self.belief is None else PoseBelief(*(part.cpu() for part in self.belief))
 
     @classmethod
     def join(cls, states: Sequence["WorldState"]) -> "WorldState":
@@ -130,12 +140,14 @@ class Clip:
     path: Tensor | None = None
     """float32 [B, 17, 3]: carried poses at the clip's frames, x and y (m) and yaw (rad), NaN where unknown; `None`
     without a scene, or for a recorded clip."""
+    alone: bool = False
+    """Whether the frames of a row are decoded alone, so that they do not depend on the batch to the bit."""
 
     def select(self, rows: Sequence[int]) -> "Clip":
         """Returns the clips of these rows, in this order."""
         index = torch.as_tensor(rows, device=self.tokens.device)
         path = None if self.path is None else self.path[index]
-        return Clip(self.tokens[index], self.log_prob[index], self.entropy[index], self.tokenizer, path)
+        return Clip(self.tokens[index], self.log_prob[index], self.entropy[index], self.tokenizer, path, self.alone)
 
     @classmethod
     def join(cls, clips: Sequence["Clip"]) -> "Clip":
@@ -147,12 +159,48 @@ class Clip:
             torch.cat([clip.entropy for clip in clips]),
             clips[0].tokenizer,
             torch.cat(paths) if paths else None,
+            clips[0].alone,
         )
+
+    @property
+    def on_cpu(self) -> "Clip":
+        """These clips on the CPU: copied once for all rows."""
+        return self if self.tokens.device.type == "cpu" else self._copy_on_cpu
 
     @cached_property
     def frames(self) -> Tensor:
         """uint8 [B, 17, height, width, 3]; decoded at the first access."""
         return self.tokenizer.decode(self.tokens)
+
+    def frames_of(self, row: int) -> Tensor:
+        """Returns a row's frames on the CPU, uint8 [17, height, width, 3]."""
+        if self._decodes_together:
+            return self._frames_on_cpu[row]
+        return self.tokenizer.decode(self.tokens[row : row + 1])[0].cpu()
+
+    def last_frame_of(self, row: int) -> Tensor:
+        """Returns a row's last frame on the CPU, uint8 [height, width, 3]."""
+        if self._decodes_together:
+            return self._last_frames_on_cpu[row]
+        return self.tokenizer.decode_last(self.tokens[row : row + 1])[0].cpu()
+
+    @property
+    def _decodes_together(self) -> bool:
+        """Whether the rows' frames are decoded at once: a GPU takes hardly longer than for one."""
+        return self.tokens.device.type != "cpu" and not self.alone
+
+    @cached_property
+    def _copy_on_cpu(self) -> "Clip":
+        parts = (self.tokens.cpu(), self.log_prob.cpu(), self.entropy.cpu())
+        return Clip(*parts, self.tokenizer, None if self.path is None else self.path.cpu(), self.alone)
+
+    @cached_property
+    def _frames_on_cpu(self) -> Tensor:
+        return self.frames.cpu()
+
+    @cached_property
+    def _last_frames_on_cpu(self) -> Tensor:
+        return self.tokenizer.decode_last(self.tokens).cpu()
 
     @property
     def confidence(self) -> Tensor:

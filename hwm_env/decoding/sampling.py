@@ -14,8 +14,10 @@ from hwm_env.model.heads import CodebookHead
 
 ELEMENTS_AT_ONCE = 2**24
 """Most logits in memory at once if a token needs its whole softmax: 64 MB."""
+ELEMENTS_AT_ONCE_ON_GPU = 2**27
+"""The same on a GPU: 512 MB."""
 LARGE = 4096
-"""From this many outcomes on, a softmax is processed in slices of outcomes."""
+"""From this many outcomes on, a CPU processes a softmax in slices of outcomes."""
 TOKENS_AT_ONCE, OUTCOMES_AT_ONCE = 1024, 512
 """Size of such a slice: 2 MB of logits, which stay in a processor's cache from the product to the sum."""
 
@@ -52,19 +54,21 @@ def draw_tokens(
         num_codes: tokens from this index on are never drawn (a codebook may be smaller than the model's vocabulary).
         prior: prior of these tokens, mixed into their logits.
     """
-    if torch.compiler.is_exporting():
+    num_outputs, is_cpu = sum(head.levels), features_ND.device.type == "cpu"
+    # Choosing a latent's tokens would wait for a GPU.
+    if torch.compiler.is_exporting() or (not is_cpu and num_outputs < LARGE):
         logits = head.logits_of(features_ND, latents_N)
         mixed = logits if prior is None else prior.mixed(logits)
         return _marked(sample_tokens(head, mixed, uniform, config, num_codes))
     tokens = torch.empty(len(features_ND), dtype=torch.int32, device=features_ND.device)
     log_prob = torch.empty(len(features_ND), device=features_ND.device)
     entropy = torch.empty_like(log_prob)
-    num_outputs = sum(head.levels)
     whole = len(head.levels) == 1 and config.top_k is None and config.top_p == 1 and prior is None
-    walk = num_outputs >= LARGE and whole
+    walk = num_outputs >= LARGE and whole and is_cpu
     for latent in range(head.num_latents):
         of_latent = (latents_N == latent).nonzero().squeeze(1)
-        at_once = TOKENS_AT_ONCE if walk else max(1, ELEMENTS_AT_ONCE // num_outputs)
+        elements_at_once = ELEMENTS_AT_ONCE if is_cpu else ELEMENTS_AT_ONCE_ON_GPU
+        at_once = TOKENS_AT_ONCE if walk else max(1, elements_at_once // num_outputs)
         for chosen in of_latent.split(at_once):
             x, u = features_ND[chosen], None if uniform is None else uniform[chosen]
             if walk:

@@ -51,46 +51,46 @@ class LearnedMoment:
     @cached_property
     def frames(self) -> UInt8Array:
         """All frames, uint8 [17, S, S, 3], read-only; decoded on first access."""
-        frames: UInt8Array = self.clip.tokenizer.decode(self._tokens)[0].cpu().numpy()
+        frames: UInt8Array = self.clip.frames_of(self.row).numpy()
         frames.setflags(write=False)
         return frames
 
     @cached_property
     def last_frame(self) -> UInt8Array:
         """The last frame, uint8 [S, S, 3], read-only; decoded on first access."""
-        frame: UInt8Array = self.clip.tokenizer.decode_last(self._tokens)[0].cpu().numpy()
+        frame: UInt8Array = self.clip.last_frame_of(self.row).numpy()
         frame.setflags(write=False)
         return frame
 
     @property
     def tokens(self) -> Int32Array:
         """The clip's tokens, int32 [3, h, w]."""
-        return to_array(self._tokens[0])
+        return to_array(self._tokens)
 
     @property
     def latents(self) -> Float32Array:
         """Values of the tokens' digits in [-1, 1], float32 [3, h, w, digits]."""
-        return latents_of(self._tokens[0], self.clip.tokenizer.fsq_levels)
+        return latents_of(self._tokens, self.clip.tokenizer.fsq_levels)
 
     @property
     def measured(self) -> Float32Array:
         """The executed actions, [17, 25]: the learned world is kinematic in them."""
-        return to_array(self.states.actions[self.row, -1])
+        return to_array(self.states.newest_actions[self.row])
 
     @property
     def confidence(self) -> float:
         """Mean log-probability of the clip's tokens in nats a token; 0 for a recorded clip."""
-        return float(self.clip.log_prob[self.row].mean())
+        return float(self.clip.on_cpu.log_prob[self.row].mean())
 
     @property
     def entropy(self) -> float:
         """Mean entropy of the distributions of the clip's tokens in nats a token; 0 for a recorded clip."""
-        return float(self.clip.entropy[self.row].mean())
+        return float(self.clip.on_cpu.entropy[self.row].mean())
 
     @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
-        belief = self.states.belief
+        belief = self.states.belief_on_cpu
         if belief is None or not belief.known[self.row]:
             return None
         return to_array(belief.covariances[self.row].diagonal().clamp(min=0).sqrt())
@@ -102,7 +102,7 @@ class LearnedMoment:
 
     @property
     def _tokens(self) -> torch.Tensor:
-        return self.clip.tokens[self.row : self.row + 1]
+        return self.clip.on_cpu.tokens[self.row]
 
 
 class LearnedWorld(CheckpointWorld):
@@ -134,7 +134,7 @@ class LearnedWorld(CheckpointWorld):
         )
         tokens = state.tokens[:, -1].clone()
         log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
-        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer)
+        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
         if history.pose is not None and self.has_readout:
             recorded = WorldReadout.from_vector(self._kinematics(history.pose[None], history.actions[-1, -1:])[0])
             return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
@@ -216,16 +216,19 @@ class LearnedWorld(CheckpointWorld):
     def _read_out(self, states: WorldState, clip: Clip) -> list[tuple[WorldReadout | None, ReadoutSource | None]]:
         """Returns each row's read-out and its source: the scene for rows with a known pose, else the network."""
         read: list[tuple[WorldReadout | None, ReadoutSource | None]] = [(None, None)] * len(states)
-        belief, readout = states.belief, self.checkpoint.readout
+        belief, readout = states.belief_on_cpu, self.checkpoint.readout
         known = [False] * len(states) if belief is None else belief.known.tolist()
         if belief is not None:
-            vectors = self._kinematics(belief.poses.cpu().numpy(), states.actions[:, -1, -1].cpu().numpy())
+            vectors = self._kinematics(belief.poses.numpy(), states.newest_actions[:, -1].numpy())
             read = [(WorldReadout.from_vector(vector), "scene") for vector in vectors]
-        for row in (row for row in range(len(states)) if not known[row]):
-            # One by one, so that a row's numbers cannot depend on the others.
-            read[row] = (None, None)
-            if readout is not None:
-                vector = readout.read(clip.tokens[row : row + 1])[0].cpu().numpy()
+        unknown = [row for row in range(len(states)) if not known[row]]
+        if readout is None:
+            return [(None, None) if row in unknown else of_row for row, of_row in enumerate(read)]
+        # One by one on the CPU and if strict, so that a row's numbers cannot depend on the others.
+        at_once = 1 if self.simulator.strict or clip.tokens.device.type == "cpu" else len(states)
+        for first in range(0, len(unknown), at_once):
+            rows = unknown[first : first + at_once]
+            for row, vector in zip(rows, readout.read(clip.tokens[rows]).cpu().numpy(), strict=True):
                 if not np.isfinite(vector).all():
                     raise ModelOutputError([row])
                 read[row] = (WorldReadout.from_vector(vector), "network")

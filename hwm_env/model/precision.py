@@ -1,15 +1,18 @@
 """Converts models to smaller number types for inference."""
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.precision import resolve_precision
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
+_FEWEST_ROWS: Final = 17
+"""Fewest vectors that CUDA multiplies in int8."""
 
 
 class Int8Linear(nn.Module):
@@ -32,7 +35,10 @@ class Int8Linear(nn.Module):
     def forward(self, x_D: Tensor) -> Tensor:
         """Maps [..., in] to [..., out]."""
         quantised, scale = rounded(x_D.reshape(-1, x_D.shape[-1]))
-        product = torch._int_mm(quantised, self.weight).to(x_D.dtype) * (scale * self.scale)
+        num_rows = len(quantised)
+        if quantised.is_cuda and num_rows < _FEWEST_ROWS:
+            quantised = pad(quantised, (0, 0, 0, _FEWEST_ROWS - num_rows))
+        product = torch._int_mm(quantised, self.weight)[:num_rows].to(x_D.dtype) * (scale * self.scale)
         if self.bias is not None:
             product = product + self.bias
         return product.view(*x_D.shape[:-1], -1)
