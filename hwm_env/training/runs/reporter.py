@@ -8,7 +8,7 @@ import torch
 from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.training.runs.monitor import TensorBoard
-from hwm_env.training.runs.run import Run
+from hwm_env.training.runs.run import Run, Stateful
 from hwm_env.training.world_model.trainee import Trainee
 from hwm_env.training.world_model.validation import Validation
 
@@ -20,6 +20,8 @@ class Reporter:
     run: Run
     config: Mapping[str, object]
     """Configuration of the run."""
+    parts: Mapping[str, Stateful]
+    """All parts of the run with a state."""
     checkpoint: Checkpoint
     """The checkpoint to save; the averaged weights are copied to its model."""
     validation: Validation | None
@@ -62,7 +64,7 @@ class Reporter:
         self.run.save(
             steps_done,
             self.config,
-            trainee.parts(),
+            self.parts,
             write=lambda directory: checkpoints.save(content, directory),
             score=score,
         )
