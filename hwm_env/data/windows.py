@@ -222,14 +222,6 @@ class FrameWindows(_Windows):
         super().__init__(dataset, starts_by_shard, f"{num_frames} frames")
         self.num_frames = num_frames
 
-    @property
-    def first_frames(self) -> Int64Array:
-        """The first frame of each window, counted from that of the first shard: int64 [len(self)]."""
-        ends: Int64Array = np.cumsum([shard.num_frames for shard in self._dataset.shards], dtype=np.int64)
-        ends_before = np.concatenate([[0], ends[:-1]])
-        first_frames: Int64Array = self._starts + np.repeat(ends_before, np.diff(self._shard_ends, prepend=0))
-        return first_frames
-
     def gather(self, indices: Int64Array) -> FrameBatch:
         """Copies windows out of the data set.
 

@@ -9,38 +9,37 @@ from torch import Tensor
 
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.reader import Dataset
+from hwm_env.data.resident import MEMORY_SHARE
 from hwm_env.data.windows import FrameWindows
 from hwm_env.types import Int64Array
 
-SHARE_OF_MEMORY = 1 / 3
-"""Part of a device's free memory that the frames of a data set may take."""
 WORKERS = 2
-"""Threads that read ahead for a device with too little memory."""
+"""Threads that read ahead for a GPU with too little memory."""
 
 
-class FramesOnDevice:
-    """All frames of a data set in a device's memory, uint8 [N, H, W, 3], and its windows as places in them."""
+class ResidentFrames:
+    """The windows of a data set's frames, gathered from a copy of all frames in a device's memory."""
 
     def __init__(self, dataset: Dataset, windows: FrameWindows, device: torch.device) -> None:
         """Copies the frames."""
         image_size = dataset.metadata.image_size
         assert image_size is not None, "a data set with raw images says how large they are"
+        self._device, self._num_frames = device, windows.num_frames
         self._frames = torch.empty(dataset.num_frames, *image_size, 3, dtype=torch.uint8, device=device)
-        first = 0
-        for shard in dataset.shards:
-            self._frames[first : first + shard.num_frames] = torch.from_numpy(np.array(shard.frames))
-            first += shard.num_frames
-        self._first_frames = torch.from_numpy(windows.first_frames).to(device)
-        self._offsets = torch.arange(windows.num_frames, device=device)
+        starts, num_before = [], 0
+        for shard, first_frames in zip(dataset.shards, windows.starts_by_shard, strict=True):
+            self._frames[num_before : num_before + shard.num_frames] = torch.from_numpy(np.array(shard.frames))
+            starts.append(num_before + first_frames)
+            num_before += shard.num_frames
+        self._starts: Int64Array = np.concatenate(starts)
 
     def gather(self, indices: Int64Array) -> Tensor:
-        """Copies the windows of these indices, int64 [B], on the device: uint8 [B, F, H, W, 3]."""
-        rows = torch.from_numpy(indices)
-        if self._frames.device.type == "cuda":
+        """Returns the windows of these indices, int64 [B], on the device: uint8 [B, F, H, W, 3]."""
+        first = torch.from_numpy(self._starts[indices])
+        if self._device.type == "cuda":
             # From pinned memory, a copy does not wait for the device.
-            rows = rows.pin_memory()
-        rows = rows.to(self._frames.device, non_blocking=True)
-        return self._frames[self._first_frames[rows][:, None] + self._offsets]
+            first = first.pin_memory().to(self._device, non_blocking=True)
+        return self._frames[first.to(self._device)[:, None] + torch.arange(self._num_frames, device=self._device)]
 
 
 def load(
@@ -61,8 +60,8 @@ def load(
         An iterator over uint8 [B, F, H, W, 3].
     """
     gather: Callable[[Int64Array], Tensor]
-    if device.type == "cuda" and _num_bytes(dataset) <= SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
-        return map(FramesOnDevice(dataset, windows, device).gather, indices)
+    if device.type == "cuda" and _num_bytes(dataset) < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return map(ResidentFrames(dataset, windows, device).gather, indices)
     gather = partial(_read, windows)
     return (clips.to(device) for clips in read_ahead(gather, indices, 0 if device.type == "cpu" else WORKERS))
 

@@ -9,7 +9,7 @@ import torch
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.training.tokenizer.clips import FramesOnDevice, load
+from hwm_env.training.tokenizer.clips import ResidentFrames, load
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def test_every_window_is_the_same_on_a_device(dataset: Dataset) -> None:
     windows = FrameWindows(dataset, 17)
     every = np.arange(len(windows))
     assert len(windows) == 2 * (24 + 14)
-    on_device = FramesOnDevice(dataset, windows, CPU).gather(every)
+    on_device = ResidentFrames(dataset, windows, CPU).gather(every)
     assert on_device.dtype == torch.uint8
     assert np.array_equal(on_device.numpy(), windows.gather(every).frames)
 
