@@ -54,7 +54,7 @@ class TokenizerTrainingConfig(Recipe):
     """Gradients are clipped to this norm."""
     ema_decay: Decay = 0.998
     """Decay of the averaged weights, which are validated and saved."""
-    squared_error_weight: NotNegative = 4.0
+    squared_error_weight: NotNegative = 16.0
     """Weight of the mean squared error relative to the mean absolute error, for images in [-1, 1]."""
     edge_weight: NotNegative = 0.5
     """Weight of the mean absolute error of differences between neighbouring pixels."""
@@ -113,7 +113,6 @@ def train_tokenizer(
         parts["pace"] = pace
     first_step = steps_done = run.restore(asdict(config), **parts)
     batches = load(dataset, windows, _indices(len(windows), config, first_step), device)
-    started_s = time.monotonic()
 
     def report(result: StepResult) -> None:
         loss = result.checked_loss()
@@ -126,6 +125,7 @@ def train_tokenizer(
     with _fastest_convolutions(device):
         if device.type != "cpu":
             _rehearse(tokenizer, held_out, config)
+        started_s = time.monotonic()
         # The last one is reported after its time is counted.
         result: StepResult | None = None
         for step, clips in zip(pace.steps(first_step, "train-tokenizer"), batches, strict=False):
@@ -187,10 +187,11 @@ def _loss(tokenizer: TinyTokenizer, images: Tensor, config: TokenizerTrainingCon
 
 
 def _rehearse(tokenizer: TinyTokenizer, clips: Tensor, config: TokenizerTrainingConfig) -> None:
-    """Computes a step without updating weights: the first one takes seconds, in which a device finds its functions."""
+    """Computes a step and a validation without updating weights: the first takes seconds, in which a GPU prepares."""
     images = normalised(clips[:1]).expand(config.batch_size, -1, -1, -1, -1)
     _loss(tokenizer, images, config).backward()
     tokenizer.zero_grad()
+    mean_psnr(tokenizer, clips)
 
 
 @contextmanager
