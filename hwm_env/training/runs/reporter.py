@@ -51,15 +51,26 @@ class Reporter:
             self.curves.numbers(steps_done, {f"validation/{name}": value for name, value in judged.items()})
             validated = {f"validation_{name}": value for name, value in judged.items()}
             self.run.log(step=steps_done, **numbers, **validated)
-        self._save(steps_done, trainee, score, judged)
+        self._save(steps_done, trainee, numbers, score, judged)
 
     def save(self, steps_done: int, trainee: Trainee) -> None:
         """Saves without validating."""
         trainee.ema.copy_to(self.checkpoint.model)
-        self._save(steps_done, trainee, None, {})
+        self._save(steps_done, trainee, {}, None, {})
 
-    def _save(self, steps_done: int, trainee: Trainee, score: float | None, judged: Mapping[str, float]) -> None:
-        origin = {**self.checkpoint.provenance, "steps": steps_done, "validation": dict(judged)}
+    def _save(
+        self,
+        steps_done: int,
+        trainee: Trainee,
+        numbers: Mapping[str, float],
+        score: float | None,
+        judged: Mapping[str, float],
+    ) -> None:
+        config, model = trainee.config, trainee.model.config
+        targets = model.num_past_clips if config.parallel_targets else config.future_clips
+        done = {"steps": steps_done, "targets": steps_done * config.batch_size * targets}
+        speed = {name: numbers[name] for name in ("samples_per_s", "matrix_share") if name in numbers}
+        origin = {**self.checkpoint.provenance, **done, **speed, "validation": dict(judged)}
         content = replace(self.checkpoint, provenance=origin)
         self.run.save(
             steps_done,

@@ -37,6 +37,7 @@ from hwm_env.training.world_model.loader import MicroBatches, load
 from hwm_env.training.world_model.objective import SampleBatch, Targets, arrange, draw_targets
 from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.training.world_model.scene_inputs import scene_inputs
+from hwm_env.training.world_model.speed import Speed
 from hwm_env.training.world_model.trainee import Trainee, new_model
 from hwm_env.training.world_model.validation import Validation
 
@@ -212,6 +213,7 @@ def _take_steps(
     first = next(batches)
     _rehearse(trainee, _targets(trainee, plan, plan.first_step, 0.0, 0, first, scene), plan, compiled=compiled)
     batches = itertools.chain([first], batches)
+    speed = Speed.measured(trainee.model.config, config, accelerator.device)
     read_every = 1 if trainee.waits else STEPS_A_READING
     steps_done, reported = plan.first_step, plan.first_step
     numbers: dict[str, float] = {}
@@ -231,9 +233,8 @@ def _take_steps(
             except DivergedError as error:
                 raise DivergedError(f"{error} at step {step}, {_origin(samples, plan, step)}") from error
             if is_due or result.stop or steps_done % read_every == 0:
-                samples_done = (steps_done - plan.first_step) * config.batch_size
                 numbers["learning_rate"] = config.learning_rate * config.share_at(pace.position)
-                numbers["samples_per_s"] = samples_done / (time.monotonic() - started_s)
+                numbers |= speed.numbers(steps_done - plan.first_step, time.monotonic() - started_s)
                 report.step(steps_done, numbers)
             if is_due:
                 report.full(steps_done, numbers, trainee)
