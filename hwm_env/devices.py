@@ -39,6 +39,17 @@ def check_device(device: "str | torch.device") -> "torch.device":
     return found
 
 
+def training_device(device: "str | torch.device") -> "torch.device":
+    """Returns the device of a training: that of this name, or for "auto" a GPU if there is one, else the CPU.
+
+    Raises:
+        InvalidInputError: the device is not available.
+    """
+    import torch
+
+    return check_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
 def _devices() -> list[str]:
     """Returns the names of the available devices."""
     import torch

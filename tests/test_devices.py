@@ -65,6 +65,7 @@ def test_constructors(tiny_checkpoint: Path, make: Callable[[Path, str], object]
 OPTIONS = {
     "tokenize": "source out --tokenizer room-64",
     "train-scene": "room-64 data --validation data --out out",
+    "train-tokenizer": "data --out out",
     "generate": "room-64 data --out out",
     "fidelity": "--checkpoint room-64",
     "calibrate": "room-64",

@@ -28,7 +28,7 @@ from hwm_env.types import SPATIAL_COMPRESSION
 
 TOKENIZER_FILE = "tokenizer.safetensors"
 CLIPS_AT_ONCE = 4
-"""Number of clips decoded together; more clips exceed the processor's cache and take longer each."""
+"""Number of clips that a processor decodes together; more exceed its cache and take longer each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +130,8 @@ class TinyTokenizer(nn.Module):
 
     def _decoded(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         check_tokens(tokens, self.codebook_size)
+        if tokens.device.type != "cpu":
+            return self.drawn(tokens, draw)
         return torch.cat(side_by_side(partial(self.drawn, draw=draw), tokens.split(CLIPS_AT_ONCE)))
 
     def drawn(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,28 +1,34 @@
 """Trains the built-in tokenizer on raw images; can be stopped at any time and resumes to the bit."""
 
+import itertools
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows, evenly_spread
-from hwm_env.devices import check_device
-from hwm_env.errors import InvalidInputError
+from hwm_env.devices import training_device
+from hwm_env.errors import DivergedError, InvalidInputError
 from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.pixels import normalised
 from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig
 from hwm_env.training.runs.ema import Ema
 from hwm_env.training.runs.optimizers import MuonWithAdamW
-from hwm_env.training.runs.run import Run
+from hwm_env.training.runs.pace import Pace
+from hwm_env.training.runs.run import Run, Stateful
 from hwm_env.training.runs.schedule import Recipe
+from hwm_env.training.tokenizer.clips import load
 from hwm_env.training.tokenizer.reconstruction import mean_psnr, reconstruction_loss
-from hwm_env.types import FRAMES_PER_CLIP
+from hwm_env.types import FRAMES_PER_CLIP, Int64Array
 
 END_LAYERS = ("encoder.stem", "encoder.to_latents", "decoder.from_values", "decoder.to_pixels")
 """Layers that read or write images or tokens, which AdamW trains."""
@@ -48,7 +54,7 @@ class TokenizerTrainingConfig(Recipe):
     """Gradients are clipped to this norm."""
     ema_decay: Decay = 0.998
     """Decay of the averaged weights, which are validated and saved."""
-    squared_error_weight: NotNegative = 4.0
+    squared_error_weight: NotNegative = 16.0
     """Weight of the mean squared error relative to the mean absolute error, for images in [-1, 1]."""
     edge_weight: NotNegative = 0.5
     """Weight of the mean absolute error of differences between neighbouring pixels."""
@@ -80,7 +86,7 @@ def train_tokenizer(
         validation: data set with raw images on which the logged PSNR is measured; `None` means `recordings`.
         initial: tokenizer whose weights to start from, a `TinyTokenizer` of the size in `config`; `None` means random
             weights.
-        device: device to train on.
+        device: device to train on; "auto" means a GPU if there is one.
 
     Returns:
         The tokenizer with averaged weights, in evaluation mode, as saved.
@@ -89,34 +95,72 @@ def train_tokenizer(
         InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
             `initial` is of another kind or size, or there is no such device.
         DatasetError: the data set has no raw images.
+        DivergedError: the loss or its gradient was NaN or infinite, as seen at a report; the last saved state is whole.
         SavingError: a file could not be written.
     """
-    device = check_device(device)
+    device = training_device(device)
     config = config.resolved(device)
     run = Run(out, resume=resume, results=(TOKENIZER_FILE,))
-    windows = FrameWindows(Dataset(recordings), FRAMES_PER_CLIP)
+    dataset = Dataset(recordings)
+    windows = FrameWindows(dataset, FRAMES_PER_CLIP)
     held_out = _validation_batch(Dataset(validation or recordings), config.validation_clips).to(device)
     tokenizer = _new_tokenizer(config, initial).to(device)
     ema = Ema(tokenizer, config.ema_decay)
     optimizer = _optimizer(tokenizer, config)
-    first_step = run.restore(asdict(config), model=tokenizer, ema=ema, optimizer=optimizer)
-    started_s = time.monotonic()
-    for step in tqdm(
-        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-tokenizer", unit="step"
-    ):
-        images = normalised(_batch(windows, config, step).to(device))
-        optimizer.set_learning_rate(config.share_at(step))
-        loss = _train_step(tokenizer, optimizer, images, config)
-        ema.update(tokenizer)
-        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
-            with ema.applied_to(tokenizer):
-                validation_psnr = mean_psnr(tokenizer, held_out)
-            clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
-            run.log(step=step + 1, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
-            run.save(step + 1, asdict(config), {"model": tokenizer, "ema": ema, "optimizer": optimizer})
+    pace = Pace(config)
+    parts: dict[str, Stateful] = {"model": tokenizer, "ema": ema, "optimizer": optimizer}
+    if config.minutes is not None:
+        parts["pace"] = pace
+    first_step = steps_done = run.restore(asdict(config), **parts)
+    batches = load(dataset, windows, _indices(len(windows), config, first_step), device)
+
+    def report(result: StepResult) -> None:
+        loss = result.checked_loss()
+        with ema.applied_to(tokenizer):
+            validation_psnr = mean_psnr(tokenizer, held_out)
+        clips_per_s = (steps_done - first_step) * config.batch_size / (time.monotonic() - started_s)
+        run.log(step=steps_done, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
+        run.save(steps_done, asdict(config), parts)
+
+    with _fastest_convolutions(device):
+        if device.type != "cpu":
+            _rehearse(tokenizer, held_out, config)
+        started_s = time.monotonic()
+        # The last one is reported after its time is counted.
+        result: StepResult | None = None
+        for step, clips in zip(pace.steps(first_step, "train-tokenizer"), batches, strict=False):
+            if result is not None and steps_done % config.report_every == 0:
+                report(result)
+            optimizer.set_learning_rate(config.share_at(pace.position))
+            result = _train_step(tokenizer, optimizer, normalised(clips), config)
+            ema.update(tokenizer)
+            steps_done = step + 1
+        if result is not None:
+            report(result)
     ema.copy_to(tokenizer)
     tokenizer.save(out)
     return tokenizer.eval()
+
+
+class StepResult(NamedTuple):
+    """What a step computed before it updated the weights: scalars on the device, so that nothing waits for it."""
+
+    loss: Tensor
+    gradient_norm: Tensor
+    """Norm of the gradient before clipping."""
+
+    def checked_loss(self) -> float:
+        """Returns the loss.
+
+        Raises:
+            DivergedError: loss or gradient were not finite, in this step or an earlier one, after which all are NaN.
+        """
+        loss, norm = self.loss.item(), self.gradient_norm.item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(
+                f"the loss became {loss} and its gradient's norm {norm}; the last saved state is not affected"
+            )
+        return loss
 
 
 def _train_step(
@@ -124,20 +168,41 @@ def _train_step(
     optimizer: MuonWithAdamW,
     images: Tensor,
     config: TokenizerTrainingConfig,
-) -> float:
-    """Updates the weights and returns the loss before the update."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        reconstruction = tokenizer(images).float()
-    loss = reconstruction_loss(
-        reconstruction, images, squared_error_weight=config.squared_error_weight, edge_weight=config.edge_weight
-    )
-    if not loss.isfinite():
-        raise FloatingPointError(f"the loss became {loss.item()}; the last saved state is not affected")
+) -> StepResult:
+    """Updates the weights."""
+    loss = _loss(tokenizer, images, config)
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
+    gradient_norm = nn.utils.clip_grad_norm_(tokenizer.parameters(), config.max_gradient_norm)
     optimizer.step()
-    return loss.item()
+    return StepResult(loss.detach(), gradient_norm)
+
+
+def _loss(tokenizer: TinyTokenizer, images: Tensor, config: TokenizerTrainingConfig) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        reconstruction = tokenizer(images).float()
+    return reconstruction_loss(
+        reconstruction, images, squared_error_weight=config.squared_error_weight, edge_weight=config.edge_weight
+    )
+
+
+def _rehearse(tokenizer: TinyTokenizer, clips: Tensor, config: TokenizerTrainingConfig) -> None:
+    """Computes a step and a validation without updating weights: the first takes seconds, in which a GPU prepares."""
+    images = normalised(clips[:1]).expand(config.batch_size, -1, -1, -1, -1)
+    _loss(tokenizer, images, config).backward()
+    tokenizer.zero_grad()
+    mean_psnr(tokenizer, clips)
+
+
+@contextmanager
+def _fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """Lets a GPU try its convolution functions for each shape, and keep the fastest ones."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _new_tokenizer(config: TokenizerTrainingConfig, initial: VideoTokenizer | None) -> TinyTokenizer:
@@ -154,10 +219,10 @@ def _new_tokenizer(config: TokenizerTrainingConfig, initial: VideoTokenizer | No
     return tokenizer
 
 
-def _batch(windows: FrameWindows, config: TokenizerTrainingConfig, step: int) -> Tensor:
-    """Draws the clips of a step, uint8 [B, 17, H, W, 3], as a function of seed and step; no order has to be saved."""
-    indices = np.random.default_rng([config.seed, step]).integers(len(windows), size=config.batch_size)
-    return torch.from_numpy(windows.gather(indices).frames)
+def _indices(num_windows: int, config: TokenizerTrainingConfig, first_step: int) -> Iterator[Int64Array]:
+    """Draws the windows of all steps from this one on, int64 [B] each, as a function of seed and step."""
+    for step in itertools.count(first_step):
+        yield np.random.default_rng([config.seed, step]).integers(num_windows, size=config.batch_size)
 
 
 def _validation_batch(dataset: Dataset, count: int) -> Tensor:

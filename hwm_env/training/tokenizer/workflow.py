@@ -24,6 +24,8 @@ class TokenizerRunConfig(CheckedFields):
     """Another recording, which the training does not use, to measure the PSNR on."""
     initial: str | None = None
     """Tokenizer to start from, instead of random weights, or a checkpoint that has it."""
+    device: str = "auto"
+    """Device that trains, such as "cpu" or "cuda:1"; "auto" uses a GPU if there is one."""
     resume: bool = False
     """Continue an interrupted training in the same directory."""
 
@@ -32,7 +34,8 @@ def run_tokenizer_training(config: TokenizerRunConfig) -> TinyTokenizer:
     """Trains the built-in video tokenizer on the images of a recording.
 
     Raises:
-        InvalidInputError: a run is in the way or has another configuration, or `initial` has another size.
+        InvalidInputError: a run is in the way or has another configuration, `initial` has another size, or
+            there is no such device.
         DatasetError: a recording has no raw images.
         SavingError: a file cannot be written.
     """
@@ -43,4 +46,5 @@ def run_tokenizer_training(config: TokenizerRunConfig) -> TinyTokenizer:
         config.resume,
         validation=config.validation,
         initial=None if config.initial is None else load_tokenizer(config.initial),
+        device=config.device,
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import DivergedError, InvalidInputError
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
 from hwm_env.training.tokenizer.reconstruction import reconstruction_loss
 from hwm_env.training.tokenizer.train import TokenizerTrainingConfig, train_tokenizer
@@ -135,3 +135,47 @@ def test_a_training_starts_from_another_tokenizers_weights(recordings: Path, tmp
     wider = replace(CONFIG, tokenizer=replace(CONFIG.tokenizer, fine_width=24))
     with pytest.raises(InvalidInputError, match="fine_width=16"):
         train_tokenizer(recordings, tmp_path / "third", wider, initial=initial)
+
+
+def test_a_run_of_some_minutes_ends_by_itself_and_is_complete(recordings: Path, tmp_path: Path) -> None:
+    timed = replace(CONFIG, steps=1000, minutes=0.01)
+    first = train_tokenizer(recordings, tmp_path / "run", timed)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    state = torch.load(tmp_path / "run/checkpoint/state.pt", weights_only=True)
+    assert state["parts"]["pace"]["used_s"] >= 0.6
+    assert (tmp_path / "run/checkpoint").resolve().name == f"step-{log[-1]['step']:08d}"
+    resumed = train_tokenizer(recordings, tmp_path / "run", timed, resume=True)
+    assert resumed.identity == first.identity
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == len(log)
+
+
+def test_a_run_that_diverges_keeps_its_last_state(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def loss_or_nan(*args: torch.Tensor, **weights: float) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return reconstruction_loss(*args, **weights) * (torch.nan if calls == 3 else 1.0)
+
+    monkeypatch.setattr("hwm_env.training.tokenizer.train.reconstruction_loss", loss_or_nan)
+    with pytest.raises(DivergedError, match="the loss became nan"):
+        train_tokenizer(recordings, tmp_path / "run", CONFIG)
+    assert calls == 4  # The report after step 4 finds it.
+    assert (tmp_path / "run/checkpoint").resolve().name == "step-00000002"
+    assert not (tmp_path / "run" / "tokenizer.safetensors").exists()
+    resumed = train_tokenizer(recordings, tmp_path / "run", CONFIG, resume=True)
+    assert resumed.identity == train_tokenizer(recordings, tmp_path / "whole", CONFIG).identity
+
+
+def test_a_gradient_that_is_not_finite_counts_as_divergence(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steep(*args: torch.Tensor, **weights: float) -> torch.Tensor:
+        return (reconstruction_loss(*args, **weights) * 0).sqrt()
+
+    monkeypatch.setattr("hwm_env.training.tokenizer.train.reconstruction_loss", steep)
+    with pytest.raises(DivergedError, match=r"the loss became 0\.0 and its gradient's norm (nan|inf)"):
+        train_tokenizer(recordings, tmp_path / "run", replace(CONFIG, report_every=1))
+    assert not list((tmp_path / "run/checkpoints").iterdir())
