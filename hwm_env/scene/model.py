@@ -22,7 +22,9 @@ from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 KEYFRAMES: Final = (0, 8, 16)
 """Frames of a clip at which the scene is rendered: the last frame of each latent."""
 CLIPS_AT_ONCE: Final = 16
-"""Most clips that one pass should render, to stay in a processor's cache."""
+"""Most clips that one pass should render on a processor, to stay in its cache."""
+_SAMPLES_AT_ONCE: Final = 2**23
+"""Most samples of rays for one pass on other devices: about 7 GB of memory."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3
 _RAY_WAVES: Final = 4
@@ -77,6 +79,9 @@ class SceneModel(nn.Module):
     number_mean: Tensor
     number_std: Tensor
     rays: Tensor
+    low_m: Tensor
+    high_m: Tensor
+    frequencies: Tensor
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
@@ -89,7 +94,12 @@ class SceneModel(nn.Module):
         rows, columns = config.grid_size
         self.register_buffer("number_mean", torch.zeros(ACTION_DIM))
         self.register_buffer("number_std", torch.ones(ACTION_DIM))
+        # Constants that were made in each pass would be copied to a GPU each time.
         self.register_buffer("rays", _camera_rays(config), persistent=False)
+        self.register_buffer("low_m", torch.tensor(config.map.low_m[:2]), persistent=False)
+        self.register_buffer("high_m", torch.tensor(config.map.high_m[:2]), persistent=False)
+        num_waves = max(_PLACE_WAVES, _ANGLE_WAVES, _RAY_WAVES)
+        self.register_buffer("frequencies", 2.0 ** torch.arange(num_waves), persistent=False)
         ray_dim = config.map.ray_dim + 2 * 2 * _RAY_WAVES + self.limbs.num_features
         pose_dim = 2 * (2 * _PLACE_WAVES + _ANGLE_WAVES)
         num_rays = config.rays_per_side**2
@@ -126,7 +136,7 @@ class SceneModel(nn.Module):
         origins_BFSR = origins[:, :, None, None].expand_as(directions)
         seen = self.map(origins_BFSR, directions, jitter)
         azimuth, elevation = torch.atan2(directions[..., 1], directions[..., 0]), directions[..., 2].clamp(-1, 1).asin()
-        rays = torch.cat([seen, _waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES), limbs], dim=-1)
+        rays = torch.cat([seen, self._waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES), limbs], dim=-1)
         numbers = (numbers_BFA - self.number_mean) / self.number_std
         moment = torch.cat([self._pose_waves(poses_BF), numbers], dim=-1)
         x = self.from_rays(rearrange(rays, "b f s r d -> b s (f r d)"))
@@ -145,6 +155,14 @@ class SceneModel(nn.Module):
         logits: Tensor = self.head(features_BSD[:, None, None]).squeeze(1)
         return logits
 
+    def parts(self, poses_BF: Tensor, numbers_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Splits poses and numbers of clips so that each part is fast to render and fits into memory."""
+        at_once = CLIPS_AT_ONCE
+        if poses_BF.device.type != "cpu":
+            num_samples = len(KEYFRAMES) * self.rays.shape[:2].numel() * self.config.map.samples
+            at_once = max(1, _SAMPLES_AT_ONCE // num_samples)
+        return list(zip(poses_BF.split(at_once), numbers_BFA.split(at_once), strict=True))
+
     def _room_rays(self, poses_BF: Tensor, place: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the camera's place [B, F, 3] and the rays' directions [B, F, S, R, 3] in the room's frame."""
         cos, sin = poses_BF[..., 2].cos(), poses_BF[..., 2].sin()
@@ -156,10 +174,13 @@ class SceneModel(nn.Module):
         return origins, directions
 
     def _pose_waves(self, poses_BF: Tensor) -> Tensor:
-        low = poses_BF.new_tensor(self.config.map.low_m[:2])
-        high = poses_BF.new_tensor(self.config.map.high_m[:2])
-        place = (poses_BF[..., :2] - low) / (high - low) * math.pi
-        return torch.cat([_waves(place, _PLACE_WAVES), _waves(poses_BF[..., 2:], _ANGLE_WAVES)], dim=-1)
+        place = (poses_BF[..., :2] - self.low_m) / (self.high_m - self.low_m) * math.pi
+        return torch.cat([self._waves(place, _PLACE_WAVES), self._waves(poses_BF[..., 2:], _ANGLE_WAVES)], dim=-1)
+
+    def _waves(self, values: Tensor, count: int) -> Tensor:
+        """Returns sines and cosines of 1, 2, 4, ... times the values: [..., d] to [..., 2 * count * d]."""
+        scaled = values[..., None] * self.frequencies[:count]
+        return torch.cat([scaled.sin(), scaled.cos()], dim=-1).flatten(-2)
 
 
 class _Block(nn.Module):
@@ -182,10 +203,9 @@ class _Block(nn.Module):
         return mixed
 
 
-def _waves(values: Tensor, count: int) -> Tensor:
-    """Returns sines and cosines of 1, 2, 4, ... times the values: [..., d] to [..., 2 * count * d]."""
-    scaled = values[..., None] * 2.0 ** torch.arange(count, device=values.device)
-    return torch.cat([scaled.sin(), scaled.cos()], dim=-1).flatten(-2)
+def at_keyframes(frames_BF: Tensor) -> Tensor:
+    """Returns the values at clips' keyframes: [B, 17, ...] to [B, 3, ...]."""
+    return torch.stack([frames_BF[:, frame] for frame in KEYFRAMES], dim=1)
 
 
 def _camera_rays(config: SceneConfig) -> Tensor:

@@ -1,7 +1,7 @@
 """The scene of a room as a simulator uses it: carried poses, scene inputs, priors and painted offsets."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ from hwm_env.parallel import side_by_side
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.localiser import first_step
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.model import SceneConfig, SceneModel, at_keyframes
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.pose import wrap_angle
 from hwm_env.scene.pose_belief import PoseBelief
@@ -198,12 +198,9 @@ class Scene(nn.Module):
         weights = self.use.history_weights
         return [weights[min(step, len(weights) - 1)] for step in step_indices]
 
-    @staticmethod
-    def _at_keyframes(path_BF: Tensor, chunk_BFA: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields poses and numbers in parts for the scene model; unknown poses are replaced by arbitrary ones."""
-        frames = list(KEYFRAMES)
-        poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
-        yield from zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
+    def _at_keyframes(self, path_BF: Tensor, chunk_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Returns poses and numbers in parts for the scene model; unknown poses are replaced by arbitrary ones."""
+        return self.model.parts(at_keyframes(path_BF).nan_to_num(), at_keyframes(chunk_BFA))
 
 
 def _known(path_BF: Tensor) -> Tensor:
