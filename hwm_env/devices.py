@@ -39,6 +39,23 @@ def check_device(device: "str | torch.device") -> "torch.device":
     return found
 
 
+def choose_device(device: "str | torch.device") -> "torch.device":
+    """Returns the device of this name; of "auto", the first accelerator, or the CPU if there is none.
+
+    Args:
+        device: "auto", or as for `check_device`.
+
+    Raises:
+        InvalidInputError: the device is not available.
+    """
+    import torch
+
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if accelerator is None else accelerator
+    return check_device(device)
+
+
 def _devices() -> list[str]:
     """Returns the names of the available devices."""
     import torch

@@ -57,7 +57,8 @@ class KinematicCamera(nn.Module):
 
     def forward(self, numbers_A: Tensor) -> tuple[Tensor, Tensor]:
         """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
-        return self.chain(numbers_A)[-1]
+        end: tuple[Tensor, Tensor] = self.chain(numbers_A)[-1]
+        return end
 
 
 class Chain(nn.Module):

@@ -118,7 +118,9 @@ class SceneMap(nn.Module):
         scaled = ((points_m - self.low_m) / (self.high_m - self.low_m) * 2 - 1).reshape(1, -1, 1, 3)
         along = scaled.split(1, dim=-1)
         sampled = [
-            grid_sample(plane, torch.cat([along[axis] for axis in axes], -1), padding_mode="border", align_corners=False)
+            grid_sample(
+                plane, torch.cat([along[axis] for axis in axes], -1), padding_mode="border", align_corners=False
+            )
             for plane, axes in zip(self.planes, PLANES, strict=True)
         ]
         features = torch.cat(sampled, dim=1).squeeze(-1).squeeze(0).t()

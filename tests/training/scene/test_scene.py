@@ -18,7 +18,8 @@ from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.rendering import most_probable
 from hwm_env.training.scene import train as module
-from hwm_env.training.scene.train import SceneTrainingConfig, gather_clips, train_scene
+from hwm_env.training.scene.clips import gather_clips
+from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
 from tests.training.worlds import MODEL, TOKENIZER
 
 GRID, LEVELS = MODEL.grid_size, MODEL.fsq_levels
