@@ -100,18 +100,20 @@ class Chain(nn.Module):
         Returns:
             [..., 3] and [..., 3, 3] for each link.
         """
+        constants = (self.offsets_m, self.rotations, self.axes, self.identity)
+        offsets_m, rotations, axes, identity = (constant.to(numbers_A.dtype) for constant in constants)
         place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
-        rotation = self.identity.expand(*numbers_A.shape[:-1], 3, 3)
+        rotation = identity.expand(*numbers_A.shape[:-1], 3, 3)
         frames = []
         for index, link in enumerate(self.links):
             if any(link.offset_m):
-                place = place + rotation @ self.offsets_m[index]
+                place = place + rotation @ offsets_m[index]
             if link.rotation != IDENTITY:
-                rotation = rotation @ self.rotations[index]
+                rotation = rotation @ rotations[index]
             if link.number is not None:
                 value = numbers_A[..., ACTION_NAMES.index(link.number)]
                 if link.slides:
-                    place = place + (rotation @ self.axes[index]) * value[..., None]
+                    place = place + (rotation @ axes[index]) * value[..., None]
                 else:
                     rotation = rotation @ self._turned(index, value)
             frames.append((place, rotation))

@@ -109,7 +109,7 @@ class SceneMap(nn.Module):
         passed = (-density * (high.exp() - low.exp())).cumsum(dim=-1).exp()
         before = torch.cat([torch.ones_like(passed[..., :1]), passed[..., :-1]], dim=-1)
         weights, left = before - passed, passed[..., -1:]
-        seen = (weights[..., None, :] @ features.float()).squeeze(-2)
+        seen = _weighted_sum(weights, features)
         log_distance = (weights * distances_m.log()).sum(-1, keepdim=True) + left * math.log(self.config.far_m)
         return torch.cat([seen, log_distance, left], dim=-1)
 
@@ -131,3 +131,11 @@ class SceneMap(nn.Module):
         """Returns whether poses [..., 3] are within the map's bounds along x and y: bool [...]."""
         inside = (poses[..., :2] >= self.low_m[:2]) & (poses[..., :2] <= self.high_m[:2])
         return inside.all(dim=-1)
+
+
+def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """Returns the sums [..., D] of values [..., N, D] with weights [..., N], at least in float32 off the CPU."""
+    if weights.device.type == "cpu":
+        return (weights[..., None, :] @ values.float()).squeeze(-2)
+    # cuBLAS is not made for hundreds of thousands of tiny products.
+    return (weights[..., None] * values).sum(dim=-2)

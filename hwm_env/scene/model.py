@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize, silu
+from torch.nn.functional import conv2d, normalize, silu
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Depth, FSQLevels, Side, Width
@@ -23,8 +23,8 @@ KEYFRAMES: Final = (0, 8, 16)
 """Frames of a clip at which the scene is rendered: the last frame of each latent."""
 CLIPS_AT_ONCE: Final = 16
 """Most clips that one pass should render on a processor, to stay in its cache."""
-_SAMPLES_AT_ONCE: Final = 2**23
-"""Most samples of rays for one pass on other devices: about 7 GB of memory."""
+CLIPS_AT_ONCE_ELSEWHERE: Final = 1024
+"""The same on other devices, where one pass should not need more than about 8 GB (with 2 x 2 rays)."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3
 _RAY_WAVES: Final = 4
@@ -155,14 +155,6 @@ class SceneModel(nn.Module):
         logits: Tensor = self.head(features_BSD[:, None, None]).squeeze(1)
         return logits
 
-    def parts(self, poses_BF: Tensor, numbers_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Splits poses and numbers of clips so that each part is fast to render and fits into memory."""
-        at_once = CLIPS_AT_ONCE
-        if poses_BF.device.type != "cpu":
-            num_samples = len(KEYFRAMES) * self.rays.shape[:2].numel() * self.config.map.samples
-            at_once = max(1, _SAMPLES_AT_ONCE // num_samples)
-        return list(zip(poses_BF.split(at_once), numbers_BFA.split(at_once), strict=True))
-
     def _room_rays(self, poses_BF: Tensor, place: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the camera's place [B, F, 3] and the rays' directions [B, F, S, R, 3] in the room's frame."""
         cos, sin = poses_BF[..., 2].cos(), poses_BF[..., 2].sin()
@@ -186,6 +178,8 @@ class SceneModel(nn.Module):
 class _Block(nn.Module):
     """An MLP at each position, then a grouped convolution over the grid, each on a residual branch."""
 
+    diagonal: Tensor
+
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
         self.rows = config.grid_size[0]
@@ -194,13 +188,30 @@ class _Block(nn.Module):
         self.second = nn.Linear(config.mlp_ratio * config.width, config.width)
         self.conv_norm = nn.LayerNorm(config.width)
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1, groups=config.conv_groups)
+        self.register_buffer("diagonal", torch.eye(config.conv_groups), persistent=False)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Maps [B, S, D] to [B, S, D]."""
         x_BSD = x_BSD + self.second(silu(self.first(self.mlp_norm(x_BSD))))
         on_grid = rearrange(self.conv_norm(x_BSD), "b (h w) d -> b d h w", h=self.rows)
-        mixed: Tensor = x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
+        convolve = self.conv if x_BSD.device.type == "cpu" else self._convolve_densely
+        mixed: Tensor = x_BSD + rearrange(convolve(on_grid), "b d h w -> b (h w) d")
         return mixed
+
+    def _convolve_densely(self, x_BDHW: Tensor) -> Tensor:
+        """Returns the result of the grouped convolution, computed with all weights between groups as zeros.
+
+        Grouped convolutions are slow on many GPUs, in particular their gradients.
+        """
+        weight = rearrange(self.conv.weight, "(g o) i h w -> g o 1 i h w", g=self.conv.groups)
+        weight = rearrange(weight * self.diagonal[:, None, :, None, None, None], "g o k i h w -> (g o) (k i) h w")
+        return conv2d(x_BDHW, weight, self.conv.bias, padding=1)
+
+
+def parts_of(poses_BF: Tensor, numbers_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Splits poses and numbers of clips into parts that are fast to render."""
+    at_once = CLIPS_AT_ONCE if poses_BF.device.type == "cpu" else CLIPS_AT_ONCE_ELSEWHERE
+    return list(zip(poses_BF.split(at_once), numbers_BFA.split(at_once), strict=True))
 
 
 def at_keyframes(frames_BF: Tensor) -> Tensor:
