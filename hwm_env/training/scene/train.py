@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,28 +136,14 @@ def train_scene(
     if config.minutes is not None:
         parts["pace"] = pace
     whole = {"scene": asdict(scene), "training": asdict(config)}
-    first_step = steps_done = reported = run.restore(whole, **parts)
-    started_s, losses = time.monotonic(), torch.zeros((), device=device)
-
-    def report() -> None:
-        loss = losses.item() / (steps_done - reported)
-        scores = judge_scene(model.eval(), judged, tokenizer)
-        model.train()
-        # The loss of a batch comes before the update, so weights that are not finite show in the other one first.
-        if not math.isfinite(loss) or not math.isfinite(scores.loss):
-            worst = scores.loss if math.isfinite(loss) else loss
-            raise DivergedError(f"the loss became {worst}; the last saved state is not affected")
-        clips_per_s = (steps_done - first_step) * config.batch_size / (time.monotonic() - started_s)
-        judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
-        run.log(step=steps_done, loss=loss, clips_per_s=clips_per_s, **judged_values)
-        run.save(steps_done, whole, parts, write=None if trainer is None else trainer.corrections.save)
-        losses.zero_()
-
+    first_step = run.restore(whole, **parts)
+    reports = _Reports(run, whole, parts, model, judged, tokenizer, trainer, config.batch_size, first_step)
+    losses = torch.zeros((), device=device)
+    step = first_step - 1
     for step in pace.steps(first_step, "train-scene"):
-        # After the step, its time would not be known yet.
+        # Before the next step and not after the last one, whose time is then known.
         if step % config.report_every == 0 and step > first_step:
-            report()
-            reported = step
+            reports.add(step, losses)
         indices = clips_of_step(config.seed, step, config.batch_size, len(windows))
         batch, penalty = clips(indices), torch.zeros((), device=device)
         if trainer is not None:
@@ -168,10 +154,55 @@ def train_scene(
         losses += _train_step(model, optimizer, batch, penalty, config, step)
         if trainer is not None:
             trainer.step(config.correction_share_at(pace.position))
-        steps_done = step + 1
-    if steps_done > reported:
-        report()
+    if step >= first_step:
+        reports.add(step + 1, losses)
     return model.eval()
+
+
+class _Reports:
+    """Validates, logs and saves a training; this is when its process waits for the device."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Mapping[str, object],
+        parts: Mapping[str, Stateful],
+        model: SceneModel,
+        judged: PosedClips,
+        tokenizer: VideoTokenizer,
+        trainer: CorrectionTrainer | None,
+        batch_size: int,
+        first_step: int,
+    ) -> None:
+        self._run, self._config, self._parts = run, config, parts
+        self._model, self._judged, self._tokenizer = model, judged, tokenizer
+        self._write = None if trainer is None else trainer.corrections.save
+        self._batch_size, self._first_step = batch_size, first_step
+        self._last_step = first_step
+        self._started_s = time.monotonic()
+
+    def add(self, steps_done: int, losses: Tensor) -> None:
+        """Adds a report after so many steps.
+
+        Args:
+            steps_done: number of steps.
+            losses: sum of the losses since the last report, float []; it is set to zero.
+
+        Raises:
+            DivergedError: losses or weights are not finite; nothing is saved.
+        """
+        loss = losses.item() / (steps_done - self._last_step)
+        clips_per_s = (steps_done - self._first_step) * self._batch_size / (time.monotonic() - self._started_s)
+        scores = judge_scene(self._model.eval(), self._judged, self._tokenizer)
+        self._model.train()
+        for value in (loss, scores.loss):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss became {value}; the last saved state is not affected")
+        judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
+        self._run.log(step=steps_done, loss=loss, clips_per_s=clips_per_s, **judged_values)
+        self._run.save(steps_done, self._config, self._parts, write=self._write)
+        self._last_step = steps_done
+        losses.zero_()
 
 
 def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
