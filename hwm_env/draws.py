@@ -40,12 +40,14 @@ def bits(seeds_B: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
     """
     keys = _mixed(seeds_B + (stream + 1) * 0x632BE59BD9B4E019 % 2**63)
     counters = torch.arange(1, math.prod(shape) + 1, device=seeds_B.device) * _GOLDEN
-    return _shifted(_mixed(keys[:, None] + counters), 1).view(len(seeds_B), *shape)
+    drawn: Tensor = _shifted(_mixed(keys[:, None] + counters), 1).view(len(seeds_B), *shape)
+    return drawn
 
 
 def uniform(seeds_B: Tensor, stream: int, shape: tuple[int, ...] = ()) -> Tensor:
     """Returns float32 [B, *shape], uniform in [0, 1), in multiples of 2^-24; arguments as for `bits`."""
-    return (bits(seeds_B, stream, shape) >> 39).float() * 2.0**-24
+    drawn: Tensor = (bits(seeds_B, stream, shape) >> 39).float() * 2.0**-24
+    return drawn
 
 
 def normal(seeds_B: Tensor, stream: int, shape: tuple[int, ...] = ()) -> Tensor:
@@ -59,9 +61,11 @@ def normal(seeds_B: Tensor, stream: int, shape: tuple[int, ...] = ()) -> Tensor:
 def _mixed(numbers: Tensor) -> Tensor:
     numbers = (numbers ^ _shifted(numbers, 30)) * _FIRST
     numbers = (numbers ^ _shifted(numbers, 27)) * _SECOND
-    return numbers ^ _shifted(numbers, 31)
+    mixed: Tensor = numbers ^ _shifted(numbers, 31)
+    return mixed
 
 
 def _shifted(numbers: Tensor, by: int) -> Tensor:
     """Shifts all 64 bits to the right, without copies of the sign."""
-    return (numbers >> by) & (2 ** (64 - by) - 1)
+    shifted: Tensor = (numbers >> by) & (2 ** (64 - by) - 1)
+    return shifted

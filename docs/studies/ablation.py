@@ -23,6 +23,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import evenly_spread
+from hwm_env.draws import seeds_of
 from hwm_env.errors import exit_with_one_line, require_extra
 from hwm_env.evaluation.worlds.fidelity import measure
 from hwm_env.evaluation.worlds.held_out import HeldOut
@@ -31,7 +32,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.presets import ROOM_64
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training.world_model.loader import MicroBatches, load
-from hwm_env.training.world_model.objective import arrange, draw_targets, sample_seeds
+from hwm_env.training.world_model.objective import arrange, draw_targets
 from hwm_env.training.world_model.recipe import TWO_CORES, TrainingConfig
 from hwm_env.training.world_model.train import train_world_model
 from hwm_env.training.world_model.trainee import Trainee, new_model
@@ -162,7 +163,7 @@ def _size_and_speed(model_config: MaskedHWMConfig, recipe: TrainingConfig, data:
     for step in range(1 + TIMED_STEPS):
         targets = draw_targets(
             arrange(trainee.model, next(batches), parallel_targets=recipe.parallel_targets),
-            sample_seeds(0, step, range(recipe.batch_size)),
+            seeds_of(0, step, range(recipe.batch_size)),
             model_config.codebook_size,
             recipe.max_corruption,
         )

@@ -37,6 +37,8 @@ class ClipSamples:
     Attributes:
         dataset: the data set of the samples.
         windows: the windows of the data set, one for each sample.
+        num_past_clips: P.
+        with_poses: whether samples contain the poses of the base.
     """
 
     def __init__(
@@ -60,8 +62,8 @@ class ClipSamples:
             )
         self.dataset = dataset
         self.windows = ClipWindows(dataset, num_past_clips + num_future_clips)
-        self._num_past = num_past_clips
-        self._with_poses = with_poses
+        self.num_past_clips = num_past_clips
+        self.with_poses = with_poses
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -83,16 +85,16 @@ class ClipSamples:
             DatasetError: an action is not finite; or poses were requested and are missing or not finite.
         """
         tokens, actions = self.windows.gather(indices)
-        past, future = np.split(actions, [self._num_past], axis=1)
+        past, future = np.split(actions, [self.num_past_clips], axis=1)
         batch = len(indices)
         samples = ClipSample(
-            video_past=tokens[:, : self._num_past],
-            video_future=tokens[:, self._num_past :],
+            video_past=tokens[:, : self.num_past_clips],
+            video_future=tokens[:, self.num_past_clips :],
             actions_past=past.reshape(batch, -1, past.shape[-1]),
             actions_future=future.reshape(batch, -1, future.shape[-1]),
         )
-        if self._with_poses:
-            past, future = np.split(self.windows.gather_poses(indices), [self._num_past], axis=1)
+        if self.with_poses:
+            past, future = np.split(self.windows.gather_poses(indices), [self.num_past_clips], axis=1)
             samples["poses_past"] = past.reshape(batch, -1, past.shape[-1])
             samples["poses_future"] = future.reshape(batch, -1, future.shape[-1])
         return samples

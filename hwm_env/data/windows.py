@@ -74,6 +74,11 @@ class _Windows:
         """
         return self._places(np.array([index], dtype=np.int64))[0]
 
+    @property
+    def starts_by_shard(self) -> list[Int64Array]:
+        """The first clip (or frame, for windows of frames) of each window, shard after shard."""
+        return np.split(self._starts, self._shard_ends[:-1])
+
     def _places(self, indices: Int64Array) -> list[tuple[int, int]]:
         if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
             raise InvalidInputError(f"expected window indices int64 [B], got {indices.dtype} {list(indices.shape)}")

@@ -205,6 +205,8 @@ class JointTemporalAttention(Attention):
         timeline = [*past, own]
         num_keys = sum(part.video_keys.shape[-2] for part in timeline)
         at_once = max(1, ELEMENTS_AT_ONCE // (len(video_BNSD) * num_keys * video_BNSD.shape[-1]))
+        if video_BNSD.device.type != "cpu":
+            at_once = num_positions
         mixed = [
             gather(part, [earlier.at_positions(start, start + at_once) for earlier in timeline], places.visible)
             for start, part in zip(range(0, num_positions, at_once), queries.split(at_once, dim=1), strict=True)

@@ -222,6 +222,8 @@ class MaskedHWM(nn.Module):
         timeline = timeline_of_clips(self.config, num_past + num_newer, next_time)
         history = EncodedHistory((), torch.full((batch,), num_past, device=past_BTLHW.device))
         at_once = max(1, VECTORS_AT_ONCE // (batch * self.config.num_positions))
+        if past_BTLHW.device.type != "cpu":
+            at_once = max(1, num_past)
         for start in range(0, num_past, at_once):
             stop = min(start + at_once, num_past)
             part = timeline.span(start * steps, stop * steps)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from hwm_env.draws import bits, uniform
 from hwm_env.model.checks import check_parallel_targets
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.timeline import Timeline
@@ -61,41 +62,42 @@ def history_visibility(query_times: Tensor, key_times: Tensor) -> Tensor:
     return (query_times[:, None] >= key_times[None, :]).repeat(2, 2)
 
 
-def corrupt(tokens: Tensor, codebook_size: int, max_rate: float, generator: torch.Generator) -> Tensor:
+def corrupt(tokens: Tensor, codebook_size: int, max_rate: float | Tensor, seeds_B: Tensor, stream: int = 0) -> Tensor:
     """Replaces a share of each sample's tokens, drawn from U(0, max_rate), with uniformly random tokens.
 
     Args:
         tokens: int [B, ...].
         codebook_size: V; the replacements lie in 0..V-1.
-        max_rate: the largest share, 0..1.
-        generator: random generator on the tokens' device.
+        max_rate: the largest share, 0..1; a number, or float [B].
+        seeds_B: int64 [B], seeds of the samples.
+        stream: number of the draw, for independent draws from one seed; the next number is used as well.
 
     Returns:
         int [B, ...], a new tensor.
     """
-    device = tokens.device
-    rate_B = max_rate * torch.rand(len(tokens), generator=generator, device=device)
-    chosen = torch.rand(tokens.shape, generator=generator, device=device) < rate_B.view(-1, *[1] * (tokens.ndim - 1))
-    random_tokens = torch.randint(codebook_size, tokens.shape, generator=generator, device=device, dtype=tokens.dtype)
-    return torch.where(chosen, random_tokens, tokens)
+    rate_B = max_rate * uniform(seeds_B, stream)
+    drawn = bits(seeds_B, stream + 1, tuple(tokens.shape[1:]))
+    # The upper 24 bits choose, the lower 39 are the token.
+    chosen = (drawn >> 39).float() * 2.0**-24 < rate_B.view(-1, *[1] * (tokens.ndim - 1))
+    return torch.where(chosen, ((drawn & (2**39 - 1)) % codebook_size).to(tokens.dtype), tokens)
 
 
-def draw_mask(shape: tuple[int, int, int, int, int], generator: torch.Generator, device: torch.device) -> Tensor:
+def draw_mask(shape: tuple[int, int, int, int], seeds_B: Tensor, stream: int = 0) -> Tensor:
     """Draws which future tokens are hidden (MaskGIT, arXiv 2202.04200, section 3.2, per clip).
 
     Each clip draws r ~ U(0, 1) and hides each of its tokens with probability cos(r * pi / 2), but at least one.
 
     Args:
-        shape: (B, T, L, H, W).
-        generator: random generator on `device`.
-        device: of the mask.
+        shape: (T, L, H, W).
+        seeds_B: int64 [B], seeds of the samples.
+        stream: number of the draw, for independent draws from one seed; the next number is used as well.
 
     Returns:
         bool [B, T, L, H, W]; `True`: hidden.
     """
-    batch, clips, *rest = shape
-    rate = torch.cos(torch.rand(batch, clips, 1, generator=generator, device=device) * (math.pi / 2))
-    uniform = torch.rand(batch, clips, math.prod(rest), generator=generator, device=device)
-    mask = uniform < rate
-    mask |= uniform == uniform.amin(dim=-1, keepdim=True)
-    return mask.view(shape)
+    clips, *rest = shape
+    rate = torch.cos(uniform(seeds_B, stream, (clips, 1)) * (math.pi / 2))
+    drawn = uniform(seeds_B, stream + 1, (clips, math.prod(rest)))
+    mask = drawn < rate
+    mask |= drawn == drawn.amin(dim=-1, keepdim=True)
+    return mask.view(len(seeds_B), *shape)

@@ -15,10 +15,11 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.writer import DatasetWriter
+from hwm_env.draws import seeds_of
 from hwm_env.precision import TrainingPrecision
 from hwm_env.training.world_model.estimate import training_cost
 from hwm_env.training.world_model.loader import MicroBatches, load
-from hwm_env.training.world_model.objective import arrange, draw_targets, sample_seeds
+from hwm_env.training.world_model.objective import arrange, draw_targets
 from hwm_env.training.world_model.recipe import TRAINING_PRESETS
 from hwm_env.training.world_model.trainee import Trainee, new_model
 
@@ -57,7 +58,7 @@ def main(precision: TrainingPrecision, /) -> None:
         targets = [
             draw_targets(
                 arrange(trainee.model, batch, parallel_targets=True),
-                sample_seeds(0, step, plan.rows(0)),
+                seeds_of(0, step, plan.rows(0)),
                 model_config.codebook_size,
                 config.max_corruption,
             )

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
+from hwm_env.draws import seeds_of
 from hwm_env.evaluation.worlds.readout_error import Summary, summarise
 from hwm_env.fields import Count, NotNegative, Positive, Seed, Share
 from hwm_env.model.config import MaskedHWMConfig
@@ -65,7 +66,8 @@ def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: Ma
         optimizer = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         for step in tqdm(range(config.steps), desc="train-readout", unit="step"):
             chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator)
-            seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, generator)
+            seeds = seeds_of(config.seed, step, range(config.batch_size))
+            seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, seeds)
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
                 outputs = readout(seen)
             loss = (outputs.float() - targets[chosen]).abs().mean()

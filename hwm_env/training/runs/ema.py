@@ -33,8 +33,8 @@ class Ema:
         """Moves the average towards the module's weights; call it after each optimizer step."""
         decay = min(self.decay, (1 + self._num_updates) / (10 + self._num_updates))
         self._num_updates += 1
-        for name, parameter in module.named_parameters():
-            self._average[name].lerp_(parameter, 1 - decay)
+        weights = [parameter.detach() for _, parameter in module.named_parameters()]
+        torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch
 from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.training.runs.monitor import TensorBoard
-from hwm_env.training.runs.run import Run
+from hwm_env.training.runs.run import Run, Stateful
 from hwm_env.training.world_model.trainee import Trainee
 from hwm_env.training.world_model.validation import Validation
 
@@ -20,6 +20,8 @@ class Reporter:
     run: Run
     config: Mapping[str, object]
     """Configuration of the run."""
+    parts: Mapping[str, Stateful]
+    """All parts of the run with a state."""
     checkpoint: Checkpoint
     """The checkpoint to save; the averaged weights are copied to its model."""
     validation: Validation | None
@@ -49,20 +51,31 @@ class Reporter:
             self.curves.numbers(steps_done, {f"validation/{name}": value for name, value in judged.items()})
             validated = {f"validation_{name}": value for name, value in judged.items()}
             self.run.log(step=steps_done, **numbers, **validated)
-        self._save(steps_done, trainee, score, judged)
+        self._save(steps_done, trainee, numbers, score, judged)
 
     def save(self, steps_done: int, trainee: Trainee) -> None:
         """Saves without validating."""
         trainee.ema.copy_to(self.checkpoint.model)
-        self._save(steps_done, trainee, None, {})
+        self._save(steps_done, trainee, {}, None, {})
 
-    def _save(self, steps_done: int, trainee: Trainee, score: float | None, judged: Mapping[str, float]) -> None:
-        origin = {**self.checkpoint.provenance, "steps": steps_done, "validation": dict(judged)}
+    def _save(
+        self,
+        steps_done: int,
+        trainee: Trainee,
+        numbers: Mapping[str, float],
+        score: float | None,
+        judged: Mapping[str, float],
+    ) -> None:
+        config, model = trainee.config, trainee.model.config
+        targets = model.num_past_clips if config.parallel_targets else config.future_clips
+        done = {"steps": steps_done, "targets": steps_done * config.batch_size * targets}
+        speed = {name: numbers[name] for name in ("samples_per_s", "matrix_share") if name in numbers}
+        origin = {**self.checkpoint.provenance, **done, **speed, "validation": dict(judged)}
         content = replace(self.checkpoint, provenance=origin)
         self.run.save(
             steps_done,
             self.config,
-            trainee.parts(),
+            self.parts,
             write=lambda directory: checkpoints.save(content, directory),
             score=score,
         )

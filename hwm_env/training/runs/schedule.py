@@ -31,7 +31,7 @@ class Schedule(CheckedFields):
         """Returns the learning rate of a step (counted from 0) as a share of the peak; also between two steps."""
         assert 0 <= step < self.steps, f"step {step} of {self.steps}"
         if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+            return min(1.0, (step + 1) / self.warmup_steps)
         decay_start = max(self.hold_share * self.steps, self.warmup_steps)
         if step <= decay_start:
             return 1.0

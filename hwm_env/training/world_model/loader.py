@@ -1,5 +1,6 @@
 """Loads micro-batches from disk in an order that depends only on the seed."""
 
+import itertools
 from collections.abc import Iterator
 from typing import cast
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.data.read_ahead import read_ahead
+from hwm_env.data.resident import ResidentSamples, fits
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.shuffle import EpochShuffle
 from hwm_env.training.world_model.objective import SampleBatch
@@ -54,7 +56,9 @@ class MicroBatches:
         self._order = EpochShuffle(len(candidates), config.seed)
 
     def __iter__(self) -> Iterator[Int64Array]:
-        for step in range(self.first_step, self._config.steps):
+        # How many steps fit into a time is not known before.
+        steps = itertools.count() if self._config.minutes is not None else range(self._config.steps)
+        for step in itertools.islice(steps, self.first_step, None):
             yield from self.of_step(step)
 
     def of_step(self, step: int) -> Iterator[Int64Array]:
@@ -72,7 +76,15 @@ class MicroBatches:
 
 
 def load(samples: ClipSamples, plan: MicroBatches, *, workers: int, device: torch.device) -> Iterator[SampleBatch]:
-    """Yields micro-batches on the device, read ahead by `workers` threads; with 0, each is read when requested."""
+    """Yields micro-batches on the device.
+
+    If all samples fit into a third of a GPU's free memory, they are gathered there. Otherwise, they are read ahead by
+    `workers` threads; with 0, each is read when requested.
+    """
+    if fits(samples, device):
+        resident = ResidentSamples(samples, device)
+        yield from (cast(SampleBatch, resident.gather(indices)) for indices in plan)
+        return
 
     def gather(indices: Int64Array) -> dict[str, Tensor]:
         parts = {name: torch.from_numpy(part) for name, part in samples.gather(indices).items()}

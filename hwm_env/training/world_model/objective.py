@@ -6,18 +6,22 @@ its micro-batches in all processes.
 
 from typing import NamedTuple, NotRequired, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hwm_env.draws import uniform
 from hwm_env.model.heads import CodebookHead
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.masking import corrupt, draw_mask
 from hwm_env.types import FRAMES_PER_CLIP, FRAMES_PER_LATENT
 
+_SPOILT, _HIDDEN, _FUTURE, _PAST, _OWN = 0, 1, 3, 5, 7
+"""Numbers of the draws of a sample (`hwm_env.draws`)."""
 OWN_CLIPS = 0.5
 """Share of a sample's past clips that are replaced by own predictions, if any are."""
+LARGE = 4096
+"""From this many outputs on, the head is computed for hidden tokens alone."""
 ELEMENTS_AT_ONCE = 2**26
 """Maximum number of logits in memory: 256 MB. Those of a large codebook are recomputed for their gradients."""
 
@@ -57,7 +61,8 @@ class Targets(NamedTuple):
     hidden: Tensor
     """bool [B, T_f, L, H, W]: which of them are hidden; the loss covers only these."""
     own: Tensor | None = None
-    """bool [B, T_p]: which past clips are replaced by the model's own predictions; `None` if none are."""
+    """bool [K, T_p]: which past clips of the first K samples are replaced by the model's own predictions; `None` if
+    none are."""
     scene_past: Tensor | None = None
     """float [B, T_p, S, C]: the scene's inputs for the past; `None` for a model that reads none."""
     scene_future: Tensor | None = None
@@ -117,40 +122,35 @@ def arrange(
 
 def draw_targets(
     targets: Targets,
-    seeds: list[int],
+    seeds_B: Tensor,
     codebook_size: int,
     max_corruption: float,
-    own_share: float = 0.0,
+    num_own: int | None = None,
     spoilt_share: float = 0.0,
 ) -> Targets:
     """Hides and corrupts tokens of each sample by its own seed, so that the result does not depend on the division.
 
     Args:
         targets: from `arrange`.
-        seeds: one seed for each of the B samples.
+        seeds_B: int64 [B], seeds of the samples.
         codebook_size: V, also the mask token.
         max_corruption: past and future tokens are replaced by random ones at a rate drawn from U(0, max_corruption).
-        own_share: share of the samples in which half of the past clips are replaced by the model's own predictions.
+        num_own: number of samples, the first ones, in which half of the past clips are replaced by the model's own
+            predictions; `None` if the model need not run for that.
         spoilt_share: share of the samples whose past is corrupted at a rate drawn from U(0, 1) instead.
     """
-    past, future, hidden, own = [], [], [], []
-    device = targets.tokens.device
-    for row, seed in enumerate(seeds):
-        generator = torch.Generator(device).manual_seed(seed)
-        is_spoilt = spoilt_share > 0 and bool(torch.rand((), generator=generator, device=device) < spoilt_share)
-        past_corruption = 1.0 if is_spoilt else max_corruption
-        past.append(corrupt(targets.past[row : row + 1], codebook_size, past_corruption, generator))
-        future.append(corrupt(targets.tokens[row : row + 1], codebook_size, max_corruption, generator))
-        batch, clips, latents, rows, columns = future[-1].shape
-        hidden.append(draw_mask((batch, clips, latents, rows, columns), generator, device))
-        chosen = torch.rand(1 + targets.past.shape[1], generator=generator, device=device)
-        own.append((chosen[0] < own_share) & (chosen[1:] < OWN_CLIPS))
-    mask = torch.cat(hidden)
+    rate_B = torch.where(uniform(seeds_B, _SPOILT) < spoilt_share, 1.0, max_corruption)
+    mask = draw_mask((*targets.tokens.shape[1:],), seeds_B, _HIDDEN)
+    future = corrupt(targets.tokens, codebook_size, max_corruption, seeds_B, _FUTURE)
+    own = None
+    if num_own is not None:
+        # Processes that share a model's weights must all run it, so each one predicts at least one sample.
+        own = uniform(seeds_B[: max(1, num_own)], _OWN, (targets.past.shape[1],)) < (OWN_CLIPS if num_own else 0.0)
     return targets._replace(
-        past=torch.cat(past),
-        future=torch.cat(future).masked_fill(mask, codebook_size),
+        past=corrupt(targets.past, codebook_size, rate_B, seeds_B, _PAST),
+        future=future.masked_fill(mask, codebook_size),
         hidden=mask,
-        own=torch.stack(own) if own_share else None,
+        own=own,
     )
 
 
@@ -159,14 +159,6 @@ def hide_all(targets: Targets, codebook_size: int) -> Targets:
     return targets._replace(
         future=torch.full_like(targets.future, codebook_size), hidden=torch.ones_like(targets.hidden)
     )
-
-
-def sample_seeds(seed: int, step: int, samples: range) -> list[int]:
-    """Returns the seeds of a step's samples, 0..2^63-1, each by its row in the whole batch."""
-    return [
-        int(np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        for sample in samples
-    ]
 
 
 class MaskedModelling(nn.Module):
@@ -178,19 +170,22 @@ class MaskedModelling(nn.Module):
         self.parallel_targets = parallel_targets
 
     def forward(self, targets: Targets) -> LossSums:
-        """Sums the losses of all hidden tokens; the head is only computed for these."""
+        """Sums the losses of all hidden tokens."""
         model = self.model
         if targets.own is not None:
             targets = targets._replace(past=with_own_predictions(model, targets, targets.own))
         features_BTLSD = _features(model, targets, parallel_targets=self.parallel_targets)
         tokens, hidden = targets.tokens.flatten(3), targets.hidden.flatten(3)
-        losses, rights = [], []
+        sums = []
         for latent in range(tokens.shape[2]):
             of_latent = features_BTLSD[:, :, latent if features_BTLSD.shape[2] > 1 else 0]
-            chosen = hidden[:, :, latent]
-            loss, right = token_losses(model.head, of_latent[chosen], latent, tokens[:, :, latent][chosen])
-            losses.append(loss)
-            rights.append(right)
+            parts = (of_latent.flatten(0, 2), tokens[:, :, latent].flatten(), hidden[:, :, latent].flatten())
+            if sum(model.head.levels) >= LARGE:
+                # Worth the wait for the number of hidden tokens.
+                chosen = parts[2]
+                parts = (parts[0][chosen], parts[1][chosen], parts[2][chosen])
+            sums.append(token_losses(model.head, parts[0], latent, *parts[1:]))
+        losses, rights = zip(*sums, strict=True)
         return LossSums(torch.stack(losses), torch.stack(rights))
 
 
@@ -208,16 +203,14 @@ def _features(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> 
 
 
 @torch.no_grad()
-def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> Tensor:
-    """Returns the past of parallel targets with some clips (bool [B, T_p]) replaced by the model's predictions.
+def with_own_predictions(model: MaskedHWM, targets: Targets, own_KT: Tensor) -> Tensor:
+    """Returns the past of parallel targets with some clips of the first K samples replaced by the model's predictions.
 
     In a closed loop, the past contains the model's own errors, from which a model that was only trained on recorded
     pasts does not recover. The predictions are the most probable tokens, computed in one pass for all clips, each from
     the clips before it in `past`; the first clip, which has no past, is kept.
     """
-    rows = own_BT.any(dim=1)
-    # Processes that share a model's weights must all run it, so each one predicts at least one sample.
-    rows[0] = True
+    rows = slice(len(own_KT))
     chosen = targets._replace(
         past=targets.past[rows],
         future=torch.full_like(targets.future[rows], model.config.codebook_size),
@@ -226,40 +219,45 @@ def with_own_predictions(model: MaskedHWM, targets: Targets, own_BT: Tensor) -> 
         scene_past=None if targets.scene_past is None else targets.scene_past[rows],
         scene_future=None if targets.scene_future is None else targets.scene_future[rows],
     )
-    digit_logits = model.head(_features(model, chosen, parallel_targets=True))
+    # The number of samples changes from step to step, and each would be compiled again.
+    with torch.compiler.set_stance("force_eager"):
+        digit_logits = model.head(_features(model, chosen, parallel_targets=True))
     digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(digit_logits)], dim=-1)
     predicted = model.head.fsq.digits_to_codes(digits).to(targets.past.dtype)
     # Targets are one clip later than the past: the prediction of past clip t is target t - 1.
     shifted = torch.cat([chosen.past[:, :1], predicted[:, :-1]], dim=1)
-    past = targets.past.clone()
-    past[rows] = torch.where(own_BT[rows][:, :, None, None, None], shifted, chosen.past)
+    past = torch.cat([torch.where(own_KT[:, :, None, None, None], shifted, chosen.past), targets.past[len(own_KT) :]])
     # Autocast caches the weights that it casts, and those cast here, without gradients, would never get one.
     torch.clear_autocast_cache()
     return past
 
 
-def token_losses(head: CodebookHead, features_ND: Tensor, latent: int, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the cross-entropy of tokens and the number of most probable ones, both summed over N.
+def token_losses(
+    head: CodebookHead, features_ND: Tensor, latent: int, tokens_N: Tensor, hidden_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns the cross-entropy of hidden tokens and the number of most probable ones, both summed.
 
     Args:
         head: the model's head.
         features_ND: float [N, D].
         latent: latent of the tokens, counted from the first predicted one.
         tokens_N: int [N].
+        hidden_N: bool [N]; the others do not count.
     """
 
-    def of_rows(features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def of_rows(features: Tensor, tokens: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head.logits(features, latent)
         digits = head.fsq.codes_to_digits(tokens)
         most_probable = torch.stack([part.argmax(-1) for part in head.split(logits.detach())], dim=-1)
-        return head.cross_entropy(logits, tokens).sum(), most_probable.eq(digits).all(dim=-1).sum().float()
+        loss = torch.where(hidden, head.cross_entropy(logits, tokens), 0.0).sum()
+        return loss, (most_probable.eq(digits).all(dim=-1) & hidden).sum().float()
 
     at_once = max(1, ELEMENTS_AT_ONCE // sum(head.levels))
     if len(features_ND) <= at_once:
-        return of_rows(features_ND, tokens_N)
+        return of_rows(features_ND, tokens_N, hidden_N)
     parts = [
-        checkpoint(of_rows, features, tokens, use_reentrant=False)
-        for features, tokens in zip(features_ND.split(at_once), tokens_N.split(at_once), strict=True)
+        checkpoint(of_rows, *rows, use_reentrant=False)
+        for rows in zip(*(part.split(at_once) for part in (features_ND, tokens_N, hidden_N)), strict=True)
     ]
     losses, rights = zip(*parts, strict=True)
     return torch.stack(losses).sum(), torch.stack(rights).sum()

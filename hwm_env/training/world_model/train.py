@@ -1,14 +1,15 @@
 """Trains a `MaskedHWM` on a tokenised data set; can be stopped at any time and resumes to the bit."""
 
+import itertools
 import logging
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+import torch
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.files import read_json, write_json
@@ -16,6 +17,8 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import evenly_spread
+from hwm_env.devices import check_device
+from hwm_env.draws import seeds_of, uniform
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError, require_extra
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -25,14 +28,16 @@ from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.assemble import NUM_STARTS
 from hwm_env.training.runs.monitor import TensorBoard
+from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.reporter import Reporter
 from hwm_env.training.runs.run import Run
 from hwm_env.training.runs.stopping import StopRequest, TrainingStopped
 from hwm_env.training.world_model.estimate import training_cost
 from hwm_env.training.world_model.loader import MicroBatches, load
-from hwm_env.training.world_model.objective import SampleBatch, Targets, arrange, draw_targets, sample_seeds
+from hwm_env.training.world_model.objective import SampleBatch, Targets, arrange, draw_targets
 from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.training.world_model.scene_inputs import scene_inputs
+from hwm_env.training.world_model.speed import Speed
 from hwm_env.training.world_model.trainee import Trainee, new_model
 from hwm_env.training.world_model.validation import Validation
 
@@ -42,6 +47,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATISTICS_FILE = "action_statistics.json"
+STEPS_A_READING = 20
+"""On a GPU, the numbers of every so many steps are read, since it must not wait for that."""
+_OWN_SAMPLES = 32
+"""Number of a batch's draw (`hwm_env.draws`), apart from those of its samples."""
 
 
 def train_world_model(
@@ -58,7 +67,8 @@ def train_world_model(
     max_samples: int | None = None,
     keep: int = 2,
     workers: int = 0,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
+    compiled: bool = False,
     provenance: Mapping[str, object] | None = None,
 ) -> Path:
     """Trains a world model; with several processes, each of them calls it (`accelerate launch`).
@@ -82,7 +92,8 @@ def train_world_model(
         max_samples: maximum number of samples to train on; `None` for all.
         keep: number of the newest checkpoints to keep; the best one is kept too.
         workers: number of threads that read ahead.
-        device: "auto" means a GPU if there is one.
+        device: device to train on; "auto" means a GPU if there is one. Several processes choose their own GPUs.
+        compiled: whether to compile the model's blocks, which takes a minute or two; steps are faster on a GPU.
         provenance: origin of the checkpoints, stored with the recipe.
 
     Returns:
@@ -101,7 +112,7 @@ def train_world_model(
     check_tokenizer(tokenizer, data, validation)
     check_grid(model_config, data, validation)
     check_scene(model_config, scene)
-    accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    accelerator = _accelerator(device)
     config = config.resolved(accelerator.device, log=accelerator.is_main_process)
     tokenizer = tokenizer.to(accelerator.device)
     if scene is not None:
@@ -125,7 +136,10 @@ def train_world_model(
         "data": {"samples": len(candidates), "frames": data.num_frames, "tokenizer": tokenizer.identity},
         **({} if scene is None else {"scene": scene.identity}),
     }
-    first_step = run.restore(whole_config, **trainee.parts())
+    broadcast = require_extra("accelerate.utils", "train").broadcast_object_list
+    pace = Pace(config, lambda seconds: broadcast([seconds])[0])
+    parts = {**trainee.parts(), **({} if config.minutes is None else {"pace": pace})}
+    first_step = run.restore(whole_config, **parts)
     plan = MicroBatches(
         candidates,
         config,
@@ -137,10 +151,10 @@ def train_world_model(
         judged = ClipSamples(validation, *clips, with_poses=with_poses)
         held_out = Validation(judged, config, tokenizer, accelerator.device, scene)
         curves = TensorBoard(directory / "tensorboard", first_step)
-        report = Reporter(run, whole_config, checkpoint, held_out, curves)
+        report = Reporter(run, whole_config, parts, checkpoint, held_out, curves)
     else:
-        report = Reporter(run, whole_config, checkpoint, None, None)
-    _take_steps(trainee, report, samples, plan, workers, scene)
+        report = Reporter(run, whole_config, parts, checkpoint, None, None)
+    _take_steps(trainee, pace, report, samples, plan, workers, scene, compiled=compiled)
     accelerator.wait_for_everyone()
     return run.newest
 
@@ -166,63 +180,101 @@ def check_scene(model_config: MaskedHWMConfig, scene: Scene | None) -> None:
         )
 
 
+def _accelerator(device: str) -> "Accelerator":
+    """Returns an accelerator on a device.
+
+    Raises:
+        InvalidInputError: there is no such device.
+    """
+    if device != "auto":
+        found = check_device(device)
+        if found.type == "cuda" and found.index is not None:
+            torch.cuda.set_device(found)
+    accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    return accelerator
+
+
 def _take_steps(
-    trainee: Trainee, report: Reporter, samples: ClipSamples, plan: MicroBatches, workers: int, scene: Scene | None
+    trainee: Trainee,
+    pace: Pace,
+    report: Reporter,
+    samples: ClipSamples,
+    plan: MicroBatches,
+    workers: int,
+    scene: Scene | None,
+    *,
+    compiled: bool,
 ) -> None:
     """Takes all remaining steps."""
     config, accelerator = trainee.config, trainee.accelerator
-    if plan.first_step == config.steps:
+    if pace.is_over(plan.first_step):
         return
-    _announce_time(trainee, samples, plan, scene)
     batches = load(samples, plan, workers=workers, device=accelerator.device)
-    steps = tqdm(
-        range(plan.first_step, config.steps),
-        initial=plan.first_step,
-        total=config.steps,
-        desc="train",
-        unit="step",
-        disable=not accelerator.is_main_process,
-    )
+    first = next(batches)
+    _rehearse(trainee, _targets(trainee, plan, plan.first_step, 0.0, 0, first, scene), plan, compiled=compiled)
+    batches = itertools.chain([first], batches)
+    speed = Speed.measured(trainee.model.config, config, accelerator.device)
+    read_every = 1 if trainee.waits else STEPS_A_READING
+    steps_done, reported = plan.first_step, plan.first_step
+    numbers: dict[str, float] = {}
     started_s = time.monotonic()
     with StopRequest() as request:
-        for step in steps:
-            targets = [_targets(trainee, plan, step, index, next(batches), scene) for index in range(plan.per_step)]
+        for step in pace.steps(plan.first_step, "train", silent=not accelerator.is_main_process):
+            targets = [
+                _targets(trainee, plan, step, pace.position, index, next(batches), scene)
+                for index in range(plan.per_step)
+            ]
             try:
-                result = trainee.step(step, targets, stop=request.signal is not None)
+                result = trainee.step(pace.position, targets, stop=request.signal is not None)
+                steps_done = step + 1
+                is_due = steps_done % config.report_every == 0
+                if is_due or result.stop or steps_done % read_every == 0:
+                    numbers = result.numbers()
             except DivergedError as error:
                 raise DivergedError(f"{error} at step {step}, {_origin(samples, plan, step)}") from error
-            steps_done = step + 1
-            numbers = {
-                **result.numbers(),
-                "learning_rate": config.learning_rate * config.share_at(step),
-                "samples_per_s": (steps_done - plan.first_step) * config.batch_size / (time.monotonic() - started_s),
-            }
-            report.step(steps_done, numbers)
-            steps.set_postfix(loss=f"{numbers['loss']:.3f}", refresh=False)
-            if steps_done % config.report_every == 0 or steps_done == config.steps:
+            if is_due or result.stop or steps_done % read_every == 0:
+                numbers["learning_rate"] = config.learning_rate * config.share_at(pace.position)
+                numbers |= speed.numbers(steps_done - plan.first_step, time.monotonic() - started_s)
+                report.step(steps_done, numbers)
+            if is_due:
                 report.full(steps_done, numbers, trainee)
+                reported = steps_done
             elif result.stop:
                 report.save(steps_done, trainee)
-            if result.stop and steps_done < config.steps:
+            if result.stop:
                 raise TrainingStopped(request.signal or signal.SIGTERM, steps_done)
+    if reported < steps_done:
+        report.full(steps_done, {**numbers, **result.numbers()}, trainee)
 
 
 def _targets(
-    trainee: Trainee, plan: MicroBatches, step: int, index: int, batch: SampleBatch, scene: Scene | None
+    trainee: Trainee,
+    plan: MicroBatches,
+    step: int,
+    position: float,
+    index: int,
+    batch: SampleBatch,
+    scene: Scene | None,
 ) -> Targets:
     """Returns the targets of a micro-batch."""
-    config = trainee.config
+    config, rows = trainee.config, plan.rows(index)
     # The seeds of step 0 are the validation's.
-    seeds = sample_seeds(config.seed, step + 1, plan.rows(index))
+    seeds_B = seeds_of(config.seed, step + 1, rows, trainee.accelerator.device)
     inputs = None
     if scene is not None:
-        inputs = scene_inputs(scene, batch, seeds, config.pose_noise, unknown_share=config.unknown_place_share)
+        inputs = scene_inputs(scene, batch, seeds_B, config.pose_noise, unknown_share=config.unknown_place_share)
+    num_own = None
+    if config.own_predictions:
+        # The order of samples is random, so that the first ones of a batch are as good as any.
+        expected = config.own_predictions * position / config.steps * config.batch_size
+        in_batch = int(expected + uniform(seeds_of(config.seed, step + 1, range(1)), _OWN_SAMPLES).item())
+        num_own = min(max(in_batch - rows.start, 0), len(rows))
     return draw_targets(
         arrange(trainee.model, batch, parallel_targets=config.parallel_targets, scene_BTSC=inputs),
-        seeds,
+        seeds_B,
         trainee.model.config.codebook_size,
         config.max_corruption,
-        config.own_predictions * step / config.steps,
+        num_own,
         0.0 if scene is None else config.scene_corruption_share,
     )
 
@@ -240,8 +292,11 @@ def _announce(
         dropped.partial,
         dropped.too_short,
     )
-    epochs = config.steps * config.batch_size / num_candidates
-    logger.info("%d steps of %d samples: %.1f epochs", config.steps, config.batch_size, epochs)
+    if config.minutes is None:
+        epochs = config.steps * config.batch_size / num_candidates
+        logger.info("%d steps of %d samples: %.1f epochs", config.steps, config.batch_size, epochs)
+    else:
+        logger.info("%g minutes, in steps of %d samples", config.minutes, config.batch_size)
     parts = (cost.memory_bytes, cost.weight_bytes, cost.optimizer_bytes, cost.activation_bytes)
     logger.info(
         "memory: about %.2f GB (weights and gradients %.2f, optimizer %.2f, kept activations %.2f)",
@@ -249,17 +304,17 @@ def _announce(
     )
 
 
-def _announce_time(trainee: Trainee, samples: ClipSamples, plan: MicroBatches, scene: Scene | None) -> None:
-    """Logs how long the steps will take, estimated from one micro-batch."""
-    first = next(load(samples, plan, workers=0, device=trainee.accelerator.device))
-    for _ in range(2):
-        started_s = time.monotonic()
-        targets = _targets(trainee, plan, plan.first_step, 0, first, scene)
-        prepared_s = time.monotonic() - started_s
-    seconds = (prepared_s + trainee.rehearse(targets)) * plan.per_step
+def _rehearse(trainee: Trainee, first: Targets, plan: MicroBatches, *, compiled: bool) -> None:
+    """Compiles the blocks if requested, and logs how long a step takes, measured on the first micro-batch."""
+    if compiled:
+        seconds = trainee.compile_blocks(first)
+        logger.info("compiled the blocks in %.0f s", seconds)
+    seconds = trainee.rehearse(first) * plan.per_step
     if trainee.accelerator.is_main_process:
-        left = seconds * (trainee.config.steps - plan.first_step)
-        logger.info("time: about %.2f s a step, %.1f hours remaining, without validation", seconds, left / 3600)
+        logger.info("time: about %.3f s a step", seconds)
+        if trainee.config.minutes is None:
+            left = seconds * (trainee.config.steps - plan.first_step)
+            logger.info("about %.1f hours remaining, without validation", left / 3600)
 
 
 def _statistics(data: Dataset, directory: Path, accelerator: "Accelerator", *, is_new: bool) -> ActionStatistics:

@@ -1,5 +1,6 @@
 """A model in training: its optimizer steps, in one or several processes, and all of its state."""
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -24,6 +25,8 @@ from hwm_env.training.world_model.recipe import TrainingConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+logger = logging.getLogger(__name__)
+
 MIN_ACTION_STD = 1e-2
 """Smallest standard deviation for the normalisation (rad, m/s or rad/s), so that tiny motions are not magnified."""
 
@@ -35,16 +38,22 @@ class TrainingStep(NamedTuple):
     """Cross-entropy of each latent, float64 [L], in nats for each token."""
     accuracy: Tensor
     """Share of hidden tokens of which every digit was predicted correctly, float64 [L]."""
-    gradient_norm: float
-    """Norm of the gradient before clipping."""
+    gradient_norm: Tensor
+    """Norm of the gradient before clipping, a scalar."""
     stop: bool
     """Whether one of the processes was requested to stop."""
 
     def numbers(self) -> dict[str, float]:
-        """Returns the numbers to log: means over latents, and the perplexity of each latent."""
+        """Returns the numbers to log: means over latents, and the perplexity of each latent; waits for the device.
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite.
+        """
+        loss, norm = self.loss.mean().item(), self.gradient_norm.item()
+        if not np.isfinite([loss, norm]).all():
+            raise DivergedError(f"the loss became {loss} and its gradient's norm {norm}")
         perplexities = {f"perplexity/latent_{i}": value for i, value in enumerate(self.loss.exp().tolist())}
-        means = {"loss": self.loss.mean().item(), "accuracy": self.accuracy.mean().item()}
-        return {**means, **perplexities, "gradient_norm": self.gradient_norm}
+        return {"loss": loss, "accuracy": self.accuracy.mean().item(), **perplexities, "gradient_norm": norm}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,26 +100,34 @@ class Trainee:
             "ema": self.ema,
         }
 
-    def step(self, step: int, batches: Sequence[Targets], *, stop: bool) -> TrainingStep:
+    @property
+    def waits(self) -> bool:
+        """Whether each step's result is checked before the weights change: a GPU must not wait for that."""
+        return bool(self.accelerator.device.type == "cpu")
+
+    def step(self, position: float, batches: Sequence[Targets], *, stop: bool) -> TrainingStep:
         """Updates the weights.
 
         Args:
-            step: the step, counted from 0.
+            position: the step's place on the schedule, in steps from 0.
             batches: this process's micro-batches.
             stop: whether this process was requested to stop.
 
         Raises:
-            DivergedError: the loss or its gradient is not finite; the weights are unchanged.
+            DivergedError: the loss or its gradient is not finite, and the result was checked (`waits`); the weights are
+                unchanged.
         """
         config, accelerator = self.config, self.accelerator
         # One exchange sums the hidden tokens of the whole batch and the requests to stop over all processes.
         counts = torch.stack([batch.counts for batch in batches]).sum(0)
-        summed = self._over_processes(torch.cat([counts, counts.new_tensor([float(stop)])]))
-        counts, stops = summed[:-1].clamp(min=1), summed[-1].item()
+        if accelerator.num_processes > 1:
+            summed = self._over_processes(torch.cat([counts, counts.new_tensor([float(stop)])]))
+            counts, stop = summed[:-1], summed[-1].item() > 0
+        counts = counts.clamp(min=1)
         # Gradients are averaged over processes, but the loss is a mean over the tokens of all of them.
         weights = accelerator.num_processes / (len(counts) * counts)
         totals = torch.zeros(2, len(counts), dtype=torch.float64, device=counts.device)
-        self.optimizer.set_learning_rate(config.share_at(step))
+        self.optimizer.set_learning_rate(config.share_at(position))
         self.optimizer.zero_grad()
         for index, batch in enumerate(batches):
             is_last = index == len(batches) - 1
@@ -118,13 +135,36 @@ class Trainee:
                 sums = self._backward(batch, weights)
             totals += torch.stack([sums.loss.detach(), sums.right])
         loss, accuracy = self._over_processes(totals) / counts
-        norm = whole(accelerator.clip_grad_norm_(self.objective.parameters(), config.max_gradient_norm)).item()
-        if not np.isfinite([loss.mean().item(), norm]).all():
-            self.optimizer.zero_grad()
-            raise DivergedError(f"the loss became {loss.mean().item()} and its gradient's norm {norm}")
+        norm = whole(accelerator.clip_grad_norm_(self.objective.parameters(), config.max_gradient_norm))
+        result = TrainingStep(loss, accuracy, norm, stop)
+        if self.waits:
+            try:
+                result.numbers()
+            except DivergedError:
+                self.optimizer.zero_grad()
+                raise
         self.optimizer.step()
         self.ema.update(self.model)
-        return TrainingStep(loss, accuracy, norm, stops > 0)
+        return result
+
+    def compile_blocks(self, batch: Targets) -> float:
+        """Compiles the model's blocks for micro-batches like this one; if that fails, they run as they are written.
+
+        Returns:
+            The seconds that it took.
+        """
+        started_s = time.monotonic()
+        for block in self.model.blocks:
+            block.compile(dynamic=False)
+        try:
+            self.rehearse(batch)
+        # A compiler can raise anything.
+        except Exception as error:
+            logger.warning("the blocks could not be compiled (%s); they run as they are written", error)
+            for block in self.model.blocks:
+                block._compiled_call_impl = None
+            self.optimizer.zero_grad()
+        return time.monotonic() - started_s
 
     def rehearse(self, batch: Targets) -> float:
         """Measures the seconds that a micro-batch takes forwards and backwards when warm; changes no weights."""

@@ -11,6 +11,7 @@ from hwm_env.data.windows import evenly_spread
 from hwm_env.decoding.cache import next_clip
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
+from hwm_env.draws import seeds_of
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.model.masked_hwm import MaskedHWM
@@ -24,7 +25,6 @@ from hwm_env.training.world_model.objective import (
     arrange,
     draw_targets,
     hide_all,
-    sample_seeds,
 )
 from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.training.world_model.scene_inputs import scene_inputs
@@ -99,7 +99,7 @@ class Validation:
         chosen = evenly_spread(len(samples), config.validation_samples)
         batch = {name: torch.from_numpy(part) for name, part in samples.gather(chosen).items()}
         self._batch = cast(SampleBatch, batch)
-        self._seeds = sample_seeds(config.seed, 0, range(len(chosen)))
+        self._seeds = seeds_of(config.seed, 0, range(len(chosen)))
 
     @torch.no_grad()
     def losses(self, model: MaskedHWM) -> Losses:
@@ -111,7 +111,7 @@ class Validation:
         true: list[Measured] = []
         shuffled: list[Measured] = []
         for rows in torch.arange(count).split(self._config.micro_batch_size):
-            batch, own = self._rows(rows, rows), [self._seeds[row] for row in rows]
+            batch, own = self._rows(rows, rows), self._seeds[rows].to(self._device)
             targets = arrange(model, batch, parallel_targets=parallel, scene_BTSC=self._scene_inputs(batch, rows))
             drawn = draw_targets(targets, own, codes, self._config.max_corruption, spoilt_share=spoilt_share)
             masked.append(_measure(model, drawn, parallel))
@@ -188,7 +188,7 @@ class Validation:
         """Returns the scene's inputs for all clips of these samples, [B, T, S, C]; `None` without a scene."""
         if self._scene is None:
             return None
-        return scene_inputs(self._scene, batch, [self._seeds[row] for row in rows], self._config.pose_noise)
+        return scene_inputs(self._scene, batch, self._seeds[rows].to(self._device), self._config.pose_noise)
 
 
 def _measure(model: MaskedHWM, targets: Targets, parallel_targets: bool) -> Measured:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from hwm_env.training.runs.optimizers import Float32Muon
+from hwm_env.training.runs.optimizers import GroupedMuon
 
 
 @pytest.fixture
 def weights() -> list[nn.Parameter]:
     torch.manual_seed(0)
-    return [nn.Parameter(torch.randn(shape)) for shape in ((24, 8), (8, 24), (16, 16), (4, 4))]
+    return [nn.Parameter(torch.randn(shape)) for shape in ((24, 8), (8, 24), (16, 16), (8, 24), (4, 4))]
 
 
 def stepped(optimizer: torch.optim.Optimizer, steps: int = 3) -> list[nn.Parameter]:
@@ -28,7 +28,7 @@ def stepped(optimizer: torch.optim.Optimizer, steps: int = 3) -> list[nn.Paramet
 
 def both(weights: list[nn.Parameter], **options: float) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return (
-        stepped(Float32Muon(copy.deepcopy(weights), lr=0.1, weight_decay=0.05, **options)),
+        stepped(GroupedMuon(copy.deepcopy(weights), lr=0.1, weight_decay=0.05, **options)),
         stepped(torch.optim.Muon(copy.deepcopy(weights), lr=0.1, weight_decay=0.05, **options)),
     )
 
@@ -51,7 +51,7 @@ def test_a_weight_without_gradient_stays(weights: list[nn.Parameter]) -> None:
 
 
 def test_states_go_from_one_to_the_other(weights: list[nn.Parameter]) -> None:
-    one, other = Float32Muon(weights), torch.optim.Muon(copy.deepcopy(weights))
+    one, other = GroupedMuon(weights), torch.optim.Muon(copy.deepcopy(weights))
     stepped(one)
     other.load_state_dict(one.state_dict())
     assert other.state_dict().keys() == one.state_dict().keys()

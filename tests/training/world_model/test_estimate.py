@@ -33,7 +33,9 @@ def measured(model_config: MaskedHWMConfig, config: TrainingConfig) -> tuple[int
         actions_past=torch.randn(2, 17 * past, 25, generator=generator),
         actions_future=torch.randn(2, 17 * future, 25, generator=generator),
     )
-    targets = draw_targets(arrange(model, batch, parallel_targets=config.parallel_targets), [1, 2], 12, 0.2)
+    targets = draw_targets(
+        arrange(model, batch, parallel_targets=config.parallel_targets), torch.tensor([1, 2]), 12, 0.2
+    )
     weights = {parameter.data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 

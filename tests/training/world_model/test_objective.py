@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.draws import seeds_of
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
@@ -18,7 +19,6 @@ from hwm_env.training.world_model.objective import (
     arrange,
     draw_targets,
     hide_all,
-    sample_seeds,
     token_losses,
     with_own_predictions,
 )
@@ -47,7 +47,7 @@ def random_batch(model: MaskedHWM, batch: int, past: int, future: int = 1) -> Sa
 
 def drawn(model: MaskedHWM, batch: SampleBatch, max_corruption: float = 0.2) -> Targets:
     targets = arrange(model, batch, parallel_targets=True)
-    seeds = sample_seeds(0, 0, range(len(batch["video_past"])))
+    seeds = seeds_of(0, 0, range(len(batch["video_past"])))
     return draw_targets(targets, seeds, model.config.codebook_size, max_corruption)
 
 
@@ -82,9 +82,10 @@ def test_a_large_head_in_slices_has_the_same_loss_and_gradients(monkeypatch: pyt
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(50, TINY.width, generator=generator, requires_grad=True)
     tokens = torch.randint(TINY.codebook_size, (50,), generator=generator)
+    hidden = torch.rand(50, generator=generator) < 0.7
 
     def results() -> list[Tensor]:
-        loss, right = token_losses(model.head, features, 1, tokens)
+        loss, right = token_losses(model.head, features, 1, tokens, hidden)
         return [loss, right, *torch.autograd.grad(loss, [features, model.head.project.weight])]
 
     whole = results()
@@ -125,9 +126,9 @@ def test_what_is_hidden_and_corrupted_has_the_expected_shares(model: MaskedHWM) 
 
 def test_no_result_depends_on_how_a_batch_is_divided(model: MaskedHWM) -> None:
     batch = random_batch(model, batch=6, past=2)
-    seeds = sample_seeds(3, 7, range(6))
-    assert len(set(seeds)) == 6
-    assert seeds[4:] == sample_seeds(3, 7, range(4, 6))
+    seeds = seeds_of(3, 7, range(6))
+    assert len(set(seeds.tolist())) == 6
+    assert torch.equal(seeds[4:], seeds_of(3, 7, range(4, 6)))
     whole = draw_targets(arrange(model, batch, parallel_targets=True), seeds, model.config.codebook_size, 0.2)
     rows = SampleBatch(**{name: part[4:] for name, part in batch.items()})  # type: ignore[typeddict-item]
     part = draw_targets(arrange(model, rows, parallel_targets=True), seeds[4:], model.config.codebook_size, 0.2)
@@ -184,7 +185,7 @@ def test_it_overfits_one_batch(model: MaskedHWM) -> None:
     learner = MaskedModelling(model, parallel_targets=True)
     for step in range(400):
         targets = draw_targets(
-            arrange(model, batch, parallel_targets=True), sample_seeds(2, step, range(4)), model.config.codebook_size, 0
+            arrange(model, batch, parallel_targets=True), seeds_of(2, step, range(4)), model.config.codebook_size, 0
         )
         loss = (learner(targets).loss / targets.counts).mean()
         optimizer.zero_grad()
@@ -213,16 +214,15 @@ def test_own_predictions_are_what_the_model_says_of_each_clip(model: MaskedHWM) 
     batch = random_batch(model, batch=6, past=5)
     targets = arrange(model, batch, parallel_targets=True)
     codes = model.config.codebook_size
-    targets = draw_targets(targets, sample_seeds(0, 0, range(6)), codes, 0.0, own_share=0.6)
+    targets = draw_targets(targets, seeds_of(0, 0, range(6)), codes, 0.0, num_own=4)
     assert targets.own is not None
-    rows = targets.own.any(dim=1)
-    assert rows.any()
-    assert not rows.all()
+    assert targets.own.shape == (4, 5)
+    assert targets.own.any(dim=1).all()
     past = with_own_predictions(model, targets, targets.own)
     for row in range(6):
         for clip in range(5):
             expected = batch["video_past"][row, clip]
-            if targets.own[row, clip] and clip > 0:
+            if row < 4 and targets.own[row, clip] and clip > 0:
                 v_p = batch["video_past"][row : row + 1, :clip].transpose(1, 2)
                 a_p = batch["actions_past"][row : row + 1, : 17 * clip]
                 a_f = batch["actions_past"][row : row + 1, 17 * clip : 17 * (clip + 1)]
@@ -235,8 +235,8 @@ def test_own_predictions_change_the_past_only_and_leave_all_gradients(model: Mas
     batch = random_batch(model, batch=4, past=5)
     targets = arrange(model, batch, parallel_targets=True)
     codes = model.config.codebook_size
-    seeds = sample_seeds(0, 0, range(4))
-    never, always = (draw_targets(targets, seeds, codes, 0.2, own_share=share) for share in (0.0, 1.0))
+    seeds = seeds_of(0, 0, range(4))
+    never, always = (draw_targets(targets, seeds, codes, 0.2, num_own=num_own) for num_own in (None, 4))
     assert never.own is None
     assert always.own is not None
     assert 0.2 < always.own.float().mean() < 0.8

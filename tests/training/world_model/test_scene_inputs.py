@@ -14,6 +14,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.draws import seeds_of
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.scene.pose_belief import PoseBelief
@@ -25,7 +26,6 @@ from hwm_env.training.world_model.objective import (
     arrange,
     draw_targets,
     hide_all,
-    sample_seeds,
 )
 from hwm_env.training.world_model.scene_inputs import scene_inputs, scene_of
 from hwm_env.training.world_model.train import train_world_model
@@ -70,7 +70,7 @@ def train(data: Dataset, directory: Path, recipe: Any = SHORT, **options: Any) -
 
 
 def test_the_inputs_of_each_clip_are_those_at_its_own_pose(batch: SampleBatch) -> None:
-    inputs = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    inputs = scene_inputs(SCENE, batch, torch.tensor([1, 2, 3, 4]), NO_NOISE)
     assert inputs.shape == (4, 3, 4, SCENE.input_width)
     poses, actions = batch["poses_past"][2, 17:34], batch["actions_past"][2, 17:34]
     assert torch.allclose(inputs[2, 1], SCENE.inputs(poses[None], actions[None])[0], atol=1e-5)
@@ -82,13 +82,18 @@ def test_the_poses_of_a_sample_are_shifted_alike_by_its_seed(
 ) -> None:
     seen: list[Tensor] = []
     monkeypatch.setattr(SCENE, "inputs", lambda paths, chunks: (seen.append(paths), paths)[1])
-    scene_inputs(SCENE, batch, [1, 2, 3, 4], (0.1, 0.01))
-    scene_inputs(SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), [3, 4], (0.1, 0.01))  # type: ignore[typeddict-item]
+    scene_inputs(SCENE, batch, torch.tensor([1, 2, 3, 4]), (0.1, 0.01))
+    scene_inputs(
+        SCENE, SampleBatch(**{name: part[2:] for name, part in batch.items()}), torch.tensor([3, 4]), (0.1, 0.01)
+    )  # type: ignore[typeddict-item]
     poses = torch.cat([batch["poses_past"], batch["poses_future"]], dim=1)
     shifts = seen[0].view(4, 51, 3) - poses
     assert torch.allclose(shifts, shifts[:, :1].expand_as(shifts), atol=1e-6)
     assert torch.equal(seen[1], seen[0][6:])
-    many = [scene_inputs(SCENE, some_rows(batch, 1), [seed], (0.1, 0.01)).view(51, 3)[0] for seed in range(400)]
+    many = [
+        scene_inputs(SCENE, some_rows(batch, 1), torch.tensor([seed]), (0.1, 0.01)).view(51, 3)[0]
+        for seed in range(400)
+    ]
     spread = torch.stack(many).std(dim=0)
     assert torch.allclose(spread, torch.tensor([0.1, 0.1, 0.01]), rtol=0.15)
 
@@ -98,11 +103,11 @@ def test_a_share_of_the_samples_has_empty_inputs(batch: SampleBatch) -> None:
     """These are those of an unknown place; the inputs of the others do not change."""
     silent = 0
     for seed in range(200):
-        inputs = scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE, unknown_share=0.3)
+        inputs = scene_inputs(SCENE, some_rows(batch, 1), torch.tensor([seed]), NO_NOISE, unknown_share=0.3)
         if (inputs == 0).all():
             silent += 1
         else:
-            assert torch.equal(inputs, scene_inputs(SCENE, some_rows(batch, 1), [seed], NO_NOISE))
+            assert torch.equal(inputs, scene_inputs(SCENE, some_rows(batch, 1), torch.tensor([seed]), NO_NOISE))
     assert 40 <= silent <= 80
 
 
@@ -123,7 +128,7 @@ def test_a_share_of_the_pasts_is_spoilt(batch: SampleBatch, model: MaskedHWM) ->
     targets = targets._replace(
         past=targets.past[:1].expand(600, -1, -1, -1, -1), tokens=targets.tokens[:1].expand(600, -1, -1, -1, -1)
     )
-    seeds, codes = sample_seeds(0, 1, range(600)), model.config.codebook_size
+    seeds, codes = seeds_of(0, 1, range(600)), model.config.codebook_size
     without, spoilt = (draw_targets(targets, seeds, codes, 0.0, spoilt_share=share) for share in (0.0, 0.4))
     assert torch.equal(without.past, targets.past)
     changed = (spoilt.past != targets.past).float().mean(dim=(1, 2, 3, 4))
@@ -135,9 +140,9 @@ def test_a_share_of_the_pasts_is_spoilt(batch: SampleBatch, model: MaskedHWM) ->
 
 
 def test_own_predictions_use_the_inputs(batch: SampleBatch, model: MaskedHWM) -> None:
-    inputs = scene_inputs(SCENE, batch, [1, 2, 3, 4], NO_NOISE)
+    inputs = scene_inputs(SCENE, batch, torch.tensor([1, 2, 3, 4]), NO_NOISE)
     targets = arrange(model, batch, parallel_targets=True, scene_BTSC=inputs)
-    drawn = draw_targets(targets, [1, 2, 3, 4], model.config.codebook_size, 0.0, own_share=1.0)
+    drawn = draw_targets(targets, torch.tensor([1, 2, 3, 4]), model.config.codebook_size, 0.0, num_own=4)
     drawn = drawn._replace(own=torch.tensor([[False, True]] * 4))
     with torch.no_grad():
         sums = MaskedModelling(model, parallel_targets=True)(drawn)
@@ -167,7 +172,7 @@ def test_validation_computes_inputs_along_the_path_of_the_actions(data: Dataset,
         actions = batch["actions_future"].roll(-shift, dims=0)
         future = SCENE.path(PoseBelief.certain(batch["poses_past"][:, -1]), actions)
         other = SampleBatch(**{**batch, "actions_future": actions, "poses_future": future})  # type: ignore[typeddict-item]
-        inputs = scene_inputs(SCENE, other, [0, 0, 0], NO_NOISE)
+        inputs = scene_inputs(SCENE, other, torch.zeros(3, dtype=torch.int64), NO_NOISE)
         targets = hide_all(arrange(model, other, parallel_targets=False, scene_BTSC=inputs), model.config.codebook_size)
         with torch.no_grad():
             sums = MaskedModelling(model, parallel_targets=False)(targets)
