@@ -71,6 +71,7 @@ class Chain(nn.Module):
     offsets_m: Tensor
     rotations: Tensor
     axes: Tensor
+    turning: Tensor
     crosses: Tensor
     squared_crosses: Tensor
     identity: Tensor
@@ -79,11 +80,18 @@ class Chain(nn.Module):
         super().__init__()
         self.links = tuple(links)
         axes = torch.tensor([link.axis for link in self.links]).view(-1, 3)
-        crosses = _cross_product_matrix(normalize(axes, dim=-1))
+        turns = {
+            index: ACTION_NAMES.index(link.number)
+            for index, link in enumerate(self.links)
+            if link.number is not None and not link.slides
+        }
+        self._turns = list(turns)
+        crosses = _cross_product_matrix(normalize(axes[self._turns], dim=-1))
         constants = {
             "offsets_m": torch.tensor([link.offset_m for link in self.links]).view(-1, 3),
             "rotations": torch.tensor([link.rotation for link in self.links]).view(-1, 3, 3),
             "axes": axes,
+            "turning": torch.tensor(list(turns.values()), dtype=torch.int64),
             "crosses": crosses,
             "squared_crosses": crosses @ crosses,
             "identity": torch.eye(3),
@@ -104,25 +112,26 @@ class Chain(nn.Module):
         offsets_m, rotations, axes, identity = (constant.to(numbers_A.dtype) for constant in constants)
         place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
         rotation = identity.expand(*numbers_A.shape[:-1], 3, 3)
+        turns = dict(zip(self._turns, self._turned(numbers_A).unbind(-3), strict=True))
         frames = []
         for index, link in enumerate(self.links):
             if any(link.offset_m):
                 place = place + rotation @ offsets_m[index]
             if link.rotation != IDENTITY:
                 rotation = rotation @ rotations[index]
-            if link.number is not None:
+            if index in turns:
+                rotation = rotation @ turns[index]
+            elif link.number is not None:
                 value = numbers_A[..., ACTION_NAMES.index(link.number)]
-                if link.slides:
-                    place = place + (rotation @ axes[index]) * value[..., None]
-                else:
-                    rotation = rotation @ self._turned(index, value)
+                place = place + (rotation @ axes[index]) * value[..., None]
             frames.append((place, rotation))
         return frames
 
-    def _turned(self, index: int, angle_rad: Tensor) -> Tensor:
-        """Returns rotations around a link's axis by angles [...]: [..., 3, 3] (Rodrigues)."""
-        sin, cos = angle_rad.sin()[..., None, None], angle_rad.cos()[..., None, None]
-        turned: Tensor = self.identity + sin * self.crosses[index] + (1 - cos) * self.squared_crosses[index]
+    def _turned(self, numbers_A: Tensor) -> Tensor:
+        """Returns the rotations around the axes of the J links that turn: [..., 25] to [..., J, 3, 3] (Rodrigues)."""
+        angles_rad = numbers_A.index_select(-1, self.turning)
+        sin, cos = angles_rad.sin()[..., None, None], angles_rad.cos()[..., None, None]
+        turned: Tensor = self.identity + sin * self.crosses + (1 - cos) * self.squared_crosses
         return turned
 
 

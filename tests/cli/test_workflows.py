@@ -229,8 +229,8 @@ def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
 ) -> None:
     before = read("mine/config.json")
     recording = str(inputs["RECORDING"])
-    common = ["--validation", recording, "--out", "new", "--rays-per-side", "2", "--model.steps", "1"]
-    common += ["--model.batch-size", "2", "--model.validation-clips", "2"]
+    common = ["--validation", recording, "--out", "new", "--rays-per-side", "2", "--samples-per-ray", "5"]
+    common += ["--model.steps", "1", "--model.batch-size", "2", "--model.validation-clips", "2"]
     assert main(["train-scene", "mine", recording, *common, "--model-only", "--device", "cpu"]) == 0
     assert read("mine/config.json") == before
     shapes = []
@@ -249,7 +249,7 @@ def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
     assert main(["train-scene", "mine", "elsewhere", *common]) == 0
     finished, new = shapes
     assert json.loads(json.dumps(asdict(finished))) == json.loads(json.dumps(stored_config(Path("new"))["scene"]))
-    assert new.rays_per_side == finished.rays_per_side == 2
+    assert (new.rays_per_side, finished.rays_per_side, new.map.samples, finished.map.samples) == (2, 2, 5, 5)
     assert new.map.low_m[0] == pytest.approx(finished.map.low_m[0] + 1)
 
 

@@ -1,6 +1,6 @@
 """`hwm-env train-scene`: a scene for a checkpoint."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +50,8 @@ class SceneRunConfig(CheckedFields):
     """Vertical field of view of the camera in degrees; by default that of the robot's file, else 90."""
     rays_per_side: Annotated[int, Ge(1), Le(64)] = 1
     """Square root of the number of rays for each token: 2 makes pictures sharper and env steps slower."""
+    samples_per_ray: Annotated[int, Ge(1), Le(2**10)] = 12
+    """Places along each ray at which the map is read: 24 makes pictures sharper and env steps a little slower."""
     model_only: bool = False
     """Train only the scene model, and leave the checkpoint as it is; the same command with `--resume` and without this
     option trains the odometry, calibrates and adds the scene, possibly on another machine."""
@@ -91,7 +93,7 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
         field_of_view_deg=config.field_of_view_deg or stated or SceneConfig().field_of_view_deg,
         camera=None if camera is None else camera.links,
         limbs=() if robot is None else tuple(read_limb(robot, limb, config.base) for limb in config.limbs),
-        map=(_map_of_run(config.out) if config.resume else None) or map_around(splits[0], MapConfig()),
+        map=_map_shape(config, splits[0]),
         rays_per_side=config.rays_per_side,
     )
     if config.model_only:
@@ -115,7 +117,11 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
     return whole
 
 
-def _map_of_run(out: Path) -> MapConfig | None:
-    """Returns the shape of a run's map, so that it can be finished with other recordings; `None` if there is no run."""
-    stored = stored_config(out)
-    return None if stored is None else from_json(MapConfig, stored["scene"]["map"])
+def _map_shape(config: SceneRunConfig, data: Dataset) -> MapConfig:
+    """Returns the map's shape; a resumed run keeps its bounds, so that it can be finished with other recordings."""
+    shape = MapConfig(samples=config.samples_per_ray)
+    stored = stored_config(config.out) if config.resume else None
+    if stored is None:
+        return map_around(data, shape)
+    begun = from_json(MapConfig, stored["scene"]["map"])
+    return replace(shape, low_m=begun.low_m, high_m=begun.high_m)
