@@ -97,7 +97,9 @@ def test_a_scene_makes_the_world_carry_its_pose(
     few = ("--model.steps", 2, "--model.batch-size", 2, "--model.validation-clips", 2, "--model.warmup-steps", 1)
     splits = (directory / "train", "--validation", directory / "validation")
     robot = ("--robot", tmp_path / "robot.xml", "--camera", CAMERA_NAME, "--base", "base")
-    run("train-scene", checkpoint, *splits, "--out", tmp_path / "scene", *robot, *few, "--odometry.steps", 5)
+    command = ("train-scene", checkpoint, *splits, "--out", tmp_path / "scene", *robot, *few)
+    run(*command, "--model-only")
+    run(*command, "--resume", "--odometry.steps", 5)
     simulator = WorldSimulator.from_pretrained(checkpoint)
     scene, starts = simulator.scene, simulator.checkpoint.starts
     assert scene is not None

@@ -53,38 +53,86 @@ class KinematicCamera(nn.Module):
 
     def __init__(self, links: Sequence[CameraLink]) -> None:
         super().__init__()
-        self.links = tuple(links)
+        self.chain = Chain(links)
 
     def forward(self, numbers_A: Tensor) -> tuple[Tensor, Tensor]:
         """Returns place (m) and rotation in the frame of the base: [..., 25] to [..., 3] and [..., 3, 3]."""
-        return frames_along(self.links, numbers_A)[-1]
+        end: tuple[Tensor, Tensor] = self.chain(numbers_A)[-1]
+        return end
 
 
-def frames_along(links: Sequence[CameraLink], numbers_A: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Returns place (m) and rotation of every link in the frame of the base, after the link's joint.
+class Chain(nn.Module):
+    """A chain of links from the base. Has no weights.
 
     Args:
-        links: links of a chain from the base.
-        numbers_A: the robot's numbers, float [..., 25].
-
-    Returns:
-        [..., 3] and [..., 3, 3] for each link.
+        links: the links, beginning at the base.
     """
-    place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
-    rotation = torch.eye(3, dtype=numbers_A.dtype, device=numbers_A.device).expand(*numbers_A.shape[:-1], 3, 3)
-    frames = []
-    for link in links:
-        place = place + rotation @ place.new_tensor(link.offset_m)
-        rotation = rotation @ rotation.new_tensor(link.rotation).view(3, 3)
-        if link.number is not None:
-            value = numbers_A[..., ACTION_NAMES.index(link.number)]
-            axis = rotation.new_tensor(link.axis)
-            if link.slides:
-                place = place + (rotation @ axis) * value[..., None]
-            else:
-                rotation = rotation @ _turned_around(axis, value)
-        frames.append((place, rotation))
-    return frames
+
+    offsets_m: Tensor
+    rotations: Tensor
+    axes: Tensor
+    turning: Tensor
+    crosses: Tensor
+    squared_crosses: Tensor
+    identity: Tensor
+
+    def __init__(self, links: Sequence[CameraLink]) -> None:
+        super().__init__()
+        self.links = tuple(links)
+        axes = torch.tensor([link.axis for link in self.links]).view(-1, 3)
+        turns = {
+            index: ACTION_NAMES.index(link.number)
+            for index, link in enumerate(self.links)
+            if link.number is not None and not link.slides
+        }
+        self._turns = list(turns)
+        crosses = _cross_product_matrix(normalize(axes[self._turns], dim=-1))
+        constants = {
+            "offsets_m": torch.tensor([link.offset_m for link in self.links]).view(-1, 3),
+            "rotations": torch.tensor([link.rotation for link in self.links]).view(-1, 3, 3),
+            "axes": axes,
+            "turning": torch.tensor(list(turns.values()), dtype=torch.int64),
+            "crosses": crosses,
+            "squared_crosses": crosses @ crosses,
+            "identity": torch.eye(3),
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant, persistent=False)
+
+    def forward(self, numbers_A: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Returns place (m) and rotation of every link in the frame of the base, after the link's joint.
+
+        Args:
+            numbers_A: the robot's numbers, float [..., 25].
+
+        Returns:
+            [..., 3] and [..., 3, 3] for each link.
+        """
+        constants = (self.offsets_m, self.rotations, self.axes, self.identity)
+        offsets_m, rotations, axes, identity = (constant.to(numbers_A.dtype) for constant in constants)
+        place = numbers_A.new_zeros(*numbers_A.shape[:-1], 3)
+        rotation = identity.expand(*numbers_A.shape[:-1], 3, 3)
+        turns = dict(zip(self._turns, self._turned(numbers_A).unbind(-3), strict=True))
+        frames = []
+        for index, link in enumerate(self.links):
+            if any(link.offset_m):
+                place = place + rotation @ offsets_m[index]
+            if link.rotation != IDENTITY:
+                rotation = rotation @ rotations[index]
+            if index in turns:
+                rotation = rotation @ turns[index]
+            elif link.number is not None:
+                value = numbers_A[..., ACTION_NAMES.index(link.number)]
+                place = place + (rotation @ axes[index]) * value[..., None]
+            frames.append((place, rotation))
+        return frames
+
+    def _turned(self, numbers_A: Tensor) -> Tensor:
+        """Returns the rotations around the axes of the J links that turn: [..., 25] to [..., J, 3, 3] (Rodrigues)."""
+        angles_rad = numbers_A.index_select(-1, self.turning)
+        sin, cos = angles_rad.sin()[..., None, None], angles_rad.cos()[..., None, None]
+        turned: Tensor = self.identity + sin * self.crosses + (1 - cos) * self.squared_crosses
+        return turned
 
 
 class LearnedCamera(nn.Module):
@@ -115,14 +163,6 @@ class LearnedCamera(nn.Module):
         place, turn = outputs[..., :3], outputs[..., 3:]
         rotation: Tensor = torch.linalg.matrix_exp(_cross_product_matrix(turn))
         return place, rotation
-
-
-def _turned_around(axis: Tensor, angle_rad: Tensor) -> Tensor:
-    """Returns rotations around an axis [3] by angles [...]: [..., 3, 3] (Rodrigues)."""
-    cross = _cross_product_matrix(normalize(axis, dim=0))
-    sin, cos = angle_rad.sin()[..., None, None], angle_rad.cos()[..., None, None]
-    turned: Tensor = torch.eye(3, dtype=axis.dtype, device=axis.device) + sin * cross + (1 - cos) * (cross @ cross)
-    return turned
 
 
 def _cross_product_matrix(vector: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from hwm_env.scene.camera import CameraLink, frames_along
+from hwm_env.scene.camera import CameraLink, Chain
 
 _WIDTHS_M: Final = (0.08, 0.25)
 """Distances from a ray at which a segment counts as near: a little more than an arm's radius, and three times that."""
@@ -29,8 +29,8 @@ class Limbs(nn.Module):
 
     def __init__(self, limbs: Sequence[Sequence[CameraLink]], camera: Sequence[CameraLink]) -> None:
         super().__init__()
-        self._limbs = tuple(tuple(limb) for limb in limbs)
-        self._joints = tuple(_own_joints(limb, camera) for limb in self._limbs)
+        self._chains = nn.ModuleList(Chain(limb) for limb in limbs)
+        self._joints = tuple(_own_joints(limb, camera) for limb in limbs)
 
     @property
     def num_features(self) -> int:
@@ -52,9 +52,9 @@ class Limbs(nn.Module):
             left and up. All are 0 if the segment is far from the ray or behind the camera.
         """
         parts = [numbers_A.new_zeros(*numbers_A.shape[:-1], *rays_SR.shape[:-1], 0)]
-        for limb, joints in zip(self._limbs, self._joints, strict=True):
+        for chain, joints in zip(self._chains, self._joints, strict=True):
             if len(joints) > 1:
-                frames = frames_along(limb, numbers_A)
+                frames = chain(numbers_A)
                 points = torch.stack([frames[index][0] for index in joints], dim=-2)
                 in_camera = (points - place[..., None, :]) @ rotation
                 parts.append(_segments_seen(in_camera[..., :-1, :], in_camera[..., 1:, :], rays_SR))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.fields import CheckedFields, Count
-from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneModel
+from hwm_env.scene.model import KEYFRAMES, SceneModel, parts_of
 from hwm_env.scene.paths import MotionModel, Paths
 from hwm_env.scene.pose import relative, wrap_angle
 from hwm_env.types import POSE_DIM
@@ -239,12 +239,7 @@ def _logits(scene: SceneModel, paths: Paths, clips: Sequence[int]) -> Tensor:
     frames = list(KEYFRAMES)
     poses = paths.by_clip[:, list(clips)][:, :, frames]
     numbers = paths.actions[:, list(clips)][:, :, frames]
-    parts = [
-        scene(some_poses, some_numbers)
-        for some_poses, some_numbers in zip(
-            poses.flatten(0, 1).split(CLIPS_AT_ONCE), numbers.flatten(0, 1).split(CLIPS_AT_ONCE), strict=True
-        )
-    ]
+    parts = [scene(*part) for part in parts_of(poses.flatten(0, 1), numbers.flatten(0, 1))]
     logits: Tensor = torch.cat(parts).unflatten(0, poses.shape[:2])
     return logits
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Le
@@ -63,24 +63,24 @@ class MapConfig(CheckedFields):
         return self.features + 2
 
 
-class Samples(NamedTuple):
-    """Distances along rays."""
-
-    distances_m: Tensor
-    """float [..., N]."""
-    lengths_m: Tensor
-    """float [N]: length of each sample's interval."""
-
-
 class SceneMap(nn.Module):
     """A room as three feature planes (EG3D, arXiv 2112.07945; K-Planes, 2301.10241), rendered as in NeRF (2003.08934).
 
-    Rays yield features instead of colours, because they are decoded to tokens, not to pixels.
+    Rays yield features instead of colours, because they are decoded to tokens, not to pixels. On CUDA, the planes'
+    gradients are sums in an order that varies, so that two trainings are not equal to the bit.
     """
+
+    low_m: Tensor
+    high_m: Tensor
+    log_edges: Tensor
 
     def __init__(self, config: MapConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("low_m", torch.tensor(config.low_m), persistent=False)
+        self.register_buffer("high_m", torch.tensor(config.high_m), persistent=False)
+        log_edges = torch.linspace(math.log(config.near_m), math.log(config.far_m), config.samples + 1)
+        self.register_buffer("log_edges", log_edges, persistent=False)
         sizes = config.resolution
         self.planes = nn.ParameterList(
             nn.Parameter(0.1 * torch.randn(1, config.channels, sizes[second], sizes[first])) for first, second in PLANES
@@ -100,23 +100,27 @@ class SceneMap(nn.Module):
             float [..., ray_dim]: features, weighted by the light that each sample absorbs; the expected log distance
             (m); and the transmittance, the share of light that nothing absorbs.
         """
-        samples = self._samples(directions, jitter)
-        points_m = origins_m[..., None, :] + samples.distances_m[..., None] * directions[..., None, :]
+        low, high = self.log_edges[:-1], self.log_edges[1:]
+        distances_m = (low + (0.5 if jitter is None else jitter) * (high - low)).exp()
+        distances_m = distances_m.expand(*directions.shape[:-1], self.config.samples)
+        points_m = origins_m[..., None, :] + distances_m[..., None] * directions[..., None, :]
         outputs = self.query(points_m)
         density, features = softplus(outputs[..., 0].float()), outputs[..., 1:]
-        passed = (-density * samples.lengths_m).cumsum(dim=-1).exp()
+        passed = (-density * (high.exp() - low.exp())).cumsum(dim=-1).exp()
         before = torch.cat([torch.ones_like(passed[..., :1]), passed[..., :-1]], dim=-1)
         weights, left = before - passed, passed[..., -1:]
-        seen = (weights[..., None, :] @ features.float()).squeeze(-2)
-        log_distance = (weights * samples.distances_m.log()).sum(-1, keepdim=True) + left * math.log(self.config.far_m)
+        seen = _weighted_sum(weights, features)
+        log_distance = (weights * distances_m.log()).sum(-1, keepdim=True) + left * math.log(self.config.far_m)
         return torch.cat([seen, log_distance, left], dim=-1)
 
     def query(self, points_m: Tensor) -> Tensor:
         """Returns raw density and features at points [..., 3] in the room: float [..., 1 + features]."""
-        low, high = points_m.new_tensor(self.config.low_m), points_m.new_tensor(self.config.high_m)
-        scaled = ((points_m - low) / (high - low) * 2 - 1).reshape(1, -1, 1, 3)
+        scaled = ((points_m - self.low_m) / (self.high_m - self.low_m) * 2 - 1).reshape(1, -1, 1, 3)
+        along = scaled.split(1, dim=-1)
         sampled = [
-            grid_sample(plane, scaled[..., list(axes)], padding_mode="border", align_corners=False)
+            grid_sample(
+                plane, torch.cat([along[axis] for axis in axes], -1), padding_mode="border", align_corners=False
+            )
             for plane, axes in zip(self.planes, PLANES, strict=True)
         ]
         features = torch.cat(sampled, dim=1).squeeze(-1).squeeze(0).t()
@@ -125,16 +129,13 @@ class SceneMap(nn.Module):
 
     def contains(self, poses: Tensor) -> Tensor:
         """Returns whether poses [..., 3] are within the map's bounds along x and y: bool [...]."""
-        low, high = poses.new_tensor(self.config.low_m[:2]), poses.new_tensor(self.config.high_m[:2])
-        inside = (poses[..., :2] >= low) & (poses[..., :2] <= high)
+        inside = (poses[..., :2] >= self.low_m[:2]) & (poses[..., :2] <= self.high_m[:2])
         return inside.all(dim=-1)
 
-    def _samples(self, directions: Tensor, jitter: Tensor | None) -> Samples:
-        config = self.config
-        edges = torch.linspace(
-            math.log(config.near_m), math.log(config.far_m), config.samples + 1, device=directions.device
-        )
-        low, high = edges[:-1], edges[1:]
-        share = directions.new_tensor(0.5) if jitter is None else jitter
-        distances = (low + share * (high - low)).exp().expand(*directions.shape[:-1], config.samples)
-        return Samples(distances, high.exp() - low.exp())
+
+def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """Returns the sums [..., D] of values [..., N, D] with weights [..., N], at least in float32 off the CPU."""
+    if weights.device.type == "cpu":
+        return (weights[..., None, :] @ values.float()).squeeze(-2)
+    # cuBLAS is not made for hundreds of thousands of tiny products.
+    return (weights[..., None] * values).sum(dim=-2)

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize, silu
+from torch.nn.functional import conv2d, normalize, silu
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Depth, FSQLevels, Side, Width
@@ -22,7 +22,9 @@ from hwm_env.types import ACTION_DIM, LATENTS_PER_CLIP
 KEYFRAMES: Final = (0, 8, 16)
 """Frames of a clip at which the scene is rendered: the last frame of each latent."""
 CLIPS_AT_ONCE: Final = 16
-"""Most clips that one pass should render, to stay in a processor's cache."""
+"""Most clips that one pass should render on a processor, to stay in its cache."""
+CLIPS_AT_ONCE_ELSEWHERE: Final = 1024
+"""The same on other devices, where one pass should not need more than about 8 GB (with 2 x 2 rays)."""
 _PLACE_WAVES: Final = 5
 _ANGLE_WAVES: Final = 3
 _RAY_WAVES: Final = 4
@@ -77,6 +79,9 @@ class SceneModel(nn.Module):
     number_mean: Tensor
     number_std: Tensor
     rays: Tensor
+    low_m: Tensor
+    high_m: Tensor
+    frequencies: Tensor
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
@@ -89,7 +94,12 @@ class SceneModel(nn.Module):
         rows, columns = config.grid_size
         self.register_buffer("number_mean", torch.zeros(ACTION_DIM))
         self.register_buffer("number_std", torch.ones(ACTION_DIM))
+        # Constants that were made in each pass would be copied to a GPU each time.
         self.register_buffer("rays", _camera_rays(config), persistent=False)
+        self.register_buffer("low_m", torch.tensor(config.map.low_m[:2]), persistent=False)
+        self.register_buffer("high_m", torch.tensor(config.map.high_m[:2]), persistent=False)
+        num_waves = max(_PLACE_WAVES, _ANGLE_WAVES, _RAY_WAVES)
+        self.register_buffer("frequencies", 2.0 ** torch.arange(num_waves), persistent=False)
         ray_dim = config.map.ray_dim + 2 * 2 * _RAY_WAVES + self.limbs.num_features
         pose_dim = 2 * (2 * _PLACE_WAVES + _ANGLE_WAVES)
         num_rays = config.rays_per_side**2
@@ -126,7 +136,7 @@ class SceneModel(nn.Module):
         origins_BFSR = origins[:, :, None, None].expand_as(directions)
         seen = self.map(origins_BFSR, directions, jitter)
         azimuth, elevation = torch.atan2(directions[..., 1], directions[..., 0]), directions[..., 2].clamp(-1, 1).asin()
-        rays = torch.cat([seen, _waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES), limbs], dim=-1)
+        rays = torch.cat([seen, self._waves(torch.stack([azimuth, elevation], dim=-1), _RAY_WAVES), limbs], dim=-1)
         numbers = (numbers_BFA - self.number_mean) / self.number_std
         moment = torch.cat([self._pose_waves(poses_BF), numbers], dim=-1)
         x = self.from_rays(rearrange(rays, "b f s r d -> b s (f r d)"))
@@ -156,14 +166,19 @@ class SceneModel(nn.Module):
         return origins, directions
 
     def _pose_waves(self, poses_BF: Tensor) -> Tensor:
-        low = poses_BF.new_tensor(self.config.map.low_m[:2])
-        high = poses_BF.new_tensor(self.config.map.high_m[:2])
-        place = (poses_BF[..., :2] - low) / (high - low) * math.pi
-        return torch.cat([_waves(place, _PLACE_WAVES), _waves(poses_BF[..., 2:], _ANGLE_WAVES)], dim=-1)
+        place = (poses_BF[..., :2] - self.low_m) / (self.high_m - self.low_m) * math.pi
+        return torch.cat([self._waves(place, _PLACE_WAVES), self._waves(poses_BF[..., 2:], _ANGLE_WAVES)], dim=-1)
+
+    def _waves(self, values: Tensor, count: int) -> Tensor:
+        """Returns sines and cosines of 1, 2, 4, ... times the values: [..., d] to [..., 2 * count * d]."""
+        scaled = values[..., None] * self.frequencies[:count]
+        return torch.cat([scaled.sin(), scaled.cos()], dim=-1).flatten(-2)
 
 
 class _Block(nn.Module):
     """An MLP at each position, then a grouped convolution over the grid, each on a residual branch."""
+
+    diagonal: Tensor
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
@@ -173,19 +188,35 @@ class _Block(nn.Module):
         self.second = nn.Linear(config.mlp_ratio * config.width, config.width)
         self.conv_norm = nn.LayerNorm(config.width)
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1, groups=config.conv_groups)
+        self.register_buffer("diagonal", torch.eye(config.conv_groups), persistent=False)
 
     def forward(self, x_BSD: Tensor) -> Tensor:
         """Maps [B, S, D] to [B, S, D]."""
         x_BSD = x_BSD + self.second(silu(self.first(self.mlp_norm(x_BSD))))
         on_grid = rearrange(self.conv_norm(x_BSD), "b (h w) d -> b d h w", h=self.rows)
-        mixed: Tensor = x_BSD + rearrange(self.conv(on_grid), "b d h w -> b (h w) d")
+        convolve = self.conv if x_BSD.device.type == "cpu" else self._convolve_densely
+        mixed: Tensor = x_BSD + rearrange(convolve(on_grid), "b d h w -> b (h w) d")
         return mixed
 
+    def _convolve_densely(self, x_BDHW: Tensor) -> Tensor:
+        """Returns the result of the grouped convolution, computed with all weights between groups as zeros.
 
-def _waves(values: Tensor, count: int) -> Tensor:
-    """Returns sines and cosines of 1, 2, 4, ... times the values: [..., d] to [..., 2 * count * d]."""
-    scaled = values[..., None] * 2.0 ** torch.arange(count, device=values.device)
-    return torch.cat([scaled.sin(), scaled.cos()], dim=-1).flatten(-2)
+        Grouped convolutions are slow on many GPUs, in particular their gradients.
+        """
+        weight = rearrange(self.conv.weight, "(g o) i h w -> g o 1 i h w", g=self.conv.groups)
+        weight = rearrange(weight * self.diagonal[:, None, :, None, None, None], "g o k i h w -> (g o) (k i) h w")
+        return conv2d(x_BDHW, weight, self.conv.bias, padding=1)
+
+
+def parts_of(poses_BF: Tensor, numbers_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Splits poses and numbers of clips into parts that are fast to render."""
+    at_once = CLIPS_AT_ONCE if poses_BF.device.type == "cpu" else CLIPS_AT_ONCE_ELSEWHERE
+    return list(zip(poses_BF.split(at_once), numbers_BFA.split(at_once), strict=True))
+
+
+def at_keyframes(frames_BF: Tensor) -> Tensor:
+    """Returns the values at clips' keyframes: [B, 17, ...] to [B, 3, ...]."""
+    return torch.stack([frames_BF[:, frame] for frame in KEYFRAMES], dim=1)
 
 
 def _camera_rays(config: SceneConfig) -> Tensor:

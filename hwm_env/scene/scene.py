@@ -1,7 +1,7 @@
 """The scene of a room as a simulator uses it: carried poses, scene inputs, priors and painted offsets."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ from hwm_env.parallel import side_by_side
 from hwm_env.scene.camera import CameraLink
 from hwm_env.scene.localiser import first_step
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import CLIPS_AT_ONCE, KEYFRAMES, SceneConfig, SceneModel
+from hwm_env.scene.model import SceneConfig, SceneModel, at_keyframes, parts_of
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.pose import wrap_angle
 from hwm_env.scene.pose_belief import PoseBelief
@@ -129,7 +129,7 @@ class Scene(nn.Module):
             float32 [B, S, C]; zeros where the poses are unknown.
         """
         model, parts = self.model, []
-        for poses, numbers in self._at_keyframes(path_BF, chunk_BFA):
+        for poses, numbers in _at_keyframes(path_BF, chunk_BFA):
             features = model.features(poses, numbers)
             digits = [part.float().log_softmax(dim=-1) for part in model.head.split(model.logits(features))]
             log_probs = rearrange(torch.cat(digits, dim=-1), "b l h w n -> b (h w) (l n)")
@@ -158,7 +158,7 @@ class Scene(nn.Module):
 
     def weighted_prior(self, path_BF: Tensor, chunk_BFA: Tensor, own_weights: Tensor) -> Prior:
         """Returns the same for given weights of the world model's logits, float [B]."""
-        logits = torch.cat(side_by_side(lambda part: self.model(*part).float(), self._at_keyframes(path_BF, chunk_BFA)))
+        logits = torch.cat(side_by_side(lambda part: self.model(*part).float(), _at_keyframes(path_BF, chunk_BFA)))
         return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own_weights, 1.0))
 
     @torch.no_grad()
@@ -198,12 +198,10 @@ class Scene(nn.Module):
         weights = self.use.history_weights
         return [weights[min(step, len(weights) - 1)] for step in step_indices]
 
-    @staticmethod
-    def _at_keyframes(path_BF: Tensor, chunk_BFA: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields poses and numbers in parts for the scene model; unknown poses are replaced by arbitrary ones."""
-        frames = list(KEYFRAMES)
-        poses, numbers = path_BF[:, frames].nan_to_num(), chunk_BFA[:, frames]
-        yield from zip(poses.split(CLIPS_AT_ONCE), numbers.split(CLIPS_AT_ONCE), strict=True)
+
+def _at_keyframes(path_BF: Tensor, chunk_BFA: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns poses and numbers in parts for the scene model; unknown poses are replaced by arbitrary ones."""
+    return parts_of(at_keyframes(path_BF).nan_to_num(), at_keyframes(chunk_BFA))
 
 
 def _known(path_BF: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 import shlex
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hwm_env.evaluation.worlds.inverse_dynamics import InverseDynamicsConfig
 from hwm_env.evaluation.worlds.risk_loops import SOURCES, RiskLoops
 from hwm_env.reference.rendering import can_render
 from hwm_env.reporting import Caller, Stamp, play_hint
+from hwm_env.training.runs.run import stored_config
 from hwm_env.training.scene.workflow import SceneRunConfig
 from hwm_env.training.world_model.recipe import TRAINING_PRESETS
 from hwm_env.training.world_model.workflow import WorldModelRunConfig, _scene_hint
@@ -216,11 +217,40 @@ def test_train_scene(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     (((data, validation, out, shape, recipes), options),) = calls
     assert (data.directory, out) == (validation.directory, Path("new"))
     assert (recipes.model.steps, recipes.odometry.seed, shape.camera) == (3, 4, None)
-    assert options == {"resume": False, "device": "cpu"}
+    assert options == {"resume": False, "device": "auto"}
     assert checkpoints.load("mine").provenance == {"scene": {"validation": "good"}}
     assert "put the scene into mine: good" in capsys.readouterr().out
     assert main(["train-scene", "mine", "data", "--validation", "v", "--out", "out", "--limbs", "left_hand"]) == 2
     assert "--limbs left_hand" in capsys.readouterr().err
+
+
+def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
+    run: Any, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read("mine/config.json")
+    recording = str(inputs["RECORDING"])
+    common = ["--validation", recording, "--out", "new", "--rays-per-side", "2", "--samples-per-ray", "5"]
+    common += ["--model.steps", "1", "--model.batch-size", "2", "--model.validation-clips", "2"]
+    assert main(["train-scene", "mine", recording, *common, "--model-only", "--device", "cpu"]) == 0
+    assert read("mine/config.json") == before
+    shapes = []
+
+    def add_scene(
+        checkpoint: checkpoints.Checkpoint, data: Any, validation: Any, out: Path, shape: Any, *_: Any, **options: Any
+    ) -> checkpoints.Checkpoint:
+        shapes.append(shape)
+        return replace(checkpoint, provenance={"scene": {"validation": "good"}})
+
+    monkeypatch.setattr("hwm_env.training.scene.workflow.add_scene", add_scene)
+    elsewhere = Path(shutil.copytree(recording, "elsewhere"))
+    for path in elsewhere.rglob("poses_*.bin"):
+        (np.fromfile(path, np.float32) + 1).tofile(path)
+    assert main(["train-scene", "mine", "elsewhere", *common, "--resume"]) == 0
+    assert main(["train-scene", "mine", "elsewhere", *common]) == 0
+    finished, new = shapes
+    assert json.loads(json.dumps(asdict(finished))) == json.loads(json.dumps(stored_config(Path("new"))["scene"]))
+    assert (new.rays_per_side, finished.rays_per_side, new.map.samples, finished.map.samples) == (2, 2, 5, 5)
+    assert new.map.low_m[0] == pytest.approx(finished.map.low_m[0] + 1)
 
 
 def test_import_checkpoint(run: Any, capsys: pytest.CaptureFixture[str]) -> None:

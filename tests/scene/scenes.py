@@ -19,6 +19,14 @@ CAMERA = (
     CameraLink(offset_m=(0.1, 0.0, 1.0)),
     CameraLink(offset_m=(0.0, 0.0, 0.3), number="neck_pitch", axis=(0.0, 1.0, 0.0)),
 )
+ARM = (
+    CAMERA[0],
+    CameraLink(offset_m=(0.1, 0.2, 0.1), number="left_shoulder_pitch", axis=(0.0, -1.0, 0.0)),
+    CameraLink(number="left_shoulder_roll", axis=(1.0, 0.0, 0.0)),
+    CameraLink(offset_m=(0.0, 0.0, -0.3), number="left_elbow_pitch", axis=(0.0, -1.0, 0.0)),
+    CameraLink(offset_m=(0.0, 0.0, -0.25)),
+)
+"""Upper arm and forearm, from a body shared with the camera."""
 
 
 def make_model(config: SceneConfig = CONFIG, *, contrast: float = 1.0, seed: int = 0) -> SceneModel:

@@ -9,16 +9,7 @@ from hwm_env.scene.camera import CameraLink, KinematicCamera
 from hwm_env.scene.limbs import FEATURES_OF_SEGMENT, Limbs
 from hwm_env.scene.scene import Scene
 from hwm_env.types import ACTION_NAMES
-from tests.scene.scenes import CAMERA, CONFIG, make_model, make_scene
-
-ARM = (
-    CAMERA[0],
-    CameraLink(offset_m=(0.1, 0.2, 0.1), number="left_shoulder_pitch", axis=(0.0, -1.0, 0.0)),
-    CameraLink(number="left_shoulder_roll", axis=(1.0, 0.0, 0.0)),
-    CameraLink(offset_m=(0.0, 0.0, -0.3), number="left_elbow_pitch", axis=(0.0, -1.0, 0.0)),
-    CameraLink(offset_m=(0.0, 0.0, -0.25)),
-)
-"""Upper arm and forearm, from a body shared with the camera."""
+from tests.scene.scenes import ARM, CAMERA, CONFIG, make_model, make_scene
 
 
 def numbers(**values: float) -> torch.Tensor:

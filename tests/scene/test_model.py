@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import SceneConfig, SceneModel
+from hwm_env.scene.model import SceneConfig, SceneModel, _Block
 from hwm_env.types import ACTION_NAMES
 from tests.scene.scenes import CAMERA, CONFIG, make_model
 
@@ -240,3 +240,16 @@ def test_rays_are_as_exact_in_a_training_in_bfloat16(monkeypatch: pytest.MonkeyP
             model.features(poses, numbers)
     assert torch.equal(seen[0][0], seen[1][0])
     assert torch.equal(seen[0][1], seen[1][1])
+
+
+def test_a_dense_convolution_equals_the_grouped_one() -> None:
+    block = _Block(replace(CONFIG, width=12, conv_groups=3, grid_size=(4, 5)))
+    x = torch.randn(2, 12, 4, 5, generator=torch.Generator().manual_seed(0))
+    results = []
+    for convolve in (block.conv, block._convolve_densely):
+        block.zero_grad()
+        y = convolve(x)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        results.append([y, block.conv.weight.grad, block.conv.bias.grad])
+    for grouped, dense in zip(*results, strict=True):
+        torch.testing.assert_close(dense, grouped, rtol=1e-4, atol=1e-5)

@@ -251,6 +251,16 @@ class Run:
             write_bytes(self._log_path, "".join(kept).encode())
 
 
+def stored_config(directory: Path) -> Mapping[str, Any] | None:
+    """Returns the configuration of the run in a directory as last saved; `None` if there is no saved state.
+
+    Raises:
+        CheckpointError: the saved state is damaged.
+    """
+    paths = sorted(directory.glob(f"checkpoints/step-*/{STATE_FILE}"))
+    return _read_state(paths[-1])["config"] if paths else None
+
+
 def _flush(directory: Path) -> None:
     """Waits until the files of a directory are on the disk."""
     for path in [*directory.rglob("*"), directory]:

@@ -18,9 +18,10 @@ from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.training.scene.clips import gather_clips
 from hwm_env.training.scene.odometry import OdometryTrainingConfig, judge_odometry, train_odometry
 from hwm_env.training.scene.pose_corrections import PoseCorrections, with_corrected_poses
-from hwm_env.training.scene.train import SceneTrainingConfig, gather_clips, train_scene
+from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
 from hwm_env.types import HISTORY_CLIPS, POSE_DIM
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def add_scene(
         shape: shape of the scene model.
         recipes: recipes of the scene's parts.
         resume: continue the run in `out`.
-        device: device to train on.
+        device: device to train the scene model on; "auto" means a GPU if there is one.
 
     Returns:
         The checkpoint with the scene; `provenance["scene"]` contains recipes and measurements.
@@ -84,6 +85,7 @@ def add_scene(
     model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
     if recipes.model.pose_correction != "none":
         data = with_corrected_poses(data, PoseCorrections.load(out / "checkpoint"))
+    checkpoint.tokenizer.to("cpu")
     odometry = train_odometry(data, recipes.odometry)
     scene = Scene(model.cpu(), odometry, SceneUse()).eval()
     windows = ClipWindows(validation, 1)

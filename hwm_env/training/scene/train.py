@@ -1,32 +1,38 @@
 """Trains the scene model on tokenised recordings with base poses; can be stopped at any time and resumed."""
 
 import logging
+import math
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from hwm_env import draws
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows, evenly_spread
-from hwm_env.devices import check_device
+from hwm_env.devices import training_device
 from hwm_env.errors import DivergedError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.rendering import PosedClips
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.run import Run, Stateful
 from hwm_env.training.runs.schedule import Recipe
+from hwm_env.training.scene.clips import ClipSource, clips_of_step, gather_clips
 from hwm_env.training.scene.pose_corrections import CorrectionTrainer
-from hwm_env.types import Int64Array
 
 logger = logging.getLogger(__name__)
+
+_JITTER: Final = 1
+"""Stream of the draws of places along rays; the batch's clips are stream 0."""
 
 PoseCorrection = Literal["none", "constant", "drift"]
 
@@ -73,23 +79,9 @@ class SceneTrainingConfig(Recipe):
     correction_delay: Share = 0.0
     """Share of all steps before the corrections begin, so that there is a map for them."""
 
-    def correction_share_at(self, step: int) -> float:
+    def correction_share_at(self, step: float) -> float:
         """Returns the learning rate of the corrections at a step (counted from 0) as a share of the peak."""
         return self.share_at(step) if step >= self.correction_delay * self.steps else 0.0
-
-
-def gather_clips(windows: ClipWindows, indices: Int64Array) -> PosedClips:
-    """Copies single clips out of a data set with poses.
-
-    Raises:
-        DatasetError: the data set has no poses.
-    """
-    batch, frames = windows.gather(indices), list(KEYFRAMES)
-    return PosedClips(
-        torch.from_numpy(batch.tokens[:, 0]),
-        torch.from_numpy(windows.gather_poses(indices)[:, 0, frames]),
-        torch.from_numpy(batch.actions[:, 0, frames]),
-    )
 
 
 def train_scene(
@@ -105,15 +97,18 @@ def train_scene(
 ) -> SceneModel:
     """Trains a scene model.
 
+    Batches and jitter are functions of seed and step, equal on all devices. On a CPU, a training can be repeated to the
+    bit; on CUDA, the gradients of the map's planes are sums in an order that varies.
+
     Args:
         data: a split with tokens and poses.
         validation: another split with tokens and poses.
-        tokenizer: the tokenizer of both splits.
+        tokenizer: the tokenizer of both splits; it is moved to the device.
         out: directory of the run.
         scene: shape of the model; grid and FSQ levels must be those of the data.
         config: the recipe.
         resume: continue the run in `out`.
-        device: device to train on.
+        device: device to train on; "auto" means a GPU if there is one.
 
     Returns:
         The model, in evaluation mode. If poses are corrected, the corrections are in the run's checkpoint
@@ -121,45 +116,93 @@ def train_scene(
 
     Raises:
         DatasetError: a split has no tokens or no poses.
-        DivergedError: the loss became NaN or infinite.
+        DivergedError: the loss became NaN or infinite, which is noticed at the next report.
         InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
             or there is no such device.
         SavingError: a file could not be written.
     """
-    device = check_device(device)
+    device = training_device(device)
     config = config.resolved(device)
     windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
     judged = gather_clips(held_out, evenly_spread(len(held_out), config.validation_clips))
-    run = Run(out, resume=resume)
+    clips, tokenizer = ClipSource(windows, device), tokenizer.to(device)
+    run, pace = Run(out, resume=resume), Pace(config)
     model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
     optimizer = _optimizer(model, config)
     trainer = _correction_trainer(data, windows, config, device)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     if trainer is not None:
         parts["corrections"] = trainer
+    if config.minutes is not None:
+        parts["pace"] = pace
     whole = {"scene": asdict(scene), "training": asdict(config)}
     first_step = run.restore(whole, **parts)
-    started_s = time.monotonic()
-    for step in tqdm(
-        range(first_step, config.steps), initial=first_step, total=config.steps, desc="train-scene", unit="step"
-    ):
-        indices = _batch_indices(len(windows), config, step)
-        batch = PosedClips(*(part.to(device) for part in gather_clips(windows, indices)))
-        penalty = torch.zeros((), device=device)
+    reports = _Reports(run, whole, parts, model, judged, tokenizer, trainer, config.batch_size, first_step)
+    losses = torch.zeros((), device=device)
+    step = first_step - 1
+    for step in pace.steps(first_step, "train-scene"):
+        # Before the next step and not after the last one, whose time is then known.
+        if step % config.report_every == 0 and step > first_step:
+            reports.add(step, losses)
+        indices = clips_of_step(config.seed, step, config.batch_size, len(windows))
+        batch, penalty = clips(indices), torch.zeros((), device=device)
         if trainer is not None:
             poses, penalty = trainer.correct(batch.poses, indices)
             batch = batch._replace(poses=poses)
-        loss = _train_step(model, optimizer, batch, penalty, config, step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * config.share_at(pace.position)
+        losses += _train_step(model, optimizer, batch, penalty, config, step)
         if trainer is not None:
-            trainer.step(config.correction_share_at(step))
-        if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
-            scores = judge_scene(model.eval(), judged, tokenizer)
-            model.train()
-            clips_per_s = (step + 1 - first_step) * config.batch_size / (time.monotonic() - started_s)
-            judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
-            run.log(step=step + 1, loss=loss, clips_per_s=clips_per_s, **judged_values)
-            run.save(step + 1, whole, parts, write=None if trainer is None else trainer.corrections.save)
+            trainer.step(config.correction_share_at(pace.position))
+    if step >= first_step:
+        reports.add(step + 1, losses)
     return model.eval()
+
+
+class _Reports:
+    """Validates, logs and saves a training; this is when its process waits for the device."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Mapping[str, object],
+        parts: Mapping[str, Stateful],
+        model: SceneModel,
+        judged: PosedClips,
+        tokenizer: VideoTokenizer,
+        trainer: CorrectionTrainer | None,
+        batch_size: int,
+        first_step: int,
+    ) -> None:
+        self._run, self._config, self._parts = run, config, parts
+        self._model, self._judged, self._tokenizer = model, judged, tokenizer
+        self._write = None if trainer is None else trainer.corrections.save
+        self._batch_size, self._first_step = batch_size, first_step
+        self._last_step = first_step
+        self._started_s = time.monotonic()
+
+    def add(self, steps_done: int, losses: Tensor) -> None:
+        """Adds a report after so many steps.
+
+        Args:
+            steps_done: number of steps.
+            losses: sum of the losses since the last report, float []; it is set to zero.
+
+        Raises:
+            DivergedError: losses or weights are not finite; nothing is saved.
+        """
+        loss = losses.item() / (steps_done - self._last_step)
+        clips_per_s = (steps_done - self._first_step) * self._batch_size / (time.monotonic() - self._started_s)
+        scores = judge_scene(self._model.eval(), self._judged, self._tokenizer)
+        self._model.train()
+        for value in (loss, scores.loss):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss became {value}; the last saved state is not affected")
+        judged_values = {f"validation_{name}": value for name, value in scores._asdict().items()}
+        self._run.log(step=steps_done, loss=loss, clips_per_s=clips_per_s, **judged_values)
+        self._run.save(steps_done, self._config, self._parts, write=self._write)
+        self._last_step = steps_done
+        losses.zero_()
 
 
 def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
@@ -171,11 +214,6 @@ def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> Sc
     return model
 
 
-def _batch_indices(count: int, config: SceneTrainingConfig, step: int) -> Int64Array:
-    """Draws the clips of a batch as a function of seed and step, so that no data order has to be saved."""
-    return np.random.default_rng([config.seed, step]).integers(count, size=config.batch_size)
-
-
 def _train_step(
     model: SceneModel,
     optimizer: torch.optim.Optimizer,
@@ -183,23 +221,31 @@ def _train_step(
     penalty: Tensor,
     config: SceneTrainingConfig,
     step: int,
-) -> float:
-    """Updates the weights and returns the loss before the update, without the penalty."""
-    generator = torch.Generator().manual_seed((config.seed << 32) + step)
-    shape = (len(batch.tokens), len(KEYFRAMES), model.rays.shape[0], model.rays.shape[1], model.config.map.samples)
-    jitter = torch.rand(shape, generator=generator).to(batch.tokens.device)
-    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        logits = model(batch.poses, batch.numbers, jitter)
-    loss = model.head.cross_entropy(logits, batch.tokens).mean()
-    if not loss.isfinite():
-        raise DivergedError(f"the loss became {loss.item()}; the last saved state is not affected")
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * config.share_at(step)
-    optimizer.zero_grad()
-    (loss + penalty).backward()
+) -> Tensor:
+    """Updates the weights and returns the loss before the update, without the penalty; does not wait for the device."""
+    device = batch.tokens.device
+    seeds_B = draws.seeds_of(config.seed, step, range(len(batch.tokens))).to(device, non_blocking=True)
+    shape = (len(KEYFRAMES), *model.rays.shape[:2], model.config.map.samples)
+    with _fastest_convolutions():
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(batch.poses, batch.numbers, draws.uniform(seeds_B, _JITTER, shape))
+        loss = model.head.cross_entropy(logits, batch.tokens).mean()
+        optimizer.zero_grad()
+        (loss + penalty).backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
     optimizer.step()
-    return loss.item()
+    return loss.detach()
+
+
+@contextmanager
+def _fastest_convolutions() -> Iterator[None]:
+    """Lets cuDNN try its algorithms for each new shape inside the context: grouped convolutions differ widely."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _optimizer(model: SceneModel, config: SceneTrainingConfig) -> torch.optim.AdamW:

@@ -1,18 +1,24 @@
 """`hwm-env train-scene`: a scene for a checkpoint."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from hwm_env.arguments import CheckpointArgument, DataArgument, Flat
 from hwm_env.checkpoint import Checkpoint, load, resolve, save
 from hwm_env.data.reader import Dataset
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import CheckedFields
+from hwm_env.fields import CheckedFields, from_json
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.robot_description import read_camera, read_limb
+from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.training.runs.run import stored_config
 from hwm_env.training.scene.checkpoint import SceneRecipes, add_scene, map_around
+from hwm_env.training.scene.train import train_scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +48,17 @@ class SceneRunConfig(CheckedFields):
     arms sharper."""
     field_of_view_deg: float | None = None
     """Vertical field of view of the camera in degrees; by default that of the robot's file, else 90."""
+    rays_per_side: Annotated[int, Ge(1), Le(64)] = 1
+    """Square root of the number of rays for each token: 2 makes pictures sharper and env steps slower."""
+    samples_per_ray: Annotated[int, Ge(1), Le(2**10)] = 12
+    """Places along each ray at which the map is read: 24 makes pictures sharper and env steps a little slower."""
+    model_only: bool = False
+    """Train only the scene model, and leave the checkpoint as it is; the same command with `--resume` and without this
+    option trains the odometry, calibrates and adds the scene, possibly on another machine."""
     resume: bool = False
-    """Continue the run that is in `out`."""
-    device: str = "cpu"
-    """Device that trains."""
+    """Continue the run that is in `out`, with the map's bounds that it began with."""
+    device: str = "auto"
+    """Device that trains the scene model; "auto" uses a GPU if there is one."""
 
     def check_together(self) -> None:
         """Raises InvalidInputError if there are limbs and no file to read them from."""
@@ -55,6 +68,9 @@ class SceneRunConfig(CheckedFields):
 
 def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Checkpoint:
     """Trains a map of the room and the odometry that moves the base's pose in it, and puts both into a checkpoint.
+
+    Returns:
+        The checkpoint; with `model_only`, without a new scene.
 
     Raises:
         CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
@@ -77,11 +93,35 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
         field_of_view_deg=config.field_of_view_deg or stated or SceneConfig().field_of_view_deg,
         camera=None if camera is None else camera.links,
         limbs=() if robot is None else tuple(read_limb(robot, limb, config.base) for limb in config.limbs),
-        map=map_around(splits[0], MapConfig()),
+        map=_map_shape(config, splits[0]),
+        rays_per_side=config.rays_per_side,
     )
+    if config.model_only:
+        check_tokenizer(checkpoint.tokenizer, *splits)
+        train_scene(
+            *splits,
+            checkpoint.tokenizer,
+            config.out,
+            shape,
+            config.recipes.model,
+            resume=config.resume,
+            device=config.device,
+        )
+        caller.show(f"trained the scene model in {config.out}; --resume without --model-only makes a scene of it")
+        return checkpoint
     whole = add_scene(
         checkpoint, *splits, config.out, shape, config.recipes, resume=config.resume, device=config.device
     )
     save(whole, resolve(config.checkpoint))
     caller.show(f"put the scene into {config.checkpoint}: {whole.provenance['scene']['validation']}")
     return whole
+
+
+def _map_shape(config: SceneRunConfig, data: Dataset) -> MapConfig:
+    """Returns the map's shape; a resumed run keeps its bounds, so that it can be finished with other recordings."""
+    shape = MapConfig(samples=config.samples_per_ray)
+    stored = stored_config(config.out) if config.resume else None
+    if stored is None:
+        return map_around(data, shape)
+    begun = from_json(MapConfig, stored["scene"]["map"])
+    return replace(shape, low_m=begun.low_m, high_m=begun.high_m)

@@ -20,6 +20,7 @@ from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.rendering import most_probable
 from hwm_env.training.runs.run import STATE_FILE
 from hwm_env.training.scene import train as scene_training
+from hwm_env.training.scene.clips import gather_clips
 from hwm_env.training.scene.pose_corrections import (
     CORRECTIONS_FILE,
     CorrectionTrainer,
@@ -28,7 +29,7 @@ from hwm_env.training.scene.pose_corrections import (
     with_corrected_poses,
     write_corrected,
 )
-from hwm_env.training.scene.train import SceneTrainingConfig, gather_clips, train_scene
+from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
 from hwm_env.types import FRAME_RATE_HZ, Float32Array
 from tests.training.states import leaves
 

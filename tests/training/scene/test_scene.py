@@ -1,6 +1,8 @@
 """The scene model learns data in which tokens are a function of the pose, and can be stopped at any time."""
 
 import json
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import SceneConfig
-from hwm_env.scene.rendering import most_probable
+from hwm_env.scene.model import SceneConfig, SceneModel
+from hwm_env.scene.rendering import PosedClips, most_probable
 from hwm_env.training.scene import train as module
-from hwm_env.training.scene.train import SceneTrainingConfig, gather_clips, train_scene
+from hwm_env.training.scene.clips import ClipSource, chosen_clips, clips_of_step, gather_clips, on_device
+from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
+from tests.scene.scenes import ARM, CAMERA
 from tests.training.worlds import MODEL, TOKENIZER
 
 GRID, LEVELS = MODEL.grid_size, MODEL.fsq_levels
@@ -181,6 +185,82 @@ def test_a_run_is_not_written_over_nor_resumed_with_another_recipe(data: Dataset
 def test_a_loss_that_is_not_finite_ends_the_training(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="the loss became nan"):
         train_scene(data, data, TOKENIZER, tmp_path, SCENE, replace(CONFIG, learning_rate=1e30, warmup_steps=0))
+
+
+@pytest.mark.parametrize("broken_step", [3, 4])
+def test_weights_that_are_not_finite_are_not_saved(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_step: int
+) -> None:
+    """After step 4, the loss is finite and the weights are not; after step 3, the loss is not finite either."""
+    train_step = module._train_step
+
+    def step(model: Any, *arguments: Any) -> torch.Tensor:
+        loss = train_step(model, *arguments)
+        if arguments[-1] == broken_step - 1:
+            with torch.no_grad():
+                model.positions.fill_(torch.nan)
+        return loss
+
+    monkeypatch.setattr(module, "_train_step", step)
+    with pytest.raises(DivergedError, match="the loss became nan; the last saved state"):
+        train_scene(data, data, TOKENIZER, tmp_path, SCENE, CONFIG)
+    state = torch.load(tmp_path / "checkpoint/state.pt", weights_only=True)["parts"]["model"]
+    assert (tmp_path / "checkpoint").resolve().name == "step-00000002"
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_a_run_in_minutes_ends_in_time_and_at_the_end_of_its_schedule(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, minutes=0.01, steps=1000, report_every=7)
+    rates, train_step = [], module._train_step
+
+    def step(model: Any, optimizer: Any, *arguments: Any) -> torch.Tensor:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return train_step(model, optimizer, *arguments)
+
+    monkeypatch.setattr(module, "_train_step", step)
+    started_s = time.monotonic()
+    first = train_scene(data, data, TOKENIZER, tmp_path, SCENE, config)
+    assert 0.6 < time.monotonic() - started_s < 30
+    assert rates[0] == config.learning_rate / 2
+    assert rates[1] > rates[-1]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [*range(7, len(rates), 7), len(rates)]
+    # There is no time left.
+    again = train_scene(data, data, TOKENIZER, tmp_path, SCENE, config, resume=True)
+    assert lines[-1]["step"] == len(rates)
+    assert all(torch.equal(first.state_dict()[name], again.state_dict()[name]) for name in first.state_dict())
+
+
+def test_batches_from_a_device_are_those_from_the_files(data: Dataset) -> None:
+    windows = ClipWindows(data, 1)
+    indices = clips_of_step(0, 3, 50, len(windows))
+    expected = ClipSource(windows, torch.device("cpu"))(indices)
+    got = chosen_clips(on_device(windows, torch.device("cpu")), torch.from_numpy(indices))
+    for one, other in zip(expected, got, strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == other.dtype
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    first = clips_of_step(1, 2, 1000, 30)
+    assert np.array_equal(first, clips_of_step(1, 2, 1000, 30))
+    assert np.array_equal(first[:7], clips_of_step(1, 2, 7, 30))
+    assert not np.array_equal(first, clips_of_step(1, 3, 1000, 30))
+    assert not np.array_equal(first, clips_of_step(2, 2, 1000, 30))
+    assert np.bincount(first, minlength=30).min() > 10
+
+
+def test_a_step_needs_no_tensor_of_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without memory stand in for those of a GPU; they have no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    device = torch.device("meta")
+    model = SceneModel(replace(SCENE, camera=CAMERA, limbs=(ARM,), rays_per_side=2)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters())
+    poses, numbers = torch.zeros(5, 3, 3, device=device), torch.zeros(5, 3, 25, device=device)
+    batch = PosedClips(torch.zeros(5, 3, *GRID, dtype=torch.int32, device=device), poses, numbers)
+    assert module._train_step(model, optimizer, batch, torch.zeros((), device=device), CONFIG, 0).device == device
 
 
 def test_only_the_planes_learn_fast_and_keep_their_weights() -> None:
