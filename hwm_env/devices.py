@@ -15,7 +15,7 @@ def check_device(device: "str | torch.device") -> "torch.device":
     """Checks that a device is available and can hold numbers, and returns it.
 
     Args:
-        device: for example "cpu", "cuda" or "cuda:1".
+        device: for example "cpu", "cuda" or "cuda:1"; "auto" is a GPU if there is one, else the CPU.
 
     Raises:
         InvalidInputError: the device is not available.
@@ -23,6 +23,8 @@ def check_device(device: "str | torch.device") -> "torch.device":
     import torch
 
     try:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         if not isinstance(device, str | torch.device):
             raise TypeError(f"expected a text, got {type(device).__name__}")
         found = torch.device(device)
@@ -37,17 +39,6 @@ def check_device(device: "str | torch.device") -> "torch.device":
             f"{reason[:_LONGEST]}"
         ) from error
     return found
-
-
-def training_device(device: "str | torch.device") -> "torch.device":
-    """Returns the device of a training: that of this name, or for "auto" a GPU if there is one, else the CPU.
-
-    Raises:
-        InvalidInputError: the device is not available.
-    """
-    import torch
-
-    return check_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
 def _devices() -> list[str]:

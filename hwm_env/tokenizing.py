@@ -40,8 +40,8 @@ class TokenizationConfig(CheckedFields):
     default they keep their size, whose sides must be multiples of 8."""
     workers: Count = 1
     """Number of processes, each with its own tokenizer."""
-    device: str = "cpu"
-    """Device that encodes."""
+    device: str = "auto"
+    """Device that encodes: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def tokenize(config: TokenizationConfig) -> None:

@@ -71,6 +71,9 @@ OPTIONS = {
     "calibrate": "room-64",
     "certify": "room-64",
     "replay": "episode.npz",
+    "train": "data --tokenizer room-64 --out out",
+    "train-readout": "room-64 data --validation data",
+    "evaluate": "policies.scripted:for_task",
 }
 
 
@@ -85,4 +88,4 @@ def test_commands(command: str, device: str, capfd: pytest.CaptureFixture[str]) 
 def test_every_command_with_a_device_is_tried() -> None:
     configs = {name: command.load(command.config) for name, command in COMMANDS.items()}
     having = {name for name, config in configs.items() if "device" in {field.name for field in fields(config)}}
-    assert having == {*OPTIONS, "train"}  # of which the parser takes "auto" and "cpu" only
+    assert having == {*OPTIONS}

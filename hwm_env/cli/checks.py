@@ -32,8 +32,7 @@ def check_device_and_files(config: Any) -> None:
         SavingError: a file cannot be written.
     """
     values = dict(_fields(config))
-    if values.get("device", "auto") != "auto":
-        check_device(values["device"])
+    check_device(values.get("device", "cpu"))
     paths = {name: value for name, value in values.items() if isinstance(value, Path)}
     for path in paths.values():
         if "\0" in str(path):

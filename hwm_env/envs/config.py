@@ -94,7 +94,8 @@ class EnvConfig(Interface):
     """`rgb_array`: the last frame, 256 x 256; `rgb_array_list`: all frames since the last call; `human`: a window that
     plays all frames; None: nothing."""
     device: str | torch.device = "cpu"
-    """Device of the model, such as "cpu" or "cuda"; the reference world always runs on the CPU."""
+    """Device of the model: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; the reference world always runs
+    on the CPU."""
 
     def check_together(self) -> None:
         """Raises InvalidInputError if the device is absent or a control is named twice."""

@@ -37,6 +37,9 @@ class EvaluationRunConfig(CheckedFields):
     """Address of a Ray cluster that plays, or "local" (needs the scale extra); by default, this process plays."""
     workers: Count = 2
     """Number of Ray's processes."""
+    device: str = "auto"
+    """Device of the learned world in this process: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; Ray's
+    processes use the CPU."""
     json: Path | None = None
     """JSON file for the report."""
     page: Path | None = None
@@ -65,7 +68,7 @@ def run_evaluation(config: EvaluationRunConfig, caller: Caller = PYTHON) -> dict
     play_units = None
     if config.ray is not None:
         play_units = ray_workers(config.ray, config.checkpoint, config.tokenizer, evaluation, config.workers)
-    checkpoint = load(config.checkpoint, tokenizer=config.tokenizer)
+    checkpoint = load(config.checkpoint, device=config.device, tokenizer=config.tokenizer)
     report = evaluate(
         checkpoint,
         evaluation,

@@ -49,8 +49,8 @@ class CalibrationConfig(CheckedFields):
     """JSON file for the measurements."""
     plot: Path | None = None
     """PNG file for a picture of probabilities beside shares (needs the evaluation extra)."""
-    device: str = "cpu"
-    """Device that predicts."""
+    device: str = "auto"
+    """Device that predicts: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class CertificationConfig(CheckedFields):
     """JSON file for the certificate."""
     page: Path | None = None
     """HTML file for the certificate (needs the evaluation extra)."""
-    device: str = "cpu"
-    """Device that predicts."""
+    device: str = "auto"
+    """Device that predicts: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def certify_checkpoint(config: CertificationConfig, caller: Caller = PYTHON) -> dict[str, Any]:

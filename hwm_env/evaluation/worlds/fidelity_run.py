@@ -52,8 +52,8 @@ class FidelityConfig(CheckedFields):
     extra)."""
     plot: Path | None = None
     """PNG file for a plot of the closed loops' PSNR by env step (needs the evaluation extra)."""
-    device: str = "cpu"
-    """Device that predicts."""
+    device: str = "auto"
+    """Device that predicts: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def fidelity(config: FidelityConfig, caller: Caller = PYTHON) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class GenerationConfig(CheckedFields):
     """Seed of the worlds."""
     json: Path | None = None
     """Another file for the content of `metrics.json`."""
-    device: str = "cpu"
-    """Device that predicts."""
+    device: str = "auto"
+    """Device that predicts: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def generate(config: GenerationConfig, caller: Caller = PYTHON) -> dict[str, object]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
+from hwm_env.devices import check_device
 from hwm_env.draws import seeds_of
 from hwm_env.evaluation.worlds.readout_error import Summary, summarise
 from hwm_env.fields import Count, NotNegative, Positive, Seed, Share
@@ -17,6 +17,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masking import corrupt
 from hwm_env.model.readout import Readout, ReadoutConfig, to_raw
 from hwm_env.reference.body import quantities
+from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.schedule import Recipe
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP
 
@@ -41,42 +42,49 @@ class ReadoutTrainingConfig(Recipe):
     """Seed of initialisation, batches and corruption."""
 
 
-def train_readout(data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig) -> Readout:
+def train_readout(
+    data: Dataset, config: ReadoutTrainingConfig, model_config: MaskedHWMConfig, device: str | torch.device = "cpu"
+) -> Readout:
     """Trains a read-out.
 
     Args:
         data: a split with tokens and true poses.
         config: the recipe.
         model_config: shape of the world model whose tokens the read-out reads.
+        device: device to train on.
 
     Returns:
-        The read-out, in evaluation mode.
+        The read-out, in evaluation mode, on the CPU.
 
     Raises:
         DatasetError: the split has no tokens or no poses.
+        InvalidInputError: there is no such device.
     """
-    config = config.resolved("cpu")
+    device = check_device(device)
+    config = config.resolved(device)
     tokens, truth = labelled_clips(data)
     generator = torch.Generator().manual_seed(config.seed)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         # Weights and dropout use this generator.
         torch.manual_seed(config.seed)
         readout = Readout(ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size))
-        targets = to_raw(truth, readout.config.position_scale_m)
+        tokens, targets = tokens.to(device), to_raw(truth, readout.config.position_scale_m).to(device)
+        readout.to(device)
         optimizer = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        for step in tqdm(range(config.steps), desc="train-readout", unit="step"):
-            chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator)
-            seeds = seeds_of(config.seed, step, range(config.batch_size))
+        pace = Pace(config)
+        for step in pace.steps(0, "train-readout"):
+            chosen = torch.randint(len(tokens), (config.batch_size,), generator=generator).to(device)
+            seeds = seeds_of(config.seed, step, range(config.batch_size)).to(device)
             seen = corrupt(tokens[chosen], readout.fsq.codebook_size, config.max_corruption, seeds)
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 outputs = readout(seen)
             loss = (outputs.float() - targets[chosen]).abs().mean()
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * config.share_at(step)
+                group["lr"] = config.learning_rate * config.share_at(pace.position)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return readout.eval()
+    return readout.cpu().eval()
 
 
 def judge_readout(readout: Readout, data: Dataset) -> Summary:

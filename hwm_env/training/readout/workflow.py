@@ -7,6 +7,7 @@ from typing import Any
 from hwm_env.arguments import CheckpointArgument, DataArgument, Flat
 from hwm_env.checkpoint import load, resolve, save
 from hwm_env.data.reader import Dataset
+from hwm_env.devices import check_device
 from hwm_env.evaluation.worlds.held_out import record_held_out
 from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, measure_held_out
 from hwm_env.fields import CheckedFields, CountOrZero
@@ -36,6 +37,8 @@ class ReadoutRunConfig(CheckedFields):
     extra)."""
     json: Path | None = None
     """JSON file for the measured errors."""
+    device: str = "auto"
+    """Device that trains: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def run_readout_training(config: ReadoutRunConfig, caller: Caller = PYTHON) -> dict[str, Any]:
@@ -52,8 +55,8 @@ def run_readout_training(config: ReadoutRunConfig, caller: Caller = PYTHON) -> d
     checkpoint = load(config.checkpoint)
     splits = Dataset(config.data), Dataset(config.validation)
     check_tokenizer(checkpoint.tokenizer, *splits)
-    recipe = config.recipe.resolved("cpu")
-    readout = train_readout(splits[0], recipe, checkpoint.model.config)
+    recipe = config.recipe.resolved(check_device(config.device))
+    readout = train_readout(splits[0], recipe, checkpoint.model.config, config.device)
     error: dict[str, Any] = {"validation": judge_readout(readout, splits[1])}
     starts = config.held_out_starts
     if starts:

@@ -16,7 +16,7 @@ from hwm_env import draws
 from hwm_env.data.reader import Dataset
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows, evenly_spread
-from hwm_env.devices import training_device
+from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Share
@@ -121,7 +121,7 @@ def train_scene(
             or there is no such device.
         SavingError: a file could not be written.
     """
-    device = training_device(device)
+    device = check_device(device)
     config = config.resolved(device)
     windows, held_out = ClipWindows(data, 1), ClipWindows(validation, 1)
     judged = gather_clips(held_out, evenly_spread(len(held_out), config.validation_clips))

@@ -58,7 +58,7 @@ class SceneRunConfig(CheckedFields):
     resume: bool = False
     """Continue the run that is in `out`, with the map's bounds that it began with."""
     device: str = "auto"
-    """Device that trains the scene model; "auto" uses a GPU if there is one."""
+    """Device that trains the scene model: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
     def check_together(self) -> None:
         """Raises InvalidInputError if there are limbs and no file to read them from."""

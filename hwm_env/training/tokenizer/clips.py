@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.reader import Dataset
-from hwm_env.data.resident import MEMORY_SHARE
 from hwm_env.data.windows import FrameWindows
+from hwm_env.training.runs.resident import MEMORY_SHARE
 from hwm_env.types import Int64Array
 
 WORKERS = 2

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows, evenly_spread
-from hwm_env.devices import training_device
+from hwm_env.devices import check_device
 from hwm_env.errors import DivergedError, InvalidInputError
 from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -98,7 +98,7 @@ def train_tokenizer(
         DivergedError: the loss or its gradient was NaN or infinite, as seen at a report; the last saved state is whole.
         SavingError: a file could not be written.
     """
-    device = training_device(device)
+    device = check_device(device)
     config = config.resolved(device)
     run = Run(out, resume=resume, results=(TOKENIZER_FILE,))
     dataset = Dataset(recordings)

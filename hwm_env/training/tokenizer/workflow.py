@@ -25,7 +25,7 @@ class TokenizerRunConfig(CheckedFields):
     initial: str | None = None
     """Tokenizer to start from, instead of random weights, or a checkpoint that has it."""
     device: str = "auto"
-    """Device that trains, such as "cpu" or "cuda:1"; "auto" uses a GPU if there is one."""
+    """Device that trains: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     resume: bool = False
     """Continue an interrupted training in the same directory."""
 

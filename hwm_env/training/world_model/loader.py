@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hwm_env.data.read_ahead import read_ahead
-from hwm_env.data.resident import ResidentSamples, fits
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.shuffle import EpochShuffle
+from hwm_env.training.runs.resident import ResidentSamples, fits
 from hwm_env.training.world_model.objective import SampleBatch
 from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.types import Int64Array

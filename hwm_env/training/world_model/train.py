@@ -186,11 +186,10 @@ def _accelerator(device: str) -> "Accelerator":
     Raises:
         InvalidInputError: there is no such device.
     """
-    if device != "auto":
-        found = check_device(device)
-        if found.type == "cuda" and found.index is not None:
-            torch.cuda.set_device(found)
-    accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=device == "cpu")
+    found = check_device(device)
+    if found.type == "cuda" and found.index is not None:
+        torch.cuda.set_device(found)
+    accelerator: Accelerator = require_extra("accelerate", "train").Accelerator(cpu=found.type == "cpu")
     return accelerator
 
 

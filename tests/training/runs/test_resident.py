@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hwm_env.data.reader import Dataset
-from hwm_env.data.resident import ResidentSamples, fits
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
+from hwm_env.training.runs.resident import ResidentSamples, fits
 
 CPU = torch.device("cpu")
 
