@@ -1,6 +1,7 @@
 """The commands of the README and the docs: their options exist, and the README's way to a world of one's own works."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -75,7 +76,8 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path) -> Non
     run = tmp_path / "runs/mine"
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [12, 24]
-    assert log[1]["validation_next_clip_loss"] < log[0]["validation_next_clip_loss"] - 0.5, "it has learned nothing"
+    first, second = (line["validation_next_clip_loss"] for line in log)
+    assert second < min(first - 0.2, math.log(64_000) - 0.4), "it has learned nothing: all tokens are equally likely"
     for directory in (run / "comparisons", run / "videos"):
         videos = list(directory.glob("sample_*_comparison.mp4"))
         assert len(videos) == 4

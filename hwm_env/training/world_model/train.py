@@ -261,7 +261,8 @@ def _targets(
     seeds_B = seeds_of(config.seed, step + 1, rows, trainee.accelerator.device)
     inputs = None
     if scene is not None:
-        inputs = scene_inputs(scene, batch, seeds_B, config.pose_noise, unknown_share=config.unknown_place_share)
+        with torch.autocast(seeds_B.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            inputs = scene_inputs(scene, batch, seeds_B, config.pose_noise, unknown_share=config.unknown_place_share)
     num_own = None
     if config.own_predictions:
         # The order of samples is random, so that the first ones of a batch are as good as any.
