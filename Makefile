@@ -50,11 +50,14 @@ fidelity: setup rendering
 	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png --plot out/fidelity.png
 
 # Makes the checkpoint room-64 from an empty directory; see the model card for the time it takes.
-# INITIAL=CHECKPOINT starts from that checkpoint's weights, PRECISION=float32 or bfloat16 names the number type.
+# INITIAL=CHECKPOINT keeps that checkpoint's tokenizer, DEVICE=cuda computes on a GPU, PRECISION=float32 or bfloat16
+# names the number type. MINUTES=N trains for that time in all and leaves the checkpoint that comes with hwm_env as it
+# is: MINUTES=1 tries everything in miniature.
 room-64: setup rendering
 	$(BIN)/python -m docs.studies.room_64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
-		$(if $(PRECISION),--precision $(PRECISION))
-	$(BIN)/hwm-env calibrate room-64 --data $(ROOM_64)/train --json docs/results/trust.json --plot docs/images/trust.png
+		$(if $(PRECISION),--precision $(PRECISION)) $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(MINUTES),--minutes $(MINUTES) --destination $(ROOM_64)/checkpoint,--destination hwm_env/assets/room-64 \
+		--report docs/results/trust.json docs/images/trust.png)
 
 setup: $(VENV)/.installed
 

@@ -1,49 +1,41 @@
-"""Makes the checkpoint room-64: recordings, tokenizer, tokens, world model, read-out and scene.
+"""Makes the checkpoint room-64: recordings, tokenizer, tokens, read-out, scene, world model and calibration.
 
-Trainings start from random weights or from another checkpoint. Every stage is seeded and leaves its result in one
-directory. Finished stages are not repeated, and interrupted trainings continue where they stopped.
+It runs the commands that anybody would. Every stage is seeded and leaves its result in one directory. Finished stages
+are not repeated, and interrupted trainings continue where they stopped. With a number of minutes, all of it is done in
+miniature, or fast on a GPU.
 """
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from docs.studies.room_64_recipes import Options, Recipes, recipes_for
 from hwm_env import checkpoint as checkpoints
 from hwm_env.arguments import parse_config
+from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
+from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
+from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, exit_with_one_line
-from hwm_env.fields import CheckedFields
+from hwm_env.fields import CheckedFields, Positive
+from hwm_env.model.presets import ROOM_64
 from hwm_env.precision import TrainingPrecision
-from hwm_env.scene.model import SceneConfig
-from hwm_env.scene.robot_description import links_from_mjcf
-from hwm_env.tokenizers.recordings import tokenize_recordings
-from hwm_env.training.assemble import with_readout
-from hwm_env.training.readout.train import ReadoutTrainingConfig, judge_readout, train_readout
-from hwm_env.training.scene.checkpoint import SceneRecipes, add_scene
-from hwm_env.training.scene.odometry import OdometryTrainingConfig
-from hwm_env.training.scene.train import SceneTrainingConfig
-from hwm_env.training.tokenizer.train import TokenizerTrainingConfig, train_tokenizer
+from hwm_env.starts import Starts
+from hwm_env.training.assemble import NUM_STARTS
+from hwm_env.training.world_model.trainee import new_model
+from hwm_env.types import HISTORY_CLIPS
 
 logger = logging.getLogger(__name__)
 
 SEED = 0
-TRAIN_EPISODES = 800
-VALIDATION_EPISODES = 30
-TRAIN_OFFSETS = (0, 8)
-"""Every recording is cut into clips at two offsets, which doubles the number of windows."""
-TOKENIZER = TokenizerTrainingConfig(seed=SEED)
-TOKENIZER_FROM_INITIAL = replace(TOKENIZER, steps=1200, matrix_learning_rate=0.01, learning_rate=1e-3)
-"""Low learning rates, so that the initial world model still understands the tokens."""
 DECODING = DecodingConfig(steps=1, temperature=0.0, history="streaming")
 """The fastest setting, as accurate as any (docs/decoding.md): with a scene, tokens hardly depend on each other."""
-PROCESSES = 2
-"""Number of processes that train the world model together, one thread each."""
-READOUT = ReadoutTrainingConfig(seed=SEED, steps=3000)
-SCENE = SceneRecipes(model=SceneTrainingConfig(seed=SEED), odometry=OdometryTrainingConfig(seed=SEED))
+CAMERA: Options = ("--camera", "head", "--base", "base", "--limbs", "left_hand", "right_hand")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,76 +43,151 @@ class Room64Config(CheckedFields):
     """Makes the checkpoint room-64."""
 
     directory: Path
-    """Directory for recordings, tokens and runs (about 5 GB)."""
-    destination: Path = checkpoints.ASSETS / "room-64"
-    """Directory for the checkpoint."""
+    """Directory for recordings, tokens and runs (about 8 GB)."""
+    destination: Path
+    """Directory for the checkpoint. Each of its files is below 16 MiB."""
     initial: str | None = None
-    """Checkpoint that tokenizer and world model start from; by default random weights."""
+    """Checkpoint whose tokenizer is used as it is; by default, one is trained from random weights."""
     precision: TrainingPrecision = "auto"
     """Number type of all trainings; to continue one on a processor of another kind, name that of its beginning."""
+    device: str = "auto"
+    """Device that computes: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+    minutes: Positive | None = None
+    """Time for all trainings together; recording, encoding and calibration come on top. By default, trainings take as
+    many steps as those of the checkpoint that comes with hwm_env."""
+    report: tuple[Path, Path] | None = None
+    """JSON and PNG file for the calibration's measurements."""
+
+
+class Stages:
+    """Runs the commands of the stages that have not been finished yet."""
+
+    def __init__(self, config: Room64Config) -> None:
+        self._config = config
+        self.device = check_device(config.device)
+        config.directory.mkdir(parents=True, exist_ok=True)
+
+    def is_finished(self, stage: str) -> bool:
+        """Returns whether a stage need not be run."""
+        return (self._config.directory / f"{stage}.finished").exists()
+
+    def finish(self, stage: str) -> None:
+        """Notes that a stage need not be run again."""
+        (self._config.directory / f"{stage}.finished").touch()
+
+    def start(self, stage: str, *words: object, processes: int = 1) -> subprocess.Popen[bytes] | None:
+        """Starts the command of a stage; returns `None` if it is finished."""
+        if self.is_finished(stage):
+            return None
+        command = [*self._launcher(processes), *map(str, words)]
+        logger.info("%s: %s", stage, shlex.join(command))
+        threads = {} if self.device.type != "cpu" or processes == 1 else {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env={**os.environ, **threads})
+
+    def end(self, stage: str, started: subprocess.Popen[bytes] | None) -> None:
+        """Waits for the command of a stage.
+
+        Raises:
+            HWMError: it failed.
+        """
+        if started is not None:
+            if code := started.wait():
+                raise HWMError(f"the stage {stage} ended with exit code {code}; see its error above")
+            self.finish(stage)
+
+    def run(self, stage: str, *words: object, processes: int = 1) -> None:
+        """Runs the command of a stage.
+
+        Raises:
+            HWMError: it failed.
+        """
+        self.end(stage, self.start(stage, *words, processes=processes))
+
+    @staticmethod
+    def _launcher(processes: int) -> list[str]:
+        # Commands end with this process.
+        ending = [sys.executable, "-m", "hwm_env.workers", str(os.getpid())]
+        if processes == 1:
+            return [*ending, "hwm_env"]
+        return [*ending, "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "hwm_env"]
 
 
 def make_room_64(config: Room64Config) -> None:
     """Runs all stages that have not run yet."""
-    from hwm_env.reference.collect import collect
+    stages = Stages(config)
+    recipes = recipes_for(stages.device.type, config.minutes)
+    root = config.directory
+    splits: Options = (str(root / "train"), "--validation", str(root / "validation"))
+    computing: Options = ("--device", config.device)
+    training: Options = (*computing, "--precision", config.precision)
+    _record_and_encode(stages, root, config, recipes)
+    base, scene_run, model_run = root / "base", root / "scene", root / "world-model"
+    if not stages.is_finished("base"):
+        checkpoints.save(_untrained(root, config), base)
+        stages.finish("base")
+    scene = ("train-scene", base, *splits, "--out", scene_run, "--robot", root / "robot.xml", *CAMERA, *computing)
+    scene = (*scene, "--model.precision", config.precision, *recipes.scene, *recipes.odometry)
+    # The map and the read-out do not need each other; the bound of unknown places needs both.
+    mapping = stages.start("map", *scene, "--model-only", *_resumed(scene_run))
+    stages.run("read-out", "train-readout", base, *splits, *training, *recipes.readout)
+    stages.end("map", mapping)
+    stages.run("scene", *scene, "--resume")
+    learning = ("train", *splits, "--tokenizer", base, "--scene", base, "--out", model_run, "--seed", SEED, *training)
+    shape = ("--preset", "room-64", "--model.temporal-scope", "pooled")
+    options = (*shape, *recipes.world_model, *_resumed(model_run))
+    stages.run("world-model", *learning, *options, processes=recipes.processes)
+    if not stages.is_finished("assembly"):
+        checkpoints.save(_assembled(root, config, recipes), config.destination)
+        stages.finish("assembly")
+    report = () if config.report is None else ("--json", config.report[0], "--plot", config.report[1])
+    calibration = ("calibrate", config.destination, "--data", root / "train", *computing, *recipes.calibration)
+    stages.run("calibration", *calibration, *report)
 
-    directory, initial, precision = config.directory, config.initial, config.precision
-    for split, episodes in (("train", TRAIN_EPISODES), ("validation", VALIDATION_EPISODES)):
-        if not (directory / f"{split}-raw" / "metadata.json").exists():
-            collect(directory / f"{split}-raw", num_episodes=episodes, seed=SEED, split=split)
-    tokenizer_config = replace(TOKENIZER if initial is None else TOKENIZER_FROM_INITIAL, precision=precision)
-    tokenizer_config = tokenizer_config.resolved("cpu")
-    tokenizer = train_tokenizer(
-        directory / "train-raw",
-        directory / "tokenizer",
-        tokenizer_config,
-        resume=True,
-        validation=directory / "validation-raw",
-        initial=None if initial is None else checkpoints.load_tokenizer(initial),
-    )
-    for split, offsets in (("train", TRAIN_OFFSETS), ("validation", (0,))):
-        if not (directory / split / "metadata.json").exists():
-            tokenize_recordings(directory / f"{split}-raw", directory / split, lambda: tokenizer, offsets)
-    train, validation = Dataset(directory / "train"), Dataset(directory / "validation")
-    _train_world_model(directory, initial, precision)
-    checkpoint = checkpoints.load(directory / "world-model" / "checkpoint")
-    readout_config = replace(READOUT, precision=precision).resolved("cpu")
-    readout = train_readout(train, readout_config, checkpoint.model.config)
-    error = {"validation": judge_readout(readout, validation)}
-    logger.info("read-out on held-out clips: %s", error)
-    whole = with_readout(checkpoint, readout, {"recipe": asdict(readout_config), "error": error})
+
+def _record_and_encode(stages: Stages, root: Path, config: Room64Config, recipes: Recipes) -> None:
+    from hwm_env.reference.mujoco_model import mujoco_xml
+
+    (root / "robot.xml").write_text(mujoco_xml())
+    workers = os.cpu_count() or 1
+    for split, episodes in (("train", recipes.train_episodes), ("validation", recipes.validation_episodes)):
+        recording = ("collect", root / f"{split}-raw", "--split", split, "--episodes", episodes, "--seed", SEED)
+        stages.run(f"record-{split}", *recording, "--behaviour", "both", "--workers", workers)
+    if config.initial is None:
+        recordings = (root / "train-raw", "--validation", root / "validation-raw")
+        options = ("--device", config.device, "--precision", config.precision, "--seed", SEED, *recipes.tokenizer)
+        run = root / "tokenizer"
+        stages.run("tokenizer", "train-tokenizer", *recordings, "--out", run, *options, *_resumed(run))
+    tokenizer = config.initial or root / "tokenizer"
+    processes = workers if stages.device.type == "cpu" else 1
+    for split, offsets in (("train", recipes.offsets), ("validation", ("0",))):
+        words = ("tokenize", root / f"{split}-raw", root / split, "--tokenizer", tokenizer, "--offsets", *offsets)
+        stages.run(f"encode-{split}", *words, "--workers", processes, "--device", config.device)
+
+
+def _resumed(run: Path) -> Options:
+    return ("--resume",) if run.exists() else ()
+
+
+def _untrained(root: Path, config: Room64Config) -> Checkpoint:
+    """Returns a checkpoint with the tokenizer, for the stages before the world model."""
+    data, validation = Dataset(root / "train"), Dataset(root / "validation")
+    statistics = ActionStatistics.from_dataset(data)
+    tokenizer = checkpoints.load_tokenizer(config.initial or root / "tokenizer")
+    starts = Starts.from_dataset(validation, HISTORY_CLIPS, NUM_STARTS, seed=SEED)
+    return Checkpoint(new_model(ROOM_64, statistics, SEED), tokenizer, statistics, starts)
+
+
+def _assembled(root: Path, config: Room64Config, recipes: Recipes) -> Checkpoint:
+    """Returns the trained checkpoint, not yet calibrated."""
+    base, trained = checkpoints.load(root / "base"), checkpoints.load(root / "world-model" / "checkpoint")
     made_by = {
-        "command": "make room-64" if initial is None else f"make room-64 INITIAL={initial}",
-        "tokenizer": asdict(tokenizer_config),
-        "data": {"train_episodes": TRAIN_EPISODES, "train_offsets": TRAIN_OFFSETS, "seed": SEED},
+        "command": shlex.join(["python", "-m", "docs.studies.room_64", *sys.argv[1:]]),
+        "data": {"train_episodes": recipes.train_episodes, "offsets": recipes.offsets, "seed": SEED},
+        "tokenizer": config.initial or shlex.join(recipes.tokenizer),
+        "readout": base.provenance["readout"],
     }
-    whole = replace(whole, provenance={**whole.provenance, **made_by})
-    recipes = replace(SCENE, model=replace(SCENE.model, precision=precision))
-    whole = add_scene(whole, train, validation, directory / "scene", scene_shape(), recipes, resume=True)
-    checkpoints.save(replace(whole, decoding=DECODING), config.destination)
-
-
-def scene_shape() -> SceneConfig:
-    """Returns the shape of room-64's scene: a map of the reference room, and the camera of its robot."""
-    from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
-
-    return SceneConfig(camera=links_from_mjcf(mujoco_xml(), CAMERA_NAME, base="base"))
-
-
-def _train_world_model(directory: Path, initial: str | None, precision: TrainingPrecision) -> None:
-    """Trains with the recipe of the preset room-64, or resumes an interrupted training."""
-    # The launcher ends with this process, and the trainings with the launcher.
-    launcher = ["-m", "hwm_env.workers", str(os.getpid()), "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc-per-node", str(PROCESSES), "-m", "hwm_env"]
-    splits = [str(directory / "train"), "--validation", str(directory / "validation")]
-    out = directory / "world-model"
-    options = ["--tokenizer", str(directory / "tokenizer"), "--out", str(out), "--preset", "room-64"]
-    options += ["--seed", str(SEED), "--device", "cpu", *(["--resume"] if out.exists() else [])]
-    options += ["--precision", precision, *([] if initial is None else ["--initial", initial])]
-    command = [sys.executable, *launcher, "train", *splits, *options]
-    done = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise HWMError(f"the world model's training ended with exit code {done.returncode}; see its error above")
+    provenance = {**trained.provenance, **made_by}
+    return replace(trained, readout=base.readout, decoding=DECODING, provenance=provenance)
 
 
 def main() -> None:
