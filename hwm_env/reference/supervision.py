@@ -69,8 +69,9 @@ def supervise(
 ) -> None:
     """Does jobs in worker processes, which are ended and replaced if they hang, die or fail.
 
-    The workers are spawned, as in `run_in_processes`, and end with this process. After three failures in a row the next
-    stage is tried with new workers; finished jobs are not repeated. Each failure is logged as a warning.
+    The workers are spawned, as in `run_in_processes`, and end with this process. After three failures in a row, or at
+    once if the first worker cannot render, the next stage is tried with new workers; finished jobs are not repeated.
+    Each failure is logged as a warning.
 
     Args:
         work: does one job, and calls its second argument at least every few seconds. It must be picklable, like jobs
@@ -97,7 +98,8 @@ def supervise(
     kind = RenderingUnavailableError if isinstance(failure.error, RenderingUnavailableError) else HWMError
     raise kind(
         f"a worker {failure.description}; tried with {', then '.join(stage.description for stage in stages)}; check "
-        "the memory and the graphics driver"
+        "memory and graphics driver, and install the Debian packages libegl1 libegl-mesa0 libgl1-mesa-dri for software "
+        "rendering"
     )
 
 
@@ -110,7 +112,7 @@ def _run(
 ) -> _Failure | None:
     """Does the waiting jobs, and returns the last failure if it gives up; unfinished jobs are then waiting again."""
     workers: list[_Worker] = []
-    in_a_row, by_job = 0, Counter[int]()
+    num_done, in_a_row, by_job = 0, 0, Counter[int]()
     try:
         while waiting or workers:
             while waiting and len(workers) < stage.workers:
@@ -121,7 +123,7 @@ def _run(
             for worker, event in _events(workers):
                 if isinstance(event, _Done):
                     keep(worker.job, event.result)
-                    in_a_row = 0
+                    num_done, in_a_row = num_done + 1, 0
                     if waiting:
                         index = waiting.popleft()
                         worker.give(index, jobs[index])
@@ -130,11 +132,12 @@ def _run(
                 worker.end()
                 if isinstance(event, _Failure):
                     waiting.appendleft(worker.job)
-                    if event.error is not None and not isinstance(event.error, RenderingUnavailableError):
+                    cannot_render = isinstance(event.error, RenderingUnavailableError)
+                    if event.error is not None and not cannot_render:
                         raise event.error
                     in_a_row += 1
                     by_job[worker.job] += 1
-                    if max(in_a_row, by_job[worker.job]) == _MAX_FAILURES:
+                    if max(in_a_row, by_job[worker.job]) == _MAX_FAILURES or (cannot_render and num_done == 0):
                         return event
                     logger.warning("a worker %s; another one repeats its work", event.description)
         return None

@@ -119,9 +119,17 @@ def test_the_error_says_what_was_tried(tmp_path: Path) -> None:
     assert tries(tmp_path, 0) == 9
 
 
-def test_missing_rendering_is_still_that_after_all_fallbacks(tmp_path: Path) -> None:
+def test_missing_rendering_takes_one_try_a_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(RenderingUnavailableError, match=r"no OpenGL here; tried with 2 workers, then 1 worker"):
         results([Task(tmp_path, 0, "no rendering", tries=99)])
+    assert tries(tmp_path, 0) == 3
+    assert len(caplog.messages) == 2
+
+
+def test_a_worker_that_cannot_render_after_others_could_is_replaced(tmp_path: Path) -> None:
+    tasks = [Task(tmp_path, number, "no rendering" if number == 1 else "", tries=2) for number in range(3)]
+    assert results(tasks, [Stage("1 worker", 1, {})]) == [0, 2, 4]
+    assert tries(tmp_path, 1) == 3
 
 
 def test_invalid_input_is_not_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
