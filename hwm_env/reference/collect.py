@@ -141,10 +141,15 @@ def collect(
     Each episode is one segment, ten episodes are one shard. Worker processes are spawned, so a script that calls this
     needs the usual `if __name__ == "__main__":`.
 
+    A worker that does nothing for a minute, dies or fails is replaced, and its episode is recorded again. After three
+    failures in a row, half as many workers record, down to one; then as many as at first, with Mesa's software
+    renderer. Each failure is logged as a warning.
+
     Args:
         directory: destination; new, empty, or with the remains of an interrupted collection.
         num_episodes: number of episodes, at least 1.
-        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is and
+            happens to them, unless software had to render some images and a GPU the others.
         split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the images in pixels.
@@ -156,6 +161,7 @@ def collect(
         DatasetError: the directory already holds a finished data set, or something else.
         SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
     check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     _check_remains(directory)
@@ -200,9 +206,7 @@ def run_jobs(
     workers: int,
     keep: Callable[[int, _Result], object],
 ) -> None:
-    """Records in several processes; one that hangs, dies or fails is replaced, and its episode is recorded again.
-
-    After several failures in a row, fewer workers record, then software renders, as `recording_stages` lists.
+    """Records in several processes, supervised as `collect` describes.
 
     Args:
         record: does one job; see `supervise`.
@@ -212,7 +216,7 @@ def run_jobs(
 
     Raises:
         RenderingUnavailableError: there is no OpenGL on this machine.
-        HWMError: the workers fail whatever is tried.
+        HWMError: the workers failed whatever was tried.
     """
     with tqdm(total=len(jobs), unit="episode", desc="collect") as progress:
 

@@ -35,12 +35,12 @@ def collect_videos(
     """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
 
     The tables have a row a frame: the time in seconds, the 25 numbers and the pose of the base under their own names,
-    so that they need no mapping. A video is written only after its table.
+    so that they need no mapping. A video is written only after its table. Workers are replaced as in `collect`.
 
     Args:
         directory: destination; new or empty.
         num_episodes: number of episodes, at least 1.
-        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        seed: as in `collect`.
         split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the images in pixels.
@@ -53,6 +53,7 @@ def collect_videos(
         MissingExtraError: PyAV is not installed.
         SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
     check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     if os.path.lexists(directory) and not (os.path.isdir(directory) and not any(directory.iterdir())):
