@@ -182,7 +182,7 @@ class _Worker:
             message: _Done[Any] | _Failure | None = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(_END_TIMEOUT_S)
-            return _Failure(f"died with exit code {self._process.exitcode} (negative: a signal; -9: out of memory?)")
+            return _Failure(_death(self._process.exitcode))
         return message
 
     def end(self) -> None:
@@ -190,6 +190,12 @@ class _Worker:
         self._process.kill()
         self._process.join(_END_TIMEOUT_S)
         self.connection.close()
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    return f"was killed by signal {-exit_code}" + (", as if out of memory" if exit_code == -9 else "")
 
 
 def _events(workers: Sequence[_Worker]) -> Iterator[tuple[_Worker, _Done[Any] | _Failure]]:

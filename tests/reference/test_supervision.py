@@ -49,7 +49,11 @@ def tries(folder: Path, number: int) -> int:
 
 @pytest.mark.parametrize(
     ("mischief", "warning"),
-    [("killed", "died with exit code -9"), ("exits", "died with exit code 7"), ("raises", "failed: KeyError('a bug')")],
+    [
+        ("killed", "was killed by signal 9"),
+        ("exits", "ended with exit code 7"),
+        ("raises", "failed: KeyError('a bug')"),
+    ],
 )
 def test_a_failed_job_is_done_again_by_another_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mischief: str, warning: str
@@ -105,7 +109,7 @@ def test_finished_jobs_are_not_repeated_by_the_next_stage(tmp_path: Path) -> Non
 
 def test_a_job_that_always_fails_is_given_up_while_others_finish(tmp_path: Path) -> None:
     tasks = [Task(tmp_path, number, "exits" if number == 0 else "", tries=99) for number in range(200)]
-    with pytest.raises(HWMError, match="died with exit code 7"):
+    with pytest.raises(HWMError, match="ended with exit code 7"):
         results(tasks, STAGES[:1])
     assert tries(tmp_path, 0) == 3
 
@@ -114,7 +118,7 @@ def test_the_error_says_what_was_tried(tmp_path: Path) -> None:
     with pytest.raises(HWMError) as caught:
         results([Task(tmp_path, 0, "exits", tries=99)])
     assert type(caught.value) is HWMError
-    assert "died with exit code 7" in str(caught.value)
+    assert "ended with exit code 7" in str(caught.value)
     assert "tried with 2 workers, then 1 worker, then 2 healed workers" in str(caught.value)
     assert tries(tmp_path, 0) == 9
 
