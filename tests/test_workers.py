@@ -40,6 +40,8 @@ def is_locked(path: Path) -> bool:
     [
         ("pool", ""),
         ("pool", "yes"),
+        ("supervised", ""),
+        ("supervised", "yes"),
         ("module", "yes"),
         # The launcher, which is PyTorch's, and its trainings.
         pytest.param("launcher", "", marks=pytest.mark.skipif(sys.platform != "linux", reason="the kernel does it")),

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
@@ -89,13 +89,16 @@ def write_video(path: Path, frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> Non
     write_bytes(path, encode_video(frames, fps))
 
 
-def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
+def encode_video(
+    frames: UInt8Array, fps: int = FRAME_RATE_HZ, after_frame: Callable[[], object] = lambda: None
+) -> memoryview:
     """Returns the content of an MP4 file (see `write_video`).
 
     Args:
         frames: uint8 [N, H, W, 3], N at least 1. H.264 needs even sides; for an odd side, the last line of pixels is
             repeated.
         fps: frames a second.
+        after_frame: called after each encoded frame.
 
     Raises:
         InvalidInputError: `frames` has another shape or type.
@@ -120,6 +123,7 @@ def encode_video(frames: UInt8Array, fps: int = FRAME_RATE_HZ) -> memoryview:
             # The encoder's own conversion differs from call to call.
             converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(converted))
+            after_frame()
         container.mux(stream.encode())
     return content.getbuffer()
 

@@ -1,5 +1,6 @@
-"""Records seeded episodes of the reference world in parallel; the number of processes does not change them."""
+"""Records seeded episodes of the reference world in parallel; the number and fate of processes do not change them."""
 
+import functools
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,11 +17,12 @@ from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError
 from hwm_env.fields import Count, CountOrZero, checked
 from hwm_env.reference.behaviour import Behaviour, Operator, Teleoperator, operator_of
+from hwm_env.reference.fallbacks import recording_stages
+from hwm_env.reference.supervision import SignOfLife, supervise
 from hwm_env.reference.world import ReferenceWorld
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
-from hwm_env.workers import run_in_processes
 
-_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 EPISODES_PER_SHARD: Final = 10
 _WARM_UP_FRAMES: Final = 60
@@ -50,6 +52,7 @@ def record_episode(
     rng: np.random.Generator,
     num_frames: int,
     make_operator: Callable[[np.random.Generator], Operator] = Teleoperator,
+    after_frame: Callable[[], object] = lambda: None,
 ) -> RecordedEpisode:
     """Records an operator's actions from a random place.
 
@@ -58,6 +61,7 @@ def record_episode(
         rng: generator of place and behaviour.
         num_frames: number of frames to record.
         make_operator: makes the operator from `rng`.
+        after_frame: called after each recorded frame.
     """
     world.reset(rng)
     operator = make_operator(rng)
@@ -70,21 +74,55 @@ def record_episode(
         states[frame] = world.step(operator.act(world.state))
         frames[frame] = world.render()
         poses[frame] = world.state.base_pose
+        after_frame()
     return RecordedEpisode(states, frames, poses)
 
 
-@dataclass(frozen=True, slots=True)
-class _ShardJob:
-    """Arguments of a worker process that writes one shard."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpisodeJob:
+    """What a worker needs to know to record one episode."""
 
-    writer: DatasetWriter
-    index: int
-    episodes: range
+    number: int
     seed: int
     split: str
-    frames_per_episode: int
+    num_frames: int
     image_size: int
     behaviour: Behaviour
+
+
+def episode_jobs(
+    num_episodes: int, seed: int, split: str, clips_per_episode: int, image_size: int, behaviour: Behaviour
+) -> list[EpisodeJob]:
+    """Returns the jobs that record a collection, one an episode; for the arguments see `collect`."""
+    return [
+        EpisodeJob(
+            number=number,
+            seed=seed,
+            split=split,
+            num_frames=clips_per_episode * FRAMES_PER_CLIP,
+            image_size=image_size,
+            behaviour=behaviour,
+        )
+        for number in range(num_episodes)
+    ]
+
+
+def record_job(job: EpisodeJob, alive: SignOfLife) -> RecordedEpisode:
+    """Records one episode in a worker process.
+
+    Args:
+        job: the episode.
+        alive: called after each frame.
+    """
+    rng = episode_rng(job.seed, job.split, job.number)
+    operator = operator_of(job.behaviour, job.number)
+    return record_episode(_world(job.image_size), rng, job.num_frames, operator, alive)
+
+
+@functools.cache
+def _world(image_size: int) -> ReferenceWorld:
+    """Returns the world of a worker process, which stays open until the process ends."""
+    return ReferenceWorld(image_size)
 
 
 def collect(
@@ -103,10 +141,15 @@ def collect(
     Each episode is one segment, ten episodes are one shard. Worker processes are spawned, so a script that calls this
     needs the usual `if __name__ == "__main__":`.
 
+    A worker that does nothing for a minute, dies or fails is replaced, and its episode is recorded again. After three
+    failures in a row, half as many workers record, down to one; then as many as at first, with Mesa's software
+    renderer. Each failure is logged as a warning.
+
     Args:
         directory: destination; new, empty, or with the remains of an interrupted collection.
         num_episodes: number of episodes, at least 1.
-        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is and
+            happens to them, unless software had to render some images and a GPU the others.
         split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the images in pixels.
@@ -118,26 +161,16 @@ def collect(
         DatasetError: the directory already holds a finished data set, or something else.
         SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
     check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     _check_remains(directory)
     extra = {"split": split, "seed": seed, "source": "hwm_env.reference", "behaviour": behaviour}
     writer = DatasetWriter(directory, image_size=(image_size, image_size), extra=extra)
-    jobs = [
-        _ShardJob(
-            writer=writer,
-            index=index,
-            episodes=range(first, min(first + EPISODES_PER_SHARD, num_episodes)),
-            seed=seed,
-            split=split,
-            frames_per_episode=clips_per_episode * FRAMES_PER_CLIP,
-            image_size=image_size,
-            behaviour=behaviour,
-        )
-        for index, first in enumerate(range(0, num_episodes, EPISODES_PER_SHARD))
-    ]
-    run_jobs(_write_shard, jobs, workers, num_episodes)
-    writer.finish(len(jobs))
+    jobs = episode_jobs(num_episodes, seed, split, clips_per_episode, image_size, behaviour)
+    shards = _Shards(writer, num_episodes)
+    run_jobs(record_job, jobs, workers, shards.add)
+    writer.finish(shards.number)
 
 
 def _check_remains(directory: Path) -> None:
@@ -167,45 +200,63 @@ def check_collection(num_episodes: int, seed: int, clips_per_episode: int, worke
         checked(name, value, Count)
 
 
-def run_jobs(record: Callable[[_Job], int], jobs: Sequence[_Job], workers: int, num_episodes: int) -> None:
-    """Records in several processes.
+def run_jobs(
+    record: Callable[[EpisodeJob, SignOfLife], _Result],
+    jobs: Sequence[EpisodeJob],
+    workers: int,
+    keep: Callable[[int, _Result], object],
+) -> None:
+    """Records in several processes, supervised as `collect` describes.
 
     Args:
-        record: does one job and returns its number of episodes; must be picklable, like the jobs.
-        jobs: the jobs.
+        record: does one job; see `supervise`.
+        jobs: the episodes.
         workers: number of processes.
-        num_episodes: number of episodes of all jobs together.
+        keep: receives the index and result of each job, in the order of their completion.
 
     Raises:
-        HWMError: a process died.
+        RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
-    with tqdm(total=num_episodes, unit="episode", desc="collect") as progress:
-        for count in run_in_processes(record, jobs, workers, _start_worker):
-            progress.update(count)
+    with tqdm(total=len(jobs), unit="episode", desc="collect") as progress:
+
+        def keep_and_show(index: int, result: _Result) -> None:
+            keep(index, result)
+            progress.update()
+
+        supervise(record, jobs, recording_stages(min(workers, len(jobs))), keep_and_show)
 
 
-def _start_worker() -> None:
-    # Mesa's software renderer would start a thread for each core in each process; one thread a process is faster.
-    os.environ.setdefault("LP_NUM_THREADS", "1")
+class _Shards:
+    """Writes each shard as soon as all of its episodes are recorded, in any order.
 
+    Args:
+        writer: writer of the data set.
+        num_episodes: number of episodes of all shards together.
+    """
 
-def _write_shard(job: _ShardJob) -> int:
-    """Records and writes one shard; returns its number of episodes."""
-    with ReferenceWorld(job.image_size) as world:
-        episodes = [
-            record_episode(
-                world,
-                episode_rng(job.seed, job.split, number),
-                job.frames_per_episode,
-                operator_of(job.behaviour, number),
+    def __init__(self, writer: DatasetWriter, num_episodes: int) -> None:
+        self._writer = writer
+        firsts = range(0, num_episodes, EPISODES_PER_SHARD)
+        self._numbers = [range(first, min(first + EPISODES_PER_SHARD, num_episodes)) for first in firsts]
+        self._unwritten: dict[int, RecordedEpisode] = {}
+
+    @property
+    def number(self) -> int:
+        """Number of shards."""
+        return len(self._numbers)
+
+    def add(self, number: int, episode: RecordedEpisode) -> None:
+        """Adds one episode."""
+        self._unwritten[number] = episode
+        index = number // EPISODES_PER_SHARD
+        numbers = self._numbers[index]
+        if all(number in self._unwritten for number in numbers):
+            episodes = [self._unwritten.pop(number) for number in numbers]
+            self._writer.write_shard(
+                index,
+                states=np.concatenate([episode.states for episode in episodes]),
+                segments=np.repeat(np.array(numbers, np.int32), len(episode.states)),
+                frames=np.concatenate([episode.frames for episode in episodes]),
+                poses=np.concatenate([episode.poses for episode in episodes]),
             )
-            for number in job.episodes
-        ]
-    job.writer.write_shard(
-        job.index,
-        states=np.concatenate([episode.states for episode in episodes]),
-        segments=np.repeat(np.array(job.episodes, np.int32), job.frames_per_episode),
-        frames=np.concatenate([episode.frames for episode in episodes]),
-        poses=np.concatenate([episode.poses for episode in episodes]),
-    )
-    return len(episodes)

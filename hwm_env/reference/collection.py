@@ -24,7 +24,7 @@ class CollectionConfig(CheckedFields):
     clips_per_episode: Count = 24
     """Length of an episode in clips of 17 frames."""
     workers: Count = 2
-    """Number of processes."""
+    """Number of processes; one that hangs or dies is replaced."""
     behaviour: Behaviour = "teleoperator"
     """Who drives: a smooth teleoperator, a commander with sudden commands, or both in turn."""
     videos: bool = False
@@ -42,6 +42,7 @@ def collect_recording(config: CollectionConfig) -> None:
         MissingExtraError: MuJoCo or, for videos, PyAV is not installed.
         SavingError: a file cannot be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
     # These need MuJoCo, and the config does not.
     if config.videos:

@@ -2,7 +2,6 @@
 
 import io
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,27 +12,13 @@ from hwm_env.data.row_times import DEFAULT_TIME_COLUMN
 from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import encode_video
 from hwm_env.errors import DatasetError, require_extra
-from hwm_env.reference.behaviour import Behaviour, operator_of
-from hwm_env.reference.collect import RecordedEpisode, check_collection, episode_rng, record_episode, run_jobs
-from hwm_env.reference.world import ReferenceWorld
-from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
+from hwm_env.reference.behaviour import Behaviour
+from hwm_env.reference.collect import EpisodeJob, RecordedEpisode, check_collection, episode_jobs, record_job, run_jobs
+from hwm_env.reference.supervision import SignOfLife
+from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ
 
 _FORMATS: Final = ["%.9f"] + ["%.9g"] * (len(ACTION_NAMES) + len(POSE_NAMES))
 """Times to the nanosecond; nine digits restore a float32 exactly."""
-
-
-@dataclass(frozen=True, slots=True)
-class _EpisodeJob:
-    """Arguments of a worker process that records one episode."""
-
-    stem: Path
-    """Path of its files without their suffixes."""
-    number: int
-    seed: int
-    split: str
-    num_frames: int
-    image_size: int
-    behaviour: Behaviour
 
 
 def collect_videos(
@@ -50,12 +35,12 @@ def collect_videos(
     """Records the episodes that `collect` records, as `episode_00000.mp4` and `episode_00000.csv` and so on.
 
     The tables have a row a frame: the time in seconds, the 25 numbers and the pose of the base under their own names,
-    so that they need no mapping. A video is written only after its table.
+    so that they need no mapping. A video is written only after its table. Workers are replaced as in `collect`.
 
     Args:
         directory: destination; new or empty.
         num_episodes: number of episodes, at least 1.
-        seed: at least 0; equal seeds and splits give equal recordings on the same machine, whatever `workers` is.
+        seed: as in `collect`.
         split: name such as "train" or "validation"; different splits share no episode.
         clips_per_episode: length of an episode in clips of 17 frames, at least 1.
         image_size: height and width of the images in pixels.
@@ -68,6 +53,7 @@ def collect_videos(
         MissingExtraError: PyAV is not installed.
         SavingError: a file could not be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
+        HWMError: the workers failed whatever was tried.
     """
     check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
     if os.path.lexists(directory) and not (os.path.isdir(directory) and not any(directory.iterdir())):
@@ -77,29 +63,20 @@ def collect_videos(
         )
     check_writable(directory / "episode_00000.csv")
     require_extra("av", "data")
-    jobs = [
-        _EpisodeJob(
-            stem=directory / f"episode_{number:05d}",
-            number=number,
-            seed=seed,
-            split=split,
-            num_frames=clips_per_episode * FRAMES_PER_CLIP,
-            image_size=image_size,
-            behaviour=behaviour,
-        )
-        for number in range(num_episodes)
-    ]
-    run_jobs(_record, jobs, workers, num_episodes)
+    jobs = episode_jobs(num_episodes, seed, split, clips_per_episode, image_size, behaviour)
+
+    def keep(number: int, files: tuple[bytes, bytes]) -> None:
+        table, video = files
+        stem = directory / f"episode_{number:05d}"
+        write_files([(stem.with_suffix(".csv"), table), (stem.with_suffix(".mp4"), video)])
+
+    run_jobs(_record, jobs, workers, keep)
 
 
-def _record(job: _EpisodeJob) -> int:
-    """Records one episode and returns 1, the number of episodes."""
-    with ReferenceWorld(job.image_size) as world:
-        rng = episode_rng(job.seed, job.split, job.number)
-        episode = record_episode(world, rng, job.num_frames, operator_of(job.behaviour, job.number))
-    video = encode_video(episode.frames)
-    write_files([(job.stem.with_suffix(".csv"), _table(episode)), (job.stem.with_suffix(".mp4"), video)])
-    return 1
+def _record(job: EpisodeJob, alive: SignOfLife) -> tuple[bytes, bytes]:
+    """Records one episode and returns the contents of its table and of its video."""
+    episode = record_job(job, alive)
+    return _table(episode), bytes(encode_video(episode.frames, after_frame=alive))
 
 
 def _table(episode: RecordedEpisode) -> bytes:

@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +6,13 @@ import pytest
 
 from hwm_env.data.reader import Dataset
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.reference import collect as collecting
+from hwm_env.reference import supervision
 from hwm_env.reference.collect import collect, episode_rng
 from hwm_env.reference.rendering import can_render
+from hwm_env.reference.supervision import Stage
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP
+from tests.reference import mischief
 
 EPISODES, CLIPS = 11, 2
 
@@ -30,6 +35,22 @@ def test_the_number_of_workers_changes_nothing(recording: Path, tmp_path: Path) 
     alone = tmp_path / "alone"
     collect(alone, num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=1)
     assert contents(alone) == contents(recording)
+
+
+@pytest.mark.slow
+def test_workers_that_hang_die_or_raise_change_nothing(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(collecting, "record_job", mischief.record)
+    monkeypatch.setattr(collecting, "recording_stages", lambda workers: [Stage("workers", workers, {})] * 20)
+    # A worker that takes longer to start is only replaced.
+    monkeypatch.setattr(supervision, "_PATIENCE_S", 5.0)
+    monkeypatch.setenv(mischief.FOLDER, str(tmp_path))
+    collect(tmp_path / "data", num_episodes=EPISODES, seed=4, split="train", clips_per_episode=CLIPS, workers=2)
+    for warning in ("did nothing for 5 s", "was killed by signal 9", "failed: KeyError('a bug')"):
+        assert warning in caplog.text
+    assert contents(tmp_path / "data") == contents(recording)
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.slow
