@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from hwm_env.arguments import parse_config
 from hwm_env.data.files import check_writable, json_bytes, write_files
+from hwm_env.devices import check_device
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
@@ -63,6 +64,8 @@ class TrainingRun(CheckedFields):
     """Of everything."""
     decoding_steps: Count | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
+    device: str = "auto"
+    """Device of the learned world and of the policy: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 def train(run: TrainingRun) -> LearningCurve:
@@ -89,13 +92,14 @@ def train(run: TrainingRun) -> LearningCurve:
         checkpoint=run.checkpoint,
         max_episode_steps=run.max_steps,
         decoding_steps=run.decoding_steps,
+        device=run.device,
         **asdict(interface),
     )
     curve = LearningCurve()
     worlds = VecMonitor(SB3VecEnv(envs))
     try:
         model: BaseAlgorithm = _CLASSES[run.algo](
-            "MultiInputPolicy", worlds, seed=run.seed, device="cpu", **SETTINGS[run.algo]
+            "MultiInputPolicy", worlds, seed=run.seed, device=check_device(run.device), **SETTINGS[run.algo]
         )
         model.learn(run.steps, callback=curve, progress_bar=False)
     finally:

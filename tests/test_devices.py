@@ -73,7 +73,7 @@ OPTIONS = {
     "replay": "episode.npz",
     "train": "data --tokenizer room-64 --out out",
     "train-readout": "room-64 data --validation data",
-    "evaluate": "policies.scripted:for_task",
+    "evaluate": "policies.experts:for_task",
 }
 
 
