@@ -101,18 +101,18 @@ class TinyTokenizer(nn.Module):
 
     @plain_torch()
     def encode(self, clips: Tensor) -> Tensor:
-        """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8].
+        """Encodes clips uint8 [B, 17, H, W, 3] to tokens int32 [B, 3, H / 8, W / 8], on the device of the clips.
 
         Raises:
             InvalidInputError: wrong shape or dtype, or H or W is not a multiple of 8.
         """
         check_clips(clips, self.spatial_compression)
-        _, digits = self.fsq.quantise(self.encoder(normalised(clips)))
-        return self.fsq.digits_to_codes(digits).int()
+        _, digits = self.fsq.quantise(self.encoder(normalised(clips.to(self.fsq.levels.device))))
+        return self.fsq.digits_to_codes(digits).int().to(clips.device)
 
     @plain_torch()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3].
+        """Decodes tokens int [B, 3, h, w] to clips uint8 [B, 17, 8 * h, 8 * w, 3], on the device of the tokens.
 
         Raises:
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
@@ -121,7 +121,7 @@ class TinyTokenizer(nn.Module):
 
     @plain_torch()
     def decode_last(self, tokens: Tensor) -> Tensor:
-        """Decodes only the last frame: uint8 [B, 8 * h, 8 * w, 3].
+        """Decodes only the last frame: uint8 [B, 8 * h, 8 * w, 3], on the device of the tokens.
 
         Raises:
             InvalidInputError: wrong shape or dtype, or tokens outside the codebook.
@@ -130,8 +130,9 @@ class TinyTokenizer(nn.Module):
 
     def _decoded(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         check_tokens(tokens, self.codebook_size)
-        if tokens.device.type != "cpu":
-            return self.drawn(tokens, draw)
+        device = self.fsq.levels.device
+        if device.type != "cpu":
+            return self.drawn(tokens.to(device), draw).to(tokens.device)
         return torch.cat(side_by_side(partial(self.drawn, draw=draw), tokens.split(CLIPS_AT_ONCE)))
 
     def drawn(self, tokens: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:

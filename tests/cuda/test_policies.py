@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwm_env.checkpoint import load
+from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, evaluate
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from tests.tokenizers.cosmos import write_stand_ins
@@ -33,6 +33,16 @@ def test_ppo_trains_with_world_and_policy_there(device: torch.device, tmp_path: 
     run = TrainingRun(out=tmp_path / "ppo.zip", steps=128, num_envs=16, max_steps=5, device=str(device))
     assert len(train(run).episodes) > 0
     assert run.out.exists()
+
+
+def test_the_built_in_tokenizer_takes_clips_of_either_device(device: torch.device, room_64: Checkpoint) -> None:
+    there = load("room-64", device=device).tokenizer
+    tokens = room_64.starts.tokens[:3, 0]
+    clips = there.decode(tokens)
+    assert clips.device.type == there.encode(clips).device.type == "cpu"
+    assert torch.equal(there.decode(tokens.to(device)).cpu(), clips)
+    # Rounding in another order moves few values of a clip by one level.
+    assert (clips.int() - room_64.tokenizer.decode(tokens).int()).abs().max() <= 2
 
 
 def test_cosmos_encodes_and_decodes(device: torch.device, tmp_path: Path) -> None:
