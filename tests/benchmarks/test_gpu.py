@@ -67,9 +67,9 @@ def measured(function: Callable[[], object]) -> dict[str, float]:
 
 
 def test_matrix_rate(table: Table) -> None:
-    for dtype in (torch.bfloat16, torch.float32):
-        rate = matrix_rate(DEVICE, dtype) / 1e12
-        table.append({"what": "matrix product", "precision": str(dtype), "TFLOP/s": rate})
+    for precision in ("bfloat16", "float32"):
+        rate = matrix_rate(DEVICE, precision) / 1e12
+        table.append({"what": "matrix product", "precision": precision, "TFLOP/s": rate})
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -39,13 +39,17 @@ class Pace:
         start_s = time.monotonic() - self._used_s
         step = first_step
         total = self._num_steps if self._limit_s is None else None
-        with tqdm(initial=first_step, total=total, desc=description, unit="step", disable=silent) as bar:
+        with tqdm(initial=first_step, total=total, desc=description, unit="step", disable=silent) as self._bar:
             while not self.is_over(step):
                 yield step
                 step += 1
-                bar.update()
+                self._bar.update()
                 if self._limit_s is not None:
                     self._used_s = self._agreed(time.monotonic() - start_s)
+
+    def show(self, **numbers: float) -> None:
+        """Shows numbers beside the progress bar, while steps are taken."""
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
 
     def is_over(self, steps_done: int) -> bool:
         """Returns whether the run is at its end after so many steps; otherwise sets the next step's position."""

@@ -27,12 +27,13 @@ from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.assemble import NUM_STARTS
+from hwm_env.training.runs.matrix_rate import matrix_rate
 from hwm_env.training.runs.monitor import TensorBoard
 from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.reporter import Reporter
 from hwm_env.training.runs.run import Run
 from hwm_env.training.runs.stopping import StopRequest, TrainingStopped
-from hwm_env.training.world_model.estimate import training_cost
+from hwm_env.training.world_model.estimate import TrainingCost, training_cost
 from hwm_env.training.world_model.loader import MicroBatches, load
 from hwm_env.training.world_model.objective import SampleBatch, Targets, arrange, draw_targets
 from hwm_env.training.world_model.recipe import TrainingConfig
@@ -122,8 +123,9 @@ def train_world_model(
     samples = ClipSamples(data, *clips, with_poses=with_poses)
     candidates = evenly_spread(len(samples), max_samples)
     run = Run(directory, resume=resume, keep=keep, writes=accelerator.is_main_process)
-    if accelerator.is_main_process and logger.isEnabledFor(logging.INFO):
-        _announce(model_config, config, samples, len(candidates), accelerator.device.type)
+    cost = training_cost(model_config, config, accelerator.device.type)
+    if accelerator.is_main_process:
+        _announce(cost, config, samples, len(candidates))
     statistics = _statistics(data, directory, accelerator, is_new=run.is_new)
     trainee = Trainee.prepare(new_model(model_config, statistics, config.seed, initial), config, accelerator)
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
@@ -154,7 +156,7 @@ def train_world_model(
         report = Reporter(run, whole_config, parts, checkpoint, held_out, curves)
     else:
         report = Reporter(run, whole_config, parts, checkpoint, None, None)
-    _take_steps(trainee, pace, report, samples, plan, workers, scene, compiled=compiled)
+    _take_steps(trainee, pace, report, samples, plan, workers, scene, step_flops=cost.step_flops, compiled=compiled)
     accelerator.wait_for_everyone()
     return run.newest
 
@@ -202,6 +204,7 @@ def _take_steps(
     workers: int,
     scene: Scene | None,
     *,
+    step_flops: int,
     compiled: bool,
 ) -> None:
     """Takes all remaining steps."""
@@ -212,7 +215,7 @@ def _take_steps(
     first = next(batches)
     _rehearse(trainee, _targets(trainee, plan, plan.first_step, 0.0, 0, first, scene), plan, compiled=compiled)
     batches = itertools.chain([first], batches)
-    speed = Speed.measured(trainee.model.config, config, accelerator.device)
+    speed = Speed(config.batch_size, step_flops, matrix_rate(accelerator.device, config.precision))
     read_every = 1 if trainee.waits else STEPS_A_READING
     steps_done, reported = plan.first_step, plan.first_step
     numbers: dict[str, float] = {}
@@ -226,12 +229,15 @@ def _take_steps(
             try:
                 result = trainee.step(pace.position, targets, stop=request.signal is not None)
                 steps_done = step + 1
-                is_due = steps_done % config.report_every == 0
-                if is_due or result.stop or steps_done % read_every == 0:
+                is_last = config.minutes is None and steps_done == config.steps
+                is_due = is_last or steps_done % config.report_every == 0
+                is_read = is_due or result.stop or steps_done % read_every == 0
+                if is_read:
                     numbers = result.numbers()
             except DivergedError as error:
                 raise DivergedError(f"{error} at step {step}, {_origin(samples, plan, step)}") from error
-            if is_due or result.stop or steps_done % read_every == 0:
+            if is_read:
+                pace.show(loss=numbers["loss"])
                 numbers["learning_rate"] = config.learning_rate * config.share_at(pace.position)
                 numbers |= speed.numbers(steps_done - plan.first_step, time.monotonic() - started_s)
                 report.step(steps_done, numbers)
@@ -240,7 +246,7 @@ def _take_steps(
                 reported = steps_done
             elif result.stop:
                 report.save(steps_done, trainee)
-            if result.stop:
+            if result.stop and not is_last:
                 raise TrainingStopped(request.signal or signal.SIGTERM, steps_done)
     if reported < steps_done:
         report.full(steps_done, {**numbers, **result.numbers()}, trainee)
@@ -279,11 +285,8 @@ def _targets(
     )
 
 
-def _announce(
-    model_config: MaskedHWMConfig, config: TrainingConfig, samples: ClipSamples, num_candidates: int, device_type: str
-) -> None:
+def _announce(cost: TrainingCost, config: TrainingConfig, samples: ClipSamples, num_candidates: int) -> None:
     """Logs the size of the model, the samples, and the memory that the training needs."""
-    cost = training_cost(model_config, config, device_type)
     logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, num_candidates, len(samples))
     dropped = samples.windows.dropped
     logger.info(
