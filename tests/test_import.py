@@ -27,6 +27,7 @@ ORDER = [
     "building",
     "parallel",
     "devices",
+    "draws",
     "workers",
     "data",
     "reference",
