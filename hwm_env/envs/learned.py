@@ -183,7 +183,7 @@ class LearnedWorld(CheckpointWorld):
                 readouts = self._read_out(states, clip)
             except ModelOutputError as error:
                 raise error.among(rows) from error
-            entropies, offsets = clip.mean_entropy.tolist(), [0.0] * len(rows)
+            entropies, offsets = clip.on_cpu.mean_entropy.tolist(), [0.0] * len(rows)
             if self.trust is not None and self.trust.calibration.needs_painted_offset:
                 offsets = self.simulator.painted_offset(states, clip).tolist()
             for place, (row, read) in enumerate(zip(rows, readouts, strict=True)):
