@@ -25,9 +25,13 @@ def seeds_of(seed: int, step: int, rows: range, device: torch.device | str = "cp
         rows: indices of the rows.
         device: device of the result.
     """
-    keys = torch.tensor([seed, step], device=device)
-    of_step = _mixed(_mixed(keys[0] + _GOLDEN) + keys[1] * _GOLDEN)
+    of_step = seeds_at(*torch.tensor([seed, step], device=device))
     return _mixed(of_step + torch.arange(rows.start, rows.stop, device=device) * _GOLDEN)
+
+
+def seeds_at(seeds_B: Tensor, steps_B: Tensor) -> Tensor:
+    """Returns a seed for each row's own step: int64 [B] from a row's seed and the index of its step, int64 [B]."""
+    return _mixed(_mixed(seeds_B + _GOLDEN) + steps_B * _GOLDEN)
 
 
 def bits(seeds_B: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:

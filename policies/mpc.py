@@ -105,8 +105,8 @@ class MPC:
             return moment
         recent = slice(-HISTORY_CLIPS, None)
         history = RecordedHistory(np.stack(self._tokens[row][recent]), np.stack(self._actions[row][recent]), None)
-        imagined: WorldMoment = self._world.begin(history, int(self._rngs[row].integers(2**63)))
-        return imagined
+        imagined: list[WorldMoment] = self._world.begin([history], [int(self._rngs[row].integers(2**63))])
+        return imagined[0]
 
 
 def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem") -> MPC:

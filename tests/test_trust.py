@@ -177,13 +177,19 @@ def test_noise_and_scrambled_clips_are_far_away(token_statistics: TokenStatistic
     assert np.median(token_statistics.drift(scrambled)) > 4
 
 
-def test_a_clip_drifts_as_it_does_in_a_batch_of_arrays(token_statistics: TokenStatistics) -> None:
-    tokens = structured_tokens(5, seed=2)
-    array = tokens.numpy().copy()
-    array.flags.writeable = False
-    together = token_statistics.drift(array)
-    for index in range(5):
-        assert token_statistics.drift(tokens[index : index + 1])[0] == pytest.approx(together[index], abs=1e-4)
+@pytest.mark.parametrize("grid", [(4, 4), (5, 7), (8, 8)])
+def test_a_clip_alone_is_judged_as_in_any_batch_to_the_bit(grid: tuple[int, int]) -> None:
+    trust = Trust(TokenStatistics.from_tokens(structured_tokens(600, grid=grid), LEVELS), TRUTH)
+    tokens, features = structured_tokens(37, seed=2, grid=grid).numpy().copy(), random_features(37)
+    del features["drift"]
+    tokens.flags.writeable = False
+    together = trust.assess(tokens, **features)
+    for size in (1, 2, 5, 8, 9):
+        for first in range(0, 38 - size, size):
+            rows = slice(first, first + size)
+            some = trust.assess(tokens[rows], **{name: values[rows] for name, values in features.items()})
+            for part, expected in zip(some, together, strict=True):
+                assert np.array_equal(part, expected[rows]), f"{size} rows from {first}"
 
 
 def test_larger_grids_are_averaged() -> None:

@@ -2,29 +2,29 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from hwm_env.draws import seeds_at, uniform
 
-def row_uniforms(seeds: Sequence[int], step_indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+
+def row_uniforms(
+    seeds: Sequence[int], step_indices: Sequence[int], shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> Tensor:
     """Draws uniform numbers for each row of a batch.
 
-    Philox (Salmon et al., 2011) is keyed by (seed, env step), so that states carry no generator, forks are free, and a
-    row gets the same numbers alone as in any batch.
+    They are functions of seed, env step and index, so that states carry no generator, forks are free, and a row gets
+    the same numbers alone as in any batch, on every device.
 
     Args:
         seeds: a seed for each row, 0..2^63-1.
         step_indices: the env step that each row is about to take.
         shape: shape of the numbers of one row.
+        device: device of the numbers.
 
     Returns:
-        float32 [B, *shape] in [0, 1), on the CPU.
+        float32 [B, *shape] in [0, 1), in multiples of 2^-24.
     """
-    rows = [
-        np.random.Generator(np.random.Philox(key=np.array([seed, step], dtype=np.uint64))).random(
-            shape, dtype=np.float32
-        )
-        for seed, step in zip(seeds, step_indices, strict=True)
-    ]
-    return torch.from_numpy(np.stack(rows))
+    # Copied without waiting for what a GPU still computes.
+    keys = torch.tensor((tuple(seeds), tuple(step_indices)), dtype=torch.int64).to(device, non_blocking=True)
+    return uniform(seeds_at(*keys), 0, shape)

@@ -64,8 +64,7 @@ class EagerEngine:
     def uniforms(self, state: WorldState) -> Tensor | None:
         """Returns the random numbers of the next clip, [B, *noise_shape]; `None` if none are needed."""
         shape = self.decoding.noise_shape(self.model.config)
-        device = state.tokens.device
-        return None if shape is None else row_uniforms(state.seeds, state.step_indices, shape).to(device)
+        return None if shape is None else row_uniforms(state.seeds, state.step_indices, shape, state.tokens.device)
 
     def _kept(self, predictor: NextClip | WholeWindow, scene_BSC: Tensor | None) -> EncodedHistory | None:
         """Returns the encoded history to keep after a clip, which becomes the newest one and has these scene inputs."""

@@ -6,6 +6,7 @@ python play.py --steps 20 --out played.npz
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,7 @@ class World:
                 inputs["scene_inputs"] = np.stack([self.scene["scene_inputs"], moved["scene_inputs"]], axis=1)
                 self.scene["scene_inputs"] = moved["scene_inputs"]
         if "uniforms" in names:
-            shape = about["functions"]["clip"]["inputs"]["uniforms"]
-            noise = np.random.Generator(np.random.Philox(key=np.array([self.seed, self.steps], np.uint64)))
-            inputs["uniforms"] = noise.random(shape, np.float32)
+            inputs["uniforms"] = uniforms(self.seed, self.steps, about["functions"]["clip"]["inputs"]["uniforms"])
         outputs = self.call("clip", inputs)
         self.encodings = self.encodings[self.num_fields :] + list(outputs.values())[3:]
         self.tokens, self.chunk, self.steps = outputs["tokens"], chunk, self.steps + 1
@@ -93,6 +92,25 @@ class World:
         # An exported function lacks inputs without an effect.
         used = {port.name: inputs[port.name] for port in function.get_inputs()}
         return dict(zip(self.about["functions"][name]["outputs"], function.run(None, used), strict=True))
+
+
+def uniforms(seed: int, step: int, shape: Sequence[int]) -> Array:
+    """Returns the random numbers of an env step, float32 in [0, 1), the same as in hwm_env."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    # Arrays, since scalars warn of the overflow that is meant here.
+    keys, steps = np.array([seed], np.uint64), np.array([step], np.uint64)
+    keys = mixed(mixed(mixed(keys + golden) + steps * golden) + np.uint64(0x632BE59BD9B4E019))
+    numbers = mixed(keys + np.arange(1, np.prod(shape) + 1, dtype=np.uint64) * golden)
+    drawn: Array = ((numbers >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+    return drawn
+
+
+def mixed(numbers: Array) -> Array:
+    """Returns the output of SplitMix64 (Steele et al., OOPSLA 2014) for states, uint64."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    output: Array = numbers ^ (numbers >> np.uint64(31))
+    return output
 
 
 def driving(world: World, rng: np.random.Generator) -> Array:

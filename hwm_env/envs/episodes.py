@@ -5,7 +5,7 @@ The environments of one row and the vector environments differ only in the numbe
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Generic
 
@@ -19,7 +19,7 @@ from hwm_env.envs.options import Options, parse_options
 from hwm_env.envs.world import M, World
 from hwm_env.errors import CheckpointError, InvalidInputError, ModelOutputError
 from hwm_env.fields import CountOrZero, checked, short
-from hwm_env.tasks.base import BringsHistory, EpisodeStart, Goal, Outcome
+from hwm_env.tasks.base import BringsHistory, EpisodeStart, Goal, Outcome, RecordedHistory
 from hwm_env.tasks.registry import as_task
 
 _NO_OUTCOME: Final = Outcome({}, success=False, terminated=False)
@@ -58,6 +58,18 @@ class EnvStep(Generic[M]):
     terminated: bool
     truncated: bool
     info: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beginning:
+    """Where an episode begins."""
+
+    start: int | None
+    """Index of the checkpoint's start; `None` if it begins elsewhere."""
+    history: RecordedHistory | None
+    """The recorded history at whose end it begins; `None`: at a saved state."""
+    seed: int
+    """Seed of the world's randomness."""
 
 
 @contextmanager
@@ -121,53 +133,44 @@ class EpisodeEngine(Generic[M]):
             self.check_state(parsed.state)
         return parsed
 
-    def begin(self, rng: np.random.Generator, parsed: Options) -> tuple[Episode[M], dict[str, Any]]:
-        """Begins an episode.
+    def begin(
+        self,
+        rngs: Mapping[int, np.random.Generator],
+        parsed: Mapping[int, Options],
+        subject: Callable[[int], str] | None = None,
+    ) -> dict[int, tuple[Episode[M], dict[str, Any]]]:
+        """Begins an episode in some rows.
 
         Args:
-            rng: the row's own generator, from which start, noise and goal are drawn.
-            parsed: options of the reset.
+            rngs: each row's own generator, from which start, noise and goal are drawn.
+            parsed: options of each row's reset.
+            subject: names a row in errors; None: they name none.
 
         Returns:
-            The episode and its info.
+            The episodes and their infos by row.
 
         Raises:
             InvalidInputError: the task needs a read-out, which is not possible at this place.
         """
-        # Drawn even if the start is given, so that giving the start that the seed draws changes nothing.
-        drawn, seed = int(rng.integers(self._num_starts)), int(rng.integers(2**63))
-        info: dict[str, Any] = {}
-        history = None
-        if parsed.state is not None:
-            moment = self.world.reseeded(parsed.state.episode.moment, seed)
-        else:
-            if isinstance(self.task, BringsHistory):
-                history = self.task.history(rng, parsed.of_task)
-            else:
-                info["start"] = drawn if parsed.start is None else parsed.start
-                history = self.world.start(info["start"])
-            moment = self.world.begin(history, seed)
-        goal = None
-        if self.task is not None:
-            if self.task.needs_readout and moment.readout is None:
-                raise InvalidInputError(
-                    f"the task {self.task.name!r} needs a read-out, but the history shows a place that this "
-                    "checkpoint's scene does not know; begin elsewhere, or train a read-out with "
-                    "`hwm-env train-readout CHECKPOINT DATA`"
-                )
-            start = EpisodeStart(
-                rng,
-                moment,
-                history,
-                parsed.of_task,
-                self._num_starts,
-                self._recorded,
-                self.world.checkpoint.tokenizer,
-            )
-            goal = self.task.reset(start)
-        # A user's task may describe its goal with arrays that it continues to use.
-        info |= {**self._of_moment(moment), **copy.deepcopy(goal.describe() if goal else {})}
-        return Episode(moment, goal, 0), info
+
+        def named(row: int) -> AbstractContextManager[None]:
+            return nullcontext() if subject is None else naming(subject(row))
+
+        beginnings = {}
+        for row, rng in rngs.items():
+            with named(row):
+                beginnings[row] = self._chosen(rng, parsed[row])
+        recorded = {row: beginning.history for row, beginning in beginnings.items() if beginning.history is not None}
+        moments = self.world.begin([*recorded.values()], [beginnings[row].seed for row in recorded]) if recorded else []
+        moment_of = dict(zip(recorded, moments, strict=True))
+        begun = {}
+        for row, beginning in beginnings.items():
+            moment = moment_of.get(row)
+            if moment is None:
+                moment = self.world.reseeded(parsed[row].state.episode.moment, beginning.seed)
+            with named(row):
+                begun[row] = self._begun(rngs[row], parsed[row], beginning, moment)
+        return begun
 
     def step(
         self,
@@ -233,8 +236,47 @@ class EpisodeEngine(Generic[M]):
             raise InvalidInputError(f"the state's goal must be one of this task, got {short(state.episode.goal)}")
         self.world.check(state.episode.moment)
 
+    def _chosen(self, rng: np.random.Generator, parsed: Options) -> _Beginning:
+        """Chooses where an episode begins."""
+        # Drawn even if the start is given, so that giving the start that the seed draws changes nothing.
+        drawn, seed = int(rng.integers(self._num_starts)), int(rng.integers(2**63))
+        if parsed.state is not None:
+            return _Beginning(None, None, seed)
+        if isinstance(self.task, BringsHistory):
+            return _Beginning(None, self.task.history(rng, parsed.of_task), seed)
+        start = drawn if parsed.start is None else parsed.start
+        return _Beginning(start, self.world.start(start), seed)
+
+    def _begun(
+        self, rng: np.random.Generator, parsed: Options, beginning: _Beginning, moment: M
+    ) -> tuple[Episode[M], dict[str, Any]]:
+        """Returns the episode that begins at a moment, and its info."""
+        info: dict[str, Any] = {} if beginning.start is None else {"start": beginning.start}
+        goal = None
+        if self.task is not None:
+            if self.task.needs_readout and moment.readout is None:
+                raise InvalidInputError(
+                    f"the task {self.task.name!r} needs a read-out, but the history shows a place that this "
+                    "checkpoint's scene does not know; begin elsewhere, or train a read-out with "
+                    "`hwm-env train-readout CHECKPOINT DATA`"
+                )
+            start = EpisodeStart(
+                rng,
+                moment,
+                beginning.history,
+                parsed.of_task,
+                self._num_starts,
+                self._recorded,
+                self.world.checkpoint.tokenizer,
+            )
+            goal = self.task.reset(start)
+        # A user's task may describe its goal with arrays that it continues to use.
+        info |= {**self._of_moment(moment), **copy.deepcopy(goal.describe() if goal else {})}
+        return Episode(moment, goal, 0), info
+
     def _recorded(self, start: int) -> M:
-        return self.world.begin(self.world.start(start), 0)
+        (moment,) = self.world.begin([self.world.start(start)], [0])
+        return moment
 
     def _assess(self, moments: Sequence[M], adapted: Sequence[AdaptedAction]) -> list[dict[str, float]]:
         """Returns how far to believe each clip, as entries of the info; empty if the world is not calibrated."""

@@ -145,22 +145,15 @@ class ReferenceGroundTruth(CheckpointWorld):
         super().__init__(checkpoint)
         self._renderer = ReferenceWorld(checkpoint.image_size)
 
-    def begin(self, history: RecordedHistory, seed: int) -> GroundTruthMoment:
-        """Returns the moment at the end of a history; the world has no randomness, so the seed has no effect.
+    def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[GroundTruthMoment]:
+        """Returns each row's moment at the end of its history; without randomness, so that seeds have no effect.
 
-        The history's last clip is rendered again, along the path of its wheels (which may have slipped at an obstacle).
+        A history's last clip is rendered again, along the path of its wheels (which may have slipped at an obstacle).
 
         Raises:
-            InvalidInputError: the history has no pose.
+            InvalidInputError: a history has no pose.
         """
-        if history.pose is None:
-            raise InvalidInputError("history.pose must be known in the reference world, got None")
-        measured = history.actions[-1].copy()
-        poses = [history.pose.astype(np.float64)]
-        for numbers in measured[:0:-1]:
-            poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
-        path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
-        return GroundTruthMoment(path, measured, self._renderer.draw, self.checkpoint.tokenizer)
+        return [self._end_of(history) for history in histories]
 
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
@@ -190,3 +183,13 @@ class ReferenceGroundTruth(CheckpointWorld):
     def close(self) -> None:
         """Frees the OpenGL context; the next rendering opens another one."""
         self._renderer.close()
+
+    def _end_of(self, history: RecordedHistory) -> GroundTruthMoment:
+        if history.pose is None:
+            raise InvalidInputError("history.pose must be known in the reference world, got None")
+        measured = history.actions[-1].copy()
+        poses = [history.pose.astype(np.float64)]
+        for numbers in measured[:0:-1]:
+            poses.append(move_base(poses[-1], -float(numbers[LINEAR_VELOCITY]), -float(numbers[ANGULAR_VELOCITY])))
+        path = tuple(RobotState(pose, numbers) for pose, numbers in zip(reversed(poses), measured, strict=True))
+        return GroundTruthMoment(path, measured, self._renderer.draw, self.checkpoint.tokenizer)

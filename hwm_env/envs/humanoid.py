@@ -62,7 +62,7 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         before = copy.deepcopy(self._np_random), self._np_random_seed
         try:
             super().reset(seed=checked("seed", seed, EnvSeed | None))
-            self._episode, info = self._engine.begin(self.np_random, parsed)
+            self._episode, info = self._engine.begin({0: self.np_random}, {0: parsed})[0]
         except Exception:
             # Some goals can only be checked against the moment.
             self._np_random, self._np_random_seed = before

@@ -124,21 +124,15 @@ class LearnedWorld(CheckpointWorld):
         self._kinematics = kinematics
 
     @plain_torch()
-    def begin(self, history: RecordedHistory, seed: int) -> LearnedMoment:
-        """Returns the moment at the end of a recorded history; see World."""
-        state = self.simulator.begin(
-            torch.from_numpy(history.tokens)[None],
-            torch.from_numpy(history.actions)[None],
-            [seed],
-            poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
-        )
-        tokens = state.tokens[:, -1].clone()
-        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
-        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
-        if history.pose is not None and self.has_readout:
-            recorded = WorldReadout.from_vector(self._kinematics(history.pose[None], history.actions[-1, -1:])[0])
-            return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
-        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0, 0.0)
+    def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[LearnedMoment]:
+        """Returns each row's moment at the end of its recorded history; see World."""
+        begun: dict[int, LearnedMoment] = {}
+        # Rows whose histories have different lengths, or lack poses, are batched separately.
+        kinds = [(history.tokens.shape, history.actions.shape, history.pose is None) for history in histories]
+        for kind in sorted(set(kinds)):
+            rows = [row for row, kind_of_row in enumerate(kinds) if kind_of_row == kind]
+            begun |= zip(rows, self._begun([histories[row] for row in rows], [seeds[row] for row in rows]), strict=True)
+        return [begun[row] for row in range(len(histories))]
 
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
@@ -183,7 +177,7 @@ class LearnedWorld(CheckpointWorld):
                 readouts = self._read_out(states, clip)
             except ModelOutputError as error:
                 raise error.among(rows) from error
-            entropies, offsets = clip.mean_entropy.tolist(), [0.0] * len(rows)
+            entropies, offsets = clip.on_cpu.mean_entropy.tolist(), [0.0] * len(rows)
             if self.trust is not None and self.trust.calibration.needs_painted_offset:
                 offsets = self.simulator.painted_offset(states, clip).tolist()
             for place, (row, read) in enumerate(zip(rows, readouts, strict=True)):
@@ -194,6 +188,27 @@ class LearnedWorld(CheckpointWorld):
 
     def close(self) -> None:
         """Does nothing: there is nothing to free."""
+
+    def _begun(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[LearnedMoment]:
+        """Returns moments at the ends of histories that have equal lengths, and all have a pose, or none has."""
+        poses = [history.pose for history in histories if history.pose is not None]
+        actions = np.stack([history.actions for history in histories])
+        state = self.simulator.begin(
+            torch.from_numpy(np.stack([history.tokens for history in histories])),
+            torch.from_numpy(actions),
+            seeds,
+            poses=torch.from_numpy(np.stack(poses)) if poses else None,
+        )
+        tokens = state.tokens[:, -1].clone()
+        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
+        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
+        read: list[tuple[WorldReadout | None, ReadoutSource | None]]
+        if poses and self.has_readout:
+            vectors = self._kinematics(np.stack(poses), actions[:, -1, -1])
+            read = [(WorldReadout.from_vector(vector), "recording") for vector in vectors]
+        else:
+            read = self._read_out(state, clip)
+        return [LearnedMoment(state, clip, row, *of_row, 0.0, 0.0) for row, of_row in enumerate(read)]
 
     def _joined(self, moments: Sequence[LearnedMoment]) -> WorldState:
         """Joins the rows of moments to one batch.

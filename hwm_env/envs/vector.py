@@ -109,16 +109,15 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         parsed, mask = self._parse(options)
         if not mask.all():
             self._current()
-        episodes, infos = dict(enumerate(self._episodes)), [dict[str, Any]() for _ in range(self.num_envs)]
-        rngs = list(self._rngs)
+        rngs = {}
         for row in np.flatnonzero(mask).tolist():
             seed_of_row = seeds[row]
-            rngs[row] = copy.deepcopy(rngs[row]) if seed_of_row is None else seeding.np_random(seed_of_row)[0]
-            with naming(row_name(row)):
-                episodes[row], infos[row] = self._engine.begin(rngs[row], parsed[row])
-        self._rngs, self._episodes = rngs, [episodes[row] for row in range(self.num_envs)]
+            rngs[row] = copy.deepcopy(self._rngs[row]) if seed_of_row is None else seeding.np_random(seed_of_row)[0]
+        begun = self._engine.begin(rngs, dict(enumerate(parsed)), row_name)
+        self._rngs = [rngs.get(row, rng) for row, rng in enumerate(self._rngs)]
+        self._episodes = [begun[row][0] if row in begun else self._episodes[row] for row in range(self.num_envs)]
         self._ended = self._ended & ~mask
-        return self._observe(), infos
+        return self._observe(), [begun[row][1] if row in begun else {} for row in range(self.num_envs)]
 
     def step(self, actions: Any) -> tuple[Any, Float64Array, BoolArray, BoolArray, dict[str, Any]]:
         """Advances each row by one clip (17 frames, 0.567 s), all in one batch.
@@ -148,28 +147,23 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
             )
         begins = self._ended if self.autoreset_mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._ended)
         steps = self._engine.step(self._episodes, self._per_row(actions), np.flatnonzero(~begins).tolist(), row_name)
-        episodes, infos = [], []
-        # The generators of rows that begin an episode are copied, and kept once nothing can fail any more.
-        rngs = list(self._rngs)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
-        for row in range(self.num_envs):
-            if begins[row]:
-                episode, info = self._begin_next(row, rngs)
-            else:
-                step = steps[row]
-                episode, info = step.episode, step.info
-                rewards[row], terminated[row], truncated[row] = step.reward, step.terminated, step.truncated
-                if self.autoreset_mode == AutoresetMode.SAME_STEP and (step.terminated or step.truncated):
-                    final = {"final_obs": self._engine.observe(episode), "final_info": info}
-                    episode, info = self._begin_next(row, rngs)
-                    info |= final
-            episodes.append(episode)
-            infos.append(info)
-        self._rngs, self._episodes = rngs, episodes
+        for row, step in steps.items():
+            rewards[row], terminated[row], truncated[row] = step.reward, step.terminated, step.truncated
         has_ended = terminated | truncated
-        self._ended = has_ended if self.autoreset_mode != AutoresetMode.SAME_STEP else np.zeros_like(has_ended)
-        return self._observe(), rewards, terminated, truncated, infos
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            begins, has_ended = has_ended, np.zeros_like(has_ended)
+        # The generators of rows that begin an episode are copied, and kept once nothing can fail any more.
+        rngs = {row: copy.deepcopy(self._rngs[row]) for row in np.flatnonzero(begins).tolist()}
+        begun = self._engine.begin(rngs, dict.fromkeys(rngs, self._engine.parse(None)), row_name)
+        for row in begun.keys() & steps.keys():
+            begun[row][1].update(final_obs=self._engine.observe(steps[row].episode), final_info=steps[row].info)
+        present = {row: (step.episode, step.info) for row, step in steps.items()} | begun
+        self._rngs = [rngs.get(row, rng) for row, rng in enumerate(self._rngs)]
+        self._episodes = [present[row][0] for row in range(self.num_envs)]
+        self._ended = has_ended
+        return self._observe(), rewards, terminated, truncated, [present[row][1] for row in range(self.num_envs)]
 
     def render(self) -> tuple[UInt8Array, ...] | None:
         """Returns the newest frame of each row, uint8 [256, 256, 3], with `rgb_array`; otherwise `None`."""
@@ -228,10 +222,6 @@ class HumanoidVectorEnv(VectorEnv[Any, Any, Any], Generic[M]):
         if not self._episodes:
             raise gymnasium.error.ResetNeeded("there are no episodes yet; call reset() first")
         return self._episodes
-
-    def _begin_next(self, row: int, rngs: list[np.random.Generator]) -> tuple[Episode[M], dict[str, Any]]:
-        rngs[row] = copy.deepcopy(rngs[row])
-        return self._engine.begin(rngs[row], self._engine.parse(None))
 
     def _per_row(self, actions: Any) -> Sequence[Any]:
         try:

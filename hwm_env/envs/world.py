@@ -86,15 +86,15 @@ class World(Protocol[M]):
         """Returns a start of the checkpoint, 0 to its number of starts - 1."""
         ...
 
-    def begin(self, history: RecordedHistory, seed: int) -> M:
-        """Returns the moment at the end of a recorded history.
+    def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[M]:
+        """Returns each row's moment at the end of its recorded history.
 
         Args:
-            history: recorded clips.
-            seed: seed of all of the row's own randomness, 0..2^63-1.
+            histories: recorded clips of the B rows.
+            seeds: seeds of all of the rows' own randomness, 0..2^63-1.
 
         Raises:
-            InvalidInputError: the history does not fit this world.
+            InvalidInputError: a history does not fit this world.
         """
         ...
 

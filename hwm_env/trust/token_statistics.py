@@ -143,7 +143,8 @@ class TokenStatistics:
             tokens: int [B, 3, H, W], each in [0, V).
 
         Returns:
-            float32 [B]: over recorded clips, mean 0 and standard deviation 1. Negative: more typical than most.
+            float32 [B]: over recorded clips, mean 0 and standard deviation 1. Negative: more typical than most. A row's
+            drift is the same to the bit in any batch.
 
         Raises:
             InvalidInputError: the tokens have another shape.
@@ -176,7 +177,9 @@ def _coarse_values(clips: Tensor, levels: Sequence[int]) -> Tensor:
 
 def _log_distances(centred: Tensor, components: Tensor, variances: Tensor) -> Tensor:
     """Returns the logarithms of the mean squares along the components and of the rest: float32 [N, P] to [N, 2]."""
-    along = centred @ components.float().T
+    # Row by row, so that a row's numbers do not depend on the others.
+    directions = components.float().T
+    along = torch.cat([row @ directions for row in centred.split(1)])
     rest = centred.square().sum(dim=1) - along.square().sum(dim=1)
     rest = rest / max(1, centred.shape[1] - len(components)) / variances[-1]
     squares = torch.stack([(along.square() / variances[:-1]).mean(dim=1), rest], dim=1)

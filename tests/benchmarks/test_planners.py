@@ -22,7 +22,7 @@ def test_candidates_a_second(precision: str) -> None:
     """Compares batches with one candidate at a time, in the same run."""
     simulator = EnvConfig(precision=precision).make_simulator()  # type: ignore[arg-type]
     world = LearnedWorld(simulator)
-    moment = world.begin(world.start(0), 0)
+    (moment,) = world.begin([world.start(0)], [0])
     statistics = simulator.checkpoint.statistics
     knots = Knots(DRIVING, HORIZON, 2, statistics.low, statistics.high, statistics.max_change)
     rates = {}

@@ -59,7 +59,8 @@ def test_tokens_are_those_of_the_cpu(
 
 def test_noise_is_that_of_the_cpu(device: torch.device) -> None:
     seeds, steps = (0, 7, 2**63 - 1), (0, 3, 1)
-    there = row_uniforms(seeds, steps, (4, 192, 7)).to(device)
+    there = row_uniforms(seeds, steps, (4, 192, 7), device)
+    assert there.device.type == device.type
     assert torch.equal(there.cpu(), row_uniforms(seeds, steps, (4, 192, 7)))
 
 

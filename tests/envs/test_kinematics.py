@@ -21,7 +21,7 @@ def test_a_robot_of_ones_own(tiny_checkpoint: Path) -> None:
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint)
     own, usual = LearnedWorld(simulator, kinematics), LearnedWorld(simulator)
     history = own.start(1)
-    readouts = [world.begin(history, 0).readout for world in (own, usual)]
+    readouts = [world.begin([history], [0])[0].readout for world in (own, usual)]
     assert readouts[0] is not None
     assert readouts[1] is not None
     np.testing.assert_allclose(readouts[0].right_hand_m - readouts[1].right_hand_m, [12, 13, 14], rtol=1e-5)

@@ -99,7 +99,7 @@ def test_the_first_clip_is_what_the_recording_saw(make_env: MakeEnv, tiny_checkp
         checkpoint.starts, tokens=checkpoint.starts.tokens[:1], actions=recorded.contiguous(), poses=pose
     )
     truth = ReferenceGroundTruth(dataclasses.replace(checkpoint, starts=starts))
-    moment = truth.begin(truth.start(0), seed=0)
+    (moment,) = truth.begin([truth.start(0)], [0])
     truth.close()
     differences = np.abs(moment.frames.astype(int) - np.stack(frames)).mean((1, 2, 3))
     assert differences.max() < 1e-3, "frames one after the other differ by five times as much"

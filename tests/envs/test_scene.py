@@ -76,17 +76,22 @@ def test_info_says_where_the_base_is_and_who_says_so(make_env: MakeEnv, checkpoi
         np.testing.assert_allclose(info["readout"]["right_hand_m"], whole[12:15], atol=1e-5)
 
 
+def calibrate(checkpoint: str, weights: dict[str, float], directory: Path) -> str:
+    """Saves the checkpoint with a calibration with these weights, 0 for the other features; returns the directory."""
+    loaded = load(checkpoint)
+    weights = {**dict.fromkeys(FEATURES, 0.0), **weights}
+    calibration = Calibration(bound_psnr_db=14.0, intercept=-2.0, weights=weights)
+    statistics = TokenStatistics.from_tokens(loaded.starts.tokens.flatten(0, 1), loaded.tokenizer.fsq_levels)
+    save(replace(loaded, trust=Trust(statistics, calibration)), directory)
+    return str(directory)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_whether_a_world_paints_what_it_believes_is_told_where_the_calibration_asks(
     make_env: MakeEnv, checkpoint: str, tmp_path: Path, weight: float
 ) -> None:
-    loaded = load(checkpoint)
-    weights = {**dict.fromkeys(FEATURES, 0.0), "painted_offset": weight}
-    calibration = Calibration(bound_psnr_db=14.0, intercept=-2.0, weights=weights)
-    statistics = TokenStatistics.from_tokens(loaded.starts.tokens.flatten(0, 1), loaded.tokenizer.fsq_levels)
-    save(replace(loaded, trust=Trust(statistics, calibration)), tmp_path)
-    env = make_env(checkpoint=str(tmp_path))
+    env = make_env(checkpoint=calibrate(checkpoint, {"painted_offset": weight}, tmp_path))
     first = env.reset(seed=0)[1]
     info = env.step(env.action_space.sample())[-1]
     if weight == 0.0:
@@ -152,9 +157,13 @@ def test_saved_and_copied_worlds_have_the_same_future(make_env: MakeEnv, checkpo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
-def test_many_worlds_live_what_single_ones_live(make_env: MakeEnv, checkpoint: str, history: str) -> None:
-    arguments: dict[str, Any] = {"checkpoint": checkpoint, "strict": True, "history": history, "obs_mode": "tokens"}
-    envs, singles = gymnasium.make_vec("HWM-v0", num_envs=3, **arguments), [make_env(**arguments) for _ in range(3)]
+def test_many_worlds_live_what_single_ones_live(
+    make_env: MakeEnv, checkpoint: str, tmp_path: Path, history: str
+) -> None:
+    """Two slices of a strict simulator, the second one padded; the info tells how far to believe each world."""
+    calibrated = calibrate(checkpoint, {"drift": 0.001, "path_entropy": 0.1, "painted_offset": 1.0}, tmp_path)
+    arguments: dict[str, Any] = {"checkpoint": calibrated, "strict": True, "history": history, "obs_mode": "tokens"}
+    envs, singles = gymnasium.make_vec("HWM-v0", num_envs=10, **arguments), [make_env(**arguments) for _ in range(10)]
     _, infos = envs.reset(seed=10)
     for world, env in enumerate(singles):
         assert same(env.reset(seed=10 + world)[1], info_of(infos, world))
@@ -168,6 +177,8 @@ def test_many_worlds_live_what_single_ones_live(make_env: MakeEnv, checkpoint: s
             assert rewards[world] == reward
             assert same(info, info_of(infos, world))
             assert info["readout_source"] == "scene"
+            assert 0 < info["error_probability"] < 1
+            assert {"drift", "painted_offset"} <= set(info)
     envs.close()
 
 

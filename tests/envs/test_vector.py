@@ -145,6 +145,44 @@ def test_some_rows_can_be_reset(make_vec: Any) -> None:
     assert (after[1] != expected[1]).any()
 
 
+@pytest.mark.parametrize(("mode", "expected"), [("NEXT_STEP", [3, 2, 1, 2]), ("SAME_STEP", [3, 2, 1, 2, 1])])
+def test_rows_that_begin_at_the_same_time_are_computed_together(
+    make_vec: Any, mode: str, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envs = make_vec(3, max_episode_steps=2, autoreset_mode=mode, decoding_steps=1, history="streaming")
+    simulator, batches = envs.unwrapped.simulator, []
+    begin = simulator.begin
+
+    def counted(tokens: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        batches.append(len(tokens))
+        return begin(tokens, *arguments, **named)
+
+    monkeypatch.setattr(simulator, "begin", counted)
+    envs.reset(seed=0)
+    envs.step(envs.action_space.sample())
+    envs.reset(options={"reset_mask": np.array([True, False, True])})
+    for _ in range(3):
+        envs.step(envs.action_space.sample())
+    assert batches == expected
+
+
+@pytest.mark.slow
+def test_rows_begin_at_starts_and_saved_states_at_once(make_vec: Any, make_env: MakeEnv) -> None:
+    envs, env = make_vec(3, obs_mode="tokens", strict=True), make_env(obs_mode="tokens", strict=True)
+    envs.reset(seed=0)
+    envs.step(envs.action_space.sample())
+    state = envs.get_state()[2]
+    options = [{"start": 1}, {"state": state}, {"start": 3}]
+    observations, infos = envs.reset(seed=5, options={"per_world": options})
+    actions = envs.action_space.sample()
+    after = envs.step(actions)[0]
+    for row, of_row in enumerate(options):
+        observation, info = env.reset(seed=5 + row, options=of_row)
+        assert same(observation, observations[row])
+        assert same(info, info_of(infos, row))
+        assert same(env.step(actions[row])[0], after[row])
+
+
 def test_options_can_differ_by_row(make_vec: Any) -> None:
     envs = make_vec(3)
     infos = envs.reset(seed=0, options={"target": "sofa", "per_world": [{"start": 3}, None, {"target": "door"}]})[1]
@@ -157,7 +195,7 @@ def test_rows_with_histories_of_different_lengths_share_a_batch(make_vec: Any) -
     envs.reset(seed=0)
     engine = envs.unwrapped._engine
     start = engine.world.start(0)
-    short = engine.world.begin(type(start)(start.tokens[-2:], start.actions[-2:], start.pose), 5)
+    (short,) = engine.world.begin([type(start)(start.tokens[-2:], start.actions[-2:], start.pose)], [5])
     states = list(envs.get_state())
     states[1] = type(states[1])(states[1].origin, type(states[1].episode)(short, None, 0), states[1].np_random)
     actions = envs.action_space.sample()
@@ -324,18 +362,18 @@ def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monk
     for each in (envs, twin):
         each.reset(seed=0)
     actions = np.stack([envs.single_action_space.high] * 2)
-    engine, begun = envs.unwrapped._engine, []
-    begin = engine.begin
+    task, begun = envs.unwrapped._engine.task, []
+    reset = task.reset
 
-    def fail_at_the_second(*arguments: Any) -> Any:
-        begun.append(begin(*arguments))
+    def fail_at_the_second(start: Any) -> Any:
+        begun.append(reset(start))
         if len(begun) == 2:
             raise InvalidInputError("no")
         return begun[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "begin", fail_at_the_second)
-        with pytest.raises(InvalidInputError, match="no"):
+        patch.setattr(task, "reset", fail_at_the_second)
+        with pytest.raises(InvalidInputError, match="row 1: no"):
             envs.step(actions)
     for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):
         np.testing.assert_array_equal(one, other)

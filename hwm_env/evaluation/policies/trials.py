@@ -105,7 +105,7 @@ def play_steps(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) 
 
     Do not keep the steps of a learned world: each holds the memory of its whole batch.
     """
-    episodes = [_begin(engine, case) for case in cases]
+    episodes = _begun(engine, cases)
     observations = [engine.observe(episode) for episode in episodes]
     failed = f"policy {policy.name!r} failed"
 
@@ -130,10 +130,11 @@ def play_steps(engine: EpisodeEngine[M], policy: Policy, cases: Sequence[Case]) 
         running = [row for row, step in steps.items() if not (step.terminated or step.truncated)]
 
 
-def _begin(engine: EpisodeEngine[M], case: Case) -> Episode[M]:
-    """Begins the episode of `env.reset(seed=case.seed, options={"start": case.start})`."""
-    rng, _ = seeding.np_random(case.seed)
-    return engine.begin(rng, engine.parse({"start": case.start}))[0]
+def _begun(engine: EpisodeEngine[M], cases: Sequence[Case]) -> list[Episode[M]]:
+    """Begins the episodes of `env.reset(seed=case.seed, options={"start": case.start})`."""
+    rngs = {row: seeding.np_random(case.seed)[0] for row, case in enumerate(cases)}
+    begun = engine.begin(rngs, {row: engine.parse({"start": case.start}) for row, case in enumerate(cases)})
+    return [begun[row][0] for row in range(len(cases))]
 
 
 def _act(policy: Policy, observations: Sequence[Observation]) -> npt.NDArray[np.float32]:

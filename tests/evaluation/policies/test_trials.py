@@ -198,9 +198,9 @@ def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None
     with Player(loaded, {}, MAX_STEPS, seen=True) as player:
         true, seen = player.world("true"), player.world("learned")
         chunks = np.tile(true.start(0).actions[-1], (1, 1, 1))
-        begun = seen.begin(seen.start(0), 0)
+        (begun,) = seen.begin([seen.start(0)], [0])
         assert begun.readout.to_dict()["base_pose"] == pytest.approx(loaded.starts.poses[0].numpy())
-        (truth,), (moment,) = true.step([true.begin(true.start(0), 0)], chunks), seen.step([begun], chunks)
+        (truth,), (moment,) = true.step(true.begin([true.start(0)], [0]), chunks), seen.step([begun], chunks)
         np.testing.assert_array_equal(moment.measured, truth.measured)
         np.testing.assert_array_equal(moment.last_frame, truth.last_frame)
         read = loaded.readout.read(torch.from_numpy(truth.tokens.copy())[None])[0].numpy()

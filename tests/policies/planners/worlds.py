@@ -49,9 +49,12 @@ class Line:
             for moment, chunk in zip(moments, chunks, strict=True)
         ]
 
-    def begin(self, history: RecordedHistory, seed: int) -> Place:
-        self.begun.append(history)
-        return Place(float(history.tokens[-1].item()), history.actions[-1], seed)
+    def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[Place]:
+        self.begun += histories
+        return [
+            Place(float(history.tokens[-1].item()), history.actions[-1], seed)
+            for history, seed in zip(histories, seeds, strict=True)
+        ]
 
     def _drift(self, moment: Place) -> float:
         return self._noise * float(np.random.default_rng([moment.seed % 2**32, moment.steps]).standard_normal())
