@@ -77,7 +77,7 @@ def test_the_files_of_tokenize_are_read(tmp_path: Path, monkeypatch: pytest.Monk
     (((recordings, out, load, offsets), options),) = calls
     assert (recordings, out, offsets) == (Path("data"), Path("there"), (0, 4, 8))
     assert load().fsq_levels
-    assert options == {"mapping": StateMapping(hz=50), "image_size": 64, "workers": 3, "device": "cpu"}
+    assert options == {"mapping": StateMapping(hz=50), "image_size": 64, "workers": 3, "device": "auto"}
 
 
 def test_a_training_takes_its_defaults_from_the_preset(replaced) -> None:
