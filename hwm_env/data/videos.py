@@ -162,7 +162,7 @@ def timeline(path: Path) -> FrameTimes:
             raise DatasetError(f"expected frames with times, found {len(stamps)} frames; {REMEDY}")
         # Packets are in the order of decoding, frames in the order of display.
         ordered = np.sort(np.array(stamps, np.int64))
-        times_s = ordered * float(stream.time_base)
+        times_s = ordered.astype(np.float64) * float(stream.time_base)
         times_s -= times_s[0]
         steps_s = np.diff(times_s)
         if (steps_s <= 0).any():
