@@ -171,7 +171,8 @@ def _rows_v3(directory: Path, cameras: Sequence[str]) -> Iterator[dict[str, Any]
             # Statistics of each episode, which are most of the file, are not needed.
             rows = parquet.ParquetFile(str(path)).read(columns=wanted).to_pylist()
         except (ValueError, OSError, KeyError, TypeError, NotImplementedError) as error:
-            raise DatasetError(f"{path} cannot be read as a table of episodes: {error}; {_REMEDY}") from error
+            reason = " ".join(str(error).split())
+            raise DatasetError(f"{path} cannot be read as a table of episodes: {reason}; {_REMEDY}") from error
         for row in rows:
             place = {name: _number(path, row, f"data/{name}") for name in ("chunk_index", "file_index")}
             yield {**row, "_file": path, "_place": place}

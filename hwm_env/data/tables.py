@@ -4,7 +4,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final
@@ -33,6 +33,7 @@ class Table:
     """Columns of numbers by name; the columns of an array without names are "0", "1" and so on."""
 
     path: Path
+    """The file, for messages; with the rows that were read, if not all."""
     num_rows: int
     columns: dict[str, Column]
     repeated: frozenset[str]
@@ -114,14 +115,17 @@ def read_rows(path: Path, column: str, value: int) -> Table:
         DatasetError: the file cannot be read, or has no such column of whole numbers.
         MissingExtraError: pyarrow is not installed.
     """
-    return _table(path, lambda path: _read_parquet(path, (column, value)))
+    table = _table(path, lambda path: _read_parquet(path, (column, value)))
+    # Messages count the rows from the first of these.
+    return replace(table, path=Path(f"{path} ({column} {value})"))
 
 
 def _table(path: Path, read: Callable[[Path], list[tuple[str, Column]]]) -> Table:
     try:
         named = read(path)
     except _UNREADABLE as error:
-        raise DatasetError(f"{path} cannot be read as a table of numbers: {error}") from error
+        # Some reasons have several lines.
+        raise DatasetError(f"{path} cannot be read as a table of numbers: {' '.join(str(error).split())}") from error
     columns = {name: column for name, column in named if name}
     repeated = (name for name, count in Counter(name for name, _ in named).items() if count > 1)
     return Table(path, len(named[0][1].values) if named else 0, columns, frozenset(repeated))

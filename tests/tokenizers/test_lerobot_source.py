@@ -240,6 +240,16 @@ def test_rows_at_another_rate_than_the_pictures_are_refused(tmp_path: Path) -> N
         read_all(directory)
 
 
+def test_errors_in_rows_name_the_episode(tmp_path: Path) -> None:
+    episodes = counting(LENGTHS)
+    episodes[1].states[5, 0] = np.nan
+    directory = write_lerobot(tmp_path / "data", "v3.0", episodes)
+    with pytest.raises(
+        DatasetError, match=r"\.parquet \(episode_index 1\): row 5, column 'observation.state\[0\]' is nan"
+    ):
+        read_all(directory)
+
+
 def test_damaged_lists_of_episodes_are_refused_by_line(tmp_path: Path) -> None:
     directory = write_lerobot(tmp_path / "data", "v2.1", counting((20,)))
     path = directory / "meta/episodes.jsonl"
