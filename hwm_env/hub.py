@@ -1,11 +1,15 @@
-"""Uploads and downloads checkpoints on the Hugging Face Hub (extra "hub"), without files that could execute code."""
+"""Uploads and downloads checkpoints on the Hugging Face Hub (extra "hub"), without files that could execute code.
+
+Downloads data sets, too.
+"""
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from hwm_env.errors import CheckpointError, require_extra
+from hwm_env.errors import CheckpointError, DatasetError, require_extra
 
 FILES: Final = ("config.json", "*.safetensors", "README.md")
 """Patterns of all files of a checkpoint."""
@@ -42,6 +46,32 @@ def download(name: str) -> Path:
             f"the Hugging Face repository {name!r} holds no config.json; give one with a checkpoint of hwm_env"
         )
     return directory
+
+
+def download_data(name: str, patterns: Sequence[str]) -> Path:
+    """Downloads files of a data set, or finds them in the cache, and returns its directory.
+
+    Args:
+        name: owner/name or owner/name@revision.
+        patterns: names of the files from the data set's directory, or patterns such as "meta/*".
+
+    Raises:
+        DatasetError: the data set does not exist, or the Hub cannot be reached.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    client = require_extra("huggingface_hub", "hub")
+    repo_id, _, revision = name.partition("@")
+    try:
+        directory = client.snapshot_download(
+            repo_id, repo_type="dataset", revision=revision or None, allow_patterns=list(patterns)
+        )
+    # The client raises errors of several libraries.
+    except Exception as error:
+        raise DatasetError(
+            f"unknown data set {name!r}: no such directory, and the Hugging Face Hub returned none ({error}); correct "
+            "the name, log in, or download the data set and give its directory"
+        ) from error
+    return Path(directory)
 
 
 def push(directory: Path, repo_id: str, *, private: bool) -> str:

@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from hwm_env import WorldSimulator, checkpoint
-from hwm_env.errors import CheckpointError
+from hwm_env.data.reader import Dataset
+from hwm_env.errors import CheckpointError, DatasetError
+from hwm_env.tokenizing import TokenizationConfig, tokenize
 from tests.conftest import make_tiny_checkpoint
+from tests.data.lerobot_files import HEAD, WRIST, counting, write_lerobot
 
 EXECUTABLE = "model.py"
 REAL = {
@@ -45,7 +48,7 @@ class LocalHub:
 
     def snapshot_download(self, *args: Any, **kwargs: Any) -> str:
         given = self._note("snapshot_download", args, kwargs)
-        source = self.root / given["repo_id"]
+        source = self.root / given.get("repo_type", "model").replace("model", "") / given["repo_id"]
         if not source.is_dir():
             raise FileNotFoundError(f"no repository {given['repo_id']}")
         cache = self.root / ".cache" / given["repo_id"] / str(given["revision"])
@@ -55,9 +58,11 @@ class LocalHub:
     @staticmethod
     def _copy(source: Path, target: Path, patterns: list[str]) -> None:
         target.mkdir(parents=True, exist_ok=True)
-        for path in source.iterdir():
-            if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns):
-                shutil.copy(path, target / path.name)
+        for path in source.rglob("*"):
+            name = path.relative_to(source).as_posix()
+            if path.is_file() and any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target / name)
 
 
 @pytest.fixture
@@ -139,3 +144,25 @@ def test_errors_of_the_hub_are_clear(
     monkeypatch.setattr(huggingface_hub, "upload_folder", refuse)
     with pytest.raises(CheckpointError, match=r"could not upload to 'someone/world'.* log in"):
         WorldSimulator.from_pretrained(tiny_checkpoint).push_to_hub("someone/world")
+
+
+def test_only_the_chosen_camera_and_episodes_of_a_data_set_are_downloaded(
+    local_hub: LocalHub, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    pytest.importorskip("pyarrow")
+    directory = local_hub.root / "dataset/someone/walks"
+    write_lerobot(directory, "v3.0", counting((20, 20, 20)), cameras=(HEAD, WRIST), per_file=1)
+    options = {"tokenizer": str(tiny_checkpoint), "image_size": 64, "camera": "head", "episodes": (2, 0)}
+    tokenize(TokenizationConfig(source=Path("lerobot:someone/walks@v3.0"), out=tmp_path / "out", **options))
+    assert [call[1]["revision"] for call in local_hub.calls] == ["v3.0", "v3.0"]
+    cache = local_hub.root / ".cache/someone/walks/v3.0"
+    assert sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*.*4")) == [
+        f"videos/{HEAD}/chunk-000/file-{number:03d}.mp4" for number in (0, 2)
+    ]
+    assert len(list(cache.glob("data/*/*"))) == 2
+    assert [shard.num_frames for shard in Dataset(tmp_path / "out").shards] == [20, 20]
+    with pytest.raises(DatasetError, match=r"unknown data set 'someone/else'.* Hugging Face Hub returned none"):
+        tokenize(TokenizationConfig(source=Path("lerobot:someone/else"), out=tmp_path / "new", **options))
+    with pytest.raises(DatasetError, match=r"info\.json, found nothing; give the directory of a LeRobot data set"):
+        tokenize(TokenizationConfig(source=Path(f"lerobot:{tmp_path}"), out=tmp_path / "new", **options))

@@ -262,6 +262,19 @@ def check_file(path: Path, error: type[HWMError], remedy: str) -> None:
         raise error(f"expected a file {shown(path)}, found {what_is_at(path)}; {remedy}")
 
 
+def check_empty(directory: Path) -> None:
+    """Checks that there is nothing, or an empty directory.
+
+    Raises:
+        DatasetError: there is something else.
+    """
+    if os.path.lexists(directory) and not (os.path.isdir(directory) and not os.listdir(directory)):
+        raise DatasetError(
+            f"expected nothing or an empty directory at {shown(directory)}, found {what_is_at(directory)} that is not; "
+            "give another directory, or remove this one first"
+        )
+
+
 def same_place(path: Path, other: Path) -> bool:
     """Returns whether two paths lead to the same place, which need not exist."""
     try:

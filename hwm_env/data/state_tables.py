@@ -117,22 +117,33 @@ class States:
 def read_states(
     path: Path, mapping: StateMapping, video_times: Float64Array, num_frames: int, duration_s: float | None = None
 ) -> States:
-    """Reads the states at the times k / 30 s, interpolated linearly between rows.
+    """Reads a table, and returns the states in it; see `states_in`.
+
+    Raises:
+        DatasetError: also if the file cannot be read.
+        MissingExtraError: pyarrow is needed and not installed.
+    """
+    return states_in(read_table(path), mapping, video_times, num_frames, duration_s)
+
+
+def states_in(
+    table: Table, mapping: StateMapping, video_times: Float64Array, num_frames: int, duration_s: float | None = None
+) -> States:
+    """Returns the states at the times k / 30 s, interpolated linearly between the rows of a table.
 
     Args:
-        path: the table.
+        table: the table.
         mapping: the meaning of its columns.
         video_times: float64 [F], when the frames of the video are shown, in seconds after the first one.
         num_frames: N, the number of states.
         duration_s: duration of the video by its own header; `None` means until its last frame.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column, contains a number that is not finite or an impossible
-            joint angle, its times do not ascend, or it is much longer or shorter than the video.
+        DatasetError: the table lacks a column, contains a number that is not finite or an impossible joint angle, its
+            times do not ascend, or it is much longer or shorter than the video.
         InvalidInputError: no column has a known name, or one has nearly such a name.
-        MissingExtraError: pyarrow is needed and not installed.
     """
-    table = read_table(path)
+    path = table.path
     if "0" in table.columns and not mapping.columns and len(table.columns) != ACTION_DIM:
         raise DatasetError(
             f"{path}: expected an array [rows, {ACTION_DIM}], got {len(table.columns)} columns; name them in a mapping "

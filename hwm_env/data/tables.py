@@ -3,8 +3,8 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final
@@ -33,6 +33,7 @@ class Table:
     """Columns of numbers by name; the columns of an array without names are "0", "1" and so on."""
 
     path: Path
+    """The file, for messages; with the rows that were read, if not all."""
     num_rows: int
     columns: dict[str, Column]
     repeated: frozenset[str]
@@ -102,10 +103,29 @@ def read_table(path: Path) -> Table:
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
     if path.suffix.lower() not in readers:
         raise InvalidInputError(f"{path}: expected one of {', '.join(TABLE_SUFFIXES)}")
+    return _table(path, readers[path.suffix.lower()])
+
+
+def read_rows(path: Path, column: str, value: int) -> Table:
+    """Reads the rows of a Parquet file that have a value in a column of whole numbers; see `read_table`.
+
+    Only groups of rows that can contain the value, by the file's own statistics, are read.
+
+    Raises:
+        DatasetError: the file cannot be read, or has no such column of whole numbers.
+        MissingExtraError: pyarrow is not installed.
+    """
+    table = _table(path, lambda path: _read_parquet(path, (column, value)))
+    # Messages count the rows from the first of these.
+    return replace(table, path=Path(f"{path} ({column} {value})"))
+
+
+def _table(path: Path, read: Callable[[Path], list[tuple[str, Column]]]) -> Table:
     try:
-        named = readers[path.suffix.lower()](path)
+        named = read(path)
     except _UNREADABLE as error:
-        raise DatasetError(f"{path} cannot be read as a table of numbers: {error}") from error
+        # Some reasons have several lines.
+        raise DatasetError(f"{path} cannot be read as a table of numbers: {' '.join(str(error).split())}") from error
     columns = {name: column for name, column in named if name}
     repeated = (name for name, count in Counter(name for name, _ in named).items() if count > 1)
     return Table(path, len(named[0][1].values) if named else 0, columns, frozenset(repeated))
@@ -126,18 +146,37 @@ def _read_csv(path: Path) -> list[tuple[str, Column]]:
     return [(name, column_of_text(cells)) for name, cells in zip(names, columns, strict=True)]
 
 
-def _read_parquet(path: Path) -> list[tuple[str, Column]]:
+def _read_parquet(path: Path, where: tuple[str, int] | None = None) -> list[tuple[str, Column]]:
     parquet = require_extra("pyarrow.parquet", "data")
     with parquet.ParquetFile(str(path)) as file:
-        values = file.metadata.num_rows * file.metadata.num_columns
+        groups = range(file.num_row_groups) if where is None else _groups_with(file, *where)
+        values = sum(file.metadata.row_group(group).num_rows for group in groups) * file.metadata.num_columns
         if values > _MAX_VALUES:
             raise ValueError(f"expected at most {_MAX_VALUES} values, got {values}; split it")
         # Pictures and other structures are not read, since they only cost memory.
         is_readable = {field.name: _is_readable(field.type) for field in file.schema_arrow}
-        table = file.read(columns=[name for name, can in is_readable.items() if can])
-        nothing = Column(np.full(file.metadata.num_rows, np.nan), is_time=False)
+        table = file.read_row_groups(list(groups), columns=[name for name, can in is_readable.items() if can])
+    if where is not None:
+        compute = require_extra("pyarrow.compute", "data")
+        table = table.filter(compute.equal(table[where[0]], where[1]))
+    nothing = Column(np.full(table.num_rows, np.nan), is_time=False)
     named = [(name, _arrow_column(column)) for name, column in zip(table.column_names, table.columns, strict=True)]
     return named + [(name, nothing) for name, can in is_readable.items() if not can]
+
+
+def _groups_with(file: Any, column: str, value: int) -> list[int]:
+    """Returns the row groups of a Parquet file in which a column of whole numbers may have a value."""
+    types = require_extra("pyarrow.types", "data")
+    names = file.schema_arrow.names
+    if names.count(column) != 1 or not types.is_integer(file.schema_arrow.field(column).type):
+        raise ValueError(f"expected a column {column!r} of whole numbers; its columns are {', '.join(names)}")
+    place = next(index for index in range(file.metadata.num_columns) if file.schema.column(index).path == column)
+    of_groups = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
+    return [
+        group
+        for group, known in enumerate(of_groups)
+        if known is None or not known.has_min_max or known.min <= value <= known.max
+    ]
 
 
 def _is_readable(kind: Any) -> bool:

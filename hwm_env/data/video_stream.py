@@ -12,6 +12,8 @@ from hwm_env.errors import DatasetError, require_extra
 REMEDY: Final = "copy it again, or repair it with: ffmpeg -i VIDEO -c:v libx264 -crf 12 repaired.mp4"
 _LIMITS: Final = {"max_pixels": str(MAX_PIXELS)}
 """Options of FFmpeg's decoders, which check them before they allocate memory."""
+_SEEK_MARGIN_S: Final = 1.0
+"""Longer than a frame waits between its decoding and its display."""
 
 
 @contextmanager
@@ -59,34 +61,46 @@ def stamp(packet: Any) -> int | None:
 class StreamDecoder:
     """Decodes a stream, and continues after frames that cannot be decoded.
 
+    Args:
+        stream: the stream, of a file that was just opened.
+        start: time stamp of the first frame to yield; `None` means that of the file's first one.
+
     Attributes:
-        stamps: time stamps of all frames read so far, ascending.
+        stamps: time stamps of all frames read so far, from `start` on, ascending.
         error: error of the last frame that could not be decoded.
     """
 
     stamps: list[int]
     error: Exception | None
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, start: int | None = None) -> None:
         self.stamps = []
         self.error = None
         self._stream = stream
+        self._start = start
         self._num_lost = 0
+        if start is not None:
+            # Key frames are found by the time of decoding, which is earlier than that of display.
+            margin = int(_SEEK_MARGIN_S / stream.time_base)
+            stream.container.seek(max(start - margin, stream.start_time or 0), stream=stream)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yields frames in the order of display, each with its index among all frames of the file."""
+        """Yields frames in the order of display, each with its index among the frames from `start` on."""
         stream = self._stream
         counts = has_no_times(stream)
         for position, frame in enumerate(deinterlaced(stream, self._frames())):
             if counts or frame.pts is None:
                 yield position + self._num_lost, frame
-            else:
-                yield bisect_left(self.stamps, round(frame.pts * frame.time_base / stream.time_base)), frame
+                continue
+            shown = round(frame.pts * frame.time_base / stream.time_base)
+            if self._start is None or shown >= self._start:
+                yield bisect_left(self.stamps, shown), frame
 
     def _note(self, stamp: int | None) -> None:
         if stamp is None:
             raise DatasetError(f"expected frames with times, found one without after {len(self.stamps)}; {REMEDY}")
-        insort(self.stamps, stamp)
+        if self._start is None or stamp >= self._start:
+            insort(self.stamps, stamp)
 
     def _frames(self) -> Iterator[Any]:
         """Yields the frames as FFmpeg's decoder returns them."""

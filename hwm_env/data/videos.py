@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -48,6 +48,8 @@ class FrameTimes:
     """Duration by the file's header; at least the time of the last frame."""
     breaks_off: bool
     """Whether the file is truncated: its end cannot be read, or is earlier than the header says."""
+    stamps: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    """int64 [M], the times as in the file, in units of the stream's time base."""
 
     @property
     def chosen(self) -> Int64Array:
@@ -159,7 +161,8 @@ def timeline(path: Path) -> FrameTimes:
         if not stamps or None in stamps:
             raise DatasetError(f"expected frames with times, found {len(stamps)} frames; {REMEDY}")
         # Packets are in the order of decoding, frames in the order of display.
-        times_s = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        ordered = np.sort(np.array(stamps, np.int64))
+        times_s = ordered.astype(np.float64) * float(stream.time_base)
         times_s -= times_s[0]
         steps_s = np.diff(times_s)
         if (steps_s <= 0).any():
@@ -179,7 +182,7 @@ def timeline(path: Path) -> FrameTimes:
                 f"{missing_s / step_s:.0f} of its frames are lost in the middle, and AVI files do not say when the "
                 f"others are shown; {REMEDY}"
             )
-    return FrameTimes(times_s=times_s, duration_s=duration_s, breaks_off=breaks_off or is_short)
+    return FrameTimes(times_s=times_s, duration_s=duration_s, breaks_off=breaks_off or is_short, stamps=ordered)
 
 
 def frame_times(path: Path) -> Float64Array:
@@ -202,7 +205,7 @@ def resampled(times_s: Float64Array) -> Int64Array:
 
 
 def read_frames(
-    path: Path, chosen: Int64Array, image_size: int | None, damage: Damage | None = None
+    path: Path, chosen: Int64Array, image_size: int | None, damage: Damage | None = None, start: int | None = None
 ) -> Iterator[UInt8Array]:
     """Decodes a video as players show it, one frame at a time.
 
@@ -215,6 +218,8 @@ def read_frames(
         image_size: side in pixels to which the largest square in the middle of each frame is scaled by area; `None`
             leaves the frames unchanged.
         damage: counts damaged frames.
+        start: time stamp (see `FrameTimes.stamps`) of the frame that is number 0 in `chosen`; earlier frames are
+            skipped. `None` means the first one.
 
     Yields:
         uint8 [H, W, 3] for each of `chosen`.
@@ -228,7 +233,7 @@ def read_frames(
     repeats = np.bincount(chosen).tolist()
     converted, image = None, np.empty(0, np.uint8)
     with opened(path) as stream:
-        for index, frame, is_damaged in without_holes(StreamDecoder(stream), len(repeats)):
+        for index, frame, is_damaged in without_holes(StreamDecoder(stream, start), len(repeats)):
             if repeats[index]:
                 if frame is not converted:
                     converted, image = frame, _converted(frame, stream.sample_aspect_ratio, image_size, image)

@@ -1,8 +1,9 @@
-"""`hwm-env collect`: recordings of the reference world, as data sets or as videos beside tables."""
+"""`hwm-env collect`: recordings of the reference world, as data sets, videos beside tables, or for LeRobot."""
 
 from dataclasses import dataclass
 
 from hwm_env.arguments import OutArgument
+from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Count, CountOrZero
 from hwm_env.reference.behaviour import Behaviour
 
@@ -30,6 +31,14 @@ class CollectionConfig(CheckedFields):
     videos: bool = False
     """Write the same episodes as MP4 videos beside CSV tables of states instead, as recordings of another robot would
     come (needs the data extra)."""
+    lerobot: bool = False
+    """Write the same episodes as a LeRobot data set instead, v3.0 (needs the data extra)."""
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInputError` for values that are not allowed."""
+        CheckedFields.__post_init__(self)
+        if self.videos and self.lerobot:
+            raise InvalidInputError("videos and lerobot are two formats; choose one of them")
 
 
 def collect_recording(config: CollectionConfig) -> None:
@@ -39,7 +48,7 @@ def collect_recording(config: CollectionConfig) -> None:
 
     Raises:
         DatasetError: the directory holds a finished data set or something else.
-        MissingExtraError: MuJoCo or, for videos, PyAV is not installed.
+        MissingExtraError: MuJoCo or, for videos and LeRobot, PyAV or pyarrow is not installed.
         SavingError: a file cannot be written.
         RenderingUnavailableError: there is no OpenGL on this machine.
         HWMError: the workers failed whatever was tried.
@@ -47,6 +56,8 @@ def collect_recording(config: CollectionConfig) -> None:
     # These need MuJoCo, and the config does not.
     if config.videos:
         from hwm_env.reference.video_episodes import collect_videos as collect
+    elif config.lerobot:
+        from hwm_env.reference.lerobot_episodes import collect_lerobot as collect
     else:
         from hwm_env.reference.collect import collect
 

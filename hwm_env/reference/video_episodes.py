@@ -1,17 +1,16 @@
 """Recordings of the reference world as videos beside tables of states, like those of users with other robots."""
 
 import io
-import os
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from hwm_env.data.files import check_writable, shown, what_is_at, write_files
+from hwm_env.data.files import check_empty, check_writable, write_files
 from hwm_env.data.row_times import DEFAULT_TIME_COLUMN
 from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import encode_video
-from hwm_env.errors import DatasetError, require_extra
+from hwm_env.errors import require_extra
 from hwm_env.reference.behaviour import Behaviour
 from hwm_env.reference.collect import EpisodeJob, RecordedEpisode, check_collection, episode_jobs, record_job, run_jobs
 from hwm_env.reference.supervision import SignOfLife
@@ -56,11 +55,7 @@ def collect_videos(
         HWMError: the workers failed whatever was tried.
     """
     check_collection(num_episodes, seed, clips_per_episode, workers, behaviour)
-    if os.path.lexists(directory) and not (os.path.isdir(directory) and not any(directory.iterdir())):
-        raise DatasetError(
-            f"expected nothing or an empty directory at {shown(directory)}, found {what_is_at(directory)} that is not; "
-            "give another directory, or remove this one first"
-        )
+    check_empty(directory)
     check_writable(directory / "episode_00000.csv")
     require_extra("av", "data")
     jobs = episode_jobs(num_episodes, seed, split, clips_per_episode, image_size, behaviour)

@@ -19,7 +19,9 @@ from hwm_env.devices import check_device
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.fields import Count, checked
 from hwm_env.tokenizers.base import VideoTokenizer
-from hwm_env.tokenizers.sources import Job, Source, recording_source, video_source
+from hwm_env.tokenizers.lerobot_source import is_lerobot, lerobot_source
+from hwm_env.tokenizers.sources import Job, Source, recording_source
+from hwm_env.tokenizers.video_source import video_source
 from hwm_env.types import FRAMES_PER_CLIP, Int32Array, UInt8Array
 from hwm_env.workers import run_in_processes
 
@@ -38,29 +40,33 @@ def tokenize_recordings(
     *,
     mapping: StateMapping | None = None,
     image_size: int | None = None,
+    camera: str | None = None,
+    episodes: Sequence[int] | None = None,
     workers: int = 1,
     device: str | torch.device = "cpu",
 ) -> None:
     """Writes a v2.0 data set with tokens, states, segments and, if recorded, poses.
 
-    Each shard of a recording, or each video, becomes one shard for each offset, which begins at frame `offset`, so that
-    the same motion is cut into clips in several ways. A partial last clip is padded with its last frame. Clips that
-    span two segments are encoded too; windows leave them out. A call that was killed at any time can be repeated: it
-    continues with the missing shards.
+    Each shard of a recording, each video, or each episode of a LeRobot data set becomes one shard for each offset,
+    which begins at frame `offset`, so that the same motion is cut into clips in several ways. A partial last clip is
+    padded with its last frame. Clips that span two segments are encoded too; windows leave them out. A call that was
+    killed at any time can be repeated: it continues with the missing shards.
 
     Args:
-        recordings: data set with raw images, or a directory of videos beside states (see `video_source`).
+        recordings: data set with raw images, a directory of videos beside states (see `video_source`), or a LeRobot
+            data set (see `lerobot_source`).
         out: new directory for the tokens.
         load_tokenizer: returns the tokenizer on `device`; called in each process, and picklable if there are several.
         offsets: frames to leave out at the beginning, one pass over the recordings for each.
-        mapping: meaning of the columns of the states beside videos.
+        mapping: meaning of the columns of the states.
         image_size: height and width to which videos are cropped and resized; `None` leaves them unchanged.
+        camera: camera of a LeRobot data set; `None` means the only one.
+        episodes: episodes of a LeRobot data set; `None` means all.
         workers: number of processes; 1 means this process.
         device: device to encode on.
 
     Raises:
-        InvalidInputError: `offsets`, `image_size` or `mapping` is invalid or only valid for videos, or there is no such
-            device.
+        InvalidInputError: an option is invalid, or not valid for this kind of recordings, or there is no such device.
         DatasetError: the recordings cannot be read, their size is not a multiple of the tokenizer's compression, or
             `out` already contains a finished data set or an unfinished one of other recordings.
     """
@@ -70,7 +76,7 @@ def tokenize_recordings(
         # An earlier call finished the data set, but was killed before it removed the manifest.
         (out / MANIFEST).unlink()
         return
-    source = _open(recordings, offsets, mapping, image_size)
+    source = _open(recordings, offsets, mapping, image_size, camera, episodes)
     tokenizer = load_tokenizer()
     grid = _grid(recordings, source.image_size, tokenizer)
     sources = [job.source for job in source.jobs]
@@ -96,12 +102,23 @@ def tokenize_recordings(
     (out / MANIFEST).unlink()
 
 
-def _open(recordings: Path, offsets: Sequence[int], mapping: StateMapping | None, image_size: int | None) -> Source:
+def _open(
+    recordings: Path,
+    offsets: Sequence[int],
+    mapping: StateMapping | None,
+    image_size: int | None,
+    camera: str | None,
+    episodes: Sequence[int] | None,
+) -> Source:
     if not os.path.isdir(recordings):
         raise DatasetError(
             f"expected a directory with a recording or with videos at {shown(recordings)}, found "
             f"{what_is_at(recordings)}"
         )
+    if is_lerobot(recordings):
+        return lerobot_source(recordings, offsets, mapping or StateMapping(), image_size, camera, episodes)
+    if camera is not None or episodes is not None:
+        raise InvalidInputError(f"{recordings} is not a LeRobot data set; leave out camera and episodes")
     if not (recordings / METADATA_FILE).exists():
         for path in recordings.iterdir():
             if path.exists() and not path.is_dir() and not path.name.startswith("."):

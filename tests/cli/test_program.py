@@ -73,8 +73,10 @@ def test_the_files_of_tokenize_are_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("hwm_env.tokenizing.tokenize_recordings", lambda *args, **kwargs: calls.append((args, kwargs)))
     (tmp_path / "mapping.json").write_text('{"hz": 50}')
     argv = ["tokenize", "data", "there", "--tokenizer", str(tiny_checkpoint), "--offsets", "0", "4", "8"]
-    assert exit_code(*argv, "--mapping", str(tmp_path / "mapping.json"), "--image-size", "64", "--workers", "3") == 0
+    argv += ["--mapping", str(tmp_path / "mapping.json"), "--image-size", "64", "--workers", "3"]
+    assert exit_code(*argv, "--camera", "head", "--episodes", "2", "5") == 0
     (((recordings, out, load, offsets), options),) = calls
+    assert (options.pop("camera"), options.pop("episodes")) == ("head", (2, 5))
     assert (recordings, out, offsets) == (Path("data"), Path("there"), (0, 4, 8))
     assert load().fsq_levels
     assert options == {"mapping": StateMapping(hz=50), "image_size": 64, "workers": 3, "device": "auto"}

@@ -1,5 +1,6 @@
 """Fuzzes the contents of files: checkpoints, foreign checkpoints, data sets, tables, replays."""
 
+import gc
 import io
 import json
 import shutil
@@ -21,7 +22,9 @@ from hwm_env.data.writer import DatasetWriter
 from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.tokenizers.checks import check_codebook
+from hwm_env.tokenizers.lerobot_source import lerobot_source
 from hwm_env.types import ACTION_NAMES
+from tests.data.lerobot_files import counting, write_lerobot
 from tests.fuzz.answers import run_command
 from tests.fuzz.values import JSON_VALUES, Rng, damaged, mutated, nasty_json, pick
 
@@ -42,6 +45,14 @@ class Files:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
         return target
+
+    @cached_property
+    def lerobot(self) -> dict[str, Path]:
+        """A data set of each version."""
+        return {
+            version: write_lerobot(self.directory / version, version, counting((20, 20)))
+            for version in ("v2.1", "v3.0")
+        }
 
     @cached_property
     def data(self) -> Path:
@@ -160,6 +171,25 @@ def mappings(rng: Rng, files: Files) -> Attempt:
     return lambda: read_states(table, StateMapping.read(file), np.arange(40) / 30, 40)
 
 
+def lerobot(rng: Rng, files: Files) -> Attempt:
+    directory = files.copy_of(files.lerobot[pick(rng, ("v2.1", "v3.0"))])
+    info, lines = directory / "meta/info.json", directory / "meta/episodes.jsonl"
+    match rng.integers(4):
+        case 0:
+            info.write_bytes(json.dumps(mutated(rng, json.loads(info.read_text()))).encode())
+        case 1:
+            info.write_bytes(nasty_json(rng))
+        case 2 if lines.exists():
+            row = json.loads(lines.read_text().splitlines()[0])
+            lines.write_bytes(json.dumps(mutated(rng, row)).encode())
+        case _:
+            file = pick(rng, sorted(path for path in directory.rglob("*") if path.is_file()))
+            file.write_bytes(damaged(rng, file.read_bytes()))
+    # PyAV's decoders keep the memory of their threads until then.
+    gc.collect()
+    return lambda: [list(job.read().frames) for job in lerobot_source(directory, (0,), StateMapping(), 16).jobs]
+
+
 def replays(rng: Rng, files: Files) -> Attempt:
     file = files.directory / "damaged.npz"
     with np.load(files.replay) as content:
@@ -208,6 +238,7 @@ KINDS = {
     "data sets": data_sets,
     "tables": tables,
     "mappings": mappings,
+    "LeRobot data sets": lerobot,
     "replays": replays,
     "LPIPS weights": lpips_weights,
 }

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 
@@ -46,22 +46,33 @@ class EpisodeFiles:
             del self._waiting[0]
 
 
+class Writes(Protocol):
+    """Files of episodes, which are kept until they are written."""
+
+    def write(self) -> None:
+        """Writes what is kept.
+
+        Raises:
+            SavingError: a file cannot be written; it is still kept.
+        """
+        ...
+
+
 class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Base class of wrappers that write a file for each episode, when it ends and when the environment is closed.
 
     Args:
         env: the environment.
-        directory: destination.
-        name: format of the file names.
+        files: what the episodes are added to.
 
     Raises:
         InvalidInputError: there is no environment of this package in `env`.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], directory: Path | str, name: str) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], files: Writes) -> None:
         super().__init__(env)
         self._humanoid = humanoid_env(env)
-        self._files = EpisodeFiles(Path(directory), name)
+        self._recorded = files
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode, and writes the file of the previous one.
@@ -90,7 +101,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _write(self) -> None:
         """Ends the recording, and writes all files that are not written yet."""
         self._end()
-        self._files.write()
+        self._recorded.write()
 
     @abstractmethod
     def _begin(self, info: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 from hwm_env.data.labels import text_strip
 from hwm_env.data.videos import encode_video
 from hwm_env.envs.rendering import RENDER_SIZE, enlarged
-from hwm_env.envs.wrappers.episode_files import EpisodeRecorder
+from hwm_env.envs.wrappers.episode_files import EpisodeFiles, EpisodeRecorder
 from hwm_env.types import UInt8Array
 
 CHART_HEIGHT: Final = 48
@@ -41,7 +41,8 @@ class RecordClips(EpisodeRecorder, RecordConstructorArgs):
         episode_trigger: Callable[[int], bool] | None = None,
     ) -> None:
         RecordConstructorArgs.__init__(self, directory=str(directory), episode_trigger=episode_trigger)
-        super().__init__(env, directory, "episode_{:05d}.mp4")
+        self._files = EpisodeFiles(Path(directory), "episode_{:05d}.mp4")
+        super().__init__(env, self._files)
         self._is_wanted = episode_trigger or (lambda episode: True)
         self._episode = -1
         self._clips: list[UInt8Array] = []

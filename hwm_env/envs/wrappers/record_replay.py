@@ -11,7 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from hwm_env.envs.learned import LearnedMoment
 from hwm_env.envs.world_model_env import HumanoidWorldModelEnv
-from hwm_env.envs.wrappers.episode_files import EpisodeRecorder
+from hwm_env.envs.wrappers.episode_files import EpisodeFiles, EpisodeRecorder
 from hwm_env.errors import InvalidInputError
 from hwm_env.replay import Replay, digest
 
@@ -34,7 +34,8 @@ class RecordReplay(EpisodeRecorder, RecordConstructorArgs):
 
     def __init__(self, env: gymnasium.Env[Any, Any], directory: Path | str) -> None:
         RecordConstructorArgs.__init__(self, directory=str(directory))
-        super().__init__(env, directory, "episode_{:05d}.npz")
+        self._files = EpisodeFiles(Path(directory), "episode_{:05d}.npz")
+        super().__init__(env, self._files)
         inner = self._humanoid
         if not isinstance(inner, HumanoidWorldModelEnv):
             raise InvalidInputError(f"env must be HWM-v0, which alone can be replayed, got {type(inner).__name__}")
