@@ -19,10 +19,10 @@ def frame_metrics(lpips: LPIPS | None) -> Mapping[str, FrameMetric]:
 
 
 def score_frames(images: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str, Tensor]:
-    """Scores frames with each of `frame_metrics`, one clip at a time to bound the memory.
+    """Scores frames with each of `frame_metrics`, 17 at a time to bound the memory.
 
     Args:
-        images: uint8 [F, H, W, 3], F a multiple of 17.
+        images: uint8 [F, H, W, 3].
         truth: uint8 [F, H, W, 3].
         lpips: must be on the device of the images; `None`: LPIPS is left out.
 
@@ -33,5 +33,5 @@ def score_frames(images: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str
         MissingExtraError: torchmetrics is not installed.
         InvalidInputError: the images are too small for LPIPS.
     """
-    clips = list(zip(images.split(FRAMES_PER_CLIP), truth.split(FRAMES_PER_CLIP), strict=True))
-    return {name: torch.cat([metric(*clip) for clip in clips]) for name, metric in frame_metrics(lpips).items()}
+    parts = list(zip(images.split(FRAMES_PER_CLIP), truth.split(FRAMES_PER_CLIP), strict=True))
+    return {name: torch.cat([metric(*part) for part in parts]) for name, metric in frame_metrics(lpips).items()}

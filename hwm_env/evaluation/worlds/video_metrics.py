@@ -13,17 +13,18 @@ from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.evaluation.worlds.closed_loops import decoded_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.simulator import WorldSimulator
-from hwm_env.types import FRAMES_PER_CLIP
 
 FVD_STEPS: Final = (1, 5, 10, 20)
 """Env steps whose clips are compared by FVD, which is slow on a CPU."""
+JUDGED_FRAMES: Final = [0, 8, 16]
+"""Frames of each clip that SSIM and LPIPS compare, to save time: the last frame of each latent."""
 COMPARED: Final = ("model", "repeat_last_frame", "tokenizer_ceiling")
 """What is compared with the recorded clips, in the order of LoopFrames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curves:
-    """A metric of the frames of closed loops, one entry per env step, mean over frames and loops."""
+    """A metric of the frames of closed loops, one entry per env step, mean over JUDGED_FRAMES and loops."""
 
     model: list[float]
     """The predicted clips."""
@@ -84,10 +85,11 @@ def measure_video_metrics(
     judged = [step for step in FVD_STEPS if step <= predicted.shape[1]]
     for loop in decoded_loops(simulator, held_out, predicted):
         truth, *compared = (clips.to(simulator.device) for clips in loop)
-        of_loop = [score_frames(clips.flatten(0, 1), truth.flatten(0, 1), lpips) for clips in compared]
+        target = truth[:, JUDGED_FRAMES].flatten(0, 1)
+        of_loop = [score_frames(clips[:, JUDGED_FRAMES].flatten(0, 1), target, lpips) for clips in compared]
         for name in of_loop[0]:
             by_frame = torch.stack([of_kind[name] for of_kind in of_loop])
-            scores.setdefault(name, []).append(by_frame.unflatten(1, (-1, FRAMES_PER_CLIP)).mean(dim=2))
+            scores.setdefault(name, []).append(by_frame.unflatten(1, (-1, len(JUDGED_FRAMES))).mean(dim=2))
         if detector is not None:
             chosen = [step - 1 for step in judged]
             features.append(torch.stack([detector(clips[chosen]) for clips in (truth, *compared)]))
