@@ -224,7 +224,52 @@ def test_the_command_evaluates_it_in_both_worlds(tiny_checkpoint: Path, library:
     assert sum(len(network.batches) for network in library) >= 2 * 2
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_equals_the_loop_of_the_library_itself(tmp_path: Path) -> None:
+    """Needs LeRobot: a small ACT with random weights, saved and loaded, and LeRobot's own function for one action."""
+    factory = pytest.importorskip("lerobot.policies.factory")
+    from lerobot.configs.types import FeatureType, PolicyFeature
+    from lerobot.utils.control_utils import predict_action
+
+    config = factory.make_policy_config(
+        "act",
+        input_features={
+            "observation.state": PolicyFeature(FeatureType.STATE, (25,)),
+            HEAD: PolicyFeature(FeatureType.VISUAL, (3, 64, 64)),
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (25,))},
+        device="cpu",
+        chunk_size=20,
+        n_action_steps=17,
+        dim_model=32,
+        n_heads=4,
+        dim_feedforward=64,
+        n_encoder_layers=1,
+        n_vae_encoder_layers=1,
+        pretrained_backbone_weights=None,
+    )
+    statistics = {
+        "observation.state": {"mean": torch.full((25,), 0.1), "std": torch.full((25,), 0.5)},
+        HEAD: {"mean": torch.full((3, 1, 1), 0.4), "std": torch.full((3, 1, 1), 0.2)},
+        "action": {"mean": torch.linspace(-1, 1, 25), "std": torch.full((25,), 0.3)},
+    }
+    act = factory.get_policy_class("act")(config).eval()
+    processors = factory.make_pre_post_processors(config, dataset_stats=statistics)
+    for part in (act, *processors):
+        part.save_pretrained(tmp_path)
+    (policy,) = load_policies(f"policies.lerobot:policy@{tmp_path}", "face-target")
+    policy.reset([0])
+    (seen,) = observations(1)
+    (chunk,) = policy.act([seen])
+    act.reset()
+    for action in chunk:
+        observation = {"observation.state": seen["state"].copy(), HEAD: seen["pixels"].copy()}
+        expected = predict_action(observation, act, torch.device("cpu"), *processors, use_amp=False, task="face target")
+        np.testing.assert_array_equal(action, expected[0].numpy())
+
+
 def test_without_the_library_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "lerobot", None)
+    monkeypatch.setitem(sys.modules, "lerobot.configs.policies", None)
     with pytest.raises(MissingExtraError, match=r"install it with: pip install 'lerobot>=0\.4'"):
         load_policies("policies.lerobot:policy@some/act", "face-target")
