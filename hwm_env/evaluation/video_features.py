@@ -15,6 +15,7 @@ from torch.jit import ScriptModule
 from hwm_env.data.files import check_file
 from hwm_env.devices import check_device
 from hwm_env.errors import CheckpointError, described
+from hwm_env.types import FRAMES_PER_CLIP
 
 BATCH = 8
 """Clips in a pass of the network, which enlarges them to 224 x 224 pixels."""
@@ -32,7 +33,7 @@ class VideoFeatures:
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> Self:
-        """Loads a network. It is a program: load only files that you trust.
+        """Loads a network, and tries it on a black clip. It is a program: load only files that you trust.
 
         Args:
             path: TorchScript file of a module that is called as `network(videos, rescale=True, resize=True,
@@ -40,7 +41,7 @@ class VideoFeatures:
             device: device that computes the features.
 
         Raises:
-            CheckpointError: the file does not exist, or is no TorchScript file.
+            CheckpointError: the file does not exist, is no TorchScript file, or its network cannot be called like this.
             InvalidInputError: the device does not exist.
         """
         device = check_device(device)
@@ -52,7 +53,9 @@ class VideoFeatures:
                 network: ScriptModule = torch.jit.load(path, map_location=device)
         except Exception as error:  # Damaged files can raise anything.
             raise CheckpointError(f"{path} is not a TorchScript file: {described(error)}") from error
-        return cls(network.eval(), path, device)
+        features = cls(network.eval(), path, device)
+        features(torch.zeros((1, FRAMES_PER_CLIP, 64, 64, 3), dtype=torch.uint8))
+        return features
 
     @torch.no_grad()
     def __call__(self, clips: Tensor) -> Tensor:

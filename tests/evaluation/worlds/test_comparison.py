@@ -346,3 +346,5 @@ def test_the_command(
     assert "expected a segment of at least 5 whole clips" in capsys.readouterr().err
     assert exit_code([*argv, "--lpips", tmp_path / "nowhere"]) == 2
     assert "found nothing; give the weights of lpips.LPIPS" in capsys.readouterr().err
+    assert exit_code([*argv, "--fvd", tmp_path / "nowhere"]) == 2
+    assert "found nothing; give a video classifier in TorchScript" in capsys.readouterr().err

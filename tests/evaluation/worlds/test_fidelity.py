@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hwm_env.checkpoint import load
+from hwm_env.cli import main
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.evaluation.frechet import frechet_distance
@@ -229,3 +230,12 @@ def test_without_torchmetrics_only_the_video_metrics_are_left_out(
     assert report.video_metrics is None
     assert report.closed_loop.psnr == [100.0] * 2
     assert "video metrics are not measured" in caplog.text
+
+
+@pytest.mark.parametrize("option", ["--lpips", "--fvd"])
+def test_networks_that_are_not_there_are_found_before_the_work(
+    tiny_checkpoint: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fidelity", "--checkpoint", tiny_checkpoint, "--recording", tmp_path, option, tmp_path / "nowhere"]
+    assert main([str(argument) for argument in argv]) == 2
+    assert "nowhere, found nothing; give" in capsys.readouterr().err
