@@ -15,6 +15,7 @@ from hwm_env.cli.commands import COMMANDS
 from hwm_env.devices import check_device
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.lpips import LPIPS
+from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings
@@ -46,6 +47,7 @@ CONSTRUCTORS: dict[str, Callable[[Path, str], object]] = {
     "reference": lambda checkpoint, device: gymnasium.make("HWMReference-v0", checkpoint=checkpoint, device=device),
     "envs": lambda checkpoint, device: gymnasium.make_vec("HWM-v0", 2, checkpoint=checkpoint, device=device),
     "lpips": lambda checkpoint, device: LPIPS.load(checkpoint / "model.safetensors", device),
+    "video features": lambda checkpoint, device: VideoFeatures.load(checkpoint / "model.safetensors", device),
     "cosmos": lambda checkpoint, device: CosmosTokenizer.load(checkpoint, device=device),
     "tokenize": lambda checkpoint, device: tokenize_recordings(HERE, HERE, lambda: None, device=device),
     "train_tokenizer": lambda checkpoint, device: train_tokenizer(HERE, HERE, TokenizerTrainingConfig(), device=device),

@@ -285,6 +285,9 @@ def test_fidelity(run: Any, inputs: dict[str, Path], capsys: pytest.CaptureFixtu
     assert report["checkpoint"] == {"name": str(inputs["CHECKPOINT"]), "identity": identity}
     assert (report["decoding"]["order"], report["decoding"]["precision"]) == ("random", "float32")
     assert report["next_clip"]["starts"] == 2
+    assert len(report["video_metrics"]["ssim"]["model"]) == 1
+    assert report["video_metrics"]["fvd"] is None
+    assert "still_scene" in report
     for picture in ("new.png", "plot.png"):
         assert Path(picture).stat().st_size > 0
 

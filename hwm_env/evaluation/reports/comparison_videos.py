@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hwm_env.data.files import Content, check_writable, json_bytes, read_json, shown, write_files
 from hwm_env.data.format import ShardFile
@@ -13,7 +15,9 @@ from hwm_env.data.labels import labelled_pair
 from hwm_env.data.reader import Dataset
 from hwm_env.data.videos import encode_video
 from hwm_env.errors import InvalidInputError, require_extra
+from hwm_env.evaluation.frechet import frechet_distance
 from hwm_env.evaluation.lpips import LPIPS
+from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.evaluation.worlds.comparison import Comparison, Scores, compare
 from hwm_env.reporting import Stamp
 from hwm_env.simulator import WorldSimulator
@@ -31,6 +35,7 @@ def write_comparisons(
     steps: int = 8,
     seed: int = 0,
     lpips: Path | None = None,
+    fvd: Path | None = None,
     stamp: Stamp | None = None,
 ) -> dict[str, object]:
     """Writes one video per sample (ground truth | predicted) and `metrics.json`, either all files or none.
@@ -45,20 +50,26 @@ def write_comparisons(
         steps: env steps of each video.
         seed: seed of the first world; each next one has one more.
         lpips: weights for LPIPS (see `hwm_env.evaluation.lpips`); `None`: LPIPS is left out.
+        fvd: network for the Fréchet video distance (see `hwm_env.evaluation.video_features`), which needs at least two
+            predicted clips; `None`: it is left out.
         stamp: origin of the metrics; its number of episodes is set here.
 
     Returns:
-        The content of `metrics.json`: PSNR (dB), SSIM and LPIPS of each predicted frame, for each sample and as means.
+        The content of `metrics.json`: PSNR (dB), SSIM and LPIPS of each predicted frame, for each sample and as means,
+        and FVD over the predicted clips of all samples.
 
     Raises:
         InvalidInputError: `out` holds other files; or see `compare`.
-        DatasetError, CheckpointError, MissingExtraError: see `compare`, `LPIPS.load`, `write_video`.
+        DatasetError, CheckpointError, MissingExtraError: see `compare`, `LPIPS.load`, `VideoFeatures.load`,
+            `write_video`.
         SavingError: the files cannot be written.
     """
     for module in ("av", "PIL", "torchmetrics"):
         require_extra(module, "evaluation")  # before the long computation
     _check_free(out)
     metric = None if lpips is None else LPIPS.load(lpips, simulator.device)
+    detector = None if fvd is None else VideoFeatures.load(fvd, simulator.device)
+    features: list[dict[str, Tensor]] = []
     described: list[dict[str, object]] = []
     scores: list[dict[str, Scores]] = []
     metrics: dict[str, object] = {}
@@ -69,6 +80,8 @@ def write_comparisons(
             place = {"shard": sample.shard, "first_clip": sample.first_clip, "history_clips": sample.history_clips}
             described.append({"video": video, **place, "seed": sample.seed, **sample.scores})
             scores.append(sample.scores)
+            if detector is not None:
+                features.append(_features(sample, detector))
             yield out / video, encode_video(np.stack(list(_video_frames(sample))), fps=FRAME_RATE_HZ)
         by_frame = {who: _mean([of_sample[who] for of_sample in scores]) for who in scores[0]}
         metrics["settings"] = {
@@ -82,11 +95,13 @@ def write_comparisons(
             "fps": FRAME_RATE_HZ,
             "ssim_data_range": 1.0,
             "lpips": None if lpips is None else lpips.name,
+            "fvd": None if detector is None else detector.name,
         }
         if stamp is not None:
             metrics["stamp"] = asdict(replace(stamp, episodes=len(described)))
         metrics["truth"] = "recorded" if data.has(ShardFile.FRAMES) else "decoded tokens"
         means = {who: {name: float(np.mean(values)) for name, values in of.items()} for who, of in by_frame.items()}
+        metrics["fvd"] = _distances(features) if features else None
         metrics.update(mean=means, mean_by_frame=by_frame, samples=described)
         yield out / METRICS_FILE, json_bytes(metrics)
 
@@ -113,6 +128,26 @@ def _check_free(out: Path) -> None:
 def _mean(samples: list[Scores]) -> Scores:
     """Returns the mean over samples, frame by frame."""
     return {name: np.mean([scores[name] for scores in samples], axis=0).tolist() for name in samples[0]}
+
+
+def _features(sample: Comparison, detector: VideoFeatures) -> dict[str, Tensor]:
+    """Returns the features of the sample's true, predicted and repeated clips, float32 [steps, D] each."""
+    truth, predicted = (
+        torch.from_numpy(frames).unflatten(0, (-1, FRAMES_PER_CLIP)) for frames in (sample.truth, sample.predicted)
+    )
+    repeated = torch.from_numpy(sample.history[-1]).expand_as(truth)
+    return {"truth": detector(truth), "model": detector(predicted), "repeat_last_frame": detector(repeated)}
+
+
+def _distances(samples: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Returns the number of clips, and the Fréchet video distances of predicted and repeated clips from the true ones.
+
+    Raises:
+        InvalidInputError: there is only one clip.
+    """
+    features = {kind: torch.cat([of_sample[kind] for of_sample in samples]) for kind in samples[0]}
+    truth = features.pop("truth")
+    return {"clips": len(truth), **{who: frechet_distance(of_kind, truth) for who, of_kind in features.items()}}
 
 
 def _video_frames(sample: Comparison) -> Iterator[UInt8Array]:

@@ -1,5 +1,6 @@
 """Runs closed loops with recorded actions: a learned world that continues from its own predictions."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,19 @@ class Loops(NamedTuple):
     poses: Tensor | None
     """Carried poses before the first predicted clip and at the end of each, float32 [N, steps + 1, 3], NaN where
     unknown; `None` without a scene."""
+
+
+class LoopFrames(NamedTuple):
+    """The frames of a closed loop and of what it is compared with; all uint8 [steps, 17, H, W, 3]."""
+
+    truth: Tensor
+    """The recorded clips."""
+    model: Tensor
+    """The predicted clips."""
+    repeat_last_frame: Tensor
+    """The last frame before the loop, repeated."""
+    tokenizer_ceiling: Tensor
+    """The recorded clips, encoded and decoded."""
 
 
 def run_closed_loops(
@@ -74,3 +88,25 @@ def continue_worlds(
         if carried_poses:
             carried.append(torch.stack(carried_poses, dim=1))
     return Loops(torch.cat(predicted), torch.cat(carried) if carried else None)
+
+
+def decoded_loops(simulator: WorldSimulator, held_out: HeldOut, predicted: Tensor) -> Iterator[LoopFrames]:
+    """Decodes closed loops and their baselines, one loop at a time.
+
+    Args:
+        simulator: simulator that predicted them; its tokenizer decodes them.
+        held_out: E episodes.
+        predicted: tokens from `run_closed_loops`, int [E, steps, 3, H, W].
+
+    Yields:
+        The frames of each episode's loop, on the CPU.
+    """
+    steps = predicted.shape[1]
+    for episode in tqdm(range(len(held_out)), desc="compare", unit="episode"):
+        recorded = held_out.frames(episode)[HISTORY_CLIPS - 1 : HISTORY_CLIPS + steps]
+        model, ceiling = (
+            simulator.tokenizer.decode(tokens.to(simulator.device)).cpu()
+            for tokens in (predicted[episode], held_out.tokens[episode, HISTORY_CLIPS : HISTORY_CLIPS + steps])
+        )
+        truth = recorded[1:]
+        yield LoopFrames(truth, model, recorded[:1, -1:].expand_as(truth), ceiling)

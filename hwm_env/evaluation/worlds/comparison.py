@@ -13,7 +13,7 @@ from hwm_env.data.reader import Dataset
 from hwm_env.data.segments import window_starts
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError
-from hwm_env.evaluation.image_metrics import psnr_db, ssim
+from hwm_env.evaluation.frame_scores import score_frames
 from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.fields import Count, checked
 from hwm_env.simulator import WorldSimulator
@@ -177,7 +177,4 @@ def _recorded_frames(data: Dataset, shard: int, first_clip: int, num_clips: int)
 
 
 def _scores(images: Tensor, truth: Tensor, lpips: LPIPS | None) -> Scores:
-    """Scores frames, uint8 [F, H, W, 3], one clip at a time to bound the memory."""
-    metrics = {"psnr_db": psnr_db, "ssim": ssim} | ({} if lpips is None else {"lpips": lpips})
-    clips = list(zip(images.split(FRAMES_PER_CLIP), truth.split(FRAMES_PER_CLIP), strict=True))
-    return {name: torch.cat([metric(*clip) for clip in clips]).tolist() for name, metric in metrics.items()}
+    return {name: scores.tolist() for name, scores in score_frames(images, truth, lpips).items()}

@@ -10,7 +10,7 @@ import torch
 from hwm_env.errors import DatasetError
 from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.worlds.closed_loops import continue_worlds
-from hwm_env.evaluation.worlds.held_out import HeldOut, find_clips
+from hwm_env.evaluation.worlds.held_out import AT_REST, HeldOut, find_clips
 from hwm_env.evaluation.worlds.localisation import located_poses
 from hwm_env.reference import room
 from hwm_env.reference.kinematics import RobotState
@@ -40,8 +40,6 @@ COMMANDS: Final[Mapping[str, Mapping[str, float]]] = {
 """Target numbers of each action; the others keep their values."""
 FREE_PATH_M: Final = 0.5
 """Smallest free path ahead at a start, so that "forward" differs from "stay"."""
-AT_REST: Final = 0.05
-"""Largest velocity (m/s, rad/s) at a start."""
 ARM_DOWN_RAD: Final = 0.3
 """Largest shoulder pitch at a start, so that arms can be raised."""
 

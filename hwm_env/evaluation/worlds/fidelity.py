@@ -1,7 +1,8 @@
 """Measures how true a learned world is: next clips and closed loops against recorded truth, with baselines.
 
 Every PSNR is a mean over windows or starts of the per-sample PSNR (dB) against the recorded images, so the tokenizer's
-own loss is part of the error and its reconstruction of the truth is the ceiling. Recordings with true poses also
+own loss is part of the error and its reconstruction of the truth is the ceiling. SSIM, LPIPS and the Fréchet video
+distance of the closed loops, and the stillness of a still scene, are measured as well. Recordings with true poses also
 measure the drift of the robot and, for checkpoints with a scene, localisation and the scene itself. For recordings of
 the reference world, obstacles, counterfactual actions and turns away and back are compared with the reference world.
 """
@@ -18,8 +19,10 @@ from tqdm import tqdm
 
 from hwm_env.errors import HWMError, InvalidInputError
 from hwm_env.evaluation.image_metrics import psnr_db
+from hwm_env.evaluation.lpips import LPIPS
+from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.evaluation.worlds.action_variations import derangement
-from hwm_env.evaluation.worlds.closed_loops import Loops, run_closed_loops
+from hwm_env.evaluation.worlds.closed_loops import Loops, decoded_loops, run_closed_loops
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.localisation import LocalisationReport, LocatedStarts, carry_along, locate_starts
 from hwm_env.evaluation.worlds.long_loop import LongLoop, measure_long_loop
@@ -30,6 +33,8 @@ from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, Summary, 
 from hwm_env.evaluation.worlds.sabotage import STEPS as SABOTAGE_STEPS
 from hwm_env.evaluation.worlds.sabotage import Sabotaged, measure_sabotage
 from hwm_env.evaluation.worlds.scene_scores import SceneFidelity, measure_scene
+from hwm_env.evaluation.worlds.still_scene import StillScene, measure_still_scene
+from hwm_env.evaluation.worlds.video_metrics import VideoMetrics, measure_video_metrics
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
@@ -50,6 +55,7 @@ COUNTERFACTUAL_STARTS = 50
 PAINTED_STARTS = 50
 AWAY_AND_BACK_STARTS = 30
 SABOTAGE_LOOPS = 12
+STILL_STARTS = 50
 WINDOWS_PER_EPISODE = 5
 """Largest number of next clips per episode, evenly spread because neighbours are nearly equal."""
 BATCH = 32
@@ -103,7 +109,7 @@ class FidelityReport:
     counterfactuals: "Counterfactuals | None"
     """Responses to other actions; needs a recording of the reference world, and OpenGL."""
     scene: SceneFidelity | None = None
-    """The scene alone. This and all fields below need a scene and true poses."""
+    """The scene alone. This and the fields up to `sabotage` need a scene and true poses."""
     localisation: LocalisationReport | None = None
     """Localisation at the starts of the episodes."""
     carried_pose: dict[str, PoseError] | None = None
@@ -118,6 +124,10 @@ class FidelityReport:
     """Long closed loops; also needs long episodes."""
     sabotage: dict[str, Sabotaged] | None = None
     """Closed loops with one thing broken, see `measure_sabotage`; also needs loops of as many env steps."""
+    video_metrics: VideoMetrics | None = None
+    """SSIM, LPIPS and FVD of the closed loops; needs torchmetrics, but no scene."""
+    still_scene: StillScene | None = None
+    """A still scene over ten clips; needs moments at rest, but no scene."""
 
     def to_dict(self) -> dict[str, object]:
         """Returns the report as written to JSON, with `moving` inside `next_clip`."""
@@ -133,6 +143,8 @@ def measure(
     closed_loop_steps: int,
     seed: int = 0,
     long_episodes: Callable[[], HeldOut] | None = None,
+    lpips: LPIPS | None = None,
+    detector: VideoFeatures | None = None,
 ) -> FidelityReport:
     """Measures how true a simulator is on held-out episodes.
 
@@ -145,6 +157,8 @@ def measure(
         closed_loop_steps: env steps of the closed loops.
         seed: seed of the worlds and of the shuffle.
         long_episodes: returns the episodes of the long loops; called only for worlds with a scene.
+        lpips: adds LPIPS to the video metrics; must be on the simulator's device.
+        detector: adds FVD to the video metrics.
 
     Raises:
         InvalidInputError: the episodes are too short, or there are fewer than two.
@@ -173,6 +187,13 @@ def measure(
         pose=pose,
         walls=walls,
         counterfactuals=counterfactuals,
+        video_metrics=_if_possible(
+            "video metrics",
+            lambda: measure_video_metrics(simulator, held_out, loops.tokens, lpips=lpips, detector=detector),
+        ),
+        still_scene=_if_possible(
+            "still scenes", lambda: measure_still_scene(simulator, held_out, starts=STILL_STARTS, seed=seed)
+        ),
     )
     if scene is None or located is None:
         return report
@@ -307,18 +328,12 @@ def compare_loops(simulator: WorldSimulator, held_out: HeldOut, predicted: Tenso
         held_out: E episodes.
         predicted: tokens from `run_closed_loops`, int [E, steps, 3, H, W].
     """
-    tokenizer, steps = simulator.tokenizer, predicted.shape[1]
-
-    def decoded(tokens: Tensor) -> Tensor:
-        return tokenizer.decode(tokens.to(simulator.device)).cpu()
-
-    by_episode = []
-    for episode in tqdm(range(len(held_out)), desc="compare", unit="episode"):
-        truth = held_out.frames(episode)[HISTORY_CLIPS - 1 : HISTORY_CLIPS + steps]
-        target, repeated = truth[1:], truth[:1, -1:]
-        recorded = held_out.tokens[episode, HISTORY_CLIPS : HISTORY_CLIPS + steps]
-        frames = (decoded(predicted[episode]), repeated.expand_as(target), decoded(recorded))
-        by_episode.append(torch.stack([psnr_db(clips, target) for clips in frames]))
+    by_episode = [
+        torch.stack(
+            [psnr_db(clips, loop.truth) for clips in (loop.model, loop.repeat_last_frame, loop.tokenizer_ceiling)]
+        )
+        for loop in decoded_loops(simulator, held_out, predicted)
+    ]
     scores = torch.stack(by_episode)
     model, repeat, ceiling = scores.mean(dim=0).tolist()
     return ClosedLoop(

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from hwm_env.decoding.config import HistoryMode, Order
+from hwm_env.errors import require_extra
+from hwm_env.evaluation.lpips import LPIPS
 from hwm_env.evaluation.reports.film_strip import closed_loop_strips
 from hwm_env.evaluation.reports.plots import write_loops
+from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.evaluation.worlds.fidelity import measure
 from hwm_env.evaluation.worlds.held_out import HeldOut, record_held_out
 from hwm_env.evaluation.worlds.long_loop import JUDGED_STEPS
@@ -45,6 +48,12 @@ class FidelityConfig(CheckedFields):
     """Seed of the worlds and of the shuffled actions."""
     long_starts: CountOrZero = 12
     """Long loops; their episodes are recorded in the reference world to out/long first; 0 for none."""
+    lpips: Path | None = None
+    """State dict of lpips.LPIPS(net="alex"), .safetensors or .pth, to score closed loops with LPIPS as well (needs the
+    evaluation extra)."""
+    fvd: Path | None = None
+    """Video classifier in TorchScript, called like StyleGAN-V's i3d_torchscript.pt, to compare closed loops by the
+    Fréchet video distance as well (needs the evaluation extra)."""
     json: Path | None = None
     """JSON file for the measurements."""
     film_strip: Path | None = None
@@ -59,16 +68,18 @@ class FidelityConfig(CheckedFields):
 def fidelity(config: FidelityConfig, caller: Caller = PYTHON) -> dict[str, Any]:
     """Judges a checkpoint on held-out episodes: next clip and closed loop, with baselines.
 
-    For recordings of the reference world, it also measures where closed loops lead (by the read-out), the effect of
-    obstacles, and the effect of each of seven actions. For a checkpoint with a scene, it also measures what the scene
-    draws by itself, whether worlds know their place and show it, how much of a view is left after turning away and
-    back, and how true loops of 100 env steps stay.
+    Closed loops are scored by PSNR and SSIM (if torchmetrics is installed), and by LPIPS and FVD if their networks are
+    given. A still scene shows what changes while the robot stays for ten clips. For recordings of the reference world,
+    it also measures where closed loops lead (by the read-out), the effect of obstacles, and the effect of each of seven
+    actions. For a checkpoint with a scene, it also measures what the scene draws by itself, whether worlds know their
+    place and show it, how much of a view is left after turning away and back, and how true loops of 100 env steps stay.
 
     Returns:
         The report, as `FidelityReport.to_dict` describes it, with `checkpoint`, `decoding` and `stamp`.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
+        CheckpointError: there is no such checkpoint, or `lpips` or `fvd` is no such network.
+        MissingExtraError: `lpips` or `fvd` is given, and torchmetrics is not installed.
         DatasetError: the recording has no raw images, or too few or too short episodes.
         SavingError: a file cannot be written.
     """
@@ -81,6 +92,10 @@ def fidelity(config: FidelityConfig, caller: Caller = PYTHON) -> dict[str, Any]:
         history=config.history,
         precision=config.precision,
     )
+    if config.lpips is not None or config.fvd is not None:
+        require_extra("torchmetrics", "evaluation")  # before the long computation
+    lpips = None if config.lpips is None else LPIPS.load(config.lpips, simulator.device)
+    detector = None if config.fvd is None else VideoFeatures.load(config.fvd, simulator.device)
     image_size, clips = simulator.checkpoint.image_size, HISTORY_CLIPS + config.steps
     recording = config.recording or record_held_out(Path("out/held-out"), config.starts, clips, image_size)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=config.starts)
@@ -97,6 +112,8 @@ def fidelity(config: FidelityConfig, caller: Caller = PYTHON) -> dict[str, Any]:
         closed_loop_steps=config.steps,
         seed=config.seed,
         long_episodes=long_episodes if has_long else None,
+        lpips=lpips,
+        detector=detector,
     )
     stamp = Stamp.of(simulator, name=config.checkpoint, episodes=config.starts, caller=caller)
     report = measured.to_dict()

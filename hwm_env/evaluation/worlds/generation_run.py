@@ -34,6 +34,9 @@ class GenerationConfig(CheckedFields):
     """Sampling temperature; by default that of the checkpoint."""
     lpips: Path | None = None
     """State dict of lpips.LPIPS(net="alex"), .safetensors or .pth, to score the frames with LPIPS as well."""
+    fvd: Path | None = None
+    """Video classifier in TorchScript, called like StyleGAN-V's i3d_torchscript.pt, to compare the clips by the Fréchet
+    video distance as well."""
     seed: Seed = 0
     """Seed of the worlds."""
     json: Path | None = None
@@ -49,7 +52,8 @@ def generate(config: GenerationConfig, caller: Caller = PYTHON) -> dict[str, obj
         What `metrics.json` holds, see `write_comparisons`.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
+        CheckpointError: there is no such checkpoint, `lpips` or `fvd` is no such network, or another tokenizer
+            made the tokens.
         DatasetError: the data set cannot be read, or its segments are too short.
         InvalidInputError: the output directory holds something else.
         SavingError: a file cannot be written.
@@ -69,9 +73,14 @@ def generate(config: GenerationConfig, caller: Caller = PYTHON) -> dict[str, obj
         steps=config.steps,
         seed=config.seed,
         lpips=config.lpips,
+        fvd=config.fvd,
         stamp=Stamp.of(simulator, name=config.checkpoint, episodes=config.samples, caller=caller),
     )
     if config.json is not None:
         write_json(config.json, metrics)
-    publish({"written": str(config.out), "truth": metrics["truth"], "mean": metrics["mean"]}, None, caller)
+    publish(
+        {"written": str(config.out), "truth": metrics["truth"], "mean": metrics["mean"], "fvd": metrics["fvd"]},
+        None,
+        caller,
+    )
     return metrics

@@ -17,6 +17,8 @@ from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS
 
 ENCODING_BATCH = 16
+AT_REST = 0.05
+"""Largest velocity (m/s, rad/s) of a robot at rest."""
 
 
 def record_held_out(
@@ -152,18 +154,18 @@ def quantities_of(poses: Tensor, states: Tensor) -> Tensor:
     return by_clip
 
 
-def find_clips(poses: Tensor, suits: Callable[[int, int], bool], most: int) -> list[tuple[int, int]]:
+def find_clips(by_clip: Tensor, suits: Callable[[int, int], bool], most: int) -> list[tuple[int, int]]:
     """Finds the first suitable clip of each episode that ends a history of nine clips.
 
     Args:
-        poses: true poses of E episodes of C clips, [E, C, 3].
+        by_clip: something of E episodes of C clips, [E, C, ...]; only its shape is used.
         suits: whether a clip, given by its episode and index, is suitable.
         most: largest number of clips to return.
 
     Returns:
         Episode and index of each clip; episodes without a suitable clip are left out.
     """
-    num_episodes, num_clips = poses.shape[:2]
+    num_episodes, num_clips = by_clip.shape[:2]
     clips = range(HISTORY_CLIPS - 1, num_clips)
     firsts = ((e, next((c for c in clips if suits(e, c)), None)) for e in range(num_episodes))
     return [(e, c) for e, c in firsts if c is not None][:most]

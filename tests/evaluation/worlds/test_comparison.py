@@ -15,11 +15,13 @@ from hwm_env.data.labels import GAP, STRIP_HEIGHT
 from hwm_env.data.reader import Dataset
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
+from hwm_env.evaluation.frechet import frechet_distance
 from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.evaluation.worlds import comparison
 from hwm_env.evaluation.worlds.comparison import compare
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
+from tests.evaluation.detectors import Grid, grid_features, saved
 
 av = pytest.importorskip("av")
 pytest.importorskip("PIL")
@@ -268,6 +270,27 @@ def test_lpips_is_there_when_its_weights_are(perfect: WorldSimulator, make_data:
     assert content["settings"]["lpips"] == "alex.pth"
 
 
+@pytest.mark.slow
+def test_fvd_is_there_when_its_network_is(perfect: WorldSimulator, make_data: MakeData, tmp_path: Path) -> None:
+    file = saved(Grid(), tmp_path / "grid.pt")
+    data = make_data(12, images=True)
+    content = write_comparisons(perfect, data, tmp_path / "out", samples=2, steps=2, fvd=file)
+    assert content["settings"]["fvd"] == "grid.pt"
+    samples = list(compare(perfect, data, samples=2, steps=2))
+    truth, predicted = (
+        grid_features(torch.from_numpy(np.concatenate(frames)).unflatten(0, (4, 17)))
+        for frames in ([s.truth for s in samples], [s.predicted for s in samples])
+    )
+    repeated = grid_features(torch.from_numpy(np.stack([s.history[-1:] for s in samples for _ in range(2)])))
+    assert content["fvd"] == {
+        "clips": 4,
+        "model": pytest.approx(frechet_distance(predicted, truth), rel=1e-4),
+        "repeat_last_frame": pytest.approx(frechet_distance(repeated, truth), rel=1e-4),
+    }
+    assert 1e-5 < content["fvd"]["model"] < content["fvd"]["repeat_last_frame"]
+    assert write_comparisons(perfect, data, tmp_path / "out", samples=1, steps=2)["fvd"] is None
+
+
 def test_tokens_of_another_tokenizer_are_refused(perfect: WorldSimulator, make_data: MakeData, tmp_path: Path) -> None:
     data = make_data(10, tokenizer="another")
     with pytest.raises(CheckpointError, match=r"tokenised by another, not by this tokenizer \(lookup\)"):
@@ -323,3 +346,5 @@ def test_the_command(
     assert "expected a segment of at least 5 whole clips" in capsys.readouterr().err
     assert exit_code([*argv, "--lpips", tmp_path / "nowhere"]) == 2
     assert "found nothing; give the weights of lpips.LPIPS" in capsys.readouterr().err
+    assert exit_code([*argv, "--fvd", tmp_path / "nowhere"]) == 2
+    assert "found nothing; give a video classifier in TorchScript" in capsys.readouterr().err

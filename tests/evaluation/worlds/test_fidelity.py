@@ -1,5 +1,6 @@
 """Fidelity of simulators whose scores are known."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,20 @@ import torch
 from torch import Tensor
 
 from hwm_env.checkpoint import load
+from hwm_env.cli import main
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.evaluation.frechet import frechet_distance
+from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.evaluation.reports.film_strip import closed_loop_strips
+from hwm_env.evaluation.video_features import VideoFeatures
 from hwm_env.evaluation.worlds.fidelity import MOVING_BELOW_DB, measure
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.reference.collect import collect
 from hwm_env.reference.rendering import can_render
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
+from hwm_env.types import HISTORY_CLIPS
+from tests.evaluation.detectors import Grid, grid_features, saved
 from tests.scene.scenes import make_scene
 
 EPISODES, CLIPS, SIZE = 3, 12, 64
@@ -174,3 +181,61 @@ def test_the_film_strip_shows_truth_above_prediction(
     truth_row, model_row = 2 * side + 8, 3 * side + 8  # of episode 1, the moving one, second best
     assert picture[truth_row, 1 * side, 0] == 4 * (9 * 5 % 40)
     assert picture[model_row, 1 * side, 0] == 4 * (8 * 5 % 40)
+
+
+@pytest.mark.slow
+def test_video_metrics_of_a_perfect_world_and_their_baselines(
+    simulator: WorldSimulator, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All frames are flat, so that SSIM has a closed form; FVD is computed from the grey values of all clips."""
+    pytest.importorskip("torchmetrics")
+    monkeypatch.setattr(simulator, "step", obeys)
+    random = torch.Generator().manual_seed(0)
+    weights = {name: 0.1 * torch.rand(shape, generator=random) for name, shape in weight_shapes().items()}
+    detector = VideoFeatures.load(saved(Grid(), tmp_path / "grid.pt"))
+    report = measure(simulator, held_out, closed_loop_steps=3, lpips=LPIPS(weights), detector=detector)
+    metrics = report.video_metrics
+    assert metrics is not None
+    assert metrics.lpips is not None
+    assert metrics.fvd is not None
+    assert metrics.ssim.model == metrics.ssim.tokenizer_ceiling == pytest.approx([1.0] * 3, abs=3e-3)
+    grey = [4 * (clip * 5 % 40) / 255 for clip in range(CLIPS)]
+    of_moving = [(2 * grey[c] * grey[8] + 1e-4) / (grey[c] ** 2 + grey[8] ** 2 + 1e-4) for c in range(9, 12)]
+    assert metrics.ssim.repeat_last_frame == pytest.approx([(2 + one) / 3 for one in of_moving], abs=3e-3)
+
+    assert metrics.lpips.model == metrics.lpips.tokenizer_ceiling == pytest.approx([0.0] * 3, abs=1e-6)
+    truth, repeated = held_out.frames(1)[9:], held_out.frames(1)[8, -1].expand(3, 17, -1, -1, -1)
+    distances = [LPIPS(weights)(one, other).mean() / EPISODES for one, other in zip(repeated, truth, strict=True)]
+    assert metrics.lpips.repeat_last_frame == pytest.approx([float(one) for one in distances], rel=1e-4)
+
+    assert metrics.fvd.clips == EPISODES
+    assert list(metrics.fvd.by_step) == ["1"]
+    truth, repeated = (
+        torch.stack([held_out.frames(e)[clip] for e in range(EPISODES)]) for clip in (HISTORY_CLIPS, HISTORY_CLIPS - 1)
+    )
+    expected = frechet_distance(grid_features(repeated), grid_features(truth))
+    assert expected > 0.01
+    for distances in (metrics.fvd.by_step["1"], metrics.fvd.all_steps):
+        assert distances["repeat_last_frame"] == pytest.approx(expected, rel=1e-5)
+        assert distances["model"] == pytest.approx(0.0, abs=1e-6)
+        assert distances["tokenizer_ceiling"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_without_torchmetrics_only_the_video_metrics_are_left_out(
+    simulator: WorldSimulator, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(simulator, "step", obeys)
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", None)
+    report = measure(simulator, held_out, closed_loop_steps=2)
+    assert report.video_metrics is None
+    assert report.closed_loop.psnr == [100.0] * 2
+    assert "video metrics are not measured" in caplog.text
+
+
+@pytest.mark.parametrize("option", ["--lpips", "--fvd"])
+def test_networks_that_are_not_there_are_found_before_the_work(
+    tiny_checkpoint: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fidelity", "--checkpoint", tiny_checkpoint, "--recording", tmp_path, option, tmp_path / "nowhere"]
+    assert main([str(argument) for argument in argv]) == 2
+    assert "nowhere, found nothing; give" in capsys.readouterr().err
