@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from hwm_env.envs.kinematics import REFERENCE_ROBOT, Kinematics
 from hwm_env.envs.world import CheckpointWorld, to_array
 from hwm_env.errors import InvalidInputError, ModelOutputError
-from hwm_env.fields import checked, real_numbers, short
+from hwm_env.fields import NotNegative, checked, real_numbers, short
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.simulator_input import check_encoded, check_history_tokens
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
@@ -47,6 +47,12 @@ class LearnedMoment:
     def state(self) -> WorldState:
         """State of this row alone, for WorldSimulator."""
         return self.states.select([self.row])
+
+    def alone(self) -> "LearnedMoment":
+        """Returns the same moment without the memory of the other rows of its batch."""
+        if len(self.states) == 1:
+            return self
+        return replace(self, states=self.state, clip=self.clip.select([self.row]), row=0)
 
     @cached_property
     def frames(self) -> UInt8Array:
@@ -132,13 +138,27 @@ class LearnedWorld(CheckpointWorld):
             [seed],
             poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
         )
-        tokens = state.tokens[:, -1].clone()
-        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
-        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
+        clip = self._recorded_clip(state)
         if history.pose is not None and self.has_readout:
             recorded = WorldReadout.from_vector(self._kinematics(history.pose[None], history.actions[-1, -1:])[0])
             return LearnedMoment(state, clip, 0, recorded, "recording", 0.0, 0.0)
         return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], 0.0, 0.0)
+
+    @plain_torch()
+    def resumed(self, state: WorldState, path_entropy: float) -> LearnedMoment:
+        """Returns the moment of a state that was saved apart from its clip, as if its newest clip were recorded.
+
+        Args:
+            state: state of one row.
+            path_entropy: mean entropy of the tokens of all clips since the last recorded one, nats.
+
+        Raises:
+            InvalidInputError: the state belongs to another model, or was tampered with.
+        """
+        checked("the state's path_entropy", path_entropy, NotNegative)
+        state.check(self.checkpoint.model.config, self.checkpoint.tokenizer.codebook_size)
+        clip = self._recorded_clip(state)
+        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], path_entropy, 0.0)
 
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
@@ -165,8 +185,8 @@ class LearnedWorld(CheckpointWorld):
     def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
         """Returns the same moment with other future noise."""
         # Without its encoded history, so that only tokens and actions of the window determine the future.
-        state = replace(moment.state, seeds=(seed,), encoded=None)
-        return replace(moment, states=state, clip=moment.clip.select([moment.row]), row=0)
+        alone = moment.alone()
+        return replace(alone, states=replace(alone.states, seeds=(seed,), encoded=None))
 
     @plain_torch()
     def step(self, moments: Sequence[LearnedMoment], chunks: Float32Array) -> list[LearnedMoment]:
@@ -194,6 +214,12 @@ class LearnedWorld(CheckpointWorld):
 
     def close(self) -> None:
         """Does nothing: there is nothing to free."""
+
+    def _recorded_clip(self, state: WorldState) -> Clip:
+        """Returns the newest clip of a state, with full confidence."""
+        tokens = state.tokens[:, -1].clone()
+        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
+        return Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
 
     def _joined(self, moments: Sequence[LearnedMoment]) -> WorldState:
         """Joins the rows of moments to one batch.
