@@ -3,7 +3,8 @@
 import http.client
 import json
 import os
-import threading
+import weakref
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
@@ -54,15 +55,16 @@ class ServiceClient:
             raise InvalidInputError("token must consist of printable ASCII characters")
         self._token = token
         self._timeout_s = checked("timeout_s", timeout_s, NotNegative)
-        self._own = threading.local()
+        self._keep_connections()
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns everything but connections."""
-        return {name: value for name, value in self.__dict__.items() if name != "_own"}
+        return {name: value for name, value in self.__dict__.items() if name != "_idle"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores what `__getstate__` returned."""
-        self.__dict__.update(state, _own=threading.local())
+        self.__dict__.update(state)
+        self._keep_connections()
 
     def get(self, path: str, answer: type[A]) -> A:
         """Sends a GET request to a path such as "/v1/health", and returns its answer; raises as `post`."""
@@ -90,40 +92,43 @@ class ServiceClient:
         self._send("DELETE", path, None, again=True)
 
     def close(self) -> None:
-        """Closes this thread's connection."""
-        connection = getattr(self._own, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._own.connection
+        """Closes all connections that are not in use; later requests open others."""
+        _close_all(self._idle)
 
     def _send(self, method: str, path: str, body: bytes | None, *, again: bool) -> bytes:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        is_new = not hasattr(self._own, "connection")
-        connection = self._connection()
+        connection, is_new = self._connection()
         try:
             connection.request(method, self._path + quote(path), body, headers)
             response = connection.getresponse()
             content = response.read()
         except (http.client.HTTPException, OSError) as error:
-            self.close()
+            connection.close()
             # A service closes connections that were idle.
             if again and not is_new and not isinstance(error, TimeoutError):
+                self.close()
                 return self._send(method, path, body, again=False)
             raise ServiceError(
                 f"{self.url} does not answer ({type(error).__name__}: {error}); start it with `hwm-env serve`"
             ) from error
+        self._idle.append(connection)
         if response.status != 200:
             raise _error(self.url, response.status, content)
         return content
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if not hasattr(self._own, "connection"):
+    def _keep_connections(self) -> None:
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        weakref.finalize(self, _close_all, self._idle)
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
+        """Returns a connection, and whether it is a new one."""
+        try:
+            return self._idle.pop(), False
+        except IndexError:
             kind = http.client.HTTPSConnection if self._is_encrypted else http.client.HTTPConnection
-            self._own.connection = kind(self._host, self._port, timeout=self._timeout_s)
-        connection: http.client.HTTPConnection = self._own.connection
-        return connection
+            return kind(self._host, self._port, timeout=self._timeout_s), True
 
     def _checked(self, answer: type[A], content: bytes) -> A:
         try:
@@ -132,6 +137,14 @@ class ServiceClient:
             raise ServiceError(
                 f"{self.url} does not answer like a world-model service of this version: {short(str(error))}"
             ) from error
+
+
+def _close_all(connections: deque[http.client.HTTPConnection]) -> None:
+    while True:
+        try:
+            connections.pop().close()
+        except IndexError:
+            return
 
 
 def _error(url: str, status: int, content: bytes) -> Exception:

@@ -20,6 +20,6 @@ def encoded_frames(frames: UInt8Array, encoding: Encoding) -> Frames:
 
 def _picture(frame: UInt8Array, encoding: Encoding) -> bytes:
     content = io.BytesIO()
-    options = {"quality": _JPEG_QUALITY} if encoding == "jpeg" else {"compress_level": 1}
+    options = {"quality": _JPEG_QUALITY, "subsampling": 0} if encoding == "jpeg" else {"compress_level": 1}
     require_extra("PIL.Image", "serve").fromarray(frame).save(content, encoding.upper(), **options)
     return content.getvalue()
