@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le
-from tyro.conf import UseAppendAction
 
 from hwm_env.arguments import CheckpointNameArgument
 from hwm_env.decoding.config import HistoryMode, Order
@@ -40,8 +39,8 @@ class ServiceConfig(CheckedFields):
     """Address to listen at; any other than this machine's own needs a token."""
     port: Port = 8766
     """Port to listen at; 0 takes a free one."""
-    name: UseAppendAction[tuple[str, ...]] = ()
-    """Host name by which clients reach the service, if it is not this machine's own."""
+    name: tuple[str, ...] = ()
+    """Host names by which clients reach the service, if they are not this machine's own."""
     token: str | None = None
     """Secret that clients must send; by default a random one if one is needed."""
     strict: bool = True

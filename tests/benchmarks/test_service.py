@@ -25,7 +25,9 @@ STEPS = 10
 def service(*options: str) -> Iterator[str]:
     """Serves `room-64` in a process of its own with one thread, so that clients and service do not wait for another."""
     command = [sys.executable, "-m", "hwm_env", "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

@@ -165,7 +165,7 @@ def test_what_the_service_decides_is_refused(server: Server) -> None:
         gymnasium.make("HWM-v0", url=server.url, temperature=0.5, device="cpu")
     with pytest.raises(InvalidInputError, match="obs_mode must be one of"):
         gymnasium.make("HWM-v0", url=server.url, obs_mode="pictures")
-    with pytest.raises(InvalidInputError, match="the state's moment|state must be of this environment"):
+    with pytest.raises(InvalidInputError, match=r"the state's moment|state must be of this environment"):
         HumanoidRemoteEnv(server.url).set_state(_local_state())
 
 

@@ -76,7 +76,7 @@ def test_connections_that_were_closed_are_opened_again(odd: str) -> None:
         client.get("/v1/health", Health)
     assert Odd.tokens == ["Bearer t"] * 3
     Odd.answers = [(0, b""), (0, b"")]
-    with pytest.raises(ServiceError, match="does not answer .*start it with `hwm-env serve`"):
+    with pytest.raises(ServiceError, match=r"does not answer .*start it with `hwm-env serve`"):
         client.get("/v1/health", Health)
 
 

@@ -81,6 +81,7 @@ def test_other_work_is_done_between(batcher: Batcher[Any]) -> None:
         asyncio.run(batcher.compute(lambda: 1 // 0))
 
 
+@pytest.mark.slow
 def test_too_much_is_refused(batcher: Batcher[Any], world: Numbers) -> None:
     world.may_step.clear()
 
@@ -112,6 +113,7 @@ def test_what_still_waits_at_the_end_is_cancelled(world: Numbers) -> None:
     assert all(isinstance(result, asyncio.CancelledError) for result in others)
 
 
+@pytest.mark.slow
 def test_simultaneous_requests_become_one_batch(tiny_checkpoint: Path) -> None:
     with serving(tiny_checkpoint, decoding_steps=1, batch_wait_ms=500.0) as server:
         still = np.zeros((17, 25)).tolist()

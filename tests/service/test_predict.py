@@ -54,6 +54,7 @@ def decoded(frames: dict[str, Any]) -> Any:
     return np.stack([np.asarray(Image.open(io.BytesIO(content))) for content in contents])
 
 
+@pytest.mark.slow
 def test_a_batch_of_starts_and_histories(pair: tuple[Server, WorldSimulator]) -> None:
     server, simulator = pair
     starts, chunks = simulator.checkpoint.starts, chunks_for(simulator, 3)
@@ -71,9 +72,12 @@ def test_a_batch_of_starts_and_histories(pair: tuple[Server, WorldSimulator]) ->
     check_clips(answer[2]["clips"], simulator, simulator.reset([0], [0]), chunks[:1])
     assert answer[3]["clips"] == []
     assert answer[3]["begin"]["tokens"] == starts.tokens[3, -1].tolist()
-    assert (decoded(answer[3]["begin"]["frames"]) == simulator.tokenizer.decode(starts.tokens[3:4, -1])[0].numpy()).all()
+    assert (
+        decoded(answer[3]["begin"]["frames"]) == simulator.tokenizer.decode(starts.tokens[3:4, -1])[0].numpy()
+    ).all()
 
 
+@pytest.mark.slow
 def test_saved_states_continue_as_without_an_encoded_history(pair: tuple[Server, WorldSimulator]) -> None:
     server, simulator = pair
     chunks = chunks_for(simulator, 4)
@@ -93,6 +97,7 @@ def test_saved_states_continue_as_without_an_encoded_history(pair: tuple[Server,
     check_clips(other["clips"], simulator, replace(state, seeds=(9,)), chunks[2:])
 
 
+@pytest.mark.slow
 def test_sessions_fork_like_the_simulator(pair: tuple[Server, WorldSimulator]) -> None:
     server, simulator = pair
     chunks = chunks_for(simulator, 4)

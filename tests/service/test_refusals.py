@@ -16,6 +16,10 @@ STILL = np.zeros((17, 25)).tolist()
 ROW = {"start": 0, "seed": 1, "actions": STILL}
 
 
+def array(dtype: str, shape: list[int]) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data": "AA=="}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "reason"),
     [
@@ -42,9 +46,9 @@ ROW = {"start": 0, "seed": 1, "actions": STILL}
         ("/v1/predict", {"rows": [{**ROW, "actions": "fast"}]}, 422, "rows.0.actions: "),
         ("/v1/predict", {"rows": [{**ROW, "actions": [[1e39] * 25] * 17}]}, 422, "must be finite numbers, got 1e+39"),
         ("/v1/predict", {"rows": [{**ROW, "actions": [[True] * 25] * 17}]}, 422, "rows.0.actions: "),
-        ("/v1/predict", {"rows": [{**ROW, "actions": {"dtype": "float32", "shape": [2], "data": "AA=="}}]}, 422, "has 8 bytes, got 1"),
-        ("/v1/predict", {"rows": [{**ROW, "actions": {"dtype": "O", "shape": [2], "data": "AA=="}}]}, 422, "a dtype of"),
-        ("/v1/predict", {"rows": [{**ROW, "actions": {"dtype": "float32", "shape": [-2], "data": ""}}]}, 422, "got shape [-2]"),
+        ("/v1/predict", {"rows": [{**ROW, "actions": array("float32", [2])}]}, 422, "has 8 bytes, got 1"),
+        ("/v1/predict", {"rows": [{**ROW, "actions": array("O", [2])}]}, 422, "a dtype of"),
+        ("/v1/predict", {"rows": [{**ROW, "actions": array("float32", [-2])}]}, 422, "got shape [-2]"),
         ("/v1/predict", {"rows": [{**ROW, "actions": [STILL] * 300}]}, 422, "at most 256 clips a request"),
         ("/v1/sessions", {"start": True}, 422, "start: Input should be a valid integer"),
         ("/v1/sessions", {"history": {"tokens": [[[[0]]]], "actions": []}}, 422, "history tokens must be integers"),
@@ -96,6 +100,7 @@ def test_other_hosts_and_pages_are_refused(server: Server) -> None:
     assert server.client.get("/v1/health", headers={"Origin": "http://evil.example"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_too_many_requests(tiny_checkpoint: Path) -> None:
     with serving(tiny_checkpoint, decoding_steps=1, requests_a_second=5) as server:
         responses = [server.client.get("/v1/health") for _ in range(20)]
@@ -142,6 +147,7 @@ def mutated(rng: random.Random, body: Any) -> bytes:
     return json.dumps(content).encode()
 
 
+@pytest.mark.slow
 def test_a_thousand_malformed_requests_are_refused_with_a_reason(server: Server) -> None:
     rng = random.Random(0)
     history = server.client.get("/v1/starts/0").json()["history"]
@@ -174,6 +180,7 @@ def test_a_thousand_malformed_requests_are_refused_with_a_reason(server: Server)
     assert after == state
 
 
+@pytest.mark.slow
 def test_damaged_states_are_refused(server: Server) -> None:
     rng = random.Random(0)
     state = server.post("/v1/sessions", start=1, states=True)["begin"]["state"]

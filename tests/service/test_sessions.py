@@ -51,6 +51,7 @@ def test_their_number_is_limited_until_some_expire() -> None:
     sessions.open(MOMENT)
 
 
+@pytest.mark.slow
 def test_over_http(tiny_checkpoint: Path) -> None:
     with serving(tiny_checkpoint, decoding_steps=1, sessions=2, expires_s=0.5) as server:
         first = server.post("/v1/sessions", start=0)["id"]
@@ -76,6 +77,7 @@ def test_a_request_can_name_where_the_session_is(server: Server) -> None:
     assert server.refusal(f"{path}/step", actions=STILL)[0] == 404
 
 
+@pytest.mark.slow
 def test_one_request_at_a_time(server: Server) -> None:
     path = f"/v1/sessions/{server.post('/v1/sessions', start=0)['id']}"
     statuses: list[int] = []
@@ -95,6 +97,7 @@ def test_one_request_at_a_time(server: Server) -> None:
     server.post(f"{path}/step", actions=STILL, after=8 * statuses.count(200))
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_costs_the_others_nothing(tiny_checkpoint: Path) -> None:
     with serving(tiny_checkpoint, decoding_steps=1, expires_s=0.5) as server:
         expected = alone = server.post("/v1/predict", rows=[{"start": 1, "seed": 3, "actions": [STILL] * 6}])
