@@ -21,6 +21,7 @@ from hwm_env.errors import (
     MissingExtraError,
     ModelOutputError,
     SavingError,
+    ServiceError,
 )
 from hwm_env.types import ACTION_NAMES, MAX_EPISODE_STEPS
 
@@ -53,6 +54,7 @@ __all__ = [
     "ModelOutputError",
     "Policy",
     "SavingError",
+    "ServiceError",
     "Task",
     "WorldSimulator",
     "load",
@@ -80,8 +82,8 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 gymnasium.register(
     "HWM-v0",
-    entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelEnv",
-    vector_entry_point="hwm_env.envs.world_model_env:HumanoidWorldModelVectorEnv",
+    entry_point="hwm_env.envs.making:make_env",
+    vector_entry_point="hwm_env.envs.making:make_vec",
     max_episode_steps=MAX_EPISODE_STEPS,
 )
 if find_spec("mujoco") is not None:

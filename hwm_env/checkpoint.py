@@ -115,6 +115,11 @@ class Checkpoint:
             )
 
     @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of a latent's tokens."""
+        return self.model.config.grid_size
+
+    @property
     def image_size(self) -> int:
         """Height of the decoded frames in pixels."""
         return self.model.config.grid_size[0] * self.tokenizer.spatial_compression

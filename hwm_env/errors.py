@@ -52,6 +52,10 @@ class ModelOutputError(HWMError, FloatingPointError):
         return ModelOutputError([rows[row] for row in self.rows])
 
 
+class ServiceError(HWMError, ConnectionError):
+    """A world-model service cannot be reached, or does not answer as one."""
+
+
 class MissingExtraError(HWMError, ImportError):
     """An optional dependency is not installed."""
 

@@ -1,8 +1,6 @@
 """Serves a drive to browsers: run `python -m demos.serve`, and open the address that it prints."""
 
-import ipaddress
 import logging
-import secrets
 import socket
 import sys
 from collections.abc import Sequence
@@ -15,8 +13,9 @@ from demos.driving.arguments import chosen_session
 from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
 from hwm_env.arguments import Flat, parse_config
-from hwm_env.errors import HWMError, InvalidInputError, require_extra
+from hwm_env.errors import HWMError, require_extra
 from hwm_env.fields import CheckedFields
+from hwm_env.service.network import listening, needed_token, url_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         require_extra("websockets", "serve")
         require_extra("starlette", "serve")
         require_extra("PIL", "serve")
-        token = config.token or (None if is_loopback(config.host) else secrets.token_urlsafe(16))
+        token = needed_token(config.host, config.token)
         with listening(config.host, config.port) as listener:
             drive = Drive(lambda: Session(session))
             try:
@@ -76,13 +75,11 @@ def serve(
     import uvicorn
 
     from demos.serve.app import make_app
-    from demos.serve.guard import KnownHosts
     from demos.serve.messages import LARGEST_BYTES
     from demos.serve.shared_drive import SharedDrive
+    from hwm_env.service.guard import KnownHosts
 
-    host, port, *_ = listener.getsockname()
-    address = f"[{host}]" if ":" in host else host
-    print(f"http://{address}:{port}/{'' if token is None else f'?token={token}'}", flush=True)
+    print(f"{url_of(listener)}{'' if token is None else f'?token={token}'}", flush=True)
     server = uvicorn.Config(
         make_app(SharedDrive(drive, task, viewers), token, KnownHosts.of(listener, names)),
         ws_max_size=LARGEST_BYTES,
@@ -93,28 +90,6 @@ def serve(
     # uvicorn raises the interrupt again after its shutdown.
     with suppress(KeyboardInterrupt):
         uvicorn.Server(server).run(sockets=[listener])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens at an address.
-
-    Raises:
-        InvalidInputError: the address is not available.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise InvalidInputError(
-            f"cannot listen at {host}:{port} ({error}); choose another --port, 0 takes a free one"
-        ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Checks whether an address can be reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from demos.serve.guard import REFUSED, Guard, KnownHosts
-from demos.serve.messages import RateLimit, parse
+from demos.serve.messages import MOST_A_SECOND, parse
 from demos.serve.shared_drive import SharedDrive, Viewer
 from hwm_env.errors import InvalidInputError
+from hwm_env.service.guard import REFUSED, Guard, KnownHosts
+from hwm_env.service.limits import RateLimit
 
 STATIC: Final = Path(__file__).parent / "static"
 FULL: Final = 1013
@@ -78,13 +79,14 @@ def make_app(shared: SharedDrive, token: str | None, hosts: KnownHosts) -> ASGIA
 
 async def _listen(socket: WebSocket, shared: SharedDrive, viewer: Viewer) -> None:
     """Passes messages to the drive until the browser disconnects or sends an invalid message."""
-    limit = RateLimit()
+    limit = RateLimit(MOST_A_SECOND)
     while True:
         received = await socket.receive()
         if received["type"] == "websocket.disconnect":
             return
         try:
-            limit.count()
+            if not limit.admits():
+                raise InvalidInputError(f"expected at most {MOST_A_SECOND} messages a second")
             if received.get("text") is None:
                 raise InvalidInputError("expected text, got bytes")
             shared.obey(viewer, parse(received["text"]))

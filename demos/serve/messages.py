@@ -1,10 +1,7 @@
-"""Messages from browsers, and the limit of their rate."""
+"""Messages from browsers."""
 
 import json
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from demos.driving.controls import HELD, PRESSED, Sticks
@@ -80,24 +77,3 @@ def _axis(content: dict[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 1:
         raise InvalidInputError(f"expected {name} in -1..1, got {str(value)[:40]}")
     return float(value)
-
-
-@dataclass(slots=True)
-class RateLimit:
-    """Limits messages to MOST_A_SECOND within any second."""
-
-    clock: Callable[[], float] = time.monotonic
-    _times_s: deque[float] = field(default_factory=deque)
-
-    def count(self) -> None:
-        """Counts a message.
-
-        Raises:
-            InvalidInputError: there are too many.
-        """
-        now_s = self.clock()
-        while self._times_s and self._times_s[0] <= now_s - 1:
-            self._times_s.popleft()
-        self._times_s.append(now_s)
-        if len(self._times_s) > MOST_A_SECOND:
-            raise InvalidInputError(f"expected at most {MOST_A_SECOND} messages a second")

@@ -123,6 +123,12 @@ COMMANDS: Final[dict[str, Command]] = {
         "EvaluationRunConfig",
         "run_evaluation",
     ),
+    "serve": Command(
+        "Offers a checkpoint to other programs by HTTP, until it is interrupted (needs the serve extra).",
+        "hwm_env.service.serving",
+        "ServiceConfig",
+        "serve",
+    ),
     "replay": Command(
         "Replays a recorded episode and checks that each clip is the same to the bit.",
         "hwm_env.replay",

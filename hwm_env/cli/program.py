@@ -61,9 +61,14 @@ def _run(argv: Sequence[str]) -> None:
     command, config = parse(argv)
     check_device_and_files(config)
     if command.has_caller:
-        command.run(config, Caller(command=shlex.join([PROGRAM, *argv]), show=print))
+        command.run(config, Caller(command=shlex.join([PROGRAM, *argv]), show=_show))
     else:
         command.run(config)
+
+
+def _show(text: str) -> None:
+    # At once, also where the output is no terminal: a service shows its address and runs on.
+    print(text, flush=True)
 
 
 def _drop_unwritten() -> None:

@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from hwm_env.envs.kinematics import REFERENCE_ROBOT, Kinematics
 from hwm_env.envs.world import CheckpointWorld, to_array
 from hwm_env.errors import InvalidInputError, ModelOutputError
-from hwm_env.fields import checked, real_numbers, short
+from hwm_env.fields import NotNegative, checked, real_numbers, short
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.simulator_input import check_encoded, check_history_tokens
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
@@ -47,6 +47,12 @@ class LearnedMoment:
     def state(self) -> WorldState:
         """State of this row alone, for WorldSimulator."""
         return self.states.select([self.row])
+
+    def alone(self) -> "LearnedMoment":
+        """Returns the same moment without the memory of the other rows of its batch."""
+        if len(self.states) == 1:
+            return self
+        return replace(self, states=self.state, clip=self.clip.select([self.row]), row=0)
 
     @cached_property
     def frames(self) -> UInt8Array:
@@ -134,6 +140,22 @@ class LearnedWorld(CheckpointWorld):
             begun |= zip(rows, self._begun([histories[row] for row in rows], [seeds[row] for row in rows]), strict=True)
         return [begun[row] for row in range(len(histories))]
 
+    @plain_torch()
+    def resumed(self, state: WorldState, path_entropy: float) -> LearnedMoment:
+        """Returns the moment of a state that was saved apart from its clip, as if its newest clip were recorded.
+
+        Args:
+            state: state of one row.
+            path_entropy: mean entropy of the tokens of all clips since the last recorded one, nats.
+
+        Raises:
+            InvalidInputError: the state belongs to another model, or was tampered with.
+        """
+        checked("the state's path_entropy", path_entropy, NotNegative)
+        state.check(self.checkpoint.model.config, self.checkpoint.tokenizer.codebook_size)
+        clip = self._recorded_clip(state)
+        return LearnedMoment(state, clip, 0, *self._read_out(state, clip)[0], path_entropy, 0.0)
+
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
         if not isinstance(moment, LearnedMoment) or not isinstance(moment.states, WorldState):
@@ -159,8 +181,8 @@ class LearnedWorld(CheckpointWorld):
     def reseeded(self, moment: LearnedMoment, seed: int) -> LearnedMoment:
         """Returns the same moment with other future noise."""
         # Without its encoded history, so that only tokens and actions of the window determine the future.
-        state = replace(moment.state, seeds=(seed,), encoded=None)
-        return replace(moment, states=state, clip=moment.clip.select([moment.row]), row=0)
+        alone = moment.alone()
+        return replace(alone, states=replace(alone.states, seeds=(seed,), encoded=None))
 
     @plain_torch()
     def step(self, moments: Sequence[LearnedMoment], chunks: Float32Array) -> list[LearnedMoment]:
@@ -199,9 +221,7 @@ class LearnedWorld(CheckpointWorld):
             seeds,
             poses=torch.from_numpy(np.stack(poses)) if poses else None,
         )
-        tokens = state.tokens[:, -1].clone()
-        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
-        clip = Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
+        clip = self._recorded_clip(state)
         read: list[tuple[WorldReadout | None, ReadoutSource | None]]
         if poses and self.has_readout:
             vectors = self._kinematics(np.stack(poses), actions[:, -1, -1])
@@ -209,6 +229,12 @@ class LearnedWorld(CheckpointWorld):
         else:
             read = self._read_out(state, clip)
         return [LearnedMoment(state, clip, row, *of_row, 0.0, 0.0) for row, of_row in enumerate(read)]
+
+    def _recorded_clip(self, state: WorldState) -> Clip:
+        """Returns the newest clip of a state, with full confidence."""
+        tokens = state.tokens[:, -1].clone()
+        log_prob, entropy = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
+        return Clip(tokens, log_prob, entropy, self.simulator.tokenizer, alone=self.simulator.strict)
 
     def _joined(self, moments: Sequence[LearnedMoment]) -> WorldState:
         """Joins the rows of moments to one batch.

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.rendering import resized
-from hwm_env.envs.world import WorldMoment
+from hwm_env.envs.world import WorldMoment, WorldSource
 from hwm_env.tasks.base import Goal, Task
 from hwm_env.types import FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array, UInt8Array
 
@@ -30,7 +29,7 @@ class ObservationAdapter:
     def __init__(
         self,
         config: EnvConfig,
-        checkpoint: Checkpoint,
+        checkpoint: WorldSource,
         task: Task | None,
         state_low: Float32Array,
         state_high: Float32Array,
@@ -70,9 +69,9 @@ class ObservationAdapter:
     def _sized(self, frames: UInt8Array) -> UInt8Array:
         return resized(frames, self._image_size) if frames.shape[1] != self._image_size else frames.copy()
 
-    def _make_space(self, checkpoint: Checkpoint, goal_space: spaces.Box | None) -> spaces.Space[Any]:
+    def _make_space(self, checkpoint: WorldSource, goal_space: spaces.Box | None) -> spaces.Space[Any]:
         image = (self._image_size, self._image_size, 3)
-        clip = (LATENTS_PER_CLIP, *checkpoint.model.config.grid_size)
+        clip = (LATENTS_PER_CLIP, *checkpoint.grid_size)
         if self._mode == "tokens":
             return spaces.Box(0, checkpoint.tokenizer.codebook_size - 1, clip, np.int32)
         if self._mode == "latents":

@@ -1,13 +1,15 @@
 """The protocols that environments need of a world and its moments, and what worlds of a checkpoint share."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint
+from hwm_env.data.statistics import ActionStatistics
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, TaskView
+from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.trust import Trust
 from hwm_env.types import Float32Array
 
@@ -54,11 +56,40 @@ class WorldMoment(TaskView, Protocol):
 M = TypeVar("M", bound=WorldMoment)
 
 
+class WorldSource(Protocol):
+    """What environments use of a checkpoint: of one on this machine, or of one that a service describes."""
+
+    @property
+    def starts(self) -> Sized:
+        """Recorded histories at which episodes may begin."""
+        ...
+
+    @property
+    def statistics(self) -> ActionStatistics:
+        """Statistics of the training data's actions."""
+        ...
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """The tokenizer of the world's tokens."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of frames in pixels."""
+        ...
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of a latent's tokens."""
+        ...
+
+
 class World(Protocol[M]):
     """The dynamics of a batch of independent rows, as a function of their moments; holds no moments itself."""
 
     @property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> WorldSource:
         """The checkpoint whose starts, action statistics, tokenizer and shapes the world uses."""
         ...
 

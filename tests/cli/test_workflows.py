@@ -60,6 +60,7 @@ LINES = {
     "certify": "certify CHECKPOINT --recording RECORDING --starts 4 --steps 1 --json new.json --page new.html",
     "evaluate": "evaluate policies.smooth_random:smooth_random --checkpoint CHECKPOINT --tasks face-target --starts 3 "
     "--worlds learned --max-steps 1 --out new --true-results TRUTH --json new.json --page new.html",
+    "serve": "serve CHECKPOINT --port 0 --decoding-steps 1",
     "replay": "replay REPLAY --checkpoint CHECKPOINT --json new.json --video new.mp4",
     "presets": "presets",
 }
@@ -251,6 +252,16 @@ def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
     assert json.loads(json.dumps(asdict(finished))) == json.loads(json.dumps(stored_config(Path("new"))["scene"]))
     assert (new.rays_per_side, finished.rays_per_side, new.map.samples, finished.map.samples) == (2, 2, 5, 5)
     assert new.map.low_m[0] == pytest.approx(finished.map.low_m[0] + 1)
+
+
+def test_serve(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    uvicorn = pytest.importorskip("uvicorn")
+    served = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: served.append((self.config.app, sockets)))
+    run("serve")
+    ((_, (listener,)),) = served
+    assert listener.fileno() == -1, "the socket is closed at the end"
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
 
 
 def test_import_checkpoint(run: Any, capsys: pytest.CaptureFixture[str]) -> None:

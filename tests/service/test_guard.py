@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from demos.serve.guard import KnownHosts
+from hwm_env.service.guard import KnownHosts
 
 
 def known(address: str, *names: str) -> KnownHosts:

@@ -90,7 +90,7 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._hosts.includes(host):
-            return "this host is unknown; open the address that the server printed, or start it with --name HOST"
+            return "this host is unknown; use the address that the server printed, or start it with --name HOST"
         # Pages of other servers can send requests to this machine; browsers name their origin.
         if origin is not None and origin != f"{_SCHEMES.get(scope['scheme'], scope['scheme'])}://{host}":
             return "only pages of this server may send this request"
