@@ -56,7 +56,7 @@ def make_pair(server: Server, tiny_checkpoint: Path) -> Iterator[MakePair]:
         {"task": "reach-cube", "obs_mode": "state", "controls": ["linear_velocity", "neck_pitch"]},
         {"task": lambda before, now: float(now.frames.mean() - before.last_frame.mean()), "obs_mode": "state"},
     ],
-    ids=lambda arguments: str(arguments.get("task", "default")),
+    ids=["default", "none", "face-target", "goal-image", "look-at", "reach-cube", "function"],
 )
 def test_spaces_observations_rewards_and_infos_are_equal(make_pair: MakePair, arguments: dict[str, Any]) -> None:
     remote, local = make_pair(**arguments)
