@@ -83,6 +83,8 @@ def serve(
     server = uvicorn.Config(
         make_app(SharedDrive(drive, task, viewers), token, KnownHosts.of(listener, names)),
         ws_max_size=LARGEST_BYTES,
+        # Its own configuration would close all handlers of this process, and some of them their streams.
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

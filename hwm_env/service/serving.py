@@ -152,6 +152,8 @@ def make_server(config: ServiceConfig, listener: socket.socket, token: str | Non
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            # Its own configuration would close all handlers of this process, and some of them their streams.
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -1,6 +1,7 @@
 """Every command from its words to its results, with tiny data; only what would take long is replaced."""
 
 import json
+import logging
 import shlex
 import shutil
 from dataclasses import asdict, replace
@@ -256,9 +257,12 @@ def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
 
 def test_serve(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     uvicorn = pytest.importorskip("uvicorn")
-    served = []
+    served, closed = [], []
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: served.append((self.config.app, sockets)))
+    handler = logging.NullHandler()
+    monkeypatch.setattr(handler, "close", lambda: closed.append(handler))
     run("serve")
+    assert not closed, "logging of this process is left alone"
     ((_, (listener,)),) = served
     assert listener.fileno() == -1, "the socket is closed at the end"
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
