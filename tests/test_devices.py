@@ -73,6 +73,7 @@ OPTIONS = {
     "calibrate": "room-64",
     "certify": "room-64",
     "replay": "episode.npz",
+    "serve": "room-64",
     "train": "data --tokenizer room-64 --out out",
     "train-readout": "room-64 data --validation data",
     "evaluate": "policies.experts:for_task",

@@ -67,8 +67,8 @@ class ServiceConfig(CheckedFields):
     """Number type of the model's matrix products."""
     backend: Backend = "torch"
     """What computes."""
-    device: str = "cpu"
-    """Device of the model."""
+    device: str = "auto"
+    """Device of the model: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
     def make_world(self) -> LearnedWorld:
         """Makes the world that is served.
