@@ -26,18 +26,8 @@ CODES = math.prod(LEVELS)
 
 
 def statistics(low: float = -1.0, high: float = 2.0, std: float = 0.5, max_change: float = 0.25) -> ActionStatistics:
-    def all_numbers(value: float) -> np.ndarray:
-        return np.full(25, value, np.float32)
-
-    return ActionStatistics(
-        mean=all_numbers(0.0),
-        std=all_numbers(std),
-        low=all_numbers(low),
-        high=all_numbers(high),
-        p01=all_numbers(low),
-        p99=all_numbers(high),
-        max_change=all_numbers(max_change),
-    )
+    values = {"mean": 0.0, "std": std, "low": low, "high": high, "p01": low, "p99": high, "max_change": max_change}
+    return ActionStatistics(**{name: np.full(25, value, np.float32) for name, value in values.items()})
 
 
 def at_rest(value: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -56,10 +56,9 @@ class ResidentSamples:
         Args:
             indices: int64 [B], each in [0, len(samples)).
         """
-        first = torch.from_numpy(self._starts[indices])
-        if self._device.type == "cuda":
-            first = first.pin_memory().to(self._device, non_blocking=True)
-        clips = first.to(self._device)[:, None] + torch.arange(self._num_clips, device=self._device)
+        clips = indices_on(self._device, self._starts[indices])[:, None] + torch.arange(
+            self._num_clips, device=self._device
+        )
         batch = {}
         for name, whole in self._by_clip.items():
             past, future = whole[clips].split([self._num_past, self._num_clips - self._num_past], dim=1)
@@ -67,6 +66,13 @@ class ResidentSamples:
             batch[f"{name}_past"] = past.flatten(1, 2) if frames else past
             batch[f"{name}_future"] = future.flatten(1, 2) if frames else future
         return batch
+
+
+def indices_on(device: torch.device, indices: Int64Array) -> torch.Tensor:
+    """Copies indices to a device without waiting for what it still computes."""
+    on_cpu = torch.from_numpy(indices)
+    # From pinned memory, a copy does not wait.
+    return on_cpu.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else on_cpu.to(device)
 
 
 def fits(samples: ClipSamples, device: torch.device) -> bool:

@@ -10,6 +10,7 @@ from hwm_env import draws
 from hwm_env.data.windows import ClipWindows
 from hwm_env.scene.model import KEYFRAMES
 from hwm_env.scene.rendering import PosedClips
+from hwm_env.training.runs.resident import indices_on
 from hwm_env.types import Int64Array
 
 _GATHERED_AT_ONCE: Final = 4096
@@ -68,8 +69,7 @@ class ClipSource:
         """Returns the clips of these indices, without waiting for the device."""
         if self._resident is None:
             return gather_clips(self._windows, indices_B)
-        chosen = torch.from_numpy(indices_B).to(self._device, non_blocking=True)
-        return chosen_clips(self._resident, chosen)
+        return chosen_clips(self._resident, indices_on(self._device, indices_B))
 
 
 def on_device(windows: ClipWindows, device: torch.device) -> PosedClips:

@@ -3,8 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,6 +22,7 @@ from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Shar
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.rendering import PosedClips
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.runs.convolutions import fastest_convolutions
 from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.run import Run, Stateful
 from hwm_env.training.runs.schedule import Recipe
@@ -226,7 +226,7 @@ def _train_step(
     device = batch.tokens.device
     seeds_B = draws.seeds_of(config.seed, step, range(len(batch.tokens))).to(device, non_blocking=True)
     shape = (len(KEYFRAMES), *model.rays.shape[:2], model.config.map.samples)
-    with _fastest_convolutions():
+    with fastest_convolutions():
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = model(batch.poses, batch.numbers, draws.uniform(seeds_B, _JITTER, shape))
         loss = model.head.cross_entropy(logits, batch.tokens).mean()
@@ -235,17 +235,6 @@ def _train_step(
     nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
     optimizer.step()
     return loss.detach()
-
-
-@contextmanager
-def _fastest_convolutions() -> Iterator[None]:
-    """Lets cuDNN try its algorithms for each new shape inside the context: grouped convolutions differ widely."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _optimizer(model: SceneModel, config: SceneTrainingConfig) -> torch.optim.AdamW:

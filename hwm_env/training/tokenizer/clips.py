@@ -10,7 +10,7 @@ from torch import Tensor
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
-from hwm_env.training.runs.resident import MEMORY_SHARE
+from hwm_env.training.runs.resident import MEMORY_SHARE, indices_on
 from hwm_env.types import Int64Array
 
 WORKERS = 2
@@ -35,11 +35,8 @@ class ResidentFrames:
 
     def gather(self, indices: Int64Array) -> Tensor:
         """Returns the windows of these indices, int64 [B], on the device: uint8 [B, F, H, W, 3]."""
-        first = torch.from_numpy(self._starts[indices])
-        if self._device.type == "cuda":
-            # From pinned memory, a copy does not wait for the device.
-            first = first.pin_memory().to(self._device, non_blocking=True)
-        return self._frames[first.to(self._device)[:, None] + torch.arange(self._num_frames, device=self._device)]
+        first = indices_on(self._device, self._starts[indices])
+        return self._frames[first[:, None] + torch.arange(self._num_frames, device=self._device)]
 
 
 def load(

@@ -4,7 +4,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from hwm_env.fields import Count, Decay, NotNegative, Positive, Seed
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.pixels import normalised
 from hwm_env.tokenizers.tiny import TOKENIZER_FILE, TinyTokenizer, TinyTokenizerConfig
+from hwm_env.training.runs.convolutions import fastest_convolutions
 from hwm_env.training.runs.ema import Ema
 from hwm_env.training.runs.optimizers import MuonWithAdamW
 from hwm_env.training.runs.pace import Pace
@@ -122,7 +122,7 @@ def train_tokenizer(
         run.log(step=steps_done, loss=loss, validation_psnr=validation_psnr, clips_per_s=clips_per_s)
         run.save(steps_done, asdict(config), parts)
 
-    with _fastest_convolutions(device):
+    with fastest_convolutions():
         if device.type != "cpu":
             _rehearse(tokenizer, held_out, config)
         started_s = time.monotonic()
@@ -192,17 +192,6 @@ def _rehearse(tokenizer: TinyTokenizer, clips: Tensor, config: TokenizerTraining
     _loss(tokenizer, images, config).backward()
     tokenizer.zero_grad()
     mean_psnr(tokenizer, clips)
-
-
-@contextmanager
-def _fastest_convolutions(device: torch.device) -> Iterator[None]:
-    """Lets a GPU try its convolution functions for each shape, and keep the fastest ones."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.type == "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _new_tokenizer(config: TokenizerTrainingConfig, initial: VideoTokenizer | None) -> TinyTokenizer:

@@ -288,6 +288,7 @@ def _targets(
 def _announce(cost: TrainingCost, config: TrainingConfig, samples: ClipSamples, num_candidates: int) -> None:
     """Logs the size of the model, the samples, and the memory that the training needs."""
     logger.info("%.1f M parameters; %d of %d samples", cost.parameters / 1e6, num_candidates, len(samples))
+    logger.info("%.3g TFLOP a step", cost.step_flops / 1e12)
     dropped = samples.windows.dropped
     logger.info(
         "clips in no sample: %d cross a segment, %d are not whole, %d are in too short a run",
