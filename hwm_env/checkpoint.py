@@ -2,7 +2,7 @@
 
 | file | content |
 | --- | --- |
-| config.json | shapes of model, read-out and scene; tokenizer identity; action statistics; decoding; provenance |
+| config.json | shapes of model, read-out and scene; tokenizer; robot and its action statistics; decoding; provenance |
 | model.safetensors | the world model, weights in float16 (imported ones in float32) |
 | tokenizer.safetensors | the tokenizer; not included for Cosmos, whose files are code |
 | starts.safetensors | recorded histories at which episodes may begin |
@@ -32,6 +32,7 @@ from hwm_env.model.identity import identity_of, joint_identity
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.readout import Readout, ReadoutConfig
 from hwm_env.model_card import model_card
+from hwm_env.robot import EVE, Robot
 from hwm_env.scene.scene import Scene
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.base import VideoTokenizer
@@ -61,6 +62,8 @@ class Checkpoint:
     trust: Trust | None = None
     scene: Scene | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    robot: Robot = EVE
+    """The robot, whose joints the 25 numbers of an action carry."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: data, commands, seeds, measured results. Informative only; no code depends on it."""
 
@@ -168,6 +171,7 @@ def _contents(checkpoint: Checkpoint, weights: torch.dtype) -> Iterator[tuple[st
         "scene": None if checkpoint.scene is None else checkpoint.scene.to_config(),
         "trust": None if checkpoint.trust is None else checkpoint.trust.to_config(),
         "decoding": asdict(checkpoint.decoding),
+        **({} if checkpoint.robot == EVE else {"robot": checkpoint.robot.to_json()}),
         "action_statistics": checkpoint.statistics.to_dict(),
         "provenance": dict(checkpoint.provenance),
     }
@@ -223,6 +227,7 @@ def load(
         scene_parts = Scene.read_config(content["scene"]) if content.get("scene") else None
         decoding = from_json(DecodingConfig, content["decoding"])
         statistics = ActionStatistics.from_dict(content["action_statistics"])
+        robot = Robot.read(content["robot"]) if "robot" in content else EVE
         provenance = checked("provenance", content.get("provenance", {}), dict[str, Any])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
@@ -249,6 +254,7 @@ def load(
         trust,
         scene,
         decoding,
+        robot,
         provenance,
     )
 
@@ -301,6 +307,7 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = False) 
             num_parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
             image_size=checkpoint.image_size,
             tokenizer=checkpoint.tokenizer.identity,
+            robot=checkpoint.robot,
             provenance=checkpoint.provenance,
         )
         write_bytes(directory / "README.md", card.encode())

@@ -16,6 +16,7 @@ from hwm_env.engine.compiled import check_supported
 from hwm_env.engine.eager import EagerEngine
 from hwm_env.engine.functions import key_of, row_functions
 from hwm_env.engine.onnx import onnx_bytes
+from hwm_env.envs.actions import bounds
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, Count, NotNegative
 from hwm_env.reporting import PYTHON, Caller
@@ -83,14 +84,15 @@ def _contents(checkpoint: Checkpoint, decoding: DecodingConfig) -> Iterator[tupl
     np.savez_compressed(starts, **cast(dict[str, Any], _starts(checkpoint, decoding)))
     yield "starts.npz", starts.getvalue()
     yield "play.py", EXAMPLE.read_bytes()
-    scene, statistics = checkpoint.scene, checkpoint.statistics
+    scene, (low, high) = checkpoint.scene, bounds(checkpoint.statistics, checkpoint.robot)
     about = {
         "weights": checkpoint.identity,
         "num_past_clips": checkpoint.model.config.num_past_clips,
         "fsq_levels": list(checkpoint.tokenizer.fsq_levels),
         "history_weights": None if scene is None else list(scene.use.history_weights),
-        "action_low": statistics.low.tolist(),
-        "action_high": statistics.high.tolist(),
+        "action_names": list(checkpoint.robot.names_of_numbers),
+        "action_low": low.tolist(),
+        "action_high": high.tolist(),
         "functions": {
             name: {
                 "inputs": {key: list(example.shape) for key, example in function.examples().items()},

@@ -19,6 +19,7 @@ from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.convert import load_foreign_checkpoint
 from hwm_env.reference import robot
 from hwm_env.reporting import PYTHON, Caller, play_hint
+from hwm_env.robot import EVE
 from hwm_env.starts import Starts
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.tiny import TinyTokenizer, TinyTokenizerConfig
@@ -85,7 +86,8 @@ def import_checkpoint(config: ImportConfig, caller: Caller = PYTHON) -> Path:
     for part, nature in stand_ins.items():
         logger.warning("stand-in for %s: %s", part, nature)
     provenance = {"imported_from": directory.resolve().name, "stand_ins": stand_ins}
-    imported = Checkpoint(model, tokenizer, statistics, starts, provenance=provenance)
+    robot = EVE if dataset is None else dataset.metadata.robot
+    imported = Checkpoint(model, tokenizer, statistics, starts, robot=robot, provenance=provenance)
     save(imported, out, weights=torch.float32)
     named = None if isinstance(tokenizer, TinyTokenizer) else config.tokenizer
     caller.show(f"wrote {out}; play it with {play_hint(out, named)}")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from hwm_env.model.config import MaskedHWMConfig
+from hwm_env.robot import Robot
 from hwm_env.types import CLIP_DURATION_S
 
 
@@ -14,6 +15,7 @@ def model_card(
     num_parameters: int,
     image_size: int,
     tokenizer: str,
+    robot: Robot,
     provenance: Mapping[str, object],
 ) -> str:
     """Returns the model card in Markdown.
@@ -24,6 +26,7 @@ def model_card(
         num_parameters: number of parameters of the world model.
         image_size: height of the frames in pixels.
         tokenizer: identity of the tokenizer.
+        robot: the robot.
         provenance: how the checkpoint was made, shown as JSON.
     """
     rows, columns = config.grid_size
@@ -44,7 +47,7 @@ tags:
 
 A learned simulator of a humanoid robot: a masked video transformer (after arXiv 2506.01182), used as the
 [Gymnasium](https://gymnasium.farama.org) environment `HWM-v0`. It predicts the robot's camera from its past and from
-chunks of 17 actions of 25 numbers each; a step is 17 frames, {CLIP_DURATION_S:.3f} s of robot time.
+chunks of 17 actions of {len(robot.joints)} numbers each; a step is 17 frames, {CLIP_DURATION_S:.3f} s of robot time.
 
 ```python
 import gymnasium
@@ -57,6 +60,7 @@ observation, reward, terminated, truncated, info = env.step(env.action_space.sam
 
 | | |
 | --- | --- |
+| robot | {robot.name}: {", ".join(f"`{name}`" for name in robot.names)} |
 | parameters | {num_parameters / 1e6:.1f} M |
 | frames | {image_size} pixels high, {rows} x {columns} tokens a latent |
 | history | up to {config.num_past_clips} clips |

@@ -37,11 +37,12 @@ class TokenizationConfig(CheckedFields):
     """Frames to leave out at the beginning of each shard, one pass over the source for each; more offsets show the
     model more ways to cut the same motion into clips."""
     mapping: Path | None = None
-    """JSON file that describes the columns of the states: "columns" (our names to theirs, or to column numbers of .npy;
-    base_x, base_y and base_yaw are the pose; "observation.state[3]" is one number of a column of lists), "time" (column
-    of dates with times, durations, or numbers of s, ms, us or ns) or "hz" (rows a second), "fill" (values of missing
-    numbers, else 0), "angle_unit" ("rad" or "deg"). By default columns have our names, and "time" gives the times if
-    the table has such a column, else a row is a frame."""
+    """JSON file that describes the columns of the states: "robot" (its name and joints, if they are not the 25 numbers:
+    see docs/robots.md), "columns" (our names to theirs, or to column numbers of .npy; base_x, base_y and base_yaw are
+    the pose; "observation.state[3]" is one number of a column of lists), "time" (column of dates with times, durations,
+    or numbers of s, ms, us or ns) or "hz" (rows a second), "fill" (values of missing numbers, else 0), "angle_unit"
+    ("rad" or "deg"). By default columns have our names, and "time" gives the times if the table has such a column, else
+    a row is a frame."""
     camera: str | None = None
     """Camera of a LeRobot data set, such as observation.images.head or head; by default the only one."""
     episodes: tuple[CountOrZero, ...] | None = None

@@ -1,7 +1,7 @@
 """Plays policies of LeRobot, such as ACT, SmolVLA or pi0: `policies.lerobot:policy@PATH` on a command line.
 
-The policy must have been trained on this robot's data at 30 Hz: one camera, the 25 numbers in the order of ACTION_NAMES
-as `observation.state` and as `action`, in physical units.
+The policy must have been trained on data of the checkpoint's robot at 30 Hz: one camera, and the robot's J joints in
+their order (of EVE: the 25 numbers of ACTION_NAMES) as `observation.state` and as `action`, in physical units.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 
 from hwm_env.errors import InvalidInputError, MissingExtraError
 from hwm_env.policy import Interface
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, Float32Array, UInt8Array
+from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
 
 STATE: Final = "observation.state"
 GOAL: Final = "observation.environment_state"
@@ -38,7 +38,7 @@ class PretrainedPolicy(Protocol):
         ...
 
     def predict_action_chunk(self, batch: dict[str, Any]) -> Tensor:
-        """Returns the actions of the next frames, float [B, N, 25], for preprocessed observations."""
+        """Returns the actions of the next frames, float [B, N, J], for preprocessed observations."""
         ...
 
 
@@ -47,7 +47,7 @@ class LeRobotPolicy:
 
     The policy sees a batch of one: `observation.images.<camera>` (its only camera, whatever its name), the last frame,
     float32 [1, 3, H, W] in 0..1, scaled to the policy's size and padded with black if that is not square;
-    `observation.state`, float32 [1, 25]; `observation.environment_state`, the task's goal as numbers, if the policy
+    `observation.state`, float32 [1, J]; `observation.environment_state`, the task's goal as numbers, if the policy
     wants it; and `task`, a text. A chunk of fewer than 17 actions is continued by its last one.
 
     Each prediction depends on nothing but the observation, the episode's seed and the env step.
@@ -56,11 +56,11 @@ class LeRobotPolicy:
         name: name for reports.
         policy: the policy, in evaluation mode.
         preprocess: from observations to the policy's batch, such as LeRobot's preprocessor.
-        postprocess: from the policy's actions [1, 25] to physical units, such as LeRobot's postprocessor.
+        postprocess: from the policy's actions [1, J] to physical units, such as LeRobot's postprocessor.
         task: what the policy is asked to do.
 
     Raises:
-        InvalidInputError: the policy is for another robot, or needs a history of observations.
+        InvalidInputError: the policy needs other inputs, or a history of observations.
     """
 
     def __init__(
@@ -72,8 +72,9 @@ class LeRobotPolicy:
         self._inputs = inputs
         self._camera = _check_inputs(name, inputs)
         actions = _shapes(policy.config.output_features).get(ACTION)
-        if actions != (ACTION_DIM,):
-            raise InvalidInputError(f"{name}: expected a policy whose action has shape ({ACTION_DIM},), got {actions}")
+        if actions is None or len(actions) != 1:
+            raise InvalidInputError(f"{name}: expected a policy whose action has shape (J,), got {actions}")
+        self._num_joints = actions[0]
         if policy.config.n_obs_steps != 1:
             raise InvalidInputError(
                 f"{name}: n_obs_steps must be 1, got {policy.config.n_obs_steps}: an env step shows one observation in "
@@ -87,10 +88,11 @@ class LeRobotPolicy:
         self._step = 0
 
     def act(self, observations: Sequence[Mapping[str, Any]]) -> Float32Array:
-        """Returns the next chunk of each row, float32 [B, 17, 25]; see Policy.
+        """Returns the next chunk of each row, float32 [B, 17, J]; see Policy.
 
         Raises:
-            InvalidInputError: the policy wants another goal, or returns something else than a chunk of actions.
+            InvalidInputError: the policy is for another robot, wants another goal, or returns something else than a
+                chunk of actions.
         """
         # One by one, so that the chunk of a row cannot depend on the others.
         chunks = [self._chunk(observation, seed) for observation, seed in zip(observations, self._seeds, strict=True)]
@@ -106,7 +108,9 @@ class LeRobotPolicy:
             actions = self._policy.predict_action_chunk(self._preprocess(self._batch(observation, device)))
             if not isinstance(actions, Tensor) or actions.ndim != 3 or len(actions) != 1 or not actions.shape[1]:
                 shape = tuple(actions.shape) if isinstance(actions, Tensor) else type(actions).__name__
-                raise InvalidInputError(f"{self.name}: expected a chunk of actions [1, N, {ACTION_DIM}], got {shape}")
+                raise InvalidInputError(
+                    f"{self.name}: expected a chunk of actions [1, N, {self._num_joints}], got {shape}"
+                )
             frames = [self._postprocess(actions[:, min(n, actions.shape[1] - 1)]) for n in range(FRAMES_PER_CLIP)]
         chunk: Float32Array = torch.cat(frames).float().cpu().numpy()
         return chunk
@@ -115,7 +119,13 @@ class LeRobotPolicy:
         """Returns an observation as LeRobot gives it to a policy's preprocessor."""
         batch: dict[str, Any] = {"task": self._task, "robot_type": ""}
         if STATE in self._inputs:
-            batch[STATE] = torch.tensor(observation["state"], dtype=torch.float32, device=device)[None]
+            state = observation["state"]
+            if state.shape != self._inputs[STATE]:
+                raise InvalidInputError(
+                    f"{self.name}: expected a robot whose {STATE} has shape {self._inputs[STATE]}, got {state.shape}; "
+                    "use a checkpoint of the robot that the policy was trained for"
+                )
+            batch[STATE] = torch.tensor(state, dtype=torch.float32, device=device)[None]
         if self._camera:
             batch[self._camera] = fitted(observation["pixels"], self._inputs[self._camera][-2:]).to(device)
         if GOAL in self._inputs:
@@ -185,13 +195,11 @@ def _check_inputs(name: str, inputs: Mapping[str, tuple[int, ...]]) -> str | Non
     """Returns the name of the policy's camera, or `None` if it has none.
 
     Raises:
-        InvalidInputError: it has several, or its state or another input is not this robot's.
+        InvalidInputError: it has several, or another input that there is not.
     """
     cameras = [key for key in inputs if key == _IMAGES[0] or key.startswith(_IMAGES[1])]
     if len(cameras) > 1:
         raise InvalidInputError(f"{name}: expected a policy with one camera, got {', '.join(cameras)}")
-    if inputs.get(STATE, (ACTION_DIM,)) != (ACTION_DIM,):
-        raise InvalidInputError(f"{name}: expected {STATE} of shape ({ACTION_DIM},), got {inputs[STATE]}")
     unknown = inputs.keys() - {STATE, GOAL, *cameras}
     if unknown or not inputs:
         wrong = ", ".join(sorted(unknown)) or "none"

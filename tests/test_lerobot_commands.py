@@ -1,4 +1,4 @@
-"""The four commands of docs/lerobot.md, with a data set in the published layout."""
+"""The commands of docs/lerobot.md and docs/robots.md, with data sets in the published layout."""
 
 import json
 import os
@@ -9,16 +9,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
+from hwm_env.cli import main
 from tests.data.lerobot_files import HEAD, WRIST, Episode, counting, write_lerobot
 
 pytest.importorskip("av")
 pytest.importorskip("pyarrow")
 pytest.importorskip("accelerate")
 
-PAGE = Path(__file__).parents[1] / "docs/lerobot.md"
+DOCS = Path(__file__).parents[1] / "docs"
+FEWER_STEPS = " --steps 4 --report-every 2 --model.num-layers 2 --model.shared-layers-start 1"
 CLIPS = 12
 NAMES = ("head_tilt", "wheel_speed", "gripper", "speed")
 
@@ -35,20 +38,25 @@ def episodes() -> list[Episode]:
     return made
 
 
+def read_page(name: str) -> tuple[str, list[str]]:
+    """Returns the mapping and the commands of a page."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    (mapping,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    return mapping, re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)[0].splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_from_a_data_set_to_a_world_that_plays(version: str, tmp_path: Path) -> None:
     write_lerobot(tmp_path / "walks", version, episodes(), names=NAMES, cameras=(HEAD, WRIST), size=(64, 96))
-    sections = PAGE.read_text(encoding="utf-8")
-    (mapping,) = re.findall(r"```json\n(.*?)```", sections, flags=re.DOTALL)
+    mapping, commands = read_page("lerobot.md")
     (tmp_path / "walks.json").write_text(mapping)
-    commands = re.findall(r"```sh\n(.*?)```", sections, flags=re.DOTALL)[0].splitlines()
     assert len(commands) == 4
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     shown = ""
     for command in commands:
         if command.startswith("hwm-env train"):
-            command += " --steps 4 --report-every 2 --model.num-layers 2 --model.shared-layers-start 1"
+            command += FEWER_STEPS
         if command.startswith("hwm-env generate"):
             command += " --steps 2 --samples 1"
         done = subprocess.run(shlex.split(command), capture_output=True, text=True, cwd=tmp_path, env=environment)
@@ -60,3 +68,28 @@ def test_from_a_data_set_to_a_world_that_plays(version: str, tmp_path: Path) -> 
     assert metadata["mapping"]["columns"]["linear_velocity"] == "action[3]"
     assert len(metadata["filled_actions"]) == 23
     assert len(list((tmp_path / "runs/walks/videos").glob("*.mp4"))) == 1
+
+
+@pytest.mark.slow
+def test_from_the_data_of_another_robot_to_a_world_with_its_joints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping, (*commands, play) = read_page("robots.md")
+    joints = json.loads(mapping)["robot"]["joints"]
+    names = tuple(joint["name"] for joint in joints)
+    made = [replace(one, states=0.4 * np.sin(one.states)) for one in counting((CLIPS * 17,) * 4, size=len(names))]
+    write_lerobot(tmp_path / "pick", "v3.0", made, names=names, size=(64, 96))
+    (tmp_path / "arm.json").write_text(mapping)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        _, *words = shlex.split(command + (FEWER_STEPS if "hwm-env train" in command else ""))
+        assert main(words) == 0
+    metadata = json.loads(Path("data/pick/metadata.json").read_text())
+    assert metadata["robot"] == json.loads(mapping)["robot"]
+    assert main(["inspect", "data/pick"]) == 0
+    assert "| wrist_roll.pos |" in capsys.readouterr().out
+    exec(shlex.split(play)[-1], {})
+    assert capsys.readouterr().out == f"{names} (17, 6)\n"
+    env = gymnasium.make("HWM-v0", checkpoint="runs/pick/checkpoint", task=None)
+    np.testing.assert_allclose(env.action_space.low[0], [joint["low"] for joint in joints])
+    np.testing.assert_allclose(env.action_space.high[0], [joint["high"] for joint in joints])

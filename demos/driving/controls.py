@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from demos.driving.command import GESTURES, DriveCommand
+from hwm_env.robot import EVE, Robot
 
 HELD: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -87,9 +88,16 @@ class Sticks:
 
 
 class Controls:
-    """The driver's choices: a limb and one of its joints, a speed, and a gesture."""
+    """The driver's choices: a limb and one of its joints, a speed, and a gesture.
 
-    def __init__(self) -> None:
+    Args:
+        robot: the robot, whose joints can be chosen; only EVE makes gestures.
+    """
+
+    def __init__(self, robot: Robot = EVE) -> None:
+        self._robot = robot
+        of_limbs = {limb: [name for name in LIMBS[limb] if name not in robot.unused] for limb in LIMBS}
+        self._limbs = {limb: names for limb, names in of_limbs.items() if names}
         self._limb = self._joint = 0
         self._speed = len(SPEEDS) - 1
         self._gesture: str | None = None
@@ -97,13 +105,18 @@ class Controls:
 
     @property
     def limb(self) -> str:
-        """Name of the chosen limb."""
-        return list(LIMBS)[self._limb]
+        """Name of the chosen limb; empty if the robot has none."""
+        return list(self._limbs or ("",))[self._limb]
 
     @property
     def joint(self) -> str:
-        """Name of the chosen joint (`hwm_env.types.ACTION_NAMES`)."""
-        return LIMBS[self.limb][self._joint]
+        """The robot's name of the chosen joint; empty if it has none."""
+        return self._robot.name_of(self._number) if self._number else ""
+
+    @property
+    def _number(self) -> str:
+        """The number that carries the chosen joint; empty if the robot has none."""
+        return self._limbs[self.limb][self._joint] if self._limbs else ""
 
     @property
     def speed(self) -> float:
@@ -112,13 +125,13 @@ class Controls:
 
     def press(self, action: str) -> None:
         """Changes a choice by an action of PRESSED; ignores those that change none."""
-        if action in GESTURES:
+        if action in GESTURES and self._robot == EVE:
             self._gesture = action
             self._presses += 1
         elif action == "next limb":
-            self._limb, self._joint = (self._limb + 1) % len(LIMBS), 0
+            self._limb, self._joint = (self._limb + 1) % max(len(self._limbs), 1), 0
         elif action == "next joint":
-            self._joint = (self._joint + 1) % len(LIMBS[self.limb])
+            self._joint = (self._joint + 1) % max(len(self._limbs.get(self.limb, ())), 1)
         elif action in ("slower", "faster"):
             change = 1 if action == "faster" else -1
             self._speed = min(max(self._speed + change, 0), len(SPEEDS) - 1)
@@ -133,15 +146,15 @@ class Controls:
         sticks = sticks or Sticks()
         joints = {
             "neck_pitch": _difference(held, "look down", "look up", sticks.look),
-            self.joint: _difference(held, "joint +", "joint -"),
+            self._number: _difference(held, "joint +", "joint -"),
         }
-        if self.limb != "body":
+        if self.limb.endswith("arm"):
             joints[f"{self.limb.split()[0]}_hand_closure"] = _difference(held, "close hand", "open hand")
         return DriveCommand(
             forward=_difference(held, "forward", "back", sticks.forward),
             turn=_difference(held, "left", "right", sticks.turn),
             speed=self.speed,
-            joints={name: rate for name, rate in joints.items() if rate},
+            joints={name: rate for name, rate in joints.items() if name and rate},
             gesture=self._gesture,
             presses=self._presses,
         )

@@ -15,6 +15,7 @@ from hwm_env.decoding.config import DecodingConfig
 from hwm_env.envs.episodes import EnvState
 from hwm_env.errors import CheckpointError, HWMError, InvalidInputError, MissingExtraError
 from hwm_env.replay import Replay, digest
+from hwm_env.robot import Robot
 from hwm_env.scene.scene import Scene
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import Float32Array, UInt8Array
@@ -106,6 +107,8 @@ class Session:
         self.num_starts = len(self._simulator.checkpoint.starts)
         self.statistics: ActionStatistics = self._simulator.checkpoint.statistics
         """Statistics of the training data's actions."""
+        self.robot: Robot = self._simulator.checkpoint.robot
+        """The robot."""
         self.now = self.reset(config.start, config.seed)
         """The newest snapshot."""
 
@@ -293,7 +296,7 @@ class Session:
         newest = max(nodes)
         env.set_state(nodes[newest].state)
         for step in range(newest, len(self._chunks)):
-            _, reward, _, _, info = env.step(self._chunks[step])
+            _, reward, _, _, info = env.step(self._chunks[step][:, self.robot.indices])
             total, goal = nodes[step].total_reward + reward, _goal(nodes[step].info)
             nodes[step + 1] = _Node(env.get_state(), {**goal, **info}, reward, total)
 

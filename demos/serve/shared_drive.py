@@ -19,9 +19,10 @@ from demos.driving.session import DriveSnapshot
 from demos.driving.status import figure, lines
 from demos.serve.messages import Hold, Message, Press, Wheel
 from demos.serve.silence_timer import SilenceTimer
+from hwm_env.envs.actions import bounds
 from hwm_env.envs.rendering import enlarged
 from hwm_env.errors import InvalidInputError
-from hwm_env.types import ACTION_NAMES
+from hwm_env.robot import EVE
 
 TICKS_A_SECOND: Final = 120
 FRAMES_PER_STATUS: Final = 6
@@ -69,7 +70,7 @@ class SharedDrive:
         self.drive = drive
         self._task = task
         self._most_viewers = most_viewers
-        self._controls = Controls()
+        self._controls = Controls(drive.session.robot)
         self._viewers: set[Viewer] = set()
         self._driver: Viewer | None = None
         self._silence = SilenceTimer(clock)
@@ -148,19 +149,20 @@ class SharedDrive:
         self._tell_status()
 
     def _limits(self) -> dict[str, Any]:
-        statistics = self.drive.session.statistics
-        return {"names": ACTION_NAMES, "low": statistics.low.tolist(), "high": statistics.high.tolist()}
+        robot = self.drive.session.robot
+        low, high = (limits[robot.indices].tolist() for limits in bounds(self.drive.session.statistics, robot))
+        return {"names": robot.names, "low": low, "high": high}
 
     def _tell_status(self) -> None:
         snapshot = self._newest = self.drive.shown.snapshot
-        state = snapshot.state
+        state, robot = snapshot.state, self.drive.session.robot
         learned = snapshot.views.get("learned")
         status = {
             "type": "status",
             "lines": lines(self.drive, self._controls, self._task),
-            "state": np.round(state, 4).tolist(),
+            "state": np.round(state[robot.indices], 4).tolist(),
             "joint": self._controls.joint,
-            "figure": figure(state),
+            "figure": figure(state) if robot == EVE else {},
             "worlds": list(self.drive.shown.frames),
             "step": snapshot.step,
             "rewinds": snapshot.rewinds,

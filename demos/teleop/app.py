@@ -13,6 +13,7 @@ from demos.driving.session import Session
 from demos.teleop.hud import SIZE, Hud, Picture
 from demos.teleop.recorder import Recorder
 from hwm_env.data.files import next_number, write_numbered
+from hwm_env.envs.actions import bounds
 from hwm_env.errors import SavingError
 
 LOOPS_A_SECOND: Final = 120
@@ -37,14 +38,14 @@ class App:
 
     def __init__(self, drive: Drive, bindings: dict[int, str], task: str | None, out: Path) -> None:
         self.drive = drive
-        self.controls = Controls()
+        self.controls = Controls(drive.session.robot)
         self.message = "w a s d drive, arrows look, h shows all keys"
         self.frames_shown = 0
         """Number of frames shown so far."""
         self._bindings, self._task, self._out = bindings, task, out
         pygame.display.set_caption("hwm_env")
         self._screen = pygame.display.set_mode(SIZE)
-        self._hud = Hud(self._screen, drive.session.scene)
+        self._hud = Hud(self._screen, drive.session.scene, drive.session.robot)
         self._clock = pygame.time.Clock()
         self._held: set[str] = set()
         self._gamepads: dict[int, pygame.joystick.JoystickType] = {}
@@ -160,11 +161,11 @@ class App:
 
     def _picture(self) -> Picture:
         spent_s = self._times_s[-1] - self._times_s[0] if self._times_s else 0.0
-        statistics = self.drive.session.statistics
+        low, high = bounds(self.drive.session.statistics, self.drive.session.robot)
         return Picture(
             controls=self.controls,
-            low=statistics.low,
-            high=statistics.high,
+            low=low,
+            high=high,
             confidences=list(self._confidences.values())[-KEPT_CONFIDENCES:],
             task=self._task,
             message=self.message,

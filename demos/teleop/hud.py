@@ -13,6 +13,7 @@ from demos.driving.floor_plan import FloorPlan, captions
 from demos.driving.session import WorldName
 from demos.driving.status import figure, lines
 from demos.driving.track import Track
+from hwm_env.robot import EVE, Robot
 from hwm_env.scene.scene import Scene
 from hwm_env.types import ACTION_NAMES, Float32Array, UInt8Array
 
@@ -53,10 +54,11 @@ class Hud:
     Args:
         screen: the window.
         scene: scene of the learned world; `None`: no floor plan is drawn.
+        robot: the robot; a stick figure is drawn of EVE only.
     """
 
-    def __init__(self, screen: pygame.Surface, scene: Scene | None) -> None:
-        self._screen = screen
+    def __init__(self, screen: pygame.Surface, scene: Scene | None, robot: Robot = EVE) -> None:
+        self._screen, self._robot = screen, robot
         self._plan = None if scene is None else FloorPlan(scene.odometry, _PLAN_PIXELS)
         self._fonts = {size: pygame.font.Font(None, size) for size in (16, 20)}
 
@@ -68,7 +70,8 @@ class Hud:
         if self._plan is not None:
             self._draw_plan(self._plan, drive.shown.tracks)
         shown = drive.shown.snapshot
-        self._draw_figure(pygame.Rect(_TEXT_X, 200, 190, 160), shown.state)
+        if self._robot == EVE:
+            self._draw_figure(pygame.Rect(_TEXT_X, 200, 190, 160), shown.state)
         self._draw_confidence(pygame.Rect(_TEXT_X + 216, 200, 206, 160), picture.confidences)
         self._draw_bars(shown.state, picture)
         self._draw_status(drive, picture)
@@ -125,17 +128,16 @@ class Hud:
         self._write(f"{confidences[-1]:.2f}", (box.x + 6, box.bottom - 18), size=16)
 
     def _draw_bars(self, state: Float32Array, picture: Picture) -> None:
-        """Draws each of the 25 numbers between its limits, with a mark at zero."""
-        for line, (name, value, low, high) in enumerate(
-            zip(ACTION_NAMES, state, picture.low, picture.high, strict=True)
-        ):
+        """Draws each of the robot's joints between its limits, with a mark at zero."""
+        for line, (index, name) in enumerate(zip(self._robot.indices, self._robot.names, strict=True)):
+            value, low, high = state[index], picture.low[index], picture.high[index]
             top, left, width = 370 + 13 * line, _TEXT_X + 148, 220
             is_chosen = name == picture.controls.joint
             self._write(name.replace("_", " "), (_TEXT_X, top - 2), colour=_INK if is_chosen else _PALE, size=16)
             pygame.draw.rect(self._screen, (58, 62, 70), (left, top, width, 9))
             span = max(float(high - low), 1e-6)
             zero, now = (left + width * float(np.clip((number - low) / span, 0, 1)) for number in (0.0, value))
-            colour = _COLOURS.get(name.split("_")[0], _GREEN)
+            colour = _COLOURS.get(ACTION_NAMES[index].split("_")[0], _GREEN)
             pygame.draw.rect(self._screen, colour, (min(zero, now), top, max(abs(now - zero), 2), 9))
             pygame.draw.line(self._screen, _INK, (zero, top), (zero, top + 8))
             self._write(f"{value:+.2f}", (left + width + 8, top - 2), colour=_INK if is_chosen else _PALE, size=16)

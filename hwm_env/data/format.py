@@ -31,6 +31,7 @@ from annotated_types import Ge, Len
 from hwm_env.data.files import json_bytes, read_json, shown, what_is_at, write_json
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.fields import Positive, checked
+from hwm_env.robot import EVE, Robot
 from hwm_env.types import ACTION_DIM, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
 METADATA_FILE: Final = "metadata.json"
@@ -121,6 +122,8 @@ class DatasetMetadata:
     """Height and width of the raw images in pixels; `None` without raw images."""
     tokenizer: str | None = None
     """Identity of the tokenizer that made the tokens; `None` if unknown, as in files from 1X."""
+    robot: Robot = EVE
+    """The robot, whose joints the 25 numbers carry."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """All other keys, unchanged (provenance such as "split" and "seed")."""
 
@@ -133,6 +136,8 @@ class DatasetMetadata:
             ours["image_size"] = list(self.image_size)
         if self.tokenizer is not None:
             ours["tokenizer"] = self.tokenizer
+        if self.robot != EVE:
+            ours["robot"] = self.robot.to_json()
         return {**self.extra, "num_shards": self.num_shards, "hz": self.hz, "num_images": self.num_images, **ours}
 
     @classmethod
@@ -151,6 +156,7 @@ class DatasetMetadata:
             token_grid=token_grid or DEFAULT_TOKEN_GRID,
             image_size=image_size,
             tokenizer=_value(rest, "tokenizer", str | None),
+            robot=_robot(rest),
             extra=rest,
         )
 
@@ -163,6 +169,13 @@ _Sides = Annotated[list[Annotated[int, Ge(1)]], Len(2, 2)]
 def _value(content: dict[str, object], key: str, kind: Any) -> Any:
     try:
         return checked(f'"{key}"', content.pop(key, None), kind)
+    except InvalidInputError as error:
+        raise DatasetError(str(error)) from None
+
+
+def _robot(content: dict[str, object]) -> Robot:
+    try:
+        return Robot.read(content.pop("robot")) if "robot" in content else EVE
     except InvalidInputError as error:
         raise DatasetError(str(error)) from None
 

@@ -11,9 +11,9 @@ from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset, Shard
 from hwm_env.data.segments import clip_is_whole, num_covered, window_starts
 from hwm_env.data.windows import evenly_spread
+from hwm_env.robot import EVE
 from hwm_env.types import (
     ACTION_DIM,
-    ACTION_NAMES,
     ANGULAR_VELOCITY,
     FRAMES_PER_CLIP,
     LINEAR_VELOCITY,
@@ -96,10 +96,10 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionRange:
-    """The range of one of the 25 numbers over all frames in which it is finite; `None` if it never is."""
+    """The range of one of the robot's joints over all frames in which it is finite; `None` if it never is."""
 
     unit: str
-    """Unit of the values; empty for hand closures, which range from 0 (open) to 1 (closed)."""
+    """Unit of the values; empty for hand closures, which range from 0 (open) to 1 (closed), and other robots."""
     min: float | None
     """Smallest value."""
     p01: float | None
@@ -144,8 +144,10 @@ class Inspection:
     """Windows by their length in clips."""
     tokens: Tokens | None
     """Statistics of the tokens; `None` without tokens."""
+    robot: str
+    """Name of the robot."""
     actions: Mapping[str, ActionRange]
-    """Range of each action number by its name."""
+    """Range of each of the robot's joints by its name."""
 
     def to_dict(self) -> dict[str, object]:
         """Returns the inspection as a dictionary for JSON."""
@@ -180,6 +182,7 @@ def inspect(dataset: Dataset) -> Inspection:
         ),
         windows={length: _windows(segments, sum(totals), length) for length in WINDOW_LENGTHS},
         tokens=_tokens(dataset) if dataset.has(ShardFile.TOKENS) else None,
+        robot=dataset.metadata.robot.name,
         actions=_action_ranges(dataset),
     )
 
@@ -254,12 +257,13 @@ def _action_ranges(dataset: Dataset) -> dict[str, ActionRange]:
         sampled.append(np.array(states[::stride]))
     sample = np.concatenate(sampled)
     ranges = {}
-    for index, name in enumerate(ACTION_NAMES):
+    robot = dataset.metadata.robot
+    for index, name in zip(robot.indices, robot.names, strict=True):
         values = sample[np.isfinite(sample[:, index]), index]
         p01, p99 = np.percentile(values, [1, 99]) if len(values) else (np.nan, np.nan)
         mean = total[index] / count[index] if count[index] else np.nan
         ranges[name] = ActionRange(
-            unit=_UNITS.get(index, ""),
+            unit=_UNITS.get(index, "") if robot == EVE else "",
             min=_known(low[index]),
             p01=_known(p01),
             mean=_known(mean),
@@ -300,6 +304,7 @@ def describe(inspection: Inspection) -> str:
         lines.append(f"raw images: {inspection.image_size[0]} x {inspection.image_size[1]} pixels")
     not_finite = sum(action.not_finite for action in inspection.actions.values())
     lines += [
+        f"robot: {inspection.robot}",
         f"true poses: {'yes' if inspection.poses else 'no'}",
         f"states that are NaN or infinite: {not_finite:,}",
         "",

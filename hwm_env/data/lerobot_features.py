@@ -1,4 +1,4 @@
-"""The features of a LeRobot data set, and the mapping of its columns to the 25 numbers."""
+"""The features of a LeRobot data set, and the mapping of its columns to a robot's joints."""
 
 import re
 from collections import Counter
@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from hwm_env.data.state_tables import POSE_NAMES, StateMapping
 from hwm_env.errors import DatasetError, InvalidInputError
-from hwm_env.types import ACTION_NAMES
 
 TIME_COLUMN: Final = "timestamp"
 """Column of the seconds since the episode's first row."""
@@ -61,23 +60,24 @@ class Features:
         """Returns a mapping to columns of the tables.
 
         Entries may be given by name ("observation.state.head_tilt") or number ("observation.state[3]"). Observations
-        whose own names are those of the 25 numbers (or of the pose) are found without a mapping. Rows are timed by
+        whose own names are those of the robot's joints (or of the pose) are found without a mapping. Rows are timed by
         "timestamp", unless the mapping says otherwise.
 
         Raises:
             DatasetError: a column of the mapping does not exist.
-            InvalidInputError: no column is one of the 25 numbers.
+            InvalidInputError: no column is one of the robot's joints.
         """
+        joints = mapping.joints
         columns = {name: self._column(name, str(column)) for name, column in mapping.columns.items()}
         for feature in sorted(self.sizes, key=lambda feature: feature != STATE):
             if feature.startswith(_OBSERVATION):
-                for name in (*ACTION_NAMES, *POSE_NAMES):
+                for name in (*joints.names, *POSE_NAMES):
                     if name not in columns and (column := self.columns.get(f"{feature}.{name}")):
                         columns[name] = column
-        if not set(columns) & set(ACTION_NAMES):
+        if not set(columns) & set(joints.names):
             raise InvalidInputError(
-                f"{self.path}: none of the features is named like one of the 25 numbers; it has {self._listed()}; name "
-                "them in a mapping file"
+                f"{self.path}: none of the features is named like one of the {len(joints.names)} joints of "
+                f"{joints.name}; it has {self._listed()}; name them in a mapping file"
             )
         time = TIME_COLUMN if mapping.time is None and mapping.hz is None else mapping.time
         return replace(mapping, columns=columns, time=time)

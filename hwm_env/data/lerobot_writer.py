@@ -17,12 +17,12 @@ from hwm_env.data.lerobot_statistics import Statistics, combined, statistics_of,
 from hwm_env.data.state_tables import POSE_NAMES
 from hwm_env.data.videos import encode_video
 from hwm_env.errors import InvalidInputError, require_extra
-from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAME_RATE_HZ, POSE_DIM, Float32Array, UInt8Array
+from hwm_env.robot import EVE, Robot
+from hwm_env.types import FRAME_RATE_HZ, POSE_DIM, Float32Array, UInt8Array
 
 ACTION: Final = "action"
 POSE: Final = "observation.base_pose"
 HEAD: Final = "observation.images.head"
-ROBOT_TYPE: Final = "hwm_env"
 _FILES_PER_CHUNK: Final = 1000
 _DATA_PATH: Final = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _VIDEO_PATH: Final = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -61,7 +61,7 @@ def encode_episode(
         index: index of the episode.
         first_row: number of rows of all episodes before it.
         frames: uint8 [N, S, S, 3] at 30 Hz, with even sides.
-        states: the robot's 25 numbers in each frame, [N, 25].
+        states: the values of the robot's joints in each frame, [N, J].
         poses: base x (m), y (m), yaw (rad) in each frame, [N, 3]; `None` if unknown.
         after_frame: called after each encoded frame.
 
@@ -70,9 +70,9 @@ def encode_episode(
         MissingExtraError: PyAV or pyarrow is not installed.
     """
     length, shape = len(frames), frames.shape[1:]
-    if states.shape != (length, ACTION_DIM) or (poses is not None and poses.shape != (length, POSE_DIM)):
+    if states.ndim != 2 or len(states) != length or (poses is not None and poses.shape != (length, POSE_DIM)):
         raise InvalidInputError(
-            f"expected states [{length}, {ACTION_DIM}] and poses [{length}, {POSE_DIM}] for {length} frames, got "
+            f"expected states [{length}, J] and poses [{length}, {POSE_DIM}] for {length} frames, got "
             f"{list(states.shape)} and {None if poses is None else list(poses.shape)}"
         )
     if shape[0] % 2 or shape[1] % 2:
@@ -107,12 +107,13 @@ class LeRobotWriter:
     one image size, and either all or none poses.
     """
 
-    def __init__(self, directory: Path, task: str) -> None:
+    def __init__(self, directory: Path, task: str, robot: Robot = EVE) -> None:
         """Prepares to write; creates nothing yet.
 
         Args:
             directory: destination; new or empty.
             task: what the robot does, in words; policies that read language are trained with it.
+            robot: the robot, whose joints states and actions consist of.
 
         Raises:
             DatasetError: the directory is not empty, or is a file.
@@ -123,7 +124,7 @@ class LeRobotWriter:
         check_writable(directory / INFO_FILE)
         for module in ("av", "pyarrow"):
             require_extra(module, "data")
-        self._directory, self._task = directory, task
+        self._directory, self._task, self._robot = directory, task, robot
         self._episodes: dict[int, tuple[int, Mapping[str, Statistics]]] = {}
         self._image_size = (0, 0)
 
@@ -165,7 +166,8 @@ class LeRobotWriter:
 
     def _info(self, num_rows: int, has_poses: bool) -> dict[str, object]:
         height, width = self._image_size
-        named = {STATE: ACTION_NAMES, ACTION: ACTION_NAMES} | ({POSE: POSE_NAMES} if has_poses else {})
+        names = self._robot.names
+        named = {STATE: names, ACTION: names} | ({POSE: POSE_NAMES} if has_poses else {})
         features: dict[str, object] = {
             name: {"dtype": "float32", "shape": [len(names)], "names": list(names)} for name, names in named.items()
         }
@@ -189,7 +191,7 @@ class LeRobotWriter:
             features[name] = {"dtype": "int64", "shape": [1], "names": None}
         return {
             "codebase_version": "v3.0",
-            "robot_type": ROBOT_TYPE,
+            "robot_type": self._robot.name,
             "total_episodes": len(self._episodes),
             "total_frames": num_rows,
             "total_tasks": 1,

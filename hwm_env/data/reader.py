@@ -23,7 +23,7 @@ from hwm_env.data.format import (
     read_num_frames,
 )
 from hwm_env.errors import DatasetError
-from hwm_env.types import ACTION_NAMES, Float32Array, Int32Array, UInt8Array, frozen
+from hwm_env.types import Float32Array, Int32Array, UInt8Array, frozen
 
 _COLLECT = ("hwm-env", "collect", "{directory}-recorded")
 _TOKENIZE = ("hwm-env", "tokenize", "{directory}", "{directory}-tokens", "--tokenizer", "room-64")
@@ -56,6 +56,7 @@ class Shard:
             DatasetError: a file is missing, truncated or too long.
         """
         self.index = index
+        self._number_names = metadata.robot.names_of_numbers
         self.num_frames = read_num_frames(directory, layout, index)
         self._files: dict[ShardFile, tuple[Path, tuple[int, ...]]] = {}
         self._poses: Float32Array | None = None
@@ -74,7 +75,8 @@ class Shard:
 
     def __getstate__(self) -> dict[str, object]:
         """Returns the state without the arrays, so that a copy, possibly in another process, maps them itself."""
-        return {"index": self.index, "num_frames": self.num_frames, "_files": self._files, "_poses": self._poses}
+        names = ("index", "num_frames", "_files", "_poses", "_number_names")
+        return {name: getattr(self, name) for name in names}
 
     def has(self, file: ShardFile) -> bool:
         """Returns whether the shard has this kind of file."""
@@ -96,8 +98,9 @@ class Shard:
             place, column = np.argwhere(~finite)[0]
             frame = first_frame + place
             raise DatasetError(
-                f"states of shard {self.index}, frame {frame}: {ACTION_NAMES[column]} is {self.states[frame, column]}, "
-                f"expected a finite number; repair {self._files[ShardFile.STATES][0]}, or remove the shard"
+                f"states of shard {self.index}, frame {frame}: {self._number_names[column]} is "
+                f"{self.states[frame, column]}, expected a finite number; repair "
+                f"{self._files[ShardFile.STATES][0]}, or remove the shard"
             )
 
     @cached_property

@@ -12,6 +12,7 @@ from hwm_env.data.files import read_json
 from hwm_env.data.row_times import DEFAULT_TIME_COLUMN, RowTimes, row_times
 from hwm_env.data.tables import Table, read_table
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.robot import EVE, Robot
 from hwm_env.types import (
     ACTION_DIM,
     ACTION_NAMES,
@@ -32,6 +33,8 @@ _GAP_S: Final = 0.15
 """States interpolated across a longer gap between two rows are counted."""
 _UNUSED_S: Final = 0.5
 """A table that ends later than its video by more than this is noted."""
+_OVERSHOOT: Final = 0.01
+"""Share of a joint's range by which measurements may exceed its limits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,22 +46,28 @@ class StateMapping:
     """
 
     columns: Mapping[str, str | int] = field(default_factory=dict)
-    """Columns of the 25 action numbers, and of base_x (m), base_y (m) and base_yaw (rad), by these names. A name that
-    is missing here is looked up as a column of the table (in an array without names, the 25 numbers by their index)."""
+    """Columns of the robot's joints (without `robot`: of the 25 action numbers), and of base_x (m), base_y (m) and
+    base_yaw (rad), by these names. A name that is missing here is looked up as a column of the table (in an array
+    without names, the joints by their index)."""
+    robot: Robot | None = None
+    """The robot, if its joints are not the 25 numbers. Each of its joints needs a column."""
     time: str | int | None = None
     """Column of the times, of which the first belongs to the video's first frame: dates with times, durations, or
     numbers of seconds, milliseconds, microseconds or nanoseconds; `None` means the column "time", if it exists."""
     hz: float | None = None
     """Rows a second if no column contains the times; `None` means one row for each frame of the video."""
     fill: Mapping[str, float] = field(default_factory=dict)
-    """Values of action numbers without a column; 0 for all others."""
+    """Values of action numbers without a column, or of those that carry no joint of `robot`; 0 for all others."""
     angle_unit: Literal["rad", "deg"] | None = None
     """Unit of joint angles, angular velocity and base_yaw in the table; `None` means radians, and numbers that can only
-    be degrees raise an error."""
+    be degrees raise an error (not with `robot`, whose joints may have any unit)."""
 
     def __post_init__(self) -> None:
         """Raises `InvalidInputError` for unknown names and invalid values."""
-        for given, names in (("columns", (*ACTION_NAMES, *POSE_NAMES)), ("fill", ACTION_NAMES)):
+        if clashing := set(self.joints.names) & set(POSE_NAMES):
+            raise InvalidInputError(f"mapping: {clashing.pop()!r} is part of the base's pose; rename the robot's joint")
+        fillable = ACTION_NAMES if self.robot is None else self.robot.unused
+        for given, names in (("columns", (*self.joints.names, *POSE_NAMES)), ("fill", fillable)):
             unknown = sorted(set(getattr(self, given)) - set(names))
             if unknown:
                 raise InvalidInputError(
@@ -72,6 +81,11 @@ class StateMapping:
         for name, value in self.fill.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
                 raise InvalidInputError(f"mapping: fill must be finite numbers, got {value!r} for {name!r}")
+
+    @property
+    def joints(self) -> Robot:
+        """The robot, or EVE if none is given."""
+        return self.robot or EVE
 
     @classmethod
     def read(cls, path: Path) -> "StateMapping":
@@ -91,12 +105,22 @@ class StateMapping:
                 raise InvalidInputError(
                     f"{path}: {name} must be an object whose keys are action names, got {content[name]!r}"
                 )
-        values: dict[str, Any] = content
-        return cls(**values)
+        values: dict[str, Any] = dict(content)
+        try:
+            if values.get("robot") is not None:
+                values["robot"] = Robot.read(values["robot"])
+            return cls(**values)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}: {error}") from error
 
     def to_json(self) -> dict[str, object]:
         """Returns the content of a mapping file."""
-        return {name: value for name, value in asdict(self).items() if name != "angle_unit" or value is not None}
+        content = asdict(self) | {"robot": self.robot and self.robot.to_json()}
+        return {name: value for name, value in content.items() if name not in _OPTIONAL or value is not None}
+
+
+_OPTIONAL: Final = ("angle_unit", "robot")
+"""Fields that a file has only if they are given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,30 +167,39 @@ def states_in(
             times do not ascend, or it is much longer or shorter than the video.
         InvalidInputError: no column has a known name, or one has nearly such a name.
     """
-    path = table.path
-    if "0" in table.columns and not mapping.columns and len(table.columns) != ACTION_DIM:
+    path, joints = table.path, mapping.joints
+    if "0" in table.columns and not mapping.columns and len(table.columns) != len(joints.names):
         raise DatasetError(
-            f"{path}: expected an array [rows, {ACTION_DIM}], got {len(table.columns)} columns; name them in a mapping "
-            "file"
+            f"{path}: expected an array [rows, {len(joints.names)}], got {len(table.columns)} columns; name them in a "
+            "mapping file"
         )
-    given = {name: column for name in ACTION_NAMES if (column := _column_of(name, table, mapping)) is not None}
+    given = {name: column for name in joints.names if (column := _column_of(name, table, mapping)) is not None}
     _check_names(table, mapping)
     if not given:
         raise InvalidInputError(
-            f"{path}: none of its columns ({table.names}) is one of the 25 numbers; name them in a mapping file"
+            f"{path}: none of its columns ({table.names}) is one of the {len(joints.names)} joints of {joints.name}; "
+            "name them in a mapping file"
+        )
+    missing = [name for name in joints.names if name not in given]
+    if mapping.robot is not None and missing:
+        raise InvalidInputError(
+            f"{path}: {joints.name} has {', '.join(missing)}, but no column gives it; it has {table.names}; name the "
+            "column in a mapping file, or leave the joint out of the robot"
         )
     wanted = np.arange(num_frames) / FRAME_RATE_HZ
     last_s = float(wanted[-1])
     duration_s = max(last_s, float(video_times[-1])) if duration_s is None else duration_s
     time = None if mapping.time is None else str(mapping.time)
     rows = row_times(table, time, mapping.hz, video_times, last_s, duration_s)
-    filled = {name: float(mapping.fill.get(name, 0.0)) for name in ACTION_NAMES if name not in given}
+    _check_limits(given, table, mapping)
+    filled = {name: float(mapping.fill.get(name, 0.0)) for name in (*missing, *joints.unused)}
     values = np.empty((num_frames, ACTION_DIM), np.float32)
-    for place, name in enumerate(ACTION_NAMES):
-        if name in given:
-            values[:, place] = np.interp(wanted, rows.times_s, _numbers(name, given[name], table, mapping))
-        else:
+    for place, name in enumerate(joints.names_of_numbers):
+        if name in filled:
             values[:, place] = filled[name]
+        else:
+            measured = _numbers(ACTION_NAMES[place], given[name], table, mapping)
+            values[:, place] = np.interp(wanted, rows.times_s, measured)
     return States(values, filled, _poses(table, mapping, rows.times_s, wanted), _notes(rows, wanted, duration_s))
 
 
@@ -175,13 +208,31 @@ def _numbers(name: str, column: str, table: Table, mapping: StateMapping) -> Flo
     values = table.numbers(column)
     if name in _ANGLES and mapping.angle_unit == "deg":
         return np.radians(values)
-    if name in _JOINTS and mapping.angle_unit is None and np.abs(values).max() > _WIDEST_RAD:
+    must_be_rad = name in _JOINTS and mapping.angle_unit is None and mapping.robot is None
+    if must_be_rad and np.abs(values).max() > _WIDEST_RAD:
         row = int(np.abs(values).argmax())
         raise DatasetError(
             f"{table.path}: row {row}, column {column!r}: expected {name} in rad, got {values[row]:g}; say in a "
             'mapping file "angle_unit": "deg" if angles are in degrees, "rad" if not'
         )
     return values
+
+
+def _check_limits(given: Mapping[str, str], table: Table, mapping: StateMapping) -> None:
+    """Raises `DatasetError` if a joint is measured beyond the limits of the robot."""
+    for joint in mapping.joints.joints:
+        if joint.low is None or joint.high is None:
+            continue
+        column, slack = given[joint.name], _OVERSHOOT * (joint.high - joint.low)
+        values = _numbers(joint.number, column, table, mapping)
+        beyond = np.maximum(joint.low - values, values - joint.high)
+        row = int(beyond.argmax())
+        if beyond[row] > slack:
+            raise DatasetError(
+                f"{table.path}: row {row}, column {column!r}: expected {joint.name} from {joint.low:g} to "
+                f"{joint.high:g}, the limits of {mapping.joints.name}, got {values[row]:g}; correct the robot's limits "
+                "in the mapping file, or the unit"
+            )
 
 
 def _poses(table: Table, mapping: StateMapping, times: Float64Array, wanted: Float64Array) -> Float32Array | None:
@@ -202,7 +253,7 @@ def _poses(table: Table, mapping: StateMapping, times: Float64Array, wanted: Flo
 
 
 def _column_of(name: str, table: Table, mapping: StateMapping) -> str | None:
-    """Returns the column of an action number or a coordinate of the pose; `None` if there is none."""
+    """Returns the column of a joint or a coordinate of the pose; `None` if there is none."""
     if name in mapping.columns:
         column = str(mapping.columns[name])
         if column not in table:
@@ -211,14 +262,16 @@ def _column_of(name: str, table: Table, mapping: StateMapping) -> str | None:
                 f"{table.names}"
             )
         return column
-    in_order = "0" in table.columns and not mapping.columns and name in ACTION_NAMES
-    own = str(ACTION_NAMES.index(name)) if in_order else name
+    joints = mapping.joints.names
+    in_order = "0" in table.columns and not mapping.columns and name in joints
+    own = str(joints.index(name)) if in_order else name
     return own if own in table.columns else None
 
 
 def _check_names(table: Table, mapping: StateMapping) -> None:
     """Raises `InvalidInputError` for a column that would be ignored because its name is slightly wrong."""
-    names = {*ACTION_NAMES, *POSE_NAMES, *(() if mapping.time is not None or mapping.hz else (DEFAULT_TIME_COLUMN,))}
+    time = () if mapping.time is not None or mapping.hz else (DEFAULT_TIME_COLUMN,)
+    names = {*mapping.joints.names, *POSE_NAMES, *time}
     missing = names - set(mapping.columns) - set(table.columns)
     used = {str(column) for column in mapping.columns.values()}
     for column in table.columns:

@@ -23,6 +23,7 @@ from hwm_env.data.format import (
 )
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.fields import CountOrZero, checked
+from hwm_env.robot import EVE, Robot
 from hwm_env.types import FRAME_RATE_HZ, Float32Array, Int32Array, UInt8Array
 
 
@@ -42,6 +43,7 @@ class DatasetWriter:
         token_grid: tuple[int, int] | None = None,
         image_size: tuple[int, int] | None = None,
         tokenizer: str | None = None,
+        robot: Robot = EVE,
         extra: Mapping[str, object] | None = None,
     ) -> None:
         """Prepares to write; creates nothing yet.
@@ -52,6 +54,7 @@ class DatasetWriter:
             token_grid: rows and columns of a latent's token grid; `None` if shards have no tokens.
             image_size: height and width of the raw images in pixels; `None` if shards have no raw images.
             tokenizer: identity of the tokenizer that made the tokens.
+            robot: the robot, whose joints the 25 numbers carry.
             extra: further keys for `metadata.json`, such as "split" and "seed".
 
         Raises:
@@ -79,6 +82,7 @@ class DatasetWriter:
             token_grid=DEFAULT_TOKEN_GRID if token_grid is None else token_grid,
             image_size=image_size,
             tokenizer=tokenizer,
+            robot=robot,
             extra=dict(extra or {}),
         )
 

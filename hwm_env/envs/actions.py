@@ -10,11 +10,11 @@ from gymnasium import spaces
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.envs.config import ActionMode, OutOfRange
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import real_numbers
+from hwm_env.fields import real_numbers, short
+from hwm_env.robot import EVE, Robot
 from hwm_env.trust import action_excess
 from hwm_env.types import (
     ACTION_DIM,
-    ACTION_NAMES,
     ANGULAR_VELOCITY,
     FRAMES_PER_CLIP,
     LINEAR_VELOCITY,
@@ -40,6 +40,8 @@ class AdaptedAction:
     """Whether the action was beyond the bounds."""
     excess: Float64Array
     """Excess of each number, before clipping, over the training data, [17, 25]; 0 inside (see `action_excess`)."""
+    names: Sequence[str]
+    """The robot's names of the 25 numbers."""
 
     @property
     def ood(self) -> float:
@@ -50,20 +52,24 @@ class AdaptedAction:
     def ood_joints(self) -> dict[str, float]:
         """Largest excess of each number that is outside the training data, by name."""
         largest = self.excess.max(axis=0)
-        return {name: float(excess) for name, excess in zip(ACTION_NAMES, largest, strict=True) if excess > 0}
+        return {name: float(excess) for name, excess in zip(self.names, largest, strict=True) if excess > 0}
 
 
 class ActionAdapter:
     """Converts the actions of an environment to chunks.
 
     Args:
-        statistics: statistics of the training data's actions, which determine the bounds.
+        statistics: statistics of the training data's actions, which determine bounds that the robot does not state.
         mode: "chunk" for an action in each of the 17 frames, "hold" for one that is approached smoothly and then held,
             "delta" for a change from the present numbers, spread evenly over the 17 frames.
         normalized: whether actions are in [-1, 1] instead of physical units.
         out_of_range: treatment of numbers beyond the bounds.
-        controls: names of the numbers in an action, in this order; None: all. Of the others, joints and hands keep
-            their values, and velocities go to 0.
+        controls: names of the robot's joints in an action, in this order; None: all. The others keep their values, but
+            velocities go to 0.
+        robot: the robot, whose joints the 25 numbers carry.
+
+    Raises:
+        InvalidInputError: the robot has no joint of a name in `controls`.
     """
 
     def __init__(
@@ -73,28 +79,29 @@ class ActionAdapter:
         normalized: bool,
         out_of_range: OutOfRange = "clip",
         controls: Sequence[str] | None = None,
+        robot: Robot = EVE,
     ) -> None:
         self._statistics = statistics
         self._mode = mode
         self._normalized = normalized
         self._is_strict = out_of_range == "refuse"
-        constant = statistics.high - statistics.low < 2 * _SMALLEST_HALF_RANGE
-        self.low: Float32Array = np.where(constant, statistics.low - np.float32(_SMALLEST_HALF_RANGE), statistics.low)
+        low, high = bounds(statistics, robot)
+        slack = np.where(high - low < 2 * _SMALLEST_HALF_RANGE, np.float32(_SMALLEST_HALF_RANGE), np.float32(0))
+        self.low: Float32Array = low - slack
         """Lowest value of each number, physical units, [25]."""
-        self.high: Float32Array = np.where(
-            constant, statistics.high + np.float32(_SMALLEST_HALF_RANGE), statistics.high
-        )
+        self.high: Float32Array = high + slack
         """Highest value of each number, physical units, [25]."""
         # A clip of the fastest change in the data.
         reach = np.maximum(FRAMES_PER_CLIP * statistics.max_change, np.float32(_SMALLEST_HALF_RANGE))
-        names = ACTION_NAMES if controls is None else controls
-        self._sent = np.array([ACTION_NAMES.index(name) for name in names])
-        self._stopped = [index for index in (LINEAR_VELOCITY, ANGULAR_VELOCITY) if index not in self._sent]
+        self._names = robot.names_of_numbers
+        self._sent = np.array(robot.indices if controls is None else _indices(robot, controls))
+        left = set(robot.indices) - set(self._sent.tolist())
+        self._stopped = [index for index in (LINEAR_VELOCITY, ANGULAR_VELOCITY) if index in left]
         self._space_low: Float32Array = (-reach if mode == "delta" else self.low)[self._sent]
         self._space_high: Float32Array = (reach if mode == "delta" else self.high)[self._sent]
         self._progress = (_even() if mode == "delta" else _minimum_jerk())[:, None]
         self.space = self._make_space()
-        """Box of float32, [17, 25] or [25]; with `controls`, [17, C] or [C]."""
+        """Box of float32, [17, J] or [J] for J joints; with `controls`, [17, C] or [C]."""
 
     def adapt(self, action: Any, last: Float32Array) -> AdaptedAction:
         """Converts an action.
@@ -117,7 +124,7 @@ class ActionAdapter:
         if self._is_strict and beyond.any():
             self._refuse(wanted, allowed, beyond)
         excess = action_excess(self._statistics, self._as_chunk(wanted, last)[None], last[None])[0]
-        return AdaptedAction(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess)
+        return AdaptedAction(self._as_chunk(allowed, last).astype(np.float32), bool(beyond.any()), excess, self._names)
 
     def _make_space(self) -> spaces.Box:
         shape = (FRAMES_PER_CLIP, len(self._sent)) if self._mode == "chunk" else (len(self._sent),)
@@ -162,9 +169,23 @@ class ActionAdapter:
     def _refuse(self, wanted: Float64Array, allowed: Float64Array, beyond: Any) -> None:
         where = tuple(np.argwhere(beyond)[0])
         raise InvalidInputError(
-            f"action: {ACTION_NAMES[where[-1]]} would be {wanted[where]:.4g}, which is beyond the training data; the "
-            f"nearest allowed value is {allowed[where]:.4g} (out_of_range='clip' takes it); no step was taken"
+            f"action: {self._names[where[-1]]} would be {wanted[where]:.4g}, which is beyond the bounds; the nearest "
+            f"allowed value is {allowed[where]:.4g} (out_of_range='clip' takes it); no step was taken"
         )
+
+
+def bounds(statistics: ActionStatistics, robot: Robot) -> tuple[Float32Array, Float32Array]:
+    """Returns the lowest and highest value of each number, [25]: the robot's limits, else the data's extremes."""
+    low, high = robot.limits()
+    return np.where(np.isnan(low), statistics.low, low), np.where(np.isnan(high), statistics.high, high)
+
+
+def _indices(robot: Robot, controls: Sequence[str]) -> list[int]:
+    if unknown := [name for name in controls if name not in robot.names]:
+        raise InvalidInputError(
+            f"controls must be joints of {robot.name} ({', '.join(robot.names)}), got {short(unknown[0])}"
+        )
+    return [robot.indices[robot.names.index(name)] for name in controls]
 
 
 def _minimum_jerk() -> Float64Array:

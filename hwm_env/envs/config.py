@@ -13,7 +13,7 @@ from hwm_env.decoding.config import HistoryMode, Order
 from hwm_env.devices import check_device
 from hwm_env.engine.base import Backend
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import ActionName, CheckedFields, Count, NotNegative, Share, short
+from hwm_env.fields import CheckedFields, Count, NotNegative, Share, short
 from hwm_env.model.precision import Precision
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import Task
@@ -29,8 +29,8 @@ ImageSide = Annotated[int, Ge(16), Le(512)]
 """Height and width of an image in an observation, in pixels."""
 NumFrames = Annotated[int, Ge(1), Le(FRAMES_PER_CLIP)]
 """Number of frames of a `clip` observation."""
-Controls = Annotated[Sequence[ActionName], Len(1)]
-"""Names of the numbers that actions consist of."""
+Controls = Annotated[Sequence[str], Len(1)]
+"""Names of the joints that actions consist of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +48,8 @@ class Interface(CheckedFields):
     normalized_actions: bool = False
     """Whether actions are in [-1, 1] instead of physical units."""
     controls: Controls | None = None
-    """Names (`hwm_env.types.ACTION_NAMES`) of the numbers that actions consist of, in this order; None: all 25. Of the
-    others, joints and hands keep their values, and velocities go to 0."""
+    """Names of the robot's joints (of EVE: `hwm_env.types.ACTION_NAMES`) that actions consist of, in this order; None:
+    all. The others keep their values, but velocities go to 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

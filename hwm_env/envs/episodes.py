@@ -19,6 +19,7 @@ from hwm_env.envs.options import Options, parse_options
 from hwm_env.envs.world import M, World
 from hwm_env.errors import CheckpointError, InvalidInputError, ModelOutputError
 from hwm_env.fields import CountOrZero, checked, short
+from hwm_env.robot import EVE
 from hwm_env.tasks.base import BringsHistory, EpisodeStart, Goal, Outcome, RecordedHistory
 from hwm_env.tasks.registry import as_task
 
@@ -98,6 +99,12 @@ class EpisodeEngine(Generic[M]):
         self.config = config
         self.task = as_task(config.task)
         if self.task is not None and self.task.needs_readout and not world.has_readout:
+            robot = world.checkpoint.robot
+            if robot != EVE:
+                raise CheckpointError(
+                    f"the task {self.task.name!r} needs a read-out, and there are none of {robot.name}: hwm_env knows "
+                    f"the body of {EVE.name} alone; use task=None, another task, or a function of two moments"
+                )
             raise CheckpointError(
                 f"the task {self.task.name!r} needs a read-out, which this checkpoint lacks; add one with "
                 "`hwm-env train-readout CHECKPOINT DATA`, or make the environment with task=None"
@@ -119,6 +126,7 @@ class EpisodeEngine(Generic[M]):
             config.normalized_actions,
             config.out_of_range,
             config.controls,
+            world.checkpoint.robot,
         )
         self.observations = ObservationAdapter(config, world.checkpoint, self.task, self.actions.low, self.actions.high)
 
@@ -268,6 +276,7 @@ class EpisodeEngine(Generic[M]):
                 self._num_starts,
                 self._recorded,
                 self.world.checkpoint.tokenizer,
+                self.world.checkpoint.robot,
             )
             goal = self.task.reset(start)
         # A user's task may describe its goal with arrays that it continues to use.
@@ -321,8 +330,8 @@ class EpisodeEngine(Generic[M]):
         if moment.readout is not None:
             info |= {"base_pose": moment.readout.base_pose, "readout": moment.readout.to_dict()}
             info["readout_source"] = moment.readout_source
-        if moment.readout is not None and moment.pose_std is not None:
-            info |= {"pose": moment.readout.base_pose, "pose_std": moment.pose_std}
+        if moment.pose is not None and moment.pose_std is not None:
+            info |= {"pose": moment.pose, "pose_std": moment.pose_std}
             if self.world.trust is not None and self.world.trust.calibration.needs_painted_offset:
                 info["painted_offset"] = moment.painted_offset
         return info

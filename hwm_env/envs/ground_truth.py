@@ -17,6 +17,7 @@ from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, move_base
 from hwm_env.reference.world import ReferenceWorld
+from hwm_env.robot import EVE
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.tokenizers.fsq import latents_of
@@ -109,6 +110,11 @@ class GroundTruthMoment:
         return "truth"
 
     @property
+    def pose(self) -> Float32Array:
+        """The true pose."""
+        return self.readout.base_pose
+
+    @property
     def pose_std(self) -> Float32Array:
         """0: certain."""
         return np.zeros(POSE_DIM, np.float32)
@@ -128,7 +134,7 @@ class ReferenceGroundTruth(CheckpointWorld):
     """The reference world as a World, at the starts of a checkpoint.
 
     Raises:
-        CheckpointError: the starts have no poses.
+        CheckpointError: the starts have no poses, or the checkpoint has another robot.
     """
 
     identity: Final = "reference world"
@@ -137,6 +143,11 @@ class ReferenceGroundTruth(CheckpointWorld):
     has_readout: Final = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.robot != EVE:
+            raise CheckpointError(
+                f"the checkpoint's robot is {checkpoint.robot.name}, and the reference world has {EVE.name} alone; use "
+                "the learned world"
+            )
         if checkpoint.starts.poses is None:
             raise CheckpointError(
                 "the checkpoint's starts have no poses in the reference room; use a checkpoint that was trained on "

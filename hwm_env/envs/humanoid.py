@@ -11,6 +11,7 @@ from hwm_env.envs.observations import Observation
 from hwm_env.envs.rendering import Window, enlarged
 from hwm_env.envs.world import M, World
 from hwm_env.fields import EnvSeed, checked
+from hwm_env.robot import Robot
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, UInt8Array
 
 
@@ -118,6 +119,11 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
             ResetNeeded: there is no episode yet.
         """
         return self._current().moment.frames.copy()
+
+    @property
+    def robot(self) -> Robot:
+        """The robot, whose joints actions and states consist of."""
+        return self._engine.world.checkpoint.robot
 
     @property
     def moment(self) -> M:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from pydantic import InstanceOf
 
-from hwm_env.envs.kinematics import REFERENCE_ROBOT, Kinematics
+from hwm_env.envs.kinematics import Kinematics, kinematics_of
 from hwm_env.envs.world import CheckpointWorld, to_array
 from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.fields import NotNegative, checked, real_numbers, short
+from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.simulator_input import check_encoded, check_history_tokens
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
@@ -94,17 +95,27 @@ class LearnedMoment:
         return float(self.clip.on_cpu.entropy[self.row].mean())
 
     @property
+    def pose(self) -> Float32Array | None:
+        """The carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
+        belief = self._belief
+        return None if belief is None else to_array(belief.poses[self.row])
+
+    @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
-        belief = self.states.belief_on_cpu
-        if belief is None or not belief.known[self.row]:
-            return None
-        return to_array(belief.covariances[self.row].diagonal().clamp(min=0).sqrt())
+        belief = self._belief
+        return None if belief is None else to_array(belief.covariances[self.row].diagonal().clamp(min=0).sqrt())
 
     @property
     def predicted_steps(self) -> int:
         """Number of clips since the last recorded one."""
         return self.states.step_indices[self.row]
+
+    @property
+    def _belief(self) -> PoseBelief | None:
+        """The beliefs of the batch; `None` if this row's pose is not known."""
+        belief = self.states.belief_on_cpu
+        return belief if belief is not None and belief.known[self.row] else None
 
     @property
     def _tokens(self) -> torch.Tensor:
@@ -116,18 +127,20 @@ class LearnedWorld(CheckpointWorld):
 
     Args:
         simulator: the model as batched dynamics.
-        kinematics: kinematics of the robot, for read-outs where the pose is known.
+        kinematics: kinematics of the robot, for read-outs where the pose is known; `None`: those of the checkpoint's
+            robot. Where these are not known either, there are no read-outs.
     """
 
     is_exact: Final = False
 
-    def __init__(self, simulator: WorldSimulator, kinematics: Kinematics = REFERENCE_ROBOT) -> None:
+    def __init__(self, simulator: WorldSimulator, kinematics: Kinematics | None = None) -> None:
         super().__init__(simulator.checkpoint)
         self.simulator = simulator
         self.identity = f"learned world {simulator.identity}"
         self.trust = self.checkpoint.trust
-        self.has_readout = self.checkpoint.scene is not None or self.checkpoint.readout is not None
-        self._kinematics = kinematics
+        self._kinematics = kinematics or kinematics_of(self.checkpoint.robot)
+        has_source = self.checkpoint.scene is not None or self.checkpoint.readout is not None
+        self.has_readout = self._kinematics is not None and has_source
 
     @plain_torch()
     def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[LearnedMoment]:
@@ -223,7 +236,7 @@ class LearnedWorld(CheckpointWorld):
         )
         clip = self._recorded_clip(state)
         read: list[tuple[WorldReadout | None, ReadoutSource | None]]
-        if poses and self.has_readout:
+        if poses and self.has_readout and self._kinematics is not None:
             vectors = self._kinematics(np.stack(poses), actions[:, -1, -1])
             read = [(WorldReadout.from_vector(vector), "recording") for vector in vectors]
         else:
@@ -257,6 +270,8 @@ class LearnedWorld(CheckpointWorld):
     def _read_out(self, states: WorldState, clip: Clip) -> list[tuple[WorldReadout | None, ReadoutSource | None]]:
         """Returns each row's read-out and its source: the scene for rows with a known pose, else the network."""
         read: list[tuple[WorldReadout | None, ReadoutSource | None]] = [(None, None)] * len(states)
+        if self._kinematics is None:
+            return read
         belief, readout = states.belief_on_cpu, self.checkpoint.readout
         known = [False] * len(states) if belief is None else belief.known.tolist()
         if belief is not None:

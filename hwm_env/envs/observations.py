@@ -22,8 +22,8 @@ class ObservationAdapter:
         config: arguments of the environment.
         checkpoint: determines the sizes of frames and tokens.
         task: the task whose goals are observed, if there is one.
-        state_low: lowest values of the robot's numbers, [25].
-        state_high: highest values of the robot's numbers, [25].
+        low: lowest values of the 25 numbers, [25].
+        high: highest values, [25].
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class ObservationAdapter:
         config: EnvConfig,
         checkpoint: WorldSource,
         task: Task | None,
-        state_low: Float32Array,
-        state_high: Float32Array,
+        low: Float32Array,
+        high: Float32Array,
     ) -> None:
         self._mode = config.obs_mode
         self._image_size = config.image_size or checkpoint.image_size
         self._frames = spread_frames(config.num_frames)
-        self._state_low, self._state_high = state_low, state_high
+        self._joints = checkpoint.robot.indices
+        self._state_low, self._state_high = low[self._joints], high[self._joints]
         goal_space = task.goal_space(checkpoint.image_size) if task else None
         self._shows_goal = goal_space is not None
         self.space = self._make_space(checkpoint, goal_space)
@@ -54,7 +55,7 @@ class ObservationAdapter:
         if self._mode == "pixels":
             return self._last_frame(moment)
         observation: dict[str, npt.NDArray[Any]] = {
-            "state": np.clip(moment.measured[-1], self._state_low, self._state_high)
+            "state": np.clip(moment.measured[-1, self._joints], self._state_low, self._state_high)
         }
         if self._mode == "pixels_state":
             observation["pixels"] = self._last_frame(moment)

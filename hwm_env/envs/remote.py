@@ -19,6 +19,7 @@ from hwm_env.remote.arrays import packed
 from hwm_env.remote.client import ServiceClient, StaleSessionError
 from hwm_env.remote.pictures import raw_frames
 from hwm_env.remote.tokenizer import RemoteTokenizer
+from hwm_env.robot import Robot
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
 from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.trust import Trust
@@ -156,6 +157,11 @@ class RemoteMoment:
         return self.message.painted_offset
 
     @property
+    def pose(self) -> Float32Array | None:
+        """The carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
+        return None if self.message.pose is None else self.message.pose.astype(np.float32)
+
+    @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
         return None if self.message.pose_std is None else self.message.pose_std.astype(np.float32)
@@ -172,6 +178,7 @@ class RemoteSource:
 
     starts: range
     statistics: ActionStatistics
+    robot: Robot
     tokenizer: RemoteTokenizer
     image_size: int
     grid_size: tuple[int, int]
@@ -202,12 +209,13 @@ class RemoteWorld:
         """What the service predicts, and its limits."""
         try:
             statistics = ActionStatistics.from_dict(capabilities.action_statistics)
+            robot = Robot.read(capabilities.robot)
             _, rows, columns = capabilities.token_shape
-        except (DatasetError, ValueError) as error:
+        except (DatasetError, InvalidInputError, ValueError) as error:
             raise ServiceError(f"{client.url} does not describe a world ({error})") from error
         tokenizer = RemoteTokenizer(client, capabilities)
         starts = range(capabilities.num_starts)
-        self.checkpoint = RemoteSource(starts, statistics, tokenizer, capabilities.image_size, (rows, columns))
+        self.checkpoint = RemoteSource(starts, statistics, robot, tokenizer, capabilities.image_size, (rows, columns))
         self.identity = f"learned world {capabilities.model}, at a service"
         self.has_readout = capabilities.has_readout
         self.trust = self._trust() if capabilities.is_calibrated else None
@@ -278,7 +286,7 @@ class RemoteWorld:
 
     def _step(self, moment: RemoteMoment, chunk: Float32Array) -> RemoteMoment:
         session = moment.session
-        body = {**self._wanted, "actions": packed(chunk)}
+        body = {**self._wanted, "actions": self._packed(chunk)}
         answer = None
         if session is not None and session.at is moment.path:
             try:
@@ -301,7 +309,7 @@ class RemoteWorld:
         session = Session(self._opened(moment.path).id, moment.path, self._closing)
         chunks = moment.path.chunks()
         for first in range(0, len(chunks), _MOST_CHUNKS):
-            body = {"actions": packed(np.stack(chunks[first : first + _MOST_CHUNKS]))}
+            body = {"actions": self._packed(np.stack(chunks[first : first + _MOST_CHUNKS]))}
             self._client.post(f"/v1/sessions/{session.id}/step", body, m.StepAnswer, again=False)
         return session
 
@@ -316,6 +324,10 @@ class RemoteWorld:
         if len(answer.clips) != 1:
             raise ServiceError(f"{self._client.url} answered one chunk with {len(answer.clips)} clips")
         return answer
+
+    def _packed(self, chunks: Float32Array) -> Any:
+        """Returns chunks [..., 25] as a service expects them: with the robot's joints alone."""
+        return packed(np.ascontiguousarray(chunks[..., self.checkpoint.robot.indices]))
 
     def _close_sessions(self) -> None:
         while self._closing:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.robot import Robot
 from hwm_env.tasks.base import ReadoutSource, RecordedHistory, TaskView
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.trust import Trust
@@ -43,6 +44,11 @@ class WorldMoment(TaskView, Protocol):
         ...
 
     @property
+    def pose(self) -> Float32Array | None:
+        """The carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
+        ...
+
+    @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of the carried pose, x (m), y (m), yaw (rad), [3]; `None` if the world carries none."""
         ...
@@ -67,6 +73,11 @@ class WorldSource(Protocol):
     @property
     def statistics(self) -> ActionStatistics:
         """Statistics of the training data's actions."""
+        ...
+
+    @property
+    def robot(self) -> Robot:
+        """The robot, whose joints the 25 numbers of an action carry."""
         ...
 
     @property
@@ -146,7 +157,7 @@ class World(Protocol[M]):
 
         Args:
             moments: present moments of the B rows; stay valid.
-            chunks: finite actions within the bounds of the training data, physical units, [B, 17, 25].
+            chunks: finite actions within the environment's bounds, physical units, [B, 17, 25].
 
         Raises:
             ModelOutputError: the model's output is not finite; names the rows. Nothing has changed.

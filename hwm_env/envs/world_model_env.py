@@ -17,7 +17,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
 
     ## Action Space
     An action is 25 numbers (`hwm_env.types.ACTION_NAMES`): 21 joint angles (rad), 2 hand closures (0 open, 1 closed),
-    linear velocity (m/s) and angular velocity (rad/s, positive turns left).
+    linear velocity (m/s) and angular velocity (rad/s, positive turns left). If the checkpoint is of another robot, it
+    is the joints of `env.unwrapped.robot` instead, in their order and number, within the limits that it states.
 
     | action_mode | space in physical units |
     | --- | --- |
@@ -39,7 +40,7 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | obs_mode | space |
     | --- | --- |
     | `pixels` | `Box(0, 255, (S, S, 3), uint8)`: the last frame of the head camera |
-    | `pixels_state` | `Dict` of `pixels`, `state` (float32 [25]) and `goal` (see the task) |
+    | `pixels_state` | `Dict` of `pixels`, `state` (float32 [25], or the robot's joints) and `goal` (see the task) |
     | `state` | the same without `pixels`: no frame is decoded |
     | `clip` | `Box(0, 255, (num_frames, S, S, 3), uint8)`: frames spread over the step, by default all 17 |
     | `tokens` | `Box(0, V - 1, (3, h, w), int32)`: the clip's tokens |
@@ -81,7 +82,7 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | `painted_offset` | distance of the painted pose from the carried one (m); 0 after a reset; absent if the |
     | | calibration does not need it (see `WorldSimulator.painted_offset`) |
     | `reward_terms`, `is_success` | after a step: the task's judgement |
-    | `action_clipped` | whether the action was beyond the training data |
+    | `action_clipped` | whether the action was beyond the bounds |
     | `action_ood` | share of the 17 x 25 numbers, before clipping, outside the data's range or its largest change |
     | `action_ood_joints` | the largest excess of each such number, by name (see `hwm_env.trust.action_excess`) |
     | `drift` | deviation of the clip's tokens from the data's statistics; 0 is typical; absent without calibration |

@@ -187,7 +187,7 @@ class ClipMessage(MomentMessage):
     """A predicted clip."""
 
     action_clipped: bool
-    """Whether the chunk was beyond the training data."""
+    """Whether the chunk was beyond the bounds."""
     action_ood: float
     """Share (0 to 1) of its numbers that were."""
     drift: float | None
@@ -300,11 +300,13 @@ class Capabilities(Message):
     tokenizer: str
     """Identity of the tokenizer."""
     action_names: list[str]
-    """Names of the 25 numbers of an action."""
+    """Names of the J numbers of an action, the robot's joints (of EVE: 25)."""
     action_low: Numbers
-    """Smallest value of each number in the training data, physical units, [25]."""
+    """Lowest value of each number, physical units, [J]; lower ones are clipped or refused."""
     action_high: Numbers
-    """Largest value."""
+    """Highest value."""
+    robot: dict[str, object]
+    """The robot, see `hwm_env.robot.Robot.read`."""
     action_statistics: dict[str, list[float]]
     """All statistics of the training data's actions."""
     frames_per_clip: int

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from hwm_env.data.files import check_file
 from hwm_env.errors import InvalidInputError
+from hwm_env.robot import Robot
 from hwm_env.scene.camera import CameraDescription, CameraLink
 from hwm_env.scene.mjcf import camera_of_mjcf, limb_of_mjcf
 from hwm_env.scene.robot_xml import MAX_BYTES, parsed
@@ -35,6 +36,16 @@ def read_camera(
         return CameraDescription(links=links_of_urdf(root, camera, base, numbers))
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
+
+
+def numbers_of(path: str | os.PathLike[str], robot: Robot) -> dict[str, str]:
+    """Returns the numbers that carry the joints of a file, by the names that both the file and the robot have.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or is neither MJCF nor URDF.
+    """
+    in_file = {joint.get("name") for joint in _root_of(path).iter("joint")}
+    return {joint.name: joint.number for joint in robot.joints if joint.name in in_file}
 
 
 def read_limb(

@@ -14,11 +14,11 @@ from hwm_env.envs.learned import LearnedMoment
 from hwm_env.errors import InvalidInputError, ModelOutputError
 from hwm_env.remote import messages as m
 from hwm_env.service.pictures import encoded_frames
-from hwm_env.service.predictions import Predictions, check_tokens, chunks_of
+from hwm_env.service.predictions import Predictions, check_tokens
 from hwm_env.service.sessions import Sessions
 from hwm_env.service.states import reseeded, save_state
 from hwm_env.tasks.registry import TASKS
-from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array
+from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, LATENTS_PER_CLIP, Float32Array
 
 MOST_BYTES: Final = 2**24
 """Bytes of one request."""
@@ -110,9 +110,10 @@ class Service:
         return m.Capabilities(
             model=simulator.identity,
             tokenizer=checkpoint.tokenizer.identity,
-            action_names=list(ACTION_NAMES),
-            action_low=checkpoint.statistics.low,
-            action_high=checkpoint.statistics.high,
+            action_names=list(checkpoint.robot.names),
+            action_low=self.predictions.action_space.low[0],
+            action_high=self.predictions.action_space.high[0],
+            robot=checkpoint.robot.to_json(),
             action_statistics=checkpoint.statistics.to_dict(),
             frames_per_clip=FRAMES_PER_CLIP,
             frame_rate_hz=FRAME_RATE_HZ,
@@ -152,7 +153,7 @@ class Service:
     async def predict(self, call: Call) -> m.PredictAnswer:
         """See the endpoint."""
         request: m.PredictRequest = call.body
-        chunks = [chunks_of(row.actions, fewest=0) for row in request.rows]
+        chunks = [self.predictions.chunks_of(row.actions, fewest=0) for row in request.rows]
         self.predictions.check_amount(sum(map(len, chunks)) + len(chunks), request)
         rows = zip(request.rows, chunks, strict=True)
         predicted = await asyncio.gather(
@@ -211,7 +212,7 @@ class Service:
     async def step(self, call: Call) -> m.StepAnswer:
         """See the endpoint."""
         request: m.StepRequest = call.body
-        chunks = chunks_of(request.actions, fewest=1)
+        chunks = self.predictions.chunks_of(request.actions, fewest=1)
         self.predictions.check_amount(len(chunks), request)
         with self.sessions.advancing(call.name, request.after) as session:
             moment, clips = await self._advance(session.moment, chunks, request, request.out_of_range, call)

@@ -23,7 +23,7 @@ from hwm_env.service.batching import Batcher
 from hwm_env.service.pictures import encoded_frames
 from hwm_env.service.states import load_state, save_state
 from hwm_env.tasks.base import RecordedHistory
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, POSE_DIM, Float32Array
+from hwm_env.types import FRAMES_PER_CLIP, POSE_DIM, Float32Array
 
 MOST_FRAME_BYTES: Final = 2**26
 """Bytes of decoded frames in one answer."""
@@ -40,10 +40,13 @@ class Predictions:
     def __init__(self, world: LearnedWorld, batcher: Batcher[LearnedMoment]) -> None:
         self.world = world
         self.batcher = batcher
-        statistics = world.checkpoint.statistics
+        statistics, robot = world.checkpoint.statistics, world.checkpoint.robot
         self._adapters = {
-            name: ActionAdapter(statistics, "chunk", normalized=False, out_of_range=name) for name in ("clip", "refuse")
+            name: ActionAdapter(statistics, "chunk", normalized=False, out_of_range=name, robot=robot)
+            for name in ("clip", "refuse")
         }
+        self.action_space = self._adapters["clip"].space
+        """The chunks of requests: a Box, [17, J] for J joints."""
 
     async def begin(self, origin: Origin) -> LearnedMoment:
         """Returns the moment at which a row begins.
@@ -60,12 +63,12 @@ class Predictions:
 
         Args:
             moment: the present moment.
-            chunk: its actions, [17, 25].
+            chunk: its actions, [17, J] for J joints.
             wanted: what the answer holds.
-            out_of_range: treatment of actions beyond the training data.
+            out_of_range: treatment of actions beyond the bounds.
 
         Raises:
-            InvalidInputError: the chunk is not finite, or beyond the training data and refused.
+            InvalidInputError: the chunk is not finite, or beyond the bounds and refused.
             ModelOutputError: the model's output is not finite.
         """
         action = self._adapters[out_of_range].adapt(chunk, moment.measured[-1])
@@ -90,6 +93,27 @@ class Predictions:
             raise InvalidInputError(
                 f"expected at most {MOST_FRAME_BYTES} bytes of frames a request, got {size}; ask for fewer"
             )
+
+    def chunks_of(self, actions: Any, fewest: int) -> Float32Array:
+        """Returns the action chunks of a request, float32 [T, 17, J].
+
+        Args:
+            actions: numbers [17, J] or [T, 17, J].
+            fewest: smallest T.
+
+        Raises:
+            InvalidInputError: they have another shape, or are not finite.
+        """
+        numbers, expected = np.asarray(actions), self.action_space.shape
+        if numbers.size == 0 and fewest == 0:
+            return np.zeros((0, *expected), np.float32)
+        chunks = numbers[None] if numbers.ndim == 2 else numbers
+        if chunks.shape[1:] != expected or chunks.ndim != 3 or len(chunks) < fewest:
+            shape = ", ".join(map(str, expected))
+            raise InvalidInputError(
+                f"actions must be finite numbers [{shape}] or [T, {shape}], got shape {list(numbers.shape)}"
+            )
+        return _real("actions", chunks)
 
     def _begin(self, origin: Origin) -> LearnedMoment:
         if origin.state is not None:
@@ -133,7 +157,7 @@ class Predictions:
         return moment, message
 
     def _shown(self, moment: LearnedMoment, wanted: Wanted) -> dict[str, Any]:
-        readout, pose_std = moment.readout, moment.pose_std
+        readout = moment.readout
         return {
             "step": moment.predicted_steps,
             "tokens": moment.tokens,
@@ -143,33 +167,11 @@ class Predictions:
             "painted_offset": moment.painted_offset,
             "readout": None if readout is None else Readout(**readout.to_dict()),
             "readout_source": moment.readout_source,
-            "pose": None if readout is None or pose_std is None else readout.base_pose,
-            "pose_std": pose_std,
+            "pose": moment.pose,
+            "pose_std": moment.pose_std,
             "frames": _frames(moment, wanted),
             "state": save_state(self.world, moment) if wanted.states else None,
         }
-
-
-def chunks_of(actions: Any, fewest: int) -> Float32Array:
-    """Returns the action chunks of a request, float32 [T, 17, 25].
-
-    Args:
-        actions: numbers [17, 25] or [T, 17, 25].
-        fewest: smallest T.
-
-    Raises:
-        InvalidInputError: they have another shape, or are not finite.
-    """
-    numbers = np.asarray(actions)
-    if numbers.size == 0 and fewest == 0:
-        return np.zeros((0, FRAMES_PER_CLIP, ACTION_DIM), np.float32)
-    chunks = numbers[None] if numbers.ndim == 2 else numbers
-    if chunks.shape[1:] != (FRAMES_PER_CLIP, ACTION_DIM) or chunks.ndim != 3 or len(chunks) < fewest:
-        raise InvalidInputError(
-            f"actions must be finite numbers [{FRAMES_PER_CLIP}, {ACTION_DIM}] or [T, {FRAMES_PER_CLIP}, {ACTION_DIM}],"
-            f" got shape {list(numbers.shape)}"
-        )
-    return _real("actions", chunks)
 
 
 def recorded(history: History) -> RecordedHistory:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from hwm_env.robot import Robot
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import Float32Array, Int32Array, UInt8Array, frozen
 
@@ -131,6 +132,8 @@ class EpisodeStart:
     """Returns the moment at a recorded start, 0 to `num_starts` - 1, for goals that are recorded clips."""
     tokenizer: VideoTokenizer
     """The tokenizer of the world's tokens."""
+    robot: Robot
+    """The world's robot."""
 
 
 @dataclass(frozen=True, slots=True)

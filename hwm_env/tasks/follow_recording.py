@@ -1,6 +1,6 @@
 """follow-recording: repeat a recorded stretch after its first nine clips; needs no ground truth but the recording."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,6 +11,7 @@ from annotated_types import Ge, Lt
 from gymnasium import spaces
 
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.fields import Count, NotNegative, checked
@@ -18,7 +19,7 @@ from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.tasks.distance import distance
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.tokenizers.fsq import latents_of
-from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Array, Int32Array, frozen
+from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS, Float32Array, Int32Array, frozen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,8 @@ class FollowRecordingGoal:
     """The robot's numbers in each frame, [N, 17, 25]."""
     scale: Float32Array
     """Unit in which differences of each number are measured, [25]."""
+    joints: Sequence[int]
+    """Index of each of the robot's joints among the 25 numbers, [J]."""
     tolerance: float
     window: int
 
@@ -51,15 +54,15 @@ class FollowRecordingGoal:
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def observe(self, moment: TaskView) -> Float32Array:
-        """Returns the robot's numbers at the end of the recording, float32 [25]."""
-        last: Float32Array = self.actions[-1, -1]
-        return last.copy()
+        """Returns the robot's joints at the end of the recording, float32 [J]."""
+        last: Float32Array = self.actions[-1, -1, self.joints]
+        return last
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
         """Rewards agreement with the recorded clip of the same step; ends the episode with the recording."""
         clip = min(elapsed_steps, len(self.actions)) - 1
         away = distance(now.latents[-1], self.latents[clip], "latents")
-        off = (now.measured - self.actions[clip]) / self.scale
+        off = ((now.measured - self.actions[clip]) / self.scale)[:, self.joints]
         is_over = elapsed_steps >= len(self.actions)
         terms = {"video": -away, "state": -float(np.sqrt((off**2).mean()))}
         return Outcome(terms, success=is_over and away <= self.tolerance, terminated=is_over)
@@ -73,12 +76,12 @@ class FollowRecording:
     """Repeat a recording: begins after nine of its clips and compares each step with the recorded clip.
 
     ## Goal
-    A random stretch of a data set. Observed as the robot's numbers at its end, float32 [25].
+    A random stretch of a data set. Observed as the robot's joints at its end (of EVE, the 25 numbers), float32 [J].
 
     ## Rewards
     - *video*: minus the distance of the clip's last latent from the recorded one (root mean square difference of its
       digits' values, 0 to 2);
-    - *state*: minus the root mean square difference of the robot's numbers from the recorded ones, each in units of its
+    - *state*: minus the root mean square difference of the robot's joints from the recorded ones, each in units of its
       standard deviation in the data set.
 
     ## Episode End
@@ -112,8 +115,9 @@ class FollowRecording:
 
     def goal_space(self, image_size: int) -> spaces.Box:
         """Returns the extremes of the data set."""
+        joints = self._dataset.metadata.robot.indices
         low, high = self._statistics.low - np.float32(1e-3), self._statistics.high + np.float32(1e-3)
-        return spaces.Box(low, high, (ACTION_DIM,), np.float32)
+        return spaces.Box(low[joints], high[joints], dtype=np.float32)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Checks that `recording`, if given, is the index of a stretch.
@@ -145,8 +149,10 @@ class FollowRecording:
         """Returns the clips that follow the history as the goal.
 
         Raises:
-            DatasetError: the data set was made with another tokenizer.
+            CheckpointError: the data set was made with another tokenizer.
+            DatasetError: it is of another robot.
         """
+        check_robot(episode.robot, self._dataset)
         if self._known_tokenizer != episode.tokenizer.identity:
             check_tokenizer(episode.tokenizer, self._dataset)
             self._known_tokenizer = episode.tokenizer.identity
@@ -154,4 +160,5 @@ class FollowRecording:
         assert isinstance(stretch, Stretch), "episodes of this task begin with a stretch"
         latents = latents_of(torch.from_numpy(stretch.later_tokens[:, -1]), episode.tokenizer.fsq_levels)
         scale = np.maximum(self._statistics.std, np.float32(1e-3))
-        return FollowRecordingGoal(latents, stretch.later_actions, scale, self._tolerance, stretch.window)
+        joints = episode.robot.indices
+        return FollowRecordingGoal(latents, stretch.later_actions, scale, joints, self._tolerance, stretch.window)

@@ -151,4 +151,4 @@ def lerobot_source(
     about: dict[str, object] = {"mapping": resolved.to_json(), "camera": name, "robot_type": layout.robot_type}
     fingerprint = {"mapping": resolved.to_json(), "camera": name, "episodes": list(takes)}
     extra = {"source": f"LeRobot {layout.version}", **about}
-    return source_of_takes(directory, takes, offsets, image_size, extra, fingerprint)
+    return source_of_takes(directory, takes, offsets, image_size, mapping.joints, extra, fingerprint)

@@ -84,6 +84,7 @@ def tokenize_recordings(
         out,
         token_grid=grid,
         tokenizer=tokenizer.identity,
+        robot=source.robot,
         extra={**source.extra, "frame_offsets": list(offsets), "shard_sources": sources},
     )
     _claim(writer, {"tokenizer": tokenizer.identity, "offsets": list(offsets), **source.fingerprint})

@@ -9,6 +9,7 @@ from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
 from hwm_env.data.videos import Damage
 from hwm_env.errors import InvalidInputError
+from hwm_env.robot import Robot
 from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
 
@@ -46,6 +47,8 @@ class Source(NamedTuple):
     jobs: Sequence[Job]
     image_size: tuple[int, int]
     """Height and width of all frames."""
+    robot: Robot
+    """The robot in all of them."""
     extra: dict[str, object]
     """Further keys of the data set's metadata."""
     fingerprint: dict[str, object]
@@ -99,7 +102,7 @@ def recording_source(directory: Path, offsets: Sequence[int]) -> Source:
         "recording": str(directory.resolve()),
         "written": [written.st_size, written.st_mtime_ns],
     }
-    return Source(jobs, size, dict(dataset.metadata.extra), fingerprint)
+    return Source(jobs, size, dataset.metadata.robot, dict(dataset.metadata.extra), fingerprint)
 
 
 def check_offsets(offsets: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from hwm_env.data.state_tables import POSE_NAMES, States
 from hwm_env.data.videos import Damage, FrameTimes, frame_size
 from hwm_env.errors import DatasetError, InvalidInputError
+from hwm_env.robot import Robot
 from hwm_env.tokenizers.sources import Recording, Source, check_offsets
 from hwm_env.types import FRAME_RATE_HZ, FRAMES_PER_CLIP, Int64Array, UInt8Array
 
@@ -89,6 +90,7 @@ def source_of_takes(
     takes: Mapping[int, Take],
     offsets: Sequence[int],
     image_size: int | None,
+    robot: Robot,
     extra: Mapping[str, object],
     fingerprint: Mapping[str, object],
 ) -> Source:
@@ -102,6 +104,7 @@ def source_of_takes(
         offsets: frames to leave out at the beginning.
         image_size: height and width to which pictures are cropped and resized; with `None`, all must have one size, and
             keep it.
+        robot: the robot in all of them.
         extra: metadata of the data set; those on fills and deviations are added.
         fingerprint: identifies the options; files and image size are added.
 
@@ -142,11 +145,13 @@ def source_of_takes(
             f"such as {lacking[0]}; add {', '.join(POSE_NAMES)} to those, or remove them from all"
         )
     for name, value in filled.items():
-        logger.warning("no column contains %s: using %g", name, value)
+        if name not in robot.unused:
+            logger.warning("no column contains %s: using %g", name, value)
     files = dict.fromkeys(file for take in takes.values() for file in (take.video, take.table))
     return Source(
         [job for offset in offsets for job in jobs if job.offset == offset],
         size,
+        robot,
         {**extra, "filled_actions": filled, "recording_notes": notes},
         {
             "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],

@@ -56,7 +56,13 @@ def video_source(directory: Path, offsets: Sequence[int], mapping: StateMapping,
     takes = [_Video(video, table, mapping) for video, table in _videos(directory).items()]
     extra = {"source": "videos", "mapping": mapping.to_json()}
     return source_of_takes(
-        directory, dict(enumerate(takes)), offsets, image_size, extra, {"mapping": mapping.to_json()}
+        directory,
+        dict(enumerate(takes)),
+        offsets,
+        image_size,
+        mapping.joints,
+        extra,
+        {"mapping": mapping.to_json()},
     )
 
 

@@ -1,13 +1,14 @@
 """Parametrises plans by knots: a few targets that are pursued one after another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
+from annotated_types import Len
 from pydantic import SkipValidation
 
-from hwm_env.envs.config import Controls
-from hwm_env.fields import CheckedFields, Count
+from hwm_env.fields import ActionName, CheckedFields, Count
 from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
 DRIVING: Final = ("linear_velocity", "angular_velocity")
@@ -30,7 +31,7 @@ class Knots(CheckedFields):
     data move, and then held. All other numbers stay what they are.
     """
 
-    controls: Controls
+    controls: Annotated[Sequence[ActionName], Len(1)]
     """Names of the numbers that a plan moves."""
     horizon: Count
     """Env steps that a plan covers."""

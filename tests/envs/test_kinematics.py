@@ -5,18 +5,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hwm_env.envs.kinematics import REFERENCE_ROBOT
+from hwm_env.envs.kinematics import kinematics_of
 from hwm_env.envs.learned import LearnedWorld
+from hwm_env.robot import EVE
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import Float64Array
 
 
 def test_a_robot_of_ones_own(tiny_checkpoint: Path) -> None:
-    asked = []
+    asked, of_eve = [], kinematics_of(EVE)
+    assert of_eve is not None
 
     def kinematics(base_poses: npt.ArrayLike, numbers: npt.ArrayLike) -> Float64Array:
         asked.append((base_poses, numbers))
-        return REFERENCE_ROBOT(base_poses, numbers) + np.arange(15)
+        return of_eve(base_poses, numbers) + np.arange(15)
 
     simulator = WorldSimulator.from_pretrained(tiny_checkpoint)
     own, usual = LearnedWorld(simulator, kinematics), LearnedWorld(simulator)

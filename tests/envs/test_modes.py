@@ -99,7 +99,7 @@ def test_frames_are_decoded_only_if_needed(make_env: MakeEnv, obs_mode: str, mon
 def test_actions_beyond_the_data_can_be_refused(make_env: MakeEnv, env_id: str) -> None:
     env = make_env(env_id, out_of_range="refuse")
     observation, _ = env.reset(seed=0)
-    with pytest.raises(InvalidInputError, match="beyond the training data"):
+    with pytest.raises(InvalidInputError, match="beyond the bounds"):
         env.step(env.action_space.high + 1)
     np.testing.assert_array_equal(env.unwrapped.moment.last_frame, observation)
 

@@ -135,10 +135,9 @@ def test_cameras_that_a_policy_only_pretends_to_have_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output_features": features(action=(7,))}, r"stand-in: .* action has shape \(25,\), got \(7,\)"),
+        ({"output_features": features(action=(7, 2))}, r"stand-in: .* action has shape \(J,\), got \(7, 2\)"),
         ({"output_features": None}, "got None"),
         ({"n_obs_steps": 2}, "n_obs_steps must be 1, got 2"),
-        ({"input_features": features(observation__state=(6,))}, r"observation.state of shape \(25,\), got \(6,\)"),
         ({"input_features": {}}, "expected inputs observation.state.*, got none"),
         ({"input_features": features(observation__depth=(1, 8, 8))}, "got observation.depth"),
         (
@@ -147,9 +146,16 @@ def test_cameras_that_a_policy_only_pretends_to_have_are_ignored() -> None:
         ),
     ],
 )
-def test_policies_for_other_robots_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_policies_with_other_inputs_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         wrapped(StandIn(**changes))
+
+
+def test_a_policy_for_another_robot_is_refused() -> None:
+    policy = wrapped(StandIn(input_features=features(observation__state=(6,))))
+    policy.reset([0])
+    with pytest.raises(InvalidInputError, match=r"robot whose observation.state has shape \(6,\), got \(25,\)"):
+        policy.act(observations(1))
 
 
 def test_a_chunk_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from hwm_env.reference import robot, room
 from hwm_env.reference.body import quantities
 from hwm_env.reference.kinematics import RobotState, advance, wrap_angle
+from hwm_env.robot import EVE
 from hwm_env.tasks.base import EpisodeStart, Goal, Outcome, Task, TaskView, WorldReadout
 from hwm_env.types import ACTION_NAMES, FRAME_RATE_HZ, FRAMES_PER_CLIP
 
@@ -59,7 +60,7 @@ def begin(task: Task, moment: TaskView, seed: int | np.random.Generator = 0, **o
     task.check_options(options)
     rng = np.random.default_rng(seed)
     start = EpisodeStart(
-        rng=rng, moment=moment, history=None, options=options, num_starts=0, recorded=None, tokenizer=None
+        rng=rng, moment=moment, history=None, options=options, num_starts=0, recorded=None, tokenizer=None, robot=EVE
     )
     return task.reset(start)
 

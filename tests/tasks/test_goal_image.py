@@ -255,6 +255,7 @@ def test_user_goals_do_not_hold_on_to_the_users_arrays(tiny_checkpoint: Path) ->
         num_starts=NUM_STARTS,
         recorded=lambda index: shown,
         tokenizer=checkpoint.tokenizer,
+        robot=checkpoint.robot,
     )
     for space in TOLERANCES:
         goal = GoalImage(space).reset(start)

@@ -9,21 +9,24 @@ from gymnasium.utils import RecordConstructorArgs
 
 from hwm_env.data.lerobot_writer import EncodedEpisode, LeRobotWriter, encode_episode
 from hwm_env.envs.wrappers.episode_files import EpisodeRecorder
+from hwm_env.envs.wrappers.inner import humanoid_env
+from hwm_env.robot import Robot
 from hwm_env.types import Float32Array, UInt8Array
 
 
 class _LeRobotFiles:
     """The files of a data set; see Writes. After each episode, the metadata are complete."""
 
-    def __init__(self, directory: Path, task: str) -> None:
-        self._writer = LeRobotWriter(directory, task)
+    def __init__(self, directory: Path, task: str, robot: Robot) -> None:
+        self._writer = LeRobotWriter(directory, task, robot)
+        self._joints = robot.indices
         self._waiting: list[EncodedEpisode] = []
         self._num_episodes = 0
         self._num_rows = 0
 
     def add(self, frames: UInt8Array, states: Float32Array) -> None:
         """Keeps an episode until `write` has written it."""
-        self._waiting.append(encode_episode(self._num_episodes, self._num_rows, frames, states))
+        self._waiting.append(encode_episode(self._num_episodes, self._num_rows, frames, states[:, self._joints]))
         self._num_episodes += 1
         self._num_rows += len(frames)
 
@@ -38,8 +41,8 @@ class _LeRobotFiles:
 class RecordLeRobot(EpisodeRecorder, RecordConstructorArgs):
     """Writes a LeRobot data set (v3.0), which has the episodes that are over; of either world.
 
-    An episode has the last frame of its start and then 17 frames for each step, with the numbers that the robot had in
-    them. Needs the extra "data".
+    An episode has the last frame of its start and then 17 frames for each step, with the robot's joints in them. Needs
+    the extra "data".
 
     Args:
         env: HWM-v0 or HWMReference-v0, with or without wrappers.
@@ -53,7 +56,7 @@ class RecordLeRobot(EpisodeRecorder, RecordConstructorArgs):
 
     def __init__(self, env: gymnasium.Env[Any, Any], directory: Path | str, task: str) -> None:
         RecordConstructorArgs.__init__(self, directory=str(directory), task=task)
-        self._files = _LeRobotFiles(Path(directory), task)
+        self._files = _LeRobotFiles(Path(directory), task, humanoid_env(env).robot)
         super().__init__(env, self._files)
         self._frames: list[UInt8Array] = []
         self._states: list[Float32Array] = []

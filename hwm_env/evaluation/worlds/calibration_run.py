@@ -9,10 +9,11 @@ from annotated_types import Ge
 from hwm_env.arguments import CheckpointArgument
 from hwm_env.checkpoint import resolve, save
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.decoding.config import HistoryMode
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.evaluation.worlds.calibration import calibrate, statistics_split
-from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.held_out import check_reference, record_held_out
 from hwm_env.evaluation.worlds.risk_loops import run_risk_loops
 from hwm_env.fields import CheckedFields, Count, Seed
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
@@ -64,18 +65,21 @@ def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> 
         The report, as `calibrate` describes it, with `checkpoint`, `decoding`, `token_statistics` and `stamp`.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
+        CheckpointError: there is no such checkpoint, it is of another robot than EVE, or another tokenizer made the
+            tokens.
         DatasetError: a data set cannot be read, or has no tokens or true poses.
         InvalidInputError: all clips are wrong, or none is.
         SavingError: a file cannot be written.
     """
     simulator = WorldSimulator.from_pretrained(config.checkpoint, device=config.device, history=config.history)
     checkpoint, tokenizer = simulator.checkpoint, simulator.tokenizer
+    check_reference(checkpoint.robot)
     if config.data is None:
         tokens = statistics_split(Path("out/statistics"), tokenizer, checkpoint.image_size)
     else:
         tokens = Dataset(config.data)
         check_tokenizer(tokenizer, tokens)
+        check_robot(checkpoint.robot, tokens)
     recording = config.recording or record_held_out(
         Path("out/calibration"),
         config.episodes,

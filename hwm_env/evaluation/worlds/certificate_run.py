@@ -7,7 +7,7 @@ from typing import Any
 from hwm_env.arguments import CheckpointNameArgument
 from hwm_env.evaluation.reports.certificate_page import write_certificate
 from hwm_env.evaluation.worlds.certificate import certify
-from hwm_env.evaluation.worlds.held_out import HeldOut, record_held_out
+from hwm_env.evaluation.worlds.held_out import HeldOut, check_reference, record_held_out
 from hwm_env.fields import CheckedFields, Count, Seed
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator
@@ -46,11 +46,12 @@ def certify_checkpoint(config: CertificationConfig, caller: Caller = PYTHON) -> 
         The certificate, as `certify` describes it, with a `stamp`.
 
     Raises:
-        CheckpointError: there is no such checkpoint.
+        CheckpointError: there is no such checkpoint, or it is of another robot than EVE.
         DatasetError: the recording has no raw images, or too few episodes.
         SavingError: a file cannot be written.
     """
     simulator = WorldSimulator.from_pretrained(config.checkpoint, device=config.device, tokenizer=config.tokenizer)
+    check_reference(simulator.checkpoint.robot)
     image_size, clips = simulator.checkpoint.image_size, HISTORY_CLIPS + config.steps
     recording = config.recording or record_held_out(Path("out/held-out"), config.starts, clips, image_size)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=config.starts)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from hwm_env.data.format import ShardFile
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.data.segments import window_starts
 from hwm_env.data.windows import ClipWindows
 from hwm_env.errors import DatasetError
@@ -70,7 +71,8 @@ def compare(
 
     Raises:
         InvalidInputError: `samples` or `steps` is below 1, or the tokens do not fit the model.
-        DatasetError: the segments are too short, there are no tokens, or the images have another size.
+        DatasetError: the segments are too short, there are no tokens, the images have another size, or the data are of
+            another robot.
         CheckpointError: another tokenizer made the tokens.
         MissingExtraError: torchmetrics is not installed.
     """
@@ -78,6 +80,7 @@ def compare(
     checked("steps", steps, Count)
     windows = _windows(data, simulator.model.config.num_past_clips, steps)
     check_tokenizer(simulator.tokenizer, data)
+    check_robot(simulator.checkpoint.robot, data)
     _check_images(simulator.tokenizer, data)
     history_clips = windows.num_clips - steps
     count = min(samples, len(windows))

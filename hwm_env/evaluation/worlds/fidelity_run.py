@@ -97,8 +97,9 @@ def fidelity(config: FidelityConfig, caller: Caller = PYTHON) -> dict[str, Any]:
     lpips = None if config.lpips is None else LPIPS.load(config.lpips, simulator.device)
     detector = None if config.fvd is None else VideoFeatures.load(config.fvd, simulator.device)
     image_size, clips = simulator.checkpoint.image_size, HISTORY_CLIPS + config.steps
-    recording = config.recording or record_held_out(Path("out/held-out"), config.starts, clips, image_size)
-    held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=config.starts)
+    robot = simulator.checkpoint.robot
+    recording = config.recording or record_held_out(Path("out/held-out"), config.starts, clips, image_size, robot=robot)
+    held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=clips, num_episodes=config.starts, robot=robot)
 
     def long_episodes() -> HeldOut:
         clips, starts = HISTORY_CLIPS + max(JUDGED_STEPS), config.long_starts

@@ -10,9 +10,11 @@ from tqdm import tqdm
 
 from hwm_env.data.format import METADATA_FILE, ShardFile
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.data.windows import FrameWindows
-from hwm_env.errors import DatasetError
+from hwm_env.errors import CheckpointError, DatasetError
 from hwm_env.reference.body import quantities
+from hwm_env.robot import EVE, Robot
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import FRAMES_PER_CLIP, HISTORY_CLIPS
 
@@ -22,7 +24,13 @@ AT_REST = 0.05
 
 
 def record_held_out(
-    directory: Path, num_episodes: int, clips_per_episode: int, image_size: int, *, split: str = "held-out"
+    directory: Path,
+    num_episodes: int,
+    clips_per_episode: int,
+    image_size: int,
+    *,
+    split: str = "held-out",
+    robot: Robot = EVE,
 ) -> Path:
     """Records a split of the reference world that is not used in training, unless it exists already.
 
@@ -32,10 +40,15 @@ def record_held_out(
         clips_per_episode: length of each episode.
         image_size: side of the images in pixels.
         split: name of the split; splits of different names share no episode.
+        robot: the robot that is asked for; the reference world has EVE alone.
 
     Returns:
         The directory of the recording.
+
+    Raises:
+        CheckpointError: it is another robot.
     """
+    check_reference(robot)
     from hwm_env.reference.collect import collect
 
     recording = directory / f"{num_episodes}x{clips_per_episode}-{image_size}px"
@@ -51,6 +64,19 @@ def record_held_out(
     return recording
 
 
+def check_reference(robot: Robot) -> None:
+    """Checks that a robot is the one of the reference world.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    if robot != EVE:
+        raise CheckpointError(
+            f"this works for {EVE.name} alone, whose body and room hwm_env can simulate, but the checkpoint's robot is "
+            f"{robot.name}"
+        )
+
+
 class HeldOut:
     """E uninterrupted episodes of C clips from a recording with raw images.
 
@@ -63,7 +89,13 @@ class HeldOut:
     actions: Tensor
 
     def __init__(
-        self, recording: Path, tokenizer: VideoTokenizer, *, clips_per_episode: int, num_episodes: int
+        self,
+        recording: Path,
+        tokenizer: VideoTokenizer,
+        *,
+        clips_per_episode: int,
+        num_episodes: int,
+        robot: Robot = EVE,
     ) -> None:
         """Encodes the first `num_episodes` stretches of the recording that do not overlap.
 
@@ -72,13 +104,15 @@ class HeldOut:
             tokenizer: encodes the frames.
             clips_per_episode: C.
             num_episodes: E.
+            robot: the robot of the recording.
 
         Raises:
-            DatasetError: the recording has fewer stretches, or no raw images.
+            DatasetError: the recording has fewer stretches, no raw images, or another robot.
         """
         self.num_clips = clips_per_episode
         length = clips_per_episode * FRAMES_PER_CLIP
         self._dataset = Dataset(recording)
+        check_robot(robot, self._dataset)
         self._windows = FrameWindows(self._dataset, length, stride_frames=length)
         if len(self._windows) < num_episodes:
             raise DatasetError(

@@ -7,8 +7,9 @@ from typing import Any
 from hwm_env.arguments import CheckpointArgument, DataArgument, Flat
 from hwm_env.checkpoint import load, resolve, save
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.devices import check_device
-from hwm_env.evaluation.worlds.held_out import record_held_out
+from hwm_env.evaluation.worlds.held_out import check_reference, record_held_out
 from hwm_env.evaluation.worlds.readout_error import CLOSED_LOOP_STEPS, measure_held_out
 from hwm_env.fields import CheckedFields, CountOrZero
 from hwm_env.reporting import PYTHON, Caller, publish
@@ -48,12 +49,15 @@ def run_readout_training(config: ReadoutRunConfig, caller: Caller = PYTHON) -> d
         The errors: on the `validation` split and, with held-out starts, in closed loops (`held_out`).
 
     Raises:
-        CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
-        DatasetError: a split has no tokens or no poses.
+        CheckpointError: there is no such checkpoint, it is of another robot than EVE, or another tokenizer made the
+            tokens.
+        DatasetError: a split has no tokens or no poses, or is of another robot.
         SavingError: a file cannot be written.
     """
     checkpoint = load(config.checkpoint)
     splits = Dataset(config.data), Dataset(config.validation)
+    check_reference(checkpoint.robot)
+    check_robot(checkpoint.robot, *splits)
     check_tokenizer(checkpoint.tokenizer, *splits)
     recipe = config.recipe.resolved(check_device(config.device))
     readout = train_readout(splits[0], recipe, checkpoint.model.config, config.device)

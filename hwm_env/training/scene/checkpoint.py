@@ -10,6 +10,7 @@ import torch
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.data.windows import ClipWindows, evenly_spread
 from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.model.readout import Readout
@@ -76,12 +77,13 @@ def add_scene(
 
     Raises:
         CheckpointError: a split was tokenised by another tokenizer.
-        DatasetError: a split has no tokens or no poses.
+        DatasetError: a split has no tokens or no poses, or is of another robot.
         InvalidInputError: `out` already contains a run or other files, or the run was started with another
             configuration.
         DivergedError: the loss became NaN or infinite.
     """
     check_tokenizer(checkpoint.tokenizer, data, validation)
+    check_robot(checkpoint.robot, data, validation)
     model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
     if recipes.model.pose_correction != "none":
         data = with_corrected_poses(data, PoseCorrections.load(out / "checkpoint"))

@@ -9,12 +9,13 @@ from annotated_types import Ge, Le
 from hwm_env.arguments import CheckpointArgument, DataArgument, Flat
 from hwm_env.checkpoint import Checkpoint, load, resolve, save
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, from_json
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.scene.map import MapConfig
 from hwm_env.scene.model import SceneConfig
-from hwm_env.scene.robot_description import read_camera, read_limb
+from hwm_env.scene.robot_description import numbers_of, read_camera, read_limb
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.runs.run import stored_config
 from hwm_env.training.scene.checkpoint import SceneRecipes, add_scene, map_around
@@ -37,8 +38,8 @@ class SceneRunConfig(CheckedFields):
     """How the parts are trained."""
     robot: Path | None = None
     """MJCF or URDF file of the robot, from which the position of the camera follows for all joint angles; the joints
-    between base and camera must be named like the 25 numbers. Without a file, the position is learned from the numbers
-    too, and the pictures are a little softer."""
+    between base and camera must be named like those of the checkpoint's robot, and be in rad. Without a file, the
+    position is learned from the numbers too, and the pictures are a little softer."""
     camera: str = "head"
     """Name of the camera (in URDF: of its link) in that file."""
     base: str = "base"
@@ -74,14 +75,15 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
 
     Raises:
         CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
-        DatasetError: a split has no tokens or no poses.
+        DatasetError: a split has no tokens or no poses, or is of another robot.
         InvalidInputError: the robot's file cannot be used, or a run is in the way.
         SavingError: a file cannot be written.
     """
     checkpoint = load(config.checkpoint)
     splits = Dataset(config.data), Dataset(config.validation)
     robot = config.robot
-    camera = None if robot is None else read_camera(robot, config.camera, config.base)
+    numbers = None if robot is None else numbers_of(robot, checkpoint.robot)
+    camera = None if robot is None else read_camera(robot, config.camera, config.base, numbers)
     if camera is not None:
         moved_by = [link.number for link in camera.links if link.number is not None]
         moving = f"moved by {', '.join(moved_by)}" if moved_by else "fixed to the base: none of the 25 numbers moves it"
@@ -92,12 +94,13 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
         grid_size=checkpoint.model.config.grid_size,
         field_of_view_deg=config.field_of_view_deg or stated or SceneConfig().field_of_view_deg,
         camera=None if camera is None else camera.links,
-        limbs=() if robot is None else tuple(read_limb(robot, limb, config.base) for limb in config.limbs),
+        limbs=() if robot is None else tuple(read_limb(robot, limb, config.base, numbers) for limb in config.limbs),
         map=_map_shape(config, splits[0]),
         rays_per_side=config.rays_per_side,
     )
     if config.model_only:
         check_tokenizer(checkpoint.tokenizer, *splits)
+        check_robot(checkpoint.robot, *splits)
         train_scene(
             *splits,
             checkpoint.tokenizer,

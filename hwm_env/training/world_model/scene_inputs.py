@@ -5,6 +5,7 @@ from torch import Tensor
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.draws import normal, uniform
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene.scene import Scene
@@ -49,8 +50,10 @@ def scene_of(checkpoint: Checkpoint, *datasets: Dataset) -> Scene:
     Raises:
         InvalidInputError: the checkpoint has no scene.
         CheckpointError: the data sets were tokenised by another tokenizer than the scene was trained on.
+        DatasetError: they are of another robot.
     """
     if checkpoint.scene is None:
         raise InvalidInputError("the checkpoint has no scene; add one with: hwm-env train-scene CHECKPOINT DATA")
     check_tokenizer(checkpoint.tokenizer, *datasets)
+    check_robot(checkpoint.robot, *datasets)
     return checkpoint.scene

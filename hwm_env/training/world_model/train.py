@@ -14,6 +14,7 @@ import torch
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.data.files import read_json, write_json
 from hwm_env.data.reader import Dataset
+from hwm_env.data.robots import check_robot
 from hwm_env.data.samples import ClipSamples
 from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import evenly_spread
@@ -103,7 +104,8 @@ def train_world_model(
     Raises:
         InvalidInputError: `directory` already contains a run or other files, the run was started with another
             configuration, or the model does not fit the recipe, `initial` or `scene`.
-        DatasetError: the data do not fit the model or cannot be read, or there is a scene and they have no poses.
+        DatasetError: the data do not fit the model, are of different robots or cannot be read, or there is a scene and
+            they have no poses.
         CheckpointError: the data were tokenised by another tokenizer.
         DivergedError: the loss became NaN or infinite.
         SavingError: a checkpoint could not be written.
@@ -111,6 +113,7 @@ def train_world_model(
     """
     config.check_model(model_config)
     check_tokenizer(tokenizer, data, validation)
+    check_robot(data.metadata.robot, validation)
     check_grid(model_config, data, validation)
     check_scene(model_config, scene)
     accelerator = _accelerator(device)
@@ -131,7 +134,9 @@ def train_world_model(
     averaged = new_model(model_config, statistics, config.seed).to(accelerator.device).eval()
     starts = Starts.from_dataset(validation, max(1, clips[0]), NUM_STARTS, seed=0)
     origin = {**(provenance or {}), "training": asdict(config)}
-    checkpoint = Checkpoint(averaged, tokenizer, statistics, starts, scene=scene, provenance=origin)
+    checkpoint = Checkpoint(
+        averaged, tokenizer, statistics, starts, scene=scene, robot=data.metadata.robot, provenance=origin
+    )
     whole_config = {
         "model": asdict(model_config),
         "training": asdict(config),
