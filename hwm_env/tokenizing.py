@@ -93,6 +93,7 @@ def _directory(config: TokenizationConfig) -> Path:
     if on_hub:
         camera = layout.camera(config.camera)
         episodes = layout.chosen(config.episodes)
-        files = [file for episode in episodes for file in (episode.table, episode.videos[camera].path)]
+        files = [episode.table for episode in episodes]
+        files += [episode.videos[camera].path for episode in episodes if camera in episode.videos]
         hub.download_data(name, ["meta/*", *dict.fromkeys(file.relative_to(directory).as_posix() for file in files)])
     return directory

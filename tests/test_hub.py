@@ -166,3 +166,19 @@ def test_only_the_chosen_camera_and_episodes_of_a_data_set_are_downloaded(
         tokenize(TokenizationConfig(source=Path("lerobot:someone/else"), out=tmp_path / "new", **options))
     with pytest.raises(DatasetError, match=r"info\.json, found nothing; give the directory of a LeRobot data set"):
         tokenize(TokenizationConfig(source=Path(f"lerobot:{tmp_path}"), out=tmp_path / "new", **options))
+
+
+def test_pictures_of_a_data_set_are_downloaded_in_its_tables(
+    local_hub: LocalHub, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    pytest.importorskip("pyarrow")
+    directory = local_hub.root / "dataset/someone/walks"
+    write_lerobot(directory, "v3.0", counting((20, 20)), pictures={WRIST: "PNG"}, per_file=1)
+    options = {"tokenizer": str(tiny_checkpoint), "image_size": 64, "camera": "wrist", "episodes": (1,)}
+    tokenize(TokenizationConfig(source=Path("lerobot:someone/walks"), out=tmp_path / "out", **options))
+    cache = local_hub.root / ".cache/someone/walks/None"
+    assert [path.relative_to(cache).as_posix() for path in cache.rglob("*.*") if "meta" not in path.parts] == [
+        "data/chunk-000/file-001.parquet"
+    ]
+    assert [shard.num_frames for shard in Dataset(tmp_path / "out").shards] == [20]

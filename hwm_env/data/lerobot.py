@@ -24,7 +24,7 @@ _REMEDY: Final = "copy the data set again, or write it again with LeRobot"
 
 
 class EpisodeVideo(NamedTuple):
-    """Where the pictures of one camera are."""
+    """Where the pictures of one camera are in a video."""
 
     path: Path
     start_s: float
@@ -41,7 +41,7 @@ class LeRobotEpisode:
     table: Path
     """Parquet file, possibly with further episodes."""
     videos: Mapping[str, EpisodeVideo]
-    """By camera."""
+    """By camera; without the cameras whose pictures are in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class LeRobotLayout:
         if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e4:
             raise DatasetError(f"{path}: fps must be a number of rows a second above 0, got {fps!r}; correct it")
         features = Features.of(path, info.get("features"))
-        rows = _rows_v3(directory, features.cameras) if version == "v3.0" else _rows_v2(directory, info)
+        rows = _rows_v3(directory, features.videos) if version == "v3.0" else _rows_v2(directory, info)
         episodes: dict[int, LeRobotEpisode] = {}
         for row in rows:
-            episode = _episode(directory, info, row, features.cameras)
+            episode = _episode(directory, info, row, features.videos)
             if episode.index in episodes:
                 raise DatasetError(f"{directory}: its metadata list episode {episode.index} twice; {_REMEDY}")
             episodes[episode.index] = episode
@@ -105,20 +105,20 @@ class LeRobotLayout:
 
         Raises:
             InvalidInputError: there is no such camera, or several without a name.
-            DatasetError: the data set has no videos.
+            DatasetError: the data set has no cameras.
         """
         cameras, path = self.features.cameras, self.directory / INFO_FILE
         if not cameras:
-            pictures = ", ".join(self.features.pictures)
-            kind = f"pictures in its tables ({pictures}), which must be encoded as videos" if pictures else "no camera"
-            raise DatasetError(f"{path}: expected a feature of dtype 'video', found {kind}; write it with videos")
+            raise DatasetError(
+                f"{path}: expected a feature of dtype 'video' or 'image', found none; give a data set with a camera"
+            )
         if name is None and len(cameras) == 1:
             return cameras[0]
         for camera in cameras:
             if name in (camera, camera.removeprefix(_CAMERA_PREFIX)):
                 return camera
         reason = "give a camera" if name is None else f"there is no camera {name!r}"
-        raise InvalidInputError(f"{path}: {reason}; its videos are {', '.join(cameras)}")
+        raise InvalidInputError(f"{path}: {reason}; its cameras are {', '.join(cameras)}")
 
     def chosen(self, episodes: Sequence[int] | None) -> list[LeRobotEpisode]:
         """Returns some episodes; all with `None`.
@@ -156,14 +156,14 @@ def _rows_v2(directory: Path, info: Mapping[str, Any]) -> Iterator[dict[str, Any
         yield {**row, "_file": path, "_place": {"episode_index": index, "episode_chunk": index // chunk_size}}
 
 
-def _rows_v3(directory: Path, cameras: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows_v3(directory: Path, videos: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yields the fields of each episode of a data set of version 3."""
     parquet = require_extra("pyarrow.parquet", "data")
     paths = sorted((directory / EPISODES_FOLDER).glob("*/*.parquet"))
     if not paths:
         raise DatasetError(f"expected tables of episodes in {directory / EPISODES_FOLDER}, found none; {_REMEDY}")
     wanted = ["episode_index", "length", "data/chunk_index", "data/file_index"]
-    for camera in cameras:
+    for camera in videos:
         wanted += [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
     for path in paths:
         check_file(path, DatasetError, _REMEDY)

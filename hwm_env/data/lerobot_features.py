@@ -14,6 +14,7 @@ TIME_COLUMN: Final = "timestamp"
 """Column of the seconds since the episode's first row."""
 STATE: Final = "observation.state"
 _OBSERVATION: Final = "observation."
+_MAX_CHANNELS: Final = 4
 _ENTRY: Final = re.compile(r"(.+)\[(\d+)\]")
 
 
@@ -23,10 +24,10 @@ class Features:
 
     path: Path
     """The file that lists them, for messages."""
-    cameras: tuple[str, ...]
-    """Names of the videos."""
-    pictures: tuple[str, ...]
-    """Cameras whose pictures are in the tables."""
+    videos: tuple[str, ...]
+    """Cameras whose pictures are in videos."""
+    pictures: Mapping[str, Mapping[str, Any]]
+    """Cameras whose pictures are in the tables, with what info.json says about them."""
     sizes: Mapping[str, int | None]
     """Entries of each column of numbers; `None` for a column of single numbers."""
     columns: Mapping[str, str]
@@ -41,20 +42,45 @@ class Features:
         """
         if not isinstance(content, dict) or not content:
             raise DatasetError(f"{path}: features must be an object with the data set's columns, got {content!r:.80}")
-        kinds: dict[str, list[str]] = {"video": [], "image": []}
+        videos: list[str] = []
+        pictures: dict[str, Mapping[str, Any]] = {}
         sizes: dict[str, int | None] = {}
         columns: dict[str, str] = {}
         for feature, about in content.items():
             shape = about.get("shape") if isinstance(about, dict) else None
             if not isinstance(shape, list | tuple) or not isinstance(about.get("dtype"), str):
                 raise DatasetError(f"{path}: feature {feature!r} must have a dtype and a shape, got {about!r:.80}")
-            if about["dtype"] in kinds:
-                kinds[about["dtype"]].append(feature)
+            if about["dtype"] == "video":
+                videos.append(feature)
+            elif about["dtype"] == "image":
+                pictures[feature] = about
             elif about["dtype"] != "string" and len(shape) <= 1:
                 size = int(shape[0]) if shape and isinstance(shape[0], int) and shape[0] != 1 else None
                 sizes[feature] = size
                 columns |= _named_entries(feature, about.get("names"), size)
-        return cls(path, tuple(kinds["video"]), tuple(kinds["image"]), sizes, columns)
+        return cls(path, tuple(videos), pictures, sizes, columns)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of all cameras."""
+        return (*self.videos, *self.pictures)
+
+    def picture_size(self, camera: str) -> tuple[int, int]:
+        """Returns the height and width, in pixels, of the pictures of a camera that are in the tables.
+
+        Raises:
+            DatasetError: its shape is not that of pictures.
+        """
+        shape, names = self.pictures[camera]["shape"], self.pictures[camera].get("names")
+        if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise DatasetError(
+                f"{self.path}: shape of {camera!r} must be a height, a width and a number of channels, got "
+                f"{shape!r:.80}; correct it"
+            )
+        if isinstance(names, list) and len(names) == 3 and "height" in names and "width" in names:
+            return shape[names.index("height")], shape[names.index("width")]
+        has_channels_first = shape[0] <= _MAX_CHANNELS < shape[2]
+        return (shape[1], shape[2]) if has_channels_first else (shape[0], shape[1])
 
     def resolve(self, mapping: StateMapping) -> StateMapping:
         """Returns a mapping to columns of the tables.

@@ -1,5 +1,8 @@
-"""Converts decoded frames to what a player shows: deinterlaced, in RGB, with square pixels, and turned upright."""
+"""Converts frames of videos and picture files to what a player shows: deinterlaced, in RGB, square pixels, upright."""
 
+import io
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Final
@@ -13,6 +16,10 @@ MAX_PIXELS: Final = 2**25
 """Maximum number of pixels of a picture, as stored and as shown; just above 8K (7680 x 4320)."""
 _AXES_RATIO: Final = np.tan(np.radians(1))
 """A display matrix within one degree of the axes counts as a multiple of 90 degrees, as in FFmpeg."""
+_DEEP_MODES: Final = ("I", "F", "I;16")
+"""Beginnings of Pillow's modes with one channel of more than 8 bits, such as depths, which it would clip at 255."""
+_DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+"""Errors that Pillow raises for damaged files."""
 
 
 def deinterlaced(stream: Any, frames: Iterable[Any]) -> Iterator[Any]:
@@ -95,6 +102,39 @@ def _turned(image: UInt8Array, matrix: np.ndarray[Any, np.dtype[np.float64]]) ->
             "FFmpeg's filter rotate first"
         )
     return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+
+def decoded(content: bytes) -> UInt8Array:
+    """Decodes a PNG or JPEG file to the picture that a viewer shows.
+
+    It is turned upright as its Exif data say; transparency is left out.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        DatasetError: the file is damaged or of another format, has one channel of more than 8 bits, or is larger than
+            `MAX_PIXELS`.
+        MissingExtraError: Pillow is not installed.
+    """
+    pillow, operations = require_extra("PIL.Image", "data"), require_extra("PIL.ImageOps", "data")
+    try:
+        picture = pillow.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        raise DatasetError(f"expected a picture of at most {MAX_PIXELS} pixels: {error}") from error
+    except _DAMAGED as error:
+        raise DatasetError(f"expected a PNG or JPEG file, got {len(content)} bytes that are none") from error
+    with picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise DatasetError(
+                f"expected a picture of at most {MAX_PIXELS} pixels, got one of {picture.width} x {picture.height}"
+            )
+        if picture.mode.startswith(_DEEP_MODES):
+            raise DatasetError("expected 8 bits a channel, got more, as depths have")
+        try:
+            return np.asarray(operations.exif_transpose(picture).convert("RGB"))
+        except _DAMAGED as error:
+            raise DatasetError(f"the picture cannot be decoded ({error})") from error
 
 
 def middle_square(image: UInt8Array, size: int) -> UInt8Array:

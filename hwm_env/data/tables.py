@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -19,6 +19,9 @@ TABLE_SUFFIXES: Final = (".csv", ".parquet", ".npy")
 _SEPARATORS: Final = ",;\t"
 _MAX_VALUES: Final = 2**28
 """Maximum number of values in a Parquet file, since a small file can take terabytes of memory."""
+_CELLS_AT_ONCE: Final = 16
+_CELLS_BUFFER: Final = 2**20
+"""Bytes of a Parquet file that are read at once; without a limit, a whole group of rows is kept in memory."""
 _UNREADABLE: Final = (
     *(ValueError, TypeError, KeyError, OSError, EOFError, csv.Error, NotImplementedError, MemoryError, RecursionError),
     # NumPy parses its headers as Python.
@@ -118,6 +121,35 @@ def read_rows(path: Path, column: str, value: int) -> Table:
     table = _table(path, lambda path: _read_parquet(path, (column, value)))
     # Messages count the rows from the first of these.
     return replace(table, path=Path(f"{path} ({column} {value})"))
+
+
+def read_cells(path: Path, name: str, column: str, value: int) -> Iterator[Any]:
+    """Reads one column of the rows that `read_rows` returns, a few rows at a time.
+
+    Args:
+        path: a Parquet file.
+        name: the column to read, of any type.
+        column: see `read_rows`.
+        value: see `read_rows`.
+
+    Yields:
+        The cells, as pyarrow's scalars.
+
+    Raises:
+        DatasetError: the file cannot be read, has no column `name` or several, or no column `column` of whole numbers.
+        MissingExtraError: pyarrow is not installed.
+    """
+    parquet, compute = require_extra("pyarrow.parquet", "data"), require_extra("pyarrow.compute", "data")
+    try:
+        with parquet.ParquetFile(str(path), buffer_size=_CELLS_BUFFER, pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            if names.count(name) != 1:
+                raise ValueError(f"expected one column {name!r}; its columns are {', '.join(names)}")
+            groups = _groups_with(file, column, value)
+            for batch in file.iter_batches(_CELLS_AT_ONCE, groups, [name, column]) if groups else ():
+                yield from batch.filter(compute.equal(batch[column], value))[name]
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from error
 
 
 def _table(path: Path, read: Callable[[Path], list[tuple[str, Column]]]) -> Table:

@@ -1,4 +1,4 @@
-"""Takes: videos or parts of videos with their states, from which the tokenizer makes a segment each."""
+"""Takes: videos or episodes of LeRobot data sets with their states, from which the tokenizer makes a segment each."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from hwm_env.data.state_tables import POSE_NAMES, States
-from hwm_env.data.videos import Damage, FrameTimes, frame_size
+from hwm_env.data.videos import Damage, FrameTimes
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.robot import Robot
 from hwm_env.tokenizers.sources import Recording, Source, check_offsets
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Take(Protocol):
-    """A video, or a part of one, with its states; one segment."""
+    """A video, or an episode of a LeRobot data set, with its states; one segment."""
 
     @property
     def name(self) -> str:
@@ -37,6 +37,14 @@ class Take(Protocol):
     @property
     def table(self) -> Path:
         """File with the states."""
+        ...
+
+    def size(self) -> tuple[int, int]:
+        """Returns the height and width of the pictures in pixels.
+
+        Raises:
+            DatasetError: the file cannot be read.
+        """
         ...
 
     def times(self) -> FrameTimes:
@@ -115,8 +123,7 @@ def source_of_takes(
     check_offsets(offsets)
     if image_size is not None and image_size < 1:
         raise InvalidInputError(f"the image size must be at least 1 pixel, got {image_size}")
-    videos = dict.fromkeys(take.video for take in takes.values())
-    size = _common_size(videos) if image_size is None else (image_size, image_size)
+    size = _common_size(takes.values()) if image_size is None else (image_size, image_size)
     jobs: list[_TakeFrom] = []
     filled: dict[str, float] = {}
     posed: dict[Path, bool] = {}
@@ -195,8 +202,10 @@ def _warn(take: Path, num_frames: int, notes: Mapping[str, float | str]) -> None
         logger.info("%s: the times of its states are read as %s", take, notes["time_unit"])
 
 
-def _common_size(videos: Iterable[Path]) -> tuple[int, int]:
-    sizes = {frame_size(video): video for video in videos}
+def _common_size(takes: Iterable[Take]) -> tuple[int, int]:
+    # Episodes may share a video.
+    by_video = {take.video: take for take in takes}
+    sizes = {take.size(): video for video, take in by_video.items()}
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width} ({path.name})" for (height, width), path in sizes.items())
         raise InvalidInputError(f"the videos differ in size: {listed}; set an image size for all of them")

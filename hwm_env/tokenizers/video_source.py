@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwm_env.data.state_tables import StateMapping, States, read_states
 from hwm_env.data.tables import TABLE_SUFFIXES
-from hwm_env.data.videos import VIDEO_SUFFIXES, Damage, FrameTimes, read_frames, timeline
+from hwm_env.data.videos import VIDEO_SUFFIXES, Damage, FrameTimes, frame_size, read_frames, timeline
 from hwm_env.errors import DatasetError
 from hwm_env.tokenizers.sources import Source
 from hwm_env.tokenizers.takes import source_of_takes
@@ -24,6 +24,9 @@ class _Video:
     @property
     def name(self) -> str:
         return self.video.name
+
+    def size(self) -> tuple[int, int]:
+        return frame_size(self.video)
 
     def times(self) -> FrameTimes:
         return timeline(self.video)

@@ -1,7 +1,8 @@
 """LeRobot data sets in the published layouts of v2.1 and v3.0, written without hwm_env."""
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,35 @@ def write_video(path: Path, greys: np.ndarray, fps: int, size: tuple[int, int], 
         container.mux(stream.encode())
 
 
+def table_picture(grey: int, size: tuple[int, int]) -> np.ndarray:
+    """Returns a picture for a table, uint8 [H, W, 3], a pattern whose first number is the grey."""
+    y, x, channel = np.indices((*size, 3))
+    return ((grey + 3 * x + 11 * y + 70 * channel) % 256).astype(np.uint8)
+
+
+def encoded(picture: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+    content = io.BytesIO()
+    pytest.importorskip("PIL.Image").fromarray(picture).save(content, kind, **options)
+    return content.getvalue()
+
+
+def picture_column(
+    directory: Path, camera: str, index: int, greys: np.ndarray, size: tuple[int, int], kind: str
+) -> Any:
+    """Returns the pictures of an episode as a column; with the kind "path", they are PNG files beside the tables."""
+    arrow = pytest.importorskip("pyarrow")
+    cells = []
+    for row, grey in enumerate(greys):
+        content = encoded(table_picture(int(grey), size), "PNG" if kind == "path" else kind)
+        name = f"frame_{row:06d}.png"
+        if kind == "path":
+            name = f"images/{camera}/episode_{index:06d}/{name}"
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(content)
+        cells.append({"bytes": None if kind == "path" else content, "path": name})
+    return arrow.array(cells, arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))
+
+
 def rows_of(index: int, episode: Episode, first: int, fps: int) -> dict[str, Any]:
     length = len(episode.states)
     return {
@@ -73,7 +103,13 @@ def write_table(path: Path, parts: Sequence[dict[str, Any]]) -> None:
 
 
 def info_of(
-    version: str, episodes: Sequence[Episode], fps: int, names: object, cameras: Sequence[str]
+    version: str,
+    episodes: Sequence[Episode],
+    fps: int,
+    names: object,
+    cameras: Sequence[str],
+    pictures: Sequence[str],
+    size: tuple[int, int],
 ) -> dict[str, Any]:
     dimension = episodes[0].states.shape[1]
     features: dict[str, Any] = {
@@ -86,6 +122,8 @@ def info_of(
             "names": ["height", "width", "channels"],
             "info": {"video.fps": fps, "video.codec": "h264", "has_audio": False},
         }
+    for camera in pictures:
+        features[camera] = {"dtype": "image", "shape": [*size, 3], "names": ["height", "width", "channels"]}
     features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
     for name in ("frame_index", "episode_index", "index", "task_index"):
         features[name] = {"dtype": "int64", "shape": [1], "names": None}
@@ -109,7 +147,7 @@ def info_of(
         "fps": fps,
         "splits": {"train": f"0:{len(episodes)}"},
         "data_path": paths[0],
-        "video_path": paths[1],
+        "video_path": paths[1] if cameras else None,
         "features": features,
     }
 
@@ -122,12 +160,18 @@ def write_lerobot(
     fps: int = 30,
     names: object = NAMES,
     cameras: Sequence[str] = (HEAD,),
+    pictures: Mapping[str, str] | None = None,
     per_file: int = 2,
     size: tuple[int, int] = (16, 24),
     codec: str = "libx264",
 ) -> Path:
-    """Writes a data set: v2.1 with a file for each episode, v3.0 with `per_file` episodes in a file."""
-    info = info_of(version, episodes, fps, list(names) if isinstance(names, tuple) else names, cameras)
+    """Writes a data set: v2.1 with a file for each episode, v3.0 with `per_file` episodes in a file.
+
+    `cameras` are in videos, `pictures` in the tables, as "PNG", "JPEG" or "path".
+    """
+    names = list(names) if isinstance(names, tuple) else names
+    pictures = {} if pictures is None else pictures
+    info = info_of(version, episodes, fps, names, cameras, list(pictures), size)
     (directory / "meta").mkdir(parents=True)
     (directory / "meta/info.json").write_text(json.dumps(info))
     (directory / "meta/stats.json").write_text("{}")
@@ -138,6 +182,9 @@ def write_lerobot(
         numbers = range(begin, min(begin + per_file, len(episodes)))
         place = {"episode_chunk": 0, "episode_index": begin, "chunk_index": 0, "file_index": number}
         parts = [rows_of(index, episodes[index], firsts[index], fps) for index in numbers]
+        for index, part in zip(numbers, parts, strict=True):
+            for camera, kind in pictures.items():
+                part[camera] = picture_column(directory, camera, index, episodes[index].greys, size, kind)
         write_table(directory / info["data_path"].format(**place), parts)
         greys = np.concatenate([episodes[index].greys for index in numbers])
         for camera in cameras:

@@ -24,7 +24,7 @@ from hwm_env.evaluation.lpips import LPIPS, weight_shapes
 from hwm_env.tokenizers.checks import check_codebook
 from hwm_env.tokenizers.lerobot_source import lerobot_source
 from hwm_env.types import ACTION_NAMES
-from tests.data.lerobot_files import counting, write_lerobot
+from tests.data.lerobot_files import HEAD, counting, write_lerobot
 from tests.fuzz.answers import run_command
 from tests.fuzz.values import JSON_VALUES, Rng, damaged, mutated, nasty_json, pick
 
@@ -48,11 +48,17 @@ class Files:
 
     @cached_property
     def lerobot(self) -> dict[str, Path]:
-        """A data set of each version."""
-        return {
+        """Data sets of each version with a camera in videos or in the tables."""
+        made = {
             version: write_lerobot(self.directory / version, version, counting((20, 20)))
             for version in ("v2.1", "v3.0")
         }
+        for version in ("v2.1", "v3.0"):
+            name = f"{version} with pictures"
+            made[name] = write_lerobot(
+                self.directory / name, version, counting((20, 20)), cameras=(), pictures={HEAD: "PNG"}
+            )
+        return made
 
     @cached_property
     def data(self) -> Path:
@@ -172,7 +178,7 @@ def mappings(rng: Rng, files: Files) -> Attempt:
 
 
 def lerobot(rng: Rng, files: Files) -> Attempt:
-    directory = files.copy_of(files.lerobot[pick(rng, ("v2.1", "v3.0"))])
+    directory = files.copy_of(files.lerobot[pick(rng, sorted(files.lerobot))])
     info, lines = directory / "meta/info.json", directory / "meta/episodes.jsonl"
     match rng.integers(4):
         case 0:

@@ -166,11 +166,7 @@ BAD_INFO: dict[str, tuple[dict[str, object], str]] = {
     "data_path": ({"data_path": "data/{chunk}.parquet"}, "data_path must be a pattern of"),
     "video_path": ({"video_path": None}, "video_path must be a pattern of"),
     "outside": ({"data_path": "../{episode_index}"}, "data_path must"),
-    "no camera": ({"features": {"action": {"dtype": "float32", "shape": [3]}}}, "dtype 'video', found no camera"),
-    "pictures": (
-        {"features": {"observation.images.head": {"dtype": "image", "shape": [16, 24, 3]}}},
-        r"found pictures in its tables \(observation.images.head\)",
-    ),
+    "no camera": ({"features": {"action": {"dtype": "float32", "shape": [3]}}}, "dtype 'video' or 'image', found none"),
 }
 
 
@@ -274,8 +270,8 @@ def test_wrong_choices_are_refused_with_the_right_ones(tokenizer: TinyTokenizer,
             tokenize_recordings(directory, tmp_path / "out", lambda: tokenizer, image_size=16, **options)
         assert not (tmp_path / "out").exists()
 
-    refused(rf"info\.json: give a camera; its videos are {HEAD}, {WRIST}")
-    refused(r"info\.json: there is no camera 'left'; its videos are", camera="left")
+    refused(rf"info\.json: give a camera; its cameras are {HEAD}, {WRIST}")
+    refused(r"info\.json: there is no camera 'left'; its cameras are", camera="left")
     refused(r"3 episodes of .* \(0 to 2\), got 1, 7", camera="head", episodes=(1, 7))
     refused("got none", camera="head", episodes=())
     unknown = StateMapping(columns={"hip_yaw": "observation.state.hip"})
