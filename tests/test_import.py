@@ -21,6 +21,7 @@ ORDER = [
     "types",
     "errors",
     "fields",
+    "robot",
     "arguments",
     "precision",
     "torch_state",

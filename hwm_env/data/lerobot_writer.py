@@ -132,8 +132,14 @@ class LeRobotWriter:
         """Writes the table and the video of an episode.
 
         Raises:
+            InvalidInputError: its states are those of a robot with another number of joints.
             SavingError: a file could not be written; there is then no file of the episode.
         """
+        given, expected = len(episode.statistics[STATE]["mean"]), len(self._robot.names)
+        if given != expected:
+            raise InvalidInputError(
+                f"expected states [N, {expected}], the joints of {self._robot.name}, got [N, {given}]"
+            )
         place = _place(episode.index)
         write_files(
             [

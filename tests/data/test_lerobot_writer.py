@@ -13,6 +13,7 @@ from hwm_env.data.state_tables import POSE_NAMES, StateMapping
 from hwm_env.errors import DatasetError, InvalidInputError
 from hwm_env.tokenizers.lerobot_source import lerobot_source
 from hwm_env.types import ACTION_NAMES
+from tests.arm import ARM
 
 pytest.importorskip("av")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -126,7 +127,9 @@ def test_wrong_inputs_are_refused(directory: Path) -> None:
     with pytest.raises(DatasetError, match="expected nothing or an empty directory"):
         LeRobotWriter(directory, "walk")
     frames, states, poses = inputs(0)
-    with pytest.raises(InvalidInputError, match=r"expected states \[34, 25\]"):
+    with pytest.raises(InvalidInputError, match=r"expected states \[34, J\]"):
         encode_episode(0, 0, frames, states[1:], poses)
+    with pytest.raises(InvalidInputError, match=r"expected states \[N, 6\], the joints of SO-101, got \[N, 25\]"):
+        LeRobotWriter(directory.parent / "arm", "walk", ARM).add(encode_episode(0, 0, frames, states, poses))
     with pytest.raises(InvalidInputError, match="even sides, which videos need, got 15 x 16"):
         encode_episode(0, 0, frames[:, 1:], states, poses)
