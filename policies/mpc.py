@@ -7,6 +7,7 @@ import numpy as np
 
 from hwm_env.envs.episodes import Episode
 from hwm_env.envs.learned import LearnedWorld
+from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World, WorldMoment
 from hwm_env.policy import Interface
 from hwm_env.simulator import WorldSimulator
@@ -15,6 +16,9 @@ from hwm_env.types import HISTORY_CLIPS, Float32Array
 from policies.planners.knots import Knots, controls_of
 from policies.planners.planner import Plan, PlannerConfig, make_plan
 from policies.planners.search import make_search
+
+MANY_PLANS: Final = PlannerConfig(horizon=8, knots=4, samples=256, iterations=4)
+"""For worlds that predict thousands of clips a second."""
 
 
 class MPC:
@@ -47,7 +51,10 @@ class MPC:
     @property
     def name(self) -> str:
         """Name of the search and of the world in which it plans."""
-        return f"{self._search.name} {'where it acts' if self._imagination is None else 'in the learned world'}"
+        if self._imagination is None:
+            return f"{self._search.name} where it acts"
+        is_blind = isinstance(self._imagination, PoseWorld)
+        return f"{self._search.name} {'by carried poses' if is_blind else 'in the learned world'}"
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begins an episode in each row; see Policy."""
@@ -69,6 +76,7 @@ class MPC:
         )
         self._is_elsewhere = self._world.identity != world.identity
         self._seen: list[Episode[Any] | None] = [None] * len(episodes)
+        self._imagined: list[WorldMoment | None] = [None] * len(episodes)
         self._tokens = [list(history.tokens) for history in histories]
         self._actions = [list(history.actions) for history in histories]
 
@@ -77,7 +85,7 @@ class MPC:
         for row, (episode, seen) in enumerate(zip(episodes, self._seen, strict=True)):
             if episode is seen:
                 continue
-            if seen is not None:
+            if seen is not None and self._is_elsewhere:
                 self._tokens[row].append(episode.moment.tokens)
                 self._actions[row].append(episode.moment.measured)
             assert episode.goal is not None, "a planner needs a task"
@@ -103,10 +111,15 @@ class MPC:
         if not self._is_elsewhere:
             moment: WorldMoment = episode.moment
             return moment
-        recent = slice(-HISTORY_CLIPS, None)
+        recent, before = slice(-HISTORY_CLIPS, None), self._imagined[row]
         history = RecordedHistory(np.stack(self._tokens[row][recent]), np.stack(self._actions[row][recent]), None)
-        imagined: list[WorldMoment] = self._world.begin([history], [int(self._rngs[row].integers(2**63))])
-        return imagined[0]
+        imagined: WorldMoment
+        (imagined,) = self._world.begin([history], [int(self._rngs[row].integers(2**63))])
+        if imagined.readout is None and before is not None:
+            # The clips show no place that is known, such as a wall nearby: the wheels tell where it is.
+            (imagined,) = self._world.step([before], self._actions[row][-1][None])
+        self._imagined[row] = imagined
+        return imagined
 
 
 def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem") -> MPC:
@@ -118,6 +131,15 @@ def in_learned_world(task: str, checkpoint: str = "room-64", search: str = "icem
     return MPC(
         task, search, LearnedWorld(WorldSimulator.from_pretrained(checkpoint, decoding_steps=1, temperature=0.0))
     )
+
+
+def in_pose_world(task: str, checkpoint: str = "room-64", search: str = "icem") -> MPC:
+    """Makes a planner that plans by the carried pose and the robot's kinematics alone, in whatever world it acts.
+
+    It predicts no pictures, so it can try many more plans. The rewards of tasks that use read-outs are those of the
+    learned world.
+    """
+    return MPC(task, search, PoseWorld(WorldSimulator.from_pretrained(checkpoint)), MANY_PLANS)
 
 
 def where_it_acts(task: str, search: str = "icem") -> MPC:

@@ -21,6 +21,8 @@ class Place:
     steps: int = 0
     confidence: float = -1.0
     tokens: Any = None
+    readout: Any = ()
+    """Known, whatever it is."""
 
 
 class Line:

@@ -1,0 +1,173 @@
+"""A learned world without pictures: the carried pose and the robot's kinematics, thousands of clips a second."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import numpy as np
+import torch
+
+from hwm_env.envs.kinematics import Kinematics, kinematics_of
+from hwm_env.envs.world import CheckpointWorld
+from hwm_env.errors import CheckpointError, InvalidInputError
+from hwm_env.fields import short
+from hwm_env.scene.pose_belief import PoseBelief
+from hwm_env.simulator import WorldSimulator
+from hwm_env.tasks.base import ReadoutSource, RecordedHistory, WorldReadout
+from hwm_env.torch_state import plain_torch
+from hwm_env.types import Float32Array, Int32Array, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseMoment:
+    """The WorldMoment of a PoseWorld. It has no frames, tokens and latents, and nothing that is computed from them."""
+
+    belief: PoseBelief
+    """The carried pose of this row alone, on the CPU."""
+    measured: Float32Array
+    """The executed actions, [17, 25]."""
+    readout: WorldReadout | None
+    """The read-out at the last frame; `None` if the pose is unknown."""
+    predicted_steps: int
+    """Number of clips since the last recorded one."""
+
+    @property
+    def frames(self) -> UInt8Array:
+        """Raises InvalidInputError."""
+        self._refuse("frames")
+
+    @property
+    def last_frame(self) -> UInt8Array:
+        """Raises InvalidInputError."""
+        self._refuse("frames")
+
+    @property
+    def tokens(self) -> Int32Array:
+        """Raises InvalidInputError."""
+        self._refuse("tokens")
+
+    @property
+    def latents(self) -> Float32Array:
+        """Raises InvalidInputError."""
+        self._refuse("latents")
+
+    @property
+    def confidence(self) -> float:
+        """0: there are no tokens."""
+        return 0.0
+
+    @property
+    def entropy(self) -> float:
+        """0: there are no tokens."""
+        return 0.0
+
+    @property
+    def path_entropy(self) -> float:
+        """0: there are no tokens."""
+        return 0.0
+
+    @property
+    def painted_offset(self) -> float:
+        """0: nothing is painted."""
+        return 0.0
+
+    @property
+    def readout_source(self) -> ReadoutSource | None:
+        """The scene; `None` without a read-out."""
+        return None if self.readout is None else "scene"
+
+    @property
+    def pose(self) -> Float32Array | None:
+        """The carried pose, x (m), y (m), yaw (rad), [3]; `None` if it is unknown."""
+        return self.belief.poses[0].numpy().copy() if self.belief.known[0] else None
+
+    @property
+    def pose_std(self) -> Float32Array | None:
+        """Standard deviations of these numbers, [3]; `None` if the pose is unknown."""
+        if not self.belief.known[0]:
+            return None
+        deviations: Float32Array = self.belief.covariances[0].diagonal().clamp(min=0).sqrt().numpy()
+        return deviations
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise InvalidInputError(f"a world without pictures has no {what}; plan or play in a LearnedWorld instead")
+
+
+class PoseWorld(CheckpointWorld):
+    """The World of a checkpoint's scene alone: it moves the pose by the odometry, and paints nothing.
+
+    Its poses and read-outs are those of `LearnedWorld` on the same checkpoint, as long as the pose is known. So it
+    serves tasks whose rewards come from read-outs, for planners that try many actions.
+
+    Args:
+        simulator: the checkpoint's model, which locates histories without a pose.
+        kinematics: kinematics of the robot; `None`: those of the checkpoint's robot.
+
+    Raises:
+        CheckpointError: the checkpoint has no scene, or the robot's kinematics are not known.
+    """
+
+    trust: Final = None
+    is_exact: Final = False
+    has_readout: Final = True
+
+    def __init__(self, simulator: WorldSimulator, kinematics: Kinematics | None = None) -> None:
+        super().__init__(simulator.checkpoint)
+        scene, known = simulator.checkpoint.scene, kinematics or kinematics_of(simulator.checkpoint.robot)
+        if scene is None:
+            raise CheckpointError("the checkpoint has no scene; add one with: hwm-env train-scene CHECKPOINT DATA")
+        if known is None:
+            raise CheckpointError(f"the kinematics of {simulator.checkpoint.robot.name} are not known; give them")
+        self.identity = f"poses of learned world {simulator.identity}"
+        self._simulator, self._scene, self._kinematics = simulator, scene, known
+
+    @plain_torch()
+    def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[PoseMoment]:
+        """Returns each row's moment at the end of its recorded history; see World. Seeds have no effect."""
+        return [self._end_of(history, seed) for history, seed in zip(histories, seeds, strict=True)]
+
+    def check(self, moment: object) -> None:
+        """Checks a moment that comes from outside; see World."""
+        if not isinstance(moment, PoseMoment):
+            raise InvalidInputError(f"the state's moment must be one of a PoseWorld, got {short(moment)}")
+
+    def reseeded(self, moment: PoseMoment, seed: int) -> PoseMoment:
+        """Returns the moment itself: there is no noise."""
+        return moment
+
+    @plain_torch()
+    def step(self, moments: Sequence[PoseMoment], chunks: Float32Array) -> list[PoseMoment]:
+        """Advances each row by one clip; see World."""
+        device = next(self._scene.parameters()).device
+        before = PoseBelief(*(part.to(device) for part in PoseBelief.join([moment.belief for moment in moments])))
+        path = self._scene.path(before, torch.from_numpy(chunks).to(device))
+        belief = PoseBelief(*(part.cpu() for part in self._scene.carried(before, path)))
+        steps = [moment.predicted_steps + 1 for moment in moments]
+        return self._moments(belief, chunks, steps)
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to free."""
+
+    def _end_of(self, history: RecordedHistory, seed: int) -> PoseMoment:
+        state = self._simulator.begin(
+            torch.from_numpy(history.tokens)[None],
+            torch.from_numpy(history.actions)[None],
+            [seed],
+            poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
+        )
+        assert state.belief_on_cpu is not None, "a checkpoint with a scene carries poses"
+        (moment,) = self._moments(state.belief_on_cpu, history.actions[-1:], [0])
+        return moment
+
+    def _moments(self, belief: PoseBelief, chunks: Float32Array, steps: Sequence[int]) -> list[PoseMoment]:
+        vectors = self._kinematics(belief.poses.numpy(), chunks[:, -1])
+        known = belief.known.tolist()
+        return [
+            PoseMoment(
+                PoseBelief(*(part[row : row + 1] for part in belief)),
+                np.asarray(chunks[row], np.float32),
+                WorldReadout.from_vector(vectors[row]) if known[row] else None,
+                steps[row],
+            )
+            for row in range(len(chunks))
+        ]
