@@ -316,9 +316,7 @@ class WorldSimulator:
             return None, None
         reads_scene = self.model.config.scene_width > 0
         if poses is not None:
-            belief = PoseBelief.certain(poses.to(self.device))
-            inside = self.scene.model.map.contains(belief.poses)
-            belief = belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
+            belief = self.scene.belief_in(poses.to(self.device))
             if not reads_scene:
                 return belief, None
             # Row by row, so that rows do not depend on each other.

@@ -64,6 +64,9 @@ class TrainingRun(CheckedFields):
     """Of everything."""
     decoding_steps: Count | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
+    pictures: bool = True
+    """Whether the learned world predicts pictures, which the policy does not see. Without them the training is many
+    times as fast, if the checkpoint has a scene."""
     device: str = "auto"
     """Device of the learned world and of the policy: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
@@ -92,6 +95,7 @@ def train(run: TrainingRun) -> LearningCurve:
         checkpoint=run.checkpoint,
         max_episode_steps=run.max_steps,
         decoding_steps=run.decoding_steps,
+        pictures=run.pictures,
         device=run.device,
         **asdict(interface),
     )

@@ -33,6 +33,7 @@ class EnvArguments(TypedDict, total=False):
     precision: Precision
     strict: bool
     backend: Backend
+    pictures: bool
     max_episode_steps: int | Literal[-1] | None
     untrusted_above: float | None
     render_mode: RenderMode | None

@@ -85,6 +85,9 @@ class EnvConfig(Interface):
     """Whether a row's results are equal to the bit whatever the size of its batch."""
     backend: Backend = "torch"
     """What computes: `torch`, or `openvino` (needs the engine extra), which is faster on CPUs, see WorldSimulator."""
+    pictures: bool = True
+    """Whether the learned world predicts pictures. False: only the carried pose and what follows from it, many
+    times as fast; for a checkpoint with a scene, `obs_mode="state"`, and no task or one that uses read-outs."""
     max_episode_steps: Count | Literal[-1] | None = None
     """Env steps until truncation; None or -1: no limit. `gymnasium.make` does not pass on its argument of this name but
     wraps the environment in TimeLimit; vector environments, and environments made without it, apply this limit."""

@@ -90,7 +90,7 @@ class EpisodeEngine(Generic[M]):
         config: the environment's arguments.
 
     Raises:
-        InvalidInputError: the task is unknown.
+        InvalidInputError: the task is unknown, or an argument needs pictures that the world lacks.
         CheckpointError: the task or `untrusted_above` needs a part that the checkpoint lacks.
     """
 
@@ -98,6 +98,8 @@ class EpisodeEngine(Generic[M]):
         self.world = world
         self.config = config
         self.task = as_task(config.task)
+        if not world.has_pictures:
+            _check_blind(config)
         if self.task is not None and self.task.needs_readout and not world.has_readout:
             robot = world.checkpoint.robot
             if robot != EVE:
@@ -326,7 +328,9 @@ class EpisodeEngine(Generic[M]):
         return EnvStep(Episode(moment, episode.goal, elapsed), outcome.reward, outcome.terminated, truncated, info)
 
     def _of_moment(self, moment: M) -> dict[str, Any]:
-        info: dict[str, Any] = {"confidence": moment.confidence, "entropy": moment.entropy}
+        info: dict[str, Any] = {}
+        if self.world.has_pictures:
+            info |= {"confidence": moment.confidence, "entropy": moment.entropy}
         if moment.readout is not None:
             info |= {"base_pose": moment.readout.base_pose, "readout": moment.readout.to_dict()}
             info["readout_source"] = moment.readout_source
@@ -335,3 +339,14 @@ class EpisodeEngine(Generic[M]):
             if self.world.trust is not None and self.world.trust.calibration.needs_painted_offset:
                 info["painted_offset"] = moment.painted_offset
         return info
+
+
+def _check_blind(config: EnvConfig) -> None:
+    """Raises InvalidInputError if an argument needs pictures."""
+    needs = {
+        f"obs_mode={config.obs_mode!r}": config.obs_mode != "state",
+        f"render_mode={config.render_mode!r}": config.render_mode is not None,
+        f"untrusted_above={config.untrusted_above!r}": config.untrusted_above is not None,
+    }
+    if reasons := [reason for reason, applies in needs.items() if applies]:
+        raise InvalidInputError(f"{', '.join(reasons)}: needs pictures; leave out pictures=False")

@@ -140,6 +140,7 @@ class ReferenceGroundTruth(CheckpointWorld):
     identity: Final = "reference world"
     trust: Final = None
     is_exact: Final = True
+    has_pictures: Final = True
     has_readout: Final = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -126,6 +126,11 @@ class HumanoidEnv(gymnasium.Env[Observation, Any], Generic[M]):
         return self._engine.world.checkpoint.robot
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether moments have frames and tokens."""
+        return self._engine.world.has_pictures
+
+    @property
     def moment(self) -> M:
         """The present moment (see `hwm_env.envs.world.WorldMoment`).
 

@@ -132,6 +132,7 @@ class LearnedWorld(CheckpointWorld):
     """
 
     is_exact: Final = False
+    has_pictures: Final = True
 
     def __init__(self, simulator: WorldSimulator, kinematics: Kinematics | None = None) -> None:
         super().__init__(simulator.checkpoint)

@@ -1,4 +1,4 @@
-"""A learned world without pictures: the carried pose and the robot's kinematics, thousands of clips a second."""
+"""A learned world without pictures: the carried pose and the robot's kinematics alone, many times as fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,16 @@ from hwm_env.types import Float32Array, Int32Array, UInt8Array
 class PoseMoment:
     """The WorldMoment of a PoseWorld. It has no frames, tokens and latents, and nothing that is computed from them."""
 
-    belief: PoseBelief
-    """The carried pose of this row alone, on the CPU."""
+    believed: Float32Array
+    """The carried pose, x (m), y (m), yaw (rad), [3]; NaN if it is unknown."""
+    covariance: Float32Array
+    """Covariances of these numbers, [3, 3]."""
     measured: Float32Array
     """The executed actions, [17, 25]."""
     readout: WorldReadout | None
     """The read-out at the last frame; `None` if the pose is unknown."""
+    readout_source: ReadoutSource | None
+    """Its source: `recording`, the recorded pose of a start; `scene`; `None` without a read-out."""
     predicted_steps: int
     """Number of clips since the last recorded one."""
 
@@ -72,25 +76,19 @@ class PoseMoment:
         return 0.0
 
     @property
-    def readout_source(self) -> ReadoutSource | None:
-        """The scene; `None` without a read-out."""
-        return None if self.readout is None else "scene"
-
-    @property
     def pose(self) -> Float32Array | None:
         """The carried pose, x (m), y (m), yaw (rad), [3]; `None` if it is unknown."""
-        return self.belief.poses[0].numpy().copy() if self.belief.known[0] else None
+        return None if self.readout is None else self.believed.copy()
 
     @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of these numbers, [3]; `None` if the pose is unknown."""
-        if not self.belief.known[0]:
-            return None
-        deviations: Float32Array = self.belief.covariances[0].diagonal().clamp(min=0).sqrt().numpy()
-        return deviations
+        return None if self.readout is None else np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
 
     def _refuse(self, what: str) -> NoReturn:
-        raise InvalidInputError(f"a world without pictures has no {what}; plan or play in a LearnedWorld instead")
+        raise InvalidInputError(
+            f"a world without pictures has no {what}; leave out pictures=False, or use a LearnedWorld"
+        )
 
 
 class PoseWorld(CheckpointWorld):
@@ -109,6 +107,7 @@ class PoseWorld(CheckpointWorld):
 
     trust: Final = None
     is_exact: Final = False
+    has_pictures: Final = False
     has_readout: Final = True
 
     def __init__(self, simulator: WorldSimulator, kinematics: Kinematics | None = None) -> None:
@@ -124,7 +123,7 @@ class PoseWorld(CheckpointWorld):
     @plain_torch()
     def begin(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[PoseMoment]:
         """Returns each row's moment at the end of its recorded history; see World. Seeds have no effect."""
-        return [self._end_of(history, seed) for history, seed in zip(histories, seeds, strict=True)]
+        return [self._end_of(history) for history in histories]
 
     def check(self, moment: object) -> None:
         """Checks a moment that comes from outside; see World."""
@@ -139,35 +138,38 @@ class PoseWorld(CheckpointWorld):
     def step(self, moments: Sequence[PoseMoment], chunks: Float32Array) -> list[PoseMoment]:
         """Advances each row by one clip; see World."""
         device = next(self._scene.parameters()).device
-        before = PoseBelief(*(part.to(device) for part in PoseBelief.join([moment.belief for moment in moments])))
+        poses, covariances = zip(*((moment.believed, moment.covariance) for moment in moments), strict=True)
+        before = PoseBelief(*(torch.from_numpy(np.stack(parts)).to(device) for parts in (poses, covariances)))
         path = self._scene.path(before, torch.from_numpy(chunks).to(device))
-        belief = PoseBelief(*(part.cpu() for part in self._scene.carried(before, path)))
         steps = [moment.predicted_steps + 1 for moment in moments]
-        return self._moments(belief, chunks, steps)
+        return self._moments(self._scene.carried(before, path), chunks, "scene", steps)
 
     def close(self) -> None:
         """Does nothing: there is nothing to free."""
 
-    def _end_of(self, history: RecordedHistory, seed: int) -> PoseMoment:
-        state = self._simulator.begin(
-            torch.from_numpy(history.tokens)[None],
-            torch.from_numpy(history.actions)[None],
-            [seed],
-            poses=None if history.pose is None else torch.from_numpy(history.pose)[None],
-        )
-        assert state.belief_on_cpu is not None, "a checkpoint with a scene carries poses"
-        (moment,) = self._moments(state.belief_on_cpu, history.actions[-1:], [0])
+    def _end_of(self, history: RecordedHistory) -> PoseMoment:
+        if history.pose is not None:
+            given = torch.from_numpy(history.pose)[None].to(self._simulator.device)
+            (moment,) = self._moments(self._scene.belief_in(given), history.actions[-1:], "recording", [0])
+            return moment
+        tokens, actions = torch.from_numpy(history.tokens)[None], torch.from_numpy(history.actions)[None]
+        found = self._simulator.begin(tokens, actions, [0]).belief
+        assert found is not None, "a checkpoint with a scene carries poses"
+        (moment,) = self._moments(found, history.actions[-1:], "scene", [0])
         return moment
 
-    def _moments(self, belief: PoseBelief, chunks: Float32Array, steps: Sequence[int]) -> list[PoseMoment]:
-        vectors = self._kinematics(belief.poses.numpy(), chunks[:, -1])
-        known = belief.known.tolist()
+    def _moments(
+        self, belief: PoseBelief, chunks: Float32Array, source: ReadoutSource, steps: Sequence[int]
+    ) -> list[PoseMoment]:
+        poses, covariances = (part.cpu().numpy() for part in belief)
+        vectors = self._kinematics(poses, chunks[:, -1])
+        readouts = [
+            WorldReadout.from_vector(vector) if known else None
+            for vector, known in zip(vectors, belief.known.tolist(), strict=True)
+        ]
         return [
-            PoseMoment(
-                PoseBelief(*(part[row : row + 1] for part in belief)),
-                np.asarray(chunks[row], np.float32),
-                WorldReadout.from_vector(vectors[row]) if known[row] else None,
-                steps[row],
+            PoseMoment(pose, covariance, chunk, readout, None if readout is None else source, step)
+            for pose, covariance, chunk, readout, step in zip(
+                poses, covariances, chunks.astype(np.float32), readouts, steps, strict=True
             )
-            for row in range(len(chunks))
         ]

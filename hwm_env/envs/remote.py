@@ -199,6 +199,7 @@ class RemoteWorld:
     """
 
     is_exact: Final = False
+    has_pictures: Final = True
 
     def __init__(self, client: ServiceClient, frames: m.ShownFrames = "none") -> None:
         self._client = client

@@ -22,6 +22,7 @@ OF_THE_SERVICE: Final = (
     "precision",
     "strict",
     "backend",
+    "pictures",
     "device",
 )
 """Arguments of HWM-v0 that `hwm-env serve` has instead."""

@@ -120,6 +120,11 @@ class World(Protocol[M]):
         ...
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether moments have frames and tokens."""
+        ...
+
+    @property
     def has_readout(self) -> bool:
         """Whether moments have a read-out."""
         ...

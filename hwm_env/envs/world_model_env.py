@@ -1,18 +1,20 @@
 """HWM-v0: the environments of the learned world."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from gymnasium.vector import AutoresetMode
 
 from hwm_env.envs.arguments import EnvArguments
 from hwm_env.envs.config import EnvConfig
 from hwm_env.envs.humanoid import HumanoidEnv
-from hwm_env.envs.learned import LearnedMoment, LearnedWorld
+from hwm_env.envs.learned import LearnedWorld
+from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.vector import HumanoidVectorEnv, vector_config
+from hwm_env.envs.world import World
 from hwm_env.simulator import WorldSimulator
 
 
-class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
+class HumanoidWorldModelEnv(HumanoidEnv[Any]):
     """A humanoid robot in a world that a trained model predicts, one clip of 17 frames (0.567 s) a step.
 
     ## Action Space
@@ -50,6 +52,10 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     last frame in physical units, clipped to `low` and `high`. Without a task there is no `goal`. Frames are decoded
     only when an observation, a task or rendering needs them.
 
+    With `pictures=False` none are predicted at all, nor tokens: the carried pose and the robot's kinematics move alone,
+    many times as fast (docs/performance.md), and states, rewards and terminations of tasks that use read-outs are the
+    same. That needs a checkpoint with a scene and `obs_mode="state"`.
+
     ## Rewards
     The reward of the task, a sum of terms that `info["reward_terms"]` names; 0 with `task=None`. The tasks of the
     reference room use read-outs, which are estimated in the learned world and exact in the reference world.
@@ -71,8 +77,8 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
     | entry | meaning |
     | --- | --- |
     | `start` | after a reset: index of the recorded start, if there is one; the task adds its own entries |
-    | `confidence` | mean log-probability of the clip's tokens, nats a token; 0 is certain |
-    | `entropy` | mean entropy of their distributions, nats a token; 0 is certain |
+    | `confidence` | mean log-probability of the clip's tokens, nats a token; 0 is certain; absent without pictures |
+    | `entropy` | mean entropy of their distributions, nats a token; 0 is certain; absent without pictures |
     | `base_pose` | x (m), y (m), yaw (rad), float32 [3]; absent without a read-out |
     | `readout` | the whole read-out by name: `base_pose`, `head_m`, `gaze`, `left_hand_m`, `right_hand_m` |
     | `readout_source` | its source: `scene` (the carried pose and the robot's kinematics), `network` (a small network |
@@ -107,10 +113,10 @@ class HumanoidWorldModelEnv(HumanoidEnv[LearnedMoment]):
         config = EnvConfig(**arguments)
         self.simulator = config.make_simulator()
         """The model behind the world, for planners: `simulator.step(moment.state, ...)` continues from here."""
-        super().__init__(LearnedWorld(self.simulator), config)
+        super().__init__(_world_of(self.simulator, config), config)
 
 
-class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[LearnedMoment]):
+class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[Any]):
     """A batch of independent rows, each like a HumanoidWorldModelEnv, whose datasheet applies, predicted together.
 
     `gymnasium.make_vec("HWM-v0", num_envs=16)` makes one. A row that is reset with a seed has the same episodes as a
@@ -138,4 +144,8 @@ class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[LearnedMoment]):
         config = vector_config(arguments)
         self.simulator: WorldSimulator = config.make_simulator()
         """The model behind the rows."""
-        super().__init__(LearnedWorld(self.simulator), config, num_envs, autoreset_mode)
+        super().__init__(_world_of(self.simulator, config), config, num_envs, autoreset_mode)
+
+
+def _world_of(simulator: WorldSimulator, config: EnvConfig) -> World[Any]:
+    return LearnedWorld(simulator) if config.pictures else PoseWorld(simulator)

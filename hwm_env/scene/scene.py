@@ -101,6 +101,16 @@ class Scene(nn.Module):
         config = from_json(SceneConfig, {**model, "camera": links, "limbs": limbs, "map": room})
         return config, from_json(OdometryConfig, content["odometry"]), from_json(SceneUse, content["use"])
 
+    def belief_in(self, poses: Tensor) -> PoseBelief:
+        """Returns a belief without uncertainty in poses [B, 3]; unknown where they are NaN or outside the map.
+
+        Raises:
+            InvalidInputError: the poses have another shape, or are infinite.
+        """
+        belief = PoseBelief.certain(poses)
+        inside = self.model.map.contains(belief.poses)
+        return belief._replace(poses=belief.poses.masked_fill(~inside[:, None], torch.nan))
+
     @torch.no_grad()
     def path(self, belief: PoseBelief, chunk_BFA: Tensor) -> Tensor:
         """Predicts the poses at the next clip's frames, [B, 17, 3], NaN where unknown, from its actions [B, 17, 25]."""

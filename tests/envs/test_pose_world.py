@@ -1,12 +1,16 @@
 """The world without pictures: its poses and read-outs are those of the learned world on the same checkpoint."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from hwm_env.checkpoint import save
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.pose_world import PoseMoment, PoseWorld
+from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.evaluation.policies.trials import make_cases, play
 from hwm_env.simulator import WorldSimulator
@@ -14,6 +18,8 @@ from policies.mpc import MPC, in_pose_world
 from policies.planners.planner import PlannerConfig
 from tests.arm import ARM
 from tests.conftest import make_tiny_checkpoint
+from tests.envs.conftest import MakeEnv, MakeVec
+from tests.envs.rollouts import fingerprint, rollout
 from tests.scene.scenes import make_checkpoint, make_scene
 
 ROWS = 4
@@ -28,6 +34,13 @@ def simulator() -> WorldSimulator:
 def drives(rng: np.random.Generator, last: np.ndarray) -> np.ndarray:
     """Random actions, [B, 17, 25], near the last ones [B, 25]."""
     return (last[:, None] + rng.uniform(-0.2, 0.2, (len(last), 17, 25))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(simulator: WorldSimulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("walls")
+    save(simulator.checkpoint, directory)
+    return directory
 
 
 @pytest.mark.parametrize("has_pose", [True, False])
@@ -59,9 +72,10 @@ def test_an_unknown_pose_stays_unknown(simulator: WorldSimulator) -> None:
     world = PoseWorld(simulator)
     lost = replace(world.start(0), pose=np.full(3, np.nan, np.float32))
     before = world.begin([lost, world.start(1)], [0, 0])
-    for moments in (before, world.step(before, drives(np.random.default_rng(0), np.zeros((2, 25))))):
+    after = world.step(before, drives(np.random.default_rng(0), np.zeros((2, 25))))
+    for moments, source in ((before, "recording"), (after, "scene")):
         assert moments[0].readout is moments[0].pose is moments[0].pose_std is moments[0].readout_source is None
-        assert moments[1].readout_source == "scene"
+        assert moments[1].readout_source == source
 
 
 @pytest.mark.parametrize("name", ["frames", "last_frame", "tokens", "latents"])
@@ -115,3 +129,63 @@ def test_a_planner_that_acts_elsewhere_goes_on_by_the_wheels_where_it_is_lost(
 
 def test_the_policy_of_a_checkpoint() -> None:
     assert in_pose_world("drive-to-target").name == "icem by carried poses"
+
+
+@pytest.mark.parametrize("task", ["drive-to-target", "face-target", "look-at", "reach-cube", None])
+def test_environments_without_pictures_have_the_same_states_and_rewards(
+    make_env: MakeEnv, checkpoint: Path, task: str | None
+) -> None:
+    arguments: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "obs_mode": "state", "action_mode": "hold"}
+    painted, blind = make_env(**arguments), make_env(pictures=False, **arguments)
+    assert blind.observation_space == painted.observation_space
+    for seed in (0, 1):
+        expected, got = rollout(painted, seed=seed, steps=4), rollout(blind, seed=seed, steps=4)
+        for one, other in zip(expected, got, strict=True):
+            *results, info = one
+            assert fingerprint(other[:-1]) == fingerprint(tuple(results))
+            kept = {key: value for key, value in info.items() if key not in ("confidence", "entropy")}
+            assert fingerprint(other[-1]) == fingerprint(kept)
+
+
+def test_rows_and_saved_states_without_pictures(make_env: MakeEnv, make_vec: MakeVec, checkpoint: Path) -> None:
+    arguments: dict[str, Any] = {"checkpoint": checkpoint, "obs_mode": "state", "pictures": False}
+    env, envs = make_env(**arguments), make_vec(num_envs=3, **arguments)
+    batch, _ = envs.reset(seed=[5, 6, 7])
+    alone, _ = env.reset(seed=6)
+    np.testing.assert_array_equal(batch["goal"][1], alone["goal"])
+    actions = np.stack([env.action_space.sample() for _ in range(3)])
+    batch, rewards, *_ = envs.step(actions)
+    state = env.unwrapped.get_state()
+    alone, reward, *_ = env.step(actions[1])
+    np.testing.assert_array_equal(batch["goal"][1], alone["goal"])
+    assert rewards[1] == reward
+    env.unwrapped.set_state(state)
+    assert fingerprint(env.step(actions[1])[:2]) == fingerprint((alone, reward))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"obs_mode": "pixels_state"}, "obs_mode='pixels_state': needs pictures"),
+        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': needs pictures"),
+        ({"untrusted_above": 0.5}, "untrusted_above=0.5: needs pictures"),
+    ],
+)
+def test_what_needs_pictures_is_refused(
+    make_env: MakeEnv, checkpoint: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        make_env(checkpoint=checkpoint, pictures=False, **{"obs_mode": "state", **arguments})
+
+
+def test_goals_and_recordings_that_are_pictures_are_refused(
+    make_env: MakeEnv, checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"obs_mode": "state", "pictures": False}
+    with pytest.raises(InvalidInputError, match="a world without pictures has no latents"):
+        make_env(checkpoint=checkpoint, task="goal-image", **arguments).reset(seed=0)
+    with pytest.raises(InvalidInputError, match="env must predict pictures"):
+        RecordReplay(make_env(checkpoint=checkpoint, **arguments), tmp_path)
+    with pytest.raises(CheckpointError, match="the checkpoint has no scene"):
+        make_env(checkpoint=tiny_checkpoint, **arguments)
+    assert make_env("HWMReference-v0", **arguments).unwrapped.has_pictures

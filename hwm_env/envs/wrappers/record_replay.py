@@ -39,6 +39,8 @@ class RecordReplay(EpisodeRecorder, RecordConstructorArgs):
         inner = self._humanoid
         if not isinstance(inner, HumanoidWorldModelEnv):
             raise InvalidInputError(f"env must be HWM-v0, which alone can be replayed, got {type(inner).__name__}")
+        if not inner.has_pictures:
+            raise InvalidInputError("env must predict pictures, which replays repeat; leave out pictures=False")
         self._inner = inner
         self._next = 0
         self._replay: Replay | None = None
