@@ -89,9 +89,10 @@ class MPC:
                 self._tokens[row].append(episode.moment.tokens)
                 self._actions[row].append(episode.moment.measured)
             assert episode.goal is not None, "a planner needs a task"
+            moment = self._moment(row, episode)
             self._plans[row] = make_plan(
                 self._world,
-                self._moment(row, episode),
+                moment,
                 episode.goal,
                 episode.elapsed_steps,
                 knots=self._knots,
@@ -100,11 +101,21 @@ class MPC:
                 rng=self._rngs[row],
                 last=self._plans[row],
             )
+            self._chosen(row, episode, moment)
         self._seen = list(episodes)
 
     def act(self, observations: Sequence[Any]) -> Float32Array:
         """Returns the first chunk of each plan, float32 [B, 17, 25]."""
         return np.stack([plan.chunks[0] for plan in self._plans if plan is not None])
+
+    def _chosen(self, row: int, episode: Episode[Any], moment: WorldMoment) -> None:
+        """Is called when a row has a new plan; does nothing, for subclasses that take notes.
+
+        Args:
+            row: the row.
+            episode: its episode.
+            moment: where the plan begins, in the planning world.
+        """
 
     def _moment(self, row: int, episode: Episode[Any]) -> WorldMoment:
         """Returns the present moment in the world in which it plans."""

@@ -1,0 +1,70 @@
+"""The study of planning: its report on episodes that are played here, and on gaps that are known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from docs.studies import mpc, traced_mpc
+from hwm_env.checkpoint import save
+from hwm_env.reference.rendering import can_render
+from hwm_env.tasks.base import WorldReadout
+from policies.planners.planner import PlannerConfig
+from tests.scene.scenes import make_checkpoint
+
+TINY = PlannerConfig(horizon=2, samples=16, iterations=2)
+
+
+@pytest.mark.slow
+def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny scene knows no place by its looks, so poses are those of the wheels from a wrong place on."""
+    if not can_render():
+        pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
+    save(make_checkpoint(), tmp_path / "checkpoint")
+    monkeypatch.setattr(mpc, "PLANNERS", {"oracle": (TINY,), "poses": (TINY, replace(TINY, samples=8))})
+    study = mpc.Study(
+        out=tmp_path / "out",
+        checkpoint=str(tmp_path / "checkpoint"),
+        tasks=("face-target",),
+        planners=("oracle", "poses"),
+        starts=2,
+        json=tmp_path / "mpc.json",
+        plot=tmp_path / "mpc.png",
+    )
+    mpc.main(study)
+    report = json.loads((tmp_path / "mpc.json").read_text())
+    oracle, same, smaller = report["tasks"]["face-target"]
+    assert [row["planner"] for row in (oracle, same, smaller)] == ["oracle", "poses", "poses"]
+    assert [row["clips"] for row in (oracle, same, smaller)] == [64, 64, 32]
+    assert oracle["success"]["value"] == 1.0
+    assert "share" not in oracle
+    assert same["share"]["value"] == same["success"]["value"]
+    # Driving on a free floor is what the oracle's own world does.
+    assert oracle["gaps"]["succeeded"]["gap_m"][1] < 1e-3
+    assert oracle["gaps"]["failed"] is None
+    assert (tmp_path / "mpc.png").stat().st_size > 10_000
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("it has been played already")
+
+    monkeypatch.setattr(mpc, "play", refuse)
+    assert mpc.run(study) == report["tasks"]
+
+
+def test_gaps() -> None:
+    here = WorldReadout.from_vector([1.0, 2.0, np.pi - 0.1, *np.zeros(12)])
+    there = WorldReadout.from_vector([1.3, 2.4, -np.pi + 0.1, *np.zeros(12)])
+    assert traced_mpc._gap(here, there) == (pytest.approx(0.5, abs=1e-6), pytest.approx(np.degrees(0.2), abs=1e-4))
+    assert traced_mpc._gap(here, None) == (None, None)
+
+
+def test_shares_are_of_paired_starts() -> None:
+    """Two planners that fail at the same starts have a share of 1 without any doubt."""
+    success = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    assert mpc._share(success, success) == {"value": 1.0, "low": 1.0, "high": 1.0}
+    other = mpc._share(np.array([1.0, 0.0, 0.0, 1.0, 0.0]), success)
+    assert other["value"] == pytest.approx(2 / 3)
+    assert other["low"] < 2 / 3 < other["high"] == 1.0
