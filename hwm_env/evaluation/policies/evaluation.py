@@ -12,7 +12,8 @@ from tyro.conf import Fixed, Suppress
 from hwm_env.arguments import PoliciesArgument
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.loading import family_of, gather_policies
+from hwm_env.evaluation.policies.measures import DEFINITIONS
 from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
 from hwm_env.evaluation.policies.summary import Finished, TrueResults, task_report
 from hwm_env.evaluation.policies.trial_log import TrialLog
@@ -82,8 +83,8 @@ def evaluate(
         play_units: plays the units; by default one after another in this process.
 
     Returns:
-        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks` (by name, see `task_report`) and, with a
-        recording, `replay`: closed loops with its actions (see `compare_loops`).
+        The report, ready for JSON: `stamp`, `command`, `cases`, `definitions` of measures, `tasks` (by name, see
+        `task_report`) and, with a recording, `replay`: closed loops with its actions (see `compare_loops`).
 
     Raises:
         InvalidInputError: a policy or task is unknown, a policy's actions do not match its interface, or the directory
@@ -107,9 +108,18 @@ def evaluate(
             progress.update()
         finished = {unit: log.finished[unit] for unit in wanted}
         tasks = {
-            task: task_report(task, list(of_task), finished, config.true_results) for task, of_task in policies.items()
+            task: task_report(
+                task, {name: family_of(policy) for name, policy in of_task.items()}, finished, config.true_results
+            )
+            for task, of_task in policies.items()
         }
-        report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
+        report = {
+            "stamp": stamp,
+            "command": command,
+            "cases": [asdict(case) for case in cases],
+            "definitions": DEFINITIONS,
+            "tasks": tasks,
+        }
         if config.recording is not None:
             report["replay"] = _replay(checkpoint, config.recording, config)
         if write_page is not None:
