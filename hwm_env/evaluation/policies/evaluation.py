@@ -27,8 +27,8 @@ from hwm_env.types import HISTORY_CLIPS
 
 PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
 """Plays units in any order and place, and yields each unit with its trials as soon as it is finished."""
-WritePage = Callable[[Mapping[str, Any], Finished, Player], None]
-"""Writes a page about a report and its trials; the player can play episodes again."""
+WriteFiles = Callable[[Mapping[str, Any], Finished, Player], None]
+"""Writes files about a report and its trials; the player can play episodes again."""
 
 REPLAYED_STEPS: Final = 10
 """Env steps of each replay."""
@@ -69,7 +69,7 @@ def evaluate(
     directory: Path,
     *,
     command: str,
-    write_page: WritePage | None = None,
+    writers: Sequence[WriteFiles] = (),
     play_units: PlayUnits | None = None,
 ) -> dict[str, Any]:
     """Plays the trials that are not in the directory yet, and reports on all of them.
@@ -79,7 +79,7 @@ def evaluate(
         config: what is evaluated.
         directory: where trials are stored; an interrupted evaluation continues from them.
         command: command line to name in the report.
-        write_page: called with the report at the end, such as `hwm_env.evaluation.reports.policy_page.write_page`.
+        writers: called with the report at the end, such as `hwm_env.evaluation.reports.policy_page.write_page`.
         play_units: plays the units; by default one after another in this process.
 
     Returns:
@@ -122,8 +122,8 @@ def evaluate(
         }
         if config.recording is not None:
             report["replay"] = _replay(checkpoint, config.recording, config)
-        if write_page is not None:
-            write_page(report, finished, player)
+        for write in writers:
+            write(report, finished, player)
     return report
 
 

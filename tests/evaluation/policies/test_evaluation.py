@@ -1,9 +1,11 @@
 """Evaluations of policies: their reports, and that interruptions lose nothing."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,7 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     options = ["--tasks", "face-target", "look-at", "--checkpoint", str(tiny_checkpoint), "--starts", "4"]
     options += ["--max-steps", "3", "--out", str(tmp_path / "trials"), "--true-results", str(files["results.json"])]
     options += ["--json", str(files["report.json"]), "--page", str(files["page.html"])]
+    options += ["--csv", str(tmp_path / "policies.csv"), "--pairs", str(tmp_path / "pairs.csv")]
     assert main(["evaluate", TURNERS, *options]) == 0
     report = json.loads(files["report.json"].read_text())
     assert report["stamp"]["weights"] == checkpoints.load(tiny_checkpoint).identity
@@ -217,6 +220,18 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
         assert content["pearson"]["value"] is None
         assert content["mmrv"]["value"] == 0
     assert "corrected_success" in report["tasks"]["face-target"]["policies"][0]
+    with (tmp_path / "policies.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["task"], line["policy"]) for line in lines] == [
+        (task, name) for task in ("face-target", "look-at") for name in NAMES
+    ]
+    assert [lines[0][key] for key in ("family", "starts", "true_success")] == [NAMES[0], "4", "0.0"]
+    learned = report["tasks"]["face-target"]["policies"][0]["learned"]["return"]
+    assert [float(lines[0][f"learned_return{end}"]) for end in ("", "_low", "_high")] == list(learned.values())
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        pairs = list(csv.DictReader(file))
+    assert [(pair["first"], pair["second"]) for pair in pairs[:3]] == list(combinations(NAMES, 2))
+    assert float(pairs[0]["true_difference_low"]) < 0 < float(pairs[0]["true_difference_high"])
     page = files["page.html"].read_text()
     assert page.count("<svg ") >= 2
     assert page.count("data:image/png;base64,") == 4
@@ -238,7 +253,7 @@ def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> No
     writer.finish()
     config = replace(CONFIG, recording=tmp_path / "real robot")
     page = tmp_path / "page.html"
-    replayed = evaluate(loaded, config, tmp_path / "trials", command="", write_page=partial(write_page, file=page))[
+    replayed = evaluate(loaded, config, tmp_path / "trials", command="", writers=[partial(write_page, file=page)])[
         "replay"
     ]
     assert (replayed["recording"], replayed["starts"]) == ("real robot", 3)
