@@ -4,10 +4,10 @@ There are three questions, and an interval for each:
 
 - over starts: the measure of these very policies' expected results, whatever the starts. Measured results are noisier
   than expected ones, which is taken into account (`draw_expected`), so that the estimate differs from the measured one;
-- over families: the measure for other families of policies from the same starts, by resampling families, or for MMRV
-  by leaving out one after the other;
+- over families: the measure for other families of policies from the same starts, noise included, by resampling
+  families, or for MMRV by leaving out one after the other;
 - over both: the measure for other families from other starts, by resampling both together (the pigeonhole
-  bootstrap, Owen 2007). It counts the noise of trials more than once, and is rather too wide than too narrow.
+  bootstrap, Owen 2007). The measure is that of expected results, without the noise of trials.
 
 Policies of one family, such as the checkpoints of one training run, resemble each other, and are resampled together.
 docs/studies/coverage.py measures how often these intervals hold the truth.
