@@ -1,7 +1,7 @@
 """The protocols of policies and planners, and the interface that a policy needs."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,20 @@ from hwm_env.envs.episodes import Episode
 from hwm_env.envs.world import World
 from hwm_env.tasks.base import RecordedHistory
 
-__all__ = ["Interface", "Planner", "Policy"]
+__all__ = ["SCRIPTED", "Interface", "Planner", "Policy"]
+
+SCRIPTED: Final = "scripted"
+"""Family of all policies that were not trained: experts of any skill, planners, recordings, noise."""
 
 
 class Policy(Protocol):
     """Maps observations to actions for a batch of rows; the same object acts in learned and reference worlds.
 
     Rows do not influence each other: evaluating them together or one by one has the same result.
+
+    Policies of one training run, such as its checkpoints, resemble each other, so that they tell less than independent
+    ones. Such a policy has a third attribute `family`, a text that they share, or SCRIPTED; without it, a policy is a
+    family of its own.
     """
 
     @property

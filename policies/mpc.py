@@ -9,7 +9,7 @@ from hwm_env.envs.episodes import Episode
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World, WorldMoment
-from hwm_env.policy import Interface
+from hwm_env.policy import SCRIPTED, Interface
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import RecordedHistory
 from hwm_env.types import HISTORY_CLIPS, Float32Array
@@ -38,6 +38,7 @@ class MPC:
         InvalidInputError: `search` is unknown.
     """
 
+    family: Final = SCRIPTED
     interface: Final = Interface(obs_mode="state")
 
     def __init__(

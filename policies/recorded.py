@@ -8,7 +8,7 @@ import numpy as np
 
 from hwm_env.data.reader import Dataset
 from hwm_env.errors import InvalidInputError
-from hwm_env.policy import Interface
+from hwm_env.policy import SCRIPTED, Interface
 from hwm_env.replay import Replay
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array
 
@@ -24,6 +24,7 @@ class Recorded:
         InvalidInputError: there are no chunks.
     """
 
+    family: Final = SCRIPTED
     interface: Final = Interface(obs_mode="state")
 
     def __init__(self, name: str, chunks: Float32Array) -> None:

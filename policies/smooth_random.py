@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.policy import Interface
+from hwm_env.policy import SCRIPTED, Interface
 from hwm_env.types import ACTION_DIM, Float32Array
 
 MEMORY: Final = 0.7
@@ -22,6 +22,7 @@ class SmoothRandom:
     """
 
     name: Final = "smooth random"
+    family: Final = SCRIPTED
     interface: Final = Interface(obs_mode="state", action_mode="delta", normalized_actions=True)
 
     def reset(self, seeds: Sequence[int]) -> None:

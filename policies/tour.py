@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwm_env.policy import Interface
+from hwm_env.policy import SCRIPTED, Interface
 from hwm_env.reference.robot import pose
 from hwm_env.types import Float32Array
 from policies.following import follow
@@ -34,6 +34,7 @@ class Tour:
     """Follows TOUR, then stands still."""
 
     name: Final = "tour"
+    family: Final = SCRIPTED
     interface: Final = Interface(obs_mode="state")
 
     def reset(self, seeds: Sequence[int]) -> None:

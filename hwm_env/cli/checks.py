@@ -12,6 +12,8 @@ from hwm_env.errors import InvalidInputError
 
 OUTPUTS: Final = {
     "json": ".json",
+    "csv": ".csv",
+    "pairs": ".csv",
     "page": ".html",
     "plot": ".png",
     "film_strip": ".png",

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.policy import Interface
+from hwm_env.policy import SCRIPTED, Interface
 from hwm_env.types import Float32Array
 from policies.experts.controller import Controller
 from policies.experts.driving import DriveToTargetController, FaceTargetController
@@ -37,6 +37,7 @@ class Expert:
         InvalidInputError: there is no expert for this task.
     """
 
+    family: Final = SCRIPTED
     interface: Final = Interface(obs_mode="state")
 
     def __init__(self, task: str, skill: Skill = PERFECT) -> None:

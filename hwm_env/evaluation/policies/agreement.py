@@ -1,63 +1,70 @@
-"""Measures how well results in a learned world predict results in the true one: correlations and MMRV, with intervals.
+"""Measures how well results in a learned world predict results in the true one, with intervals.
 
-These are the measures of simulated policy evaluation in Li et al., "Evaluating Real-World Robot Manipulation Policies
-in Simulation" (SIMPLER), arXiv 2405.05941, section IV. The true world is the reference world, or a real one.
+There are three questions, and an interval for each:
+
+- over starts: the measure of these very policies' expected results, whatever the starts. Measured results are noisier
+  than expected ones, which is taken into account (`draw_expected`), so that the estimate differs from the measured one;
+- over families: the measure for other families of policies from the same starts, noise included, by resampling
+  families, or for MMRV by leaving out one after the other;
+- over both: the measure for other families from other starts, by resampling both together (the pigeonhole
+  bootstrap, Owen 2007). The measure is that of expected results, without the noise of trials.
+
+Policies of one family, such as the checkpoints of one training run, resemble each other, and are resampled together.
+docs/studies/coverage.py measures how often these intervals hold the truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.bootstrap import Estimate, percentile_interval, resample
+from hwm_env.evaluation.bootstrap import (
+    Estimate,
+    Interval,
+    bias_corrected_interval,
+    percentile_interval,
+    resample,
+)
+from hwm_env.evaluation.intervals import jackknife_interval
+from hwm_env.evaluation.policies.expected import draw_expected
+from hwm_env.evaluation.policies.measures import MEASURES, ONCE, Measure
 from hwm_env.types import Float64Array
 
-Measure = Callable[[Float64Array, Float64Array], float]
+FEWEST_FAMILIES: Final = 5
+"""Families that a bootstrap of families needs."""
+CHUNK: Final = 250
+"""Bootstrap samples that are computed together."""
 
 
-def pearson(true: Float64Array, learned: Float64Array) -> float:
-    """Returns the linear correlation of P policies' results, in -1..1; NaN if they are all equal in one world.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One measure of the agreement of two worlds."""
 
-    Args:
-        true: mean result of each policy in the true world, [P].
-        learned: the same in the learned world, [P].
-    """
-    x, y = true - true.mean(), learned - learned.mean()
-    spread = np.sqrt((x**2).sum() * (y**2).sum())
-    return float((x * y).sum() / spread) if spread > 0 else float("nan")
-
-
-def spearman(true: Float64Array, learned: Float64Array) -> float:
-    """Returns the correlation of the policies' ranks (ties share their mean rank), in -1..1.
-
-    Arguments as in `pearson`.
-    """
-    return pearson(_ranks(true), _ranks(learned))
+    value: float
+    """Of the measured results; NaN if undefined."""
+    over_starts: Estimate
+    """Of these policies' expected results: median and interval of the noise-corrected measure."""
+    over_families: Interval | None
+    """`None` with fewer than FEWEST_FAMILIES families."""
+    over_both: Interval | None
+    """Like `over_families`, but over starts as well."""
 
 
-def mmrv(true: Float64Array, learned: Float64Array) -> float:
-    """Returns the mean maximum rank violation, in the unit of the results; 0 is best.
-
-    The violation of a policy is the largest difference of true results between it and a policy that the learned world
-    ranks on its other side (SIMPLER, section IV). Arguments as in `pearson`.
-    """
-    differs = (true[:, None] < true) != (learned[:, None] < learned)
-    return float((np.abs(true[:, None] - true) * differs).max(axis=1).mean())
-
-
-MEASURES: Final[dict[str, Measure]] = {"pearson": pearson, "spearman": spearman, "mmrv": mmrv}
-
-
-def agreement(true: Float64Array, learned: Float64Array, seed: int = 0) -> dict[str, Estimate]:
-    """Computes all measures, with percentile-bootstrap intervals over the starts.
-
-    The policies are fixed; the starts are resampled, the same ones for all policies and both worlds.
+def agreement(
+    true: Float64Array, learned: Float64Array, families: Sequence[str], seed: int = 0
+) -> dict[str, Agreement]:
+    """Computes all measures of agreement and calibration, with intervals.
 
     Args:
         true: result of each policy from each start in the true world, [P, S].
         learned: the same in the learned world, [P, S].
-        seed: of the resampling.
+        families: the family of each policy, [P].
+        seed: of all random numbers.
+
+    Returns:
+        By the name of each of MEASURES.
 
     Raises:
         InvalidInputError: other shapes, or fewer than two policies.
@@ -67,48 +74,88 @@ def agreement(true: Float64Array, learned: Float64Array, seed: int = 0) -> dict[
             f"expected results of two or more policies from the same starts in both worlds, [P, S], got {true.shape} "
             f"and {learned.shape}"
         )
-    samples = resample(true.shape[1], seed)
+    values = {name: float(measure(true.mean(axis=1), learned.mean(axis=1))) for name, measure in MEASURES.items()}
+    over_starts = _over_starts(true, learned, seed)
+    over_families, over_both = _over_families(true, learned, families, values, seed)
+    return {
+        name: Agreement(value, over_starts[name], over_families.get(name), over_both.get(name))
+        for name, value in values.items()
+    }
+
+
+def leave_one_out(
+    measure: Measure, true: Float64Array, learned: Float64Array, groups: Sequence[str]
+) -> Interval | None:
+    """Returns the smallest and the largest measure when any one group of policies is dropped.
+
+    Args:
+        measure: the measure.
+        true: mean result of each policy in the true world, [P].
+        learned: the same in the learned world, [P].
+        groups: the group of each policy, [P]: its family, or its own name.
+
+    Returns:
+        `None` if the measure is undefined without some group, as with fewer than two policies.
+    """
+    labels = np.array(groups)
+    kept = [labels != group for group in dict.fromkeys(groups)]
+    values = [float(measure(true[rest], learned[rest])) if rest.sum() > 1 else float("nan") for rest in kept]
+    return Interval(min(values), max(values)) if np.isfinite(values).all() else None
+
+
+def _over_starts(true: Float64Array, learned: Float64Array, seed: int) -> dict[str, Estimate]:
+    unknown = Estimate(float("nan"), float("nan"), float("nan"))
+    if true.shape[1] < 2:
+        return dict.fromkeys(MEASURES, unknown)
+    draws = draw_expected(true, learned, seed)
+    if not np.isfinite(draws).all():
+        return dict.fromkeys(MEASURES, unknown)
     estimates = {}
     for name, measure in MEASURES.items():
-        values = np.array([measure(true[:, starts].mean(1), learned[:, starts].mean(1)) for starts in samples])
-        estimates[name] = Estimate(measure(true.mean(1), learned.mean(1)), *percentile_interval(values))
+        values = _in_chunks(measure, draws[:, 0], draws[:, 1])
+        interval = percentile_interval(values)
+        estimates[name] = Estimate(float(np.median(values)), interval.low, interval.high)
     return estimates
 
 
-def corrected_mean(learned: Float64Array, learned_tried: Float64Array, true_tried: Float64Array) -> Estimate:
-    """Estimates the true mean from many learned trials and a few true ones, by prediction-powered inference.
-
-    The mean of the learned trials is corrected by its error on the cases whose true results are known. The weight of
-    the learned trials is the one with the narrowest interval, so that a useless learned world does no harm
-    (Angelopoulos et al., PPI++, arXiv 2311.01453, section 6). The interval is normal, which is a little too narrow for
-    a few dozen true trials.
-
-    Args:
-        learned: results of learned trials without true counterparts, [N].
-        learned_tried: results of learned trials with true counterparts, [n].
-        true_tried: results of those counterparts, [n].
-
-    Raises:
-        InvalidInputError: fewer than two true trials, another number of learned counterparts, or no other learned
-            trial.
-    """
-    if len(true_tried) < 2 or len(learned_tried) != len(true_tried) or len(learned) < 1:
-        raise InvalidInputError(
-            "expected at least two true trials, a learned trial for each and at least one more, got "
-            f"{len(true_tried)} true trials, {len(learned_tried)} learned counterparts and {len(learned)} more"
-        )
-    known, more = len(true_tried), len(learned)
-    spread = float(np.var(np.concatenate([learned_tried, learned])))
-    together = float(np.cov(learned_tried, true_tried)[0, 1])
-    weight = min(max(together / ((1 + known / more) * spread), 0.0), 1.0) if spread > 0 else 0.0
-    value = weight * learned.mean() + (true_tried - weight * learned_tried).mean()
-    variance = weight**2 * learned.var() / more + (true_tried - weight * learned_tried).var(ddof=1) / known
-    reach = 1.96 * float(np.sqrt(variance))
-    return Estimate(float(value), float(value - reach), float(value + reach))
+def _over_families(
+    true: Float64Array, learned: Float64Array, families: Sequence[str], values: Mapping[str, float], seed: int
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """Returns the intervals by measure, over families and over both; none if there are too few families."""
+    names, numbers = np.unique(np.array(families), return_inverse=True)
+    if len(names) < FEWEST_FAMILIES:
+        return {}, {}
+    counts = _counts(len(names), seed)[:, numbers]
+    starts = _counts(true.shape[1], seed + 1)
+    # Sums of whole numbers are exact, so that equal results stay equal.
+    others = (starts @ true.T / true.shape[1], starts @ learned.T / true.shape[1])
+    means = true.mean(axis=1), learned.mean(axis=1)
+    over_families, over_both = {}, {}
+    for name, measure in MEASURES.items():
+        again = _in_chunks(measure, *others, counts)
+        if name == "mmrv":
+            # A bootstrap of families alone varies too little for means of maxima. Other starts add noise, which makes
+            # MMRV larger as copies of families make it smaller: no bias to correct.
+            without_one = _in_chunks(measure, *means, (1 - np.eye(len(names)))[:, numbers])
+            interval = jackknife_interval(values[name], without_one)
+            over_families[name] = Interval(max(interval.low, 0.0), interval.high)
+            over_both[name] = percentile_interval(again)
+        else:
+            over_families[name] = bias_corrected_interval(_in_chunks(measure, *means, counts), values[name])
+            over_both[name] = bias_corrected_interval(again, values[name])
+    return over_families, over_both
 
 
-def _ranks(values: Float64Array) -> Float64Array:
-    below = (values[:, None] > values).sum(1)
-    ties = (values[:, None] == values).sum(1)
-    ranks: Float64Array = below + (ties - 1) / 2
-    return ranks
+def _counts(count: int, seed: int) -> Float64Array:
+    """Returns how often each of `count` indices is drawn in each bootstrap sample, [RESAMPLES, count]."""
+    return np.stack([np.bincount(sample, minlength=count) for sample in resample(count, seed)]).astype(np.float64)
+
+
+def _in_chunks(
+    measure: Measure, true: Float64Array, learned: Float64Array, counts: Float64Array = ONCE
+) -> Float64Array:
+    """Computes a measure of many samples, [N, P], a few at a time."""
+    arrays = np.broadcast_arrays(true, learned, counts)
+    return np.concatenate(
+        [measure(*(each[first : first + CHUNK] for each in arrays)) for first in range(0, len(arrays[0]), CHUNK)]
+    )

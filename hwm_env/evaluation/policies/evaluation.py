@@ -12,7 +12,8 @@ from tyro.conf import Fixed, Suppress
 from hwm_env.arguments import PoliciesArgument
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.loading import gather_policies
+from hwm_env.evaluation.policies.loading import family_of, gather_policies
+from hwm_env.evaluation.policies.measures import DEFINITIONS
 from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
 from hwm_env.evaluation.policies.summary import Finished, TrueResults, task_report
 from hwm_env.evaluation.policies.trial_log import TrialLog
@@ -26,8 +27,8 @@ from hwm_env.types import HISTORY_CLIPS
 
 PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
 """Plays units in any order and place, and yields each unit with its trials as soon as it is finished."""
-WritePage = Callable[[Mapping[str, Any], Finished, Player], None]
-"""Writes a page about a report and its trials; the player can play episodes again."""
+WriteFiles = Callable[[Mapping[str, Any], Finished, Player], None]
+"""Writes files about a report and its trials; the player can play episodes again."""
 
 REPLAYED_STEPS: Final = 10
 """Env steps of each replay."""
@@ -68,7 +69,7 @@ def evaluate(
     directory: Path,
     *,
     command: str,
-    write_page: WritePage | None = None,
+    writers: Sequence[WriteFiles] = (),
     play_units: PlayUnits | None = None,
 ) -> dict[str, Any]:
     """Plays the trials that are not in the directory yet, and reports on all of them.
@@ -78,12 +79,12 @@ def evaluate(
         config: what is evaluated.
         directory: where trials are stored; an interrupted evaluation continues from them.
         command: command line to name in the report.
-        write_page: called with the report at the end, such as `hwm_env.evaluation.reports.policy_page.write_page`.
+        writers: called with the report at the end, such as `hwm_env.evaluation.reports.policy_page.write_page`.
         play_units: plays the units; by default one after another in this process.
 
     Returns:
-        The report, ready for JSON: `stamp`, `command`, `cases`, `tasks` (by name, see `task_report`) and, with a
-        recording, `replay`: closed loops with its actions (see `compare_loops`).
+        The report, ready for JSON: `stamp`, `command`, `cases`, `definitions` of measures, `tasks` (by name, see
+        `task_report`) and, with a recording, `replay`: closed loops with its actions (see `compare_loops`).
 
     Raises:
         InvalidInputError: a policy or task is unknown, a policy's actions do not match its interface, or the directory
@@ -107,13 +108,22 @@ def evaluate(
             progress.update()
         finished = {unit: log.finished[unit] for unit in wanted}
         tasks = {
-            task: task_report(task, list(of_task), finished, config.true_results) for task, of_task in policies.items()
+            task: task_report(
+                task, {name: family_of(policy) for name, policy in of_task.items()}, finished, config.true_results
+            )
+            for task, of_task in policies.items()
         }
-        report = {"stamp": stamp, "command": command, "cases": [asdict(case) for case in cases], "tasks": tasks}
+        report = {
+            "stamp": stamp,
+            "command": command,
+            "cases": [asdict(case) for case in cases],
+            "definitions": DEFINITIONS,
+            "tasks": tasks,
+        }
         if config.recording is not None:
             report["replay"] = _replay(checkpoint, config.recording, config)
-        if write_page is not None:
-            write_page(report, finished, player)
+        for write in writers:
+            write(report, finished, player)
     return report
 
 

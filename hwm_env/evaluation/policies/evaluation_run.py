@@ -10,9 +10,10 @@ from typing import Any
 from hwm_env.arguments import Flat
 from hwm_env.checkpoint import load
 from hwm_env.data.files import read_json
-from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
+from hwm_env.evaluation.policies.evaluation import EvaluationConfig, WriteFiles, check_true_results, evaluate
 from hwm_env.evaluation.policies.ray_workers import ray_workers
 from hwm_env.evaluation.reports.policy_page import write_page
+from hwm_env.evaluation.reports.policy_tables import write_pairs, write_policies
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator
@@ -42,6 +43,10 @@ class EvaluationRunConfig(CheckedFields):
     processes use the CPU."""
     json: Path | None = None
     """JSON file for the report."""
+    csv: Path | None = None
+    """CSV file for the results of each policy."""
+    pairs: Path | None = None
+    """CSV file for the difference of each two policies in both worlds."""
     page: Path | None = None
     """HTML file for the report, with plots and film strips (needs the evaluation extra)."""
 
@@ -69,12 +74,19 @@ def run_evaluation(config: EvaluationRunConfig, caller: Caller = PYTHON) -> dict
     if config.ray is not None:
         play_units = ray_workers(config.ray, config.checkpoint, config.tokenizer, evaluation, config.workers)
     checkpoint = load(config.checkpoint, device=config.device, tokenizer=config.tokenizer)
+    writers: list[WriteFiles] = []
+    if config.csv is not None:
+        writers.append(partial(write_policies, file=config.csv))
+    if config.pairs is not None:
+        writers.append(partial(write_pairs, file=config.pairs))
+    if config.page is not None:
+        writers.append(partial(write_page, file=config.page))
     report = evaluate(
         checkpoint,
         evaluation,
         config.out,
         command=caller.command,
-        write_page=None if config.page is None else partial(write_page, file=config.page),
+        writers=writers,
         play_units=play_units,
     )
     simulator = WorldSimulator(checkpoint)

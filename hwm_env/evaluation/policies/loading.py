@@ -62,6 +62,7 @@ def load_policies(reference: str, task: str, *, allow_zips: bool = True) -> list
                 )
             checked(f"the name of {reference!r}", policy.name, str)
             checked(f"the interface of {reference!r}", policy.interface, Interface)
+            checked(f"the family of {reference!r}", family_of(policy), str)
     return policies
 
 
@@ -96,6 +97,12 @@ def gather_policies(
             )
         gathered[task] = dict(zip(names, policies, strict=True))
     return gathered
+
+
+def family_of(policy: Policy) -> str:
+    """Returns the policy's family; by default its name."""
+    family: str = getattr(policy, "family", policy.name)
+    return family
 
 
 @contextmanager

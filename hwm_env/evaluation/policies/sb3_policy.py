@@ -25,6 +25,8 @@ MAX_BYTES: Final = 2**29
 INTERFACE_ATTRIBUTE: Final = "hwm_interface"
 """Attribute of a Stable-Baselines3 model that holds the policy's Interface as a dict. It is saved with the model, and
 needed if the spaces alone do not determine the interface."""
+FAMILY_ATTRIBUTE: Final = "hwm_family"
+"""Attribute of such a model that holds the policy's family, which the checkpoints of one training run share."""
 
 
 class SB3Policy:
@@ -52,6 +54,7 @@ class SB3Policy:
         try:
             _check_size(path)
             data, parameters, _ = saving.load_from_zip_file(path, device="cpu")
+            self.family: str = checked("its family", data.get(FAMILY_ATTRIBUTE, self.name), str)
             stored, spaces_of = data.get(INTERFACE_ATTRIBUTE), (data["observation_space"], data["action_space"])
             self.interface: Interface = interface or (
                 Interface(**checked("its interface", stored, dict[str, Any])) if stored else interface_of(*spaces_of)

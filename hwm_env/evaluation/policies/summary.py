@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hwm_env.evaluation.bootstrap import mean_estimate
-from hwm_env.evaluation.policies.agreement import agreement, corrected_mean
+from hwm_env.evaluation.intervals import success_estimate
+from hwm_env.evaluation.policies.agreement_report import report_agreement, report_families, report_success
 from hwm_env.evaluation.policies.player import WORLDS, Unit, WorldName
+from hwm_env.evaluation.policies.prediction_powered import corrected_mean
 from hwm_env.evaluation.policies.trials import Trial
 from hwm_env.types import Float64Array
 
@@ -32,51 +34,65 @@ class Pair(NamedTuple):
     learned: Trial
 
 
-def task_report(task: str, policies: Sequence[str], finished: Finished, true_results: TrueResults) -> dict[str, Any]:
+def task_report(
+    task: str, families: Mapping[str, str], finished: Finished, true_results: TrueResults
+) -> dict[str, Any]:
     """Reports on one task.
 
     Args:
         task: name of the task.
-        policies: names of the policies, in the order of the report.
+        families: the family of each policy by its name, in the order of the report.
         finished: all trials.
         true_results: outcomes in a world that cannot be played in here.
 
     Returns:
-        Ready for JSON. `policies`: for each its name, the success rate (0..1) and return with intervals in each world,
-        and `corrected_success` if it has true results. With both worlds also `pearson`, `spearman` and `mmrv` of the
-        success rates (`None` if all are equal in one world), the same of `returns`, and `horizon`: by env step, the
-        median distance (m) and difference of heading (deg) between the robots of the two worlds, for episodes that
-        succeed in the true world and for those that fail.
+        Ready for JSON. `families` and `k`: see `report_families`. `policies`: for each its name and family, the success
+        rate (0..1) and return with intervals in each world, and `corrected_success` if it has true results. With both
+        worlds also `horizon`: by env step, the median distance (m) and difference of heading (deg) between the robots
+        of the two worlds, for episodes that succeed in the true world and for those that fail. With two or more
+        policies as well, what `report_agreement` and `report_success` report on success rates, and the former on
+        `returns`; `None` where it is undefined.
     """
+    policies = list(families)
     trials = {
         (name, world): finished[Unit(task, name, world)]
         for name in policies
         for world in WORLDS
         if Unit(task, name, world) in finished
     }
-    report: dict[str, Any] = {
+    report: dict[str, Any] = report_families(families) | {
         "policies": [
             {
                 "name": name,
+                "family": family,
                 **{world: _results(trials[name, world]) for world in WORLDS if (name, world) in trials},
                 **_corrected(trials.get((name, "learned")), true_results.get(task, {}).get(name)),
             }
-            for name in policies
+            for name, family in families.items()
         ]
     }
     if all((name, world) in trials for name in policies for world in WORLDS):
-        successes, returns = (
-            {world: _table([trials[name, world] for name in policies], field) for world in WORLDS}
-            for field in ("success", "total_reward")
-        )
         if len(policies) > 1:
-            report |= _agreement(successes) | {"returns": _agreement(returns)}
+            success, total = (
+                {world: table_of([trials[name, world] for name in policies], field) for world in WORLDS}
+                for field in ("success", "total_reward")
+            )
+            report |= _without_nan(
+                report_agreement(success["true"], success["learned"], families)
+                | report_success(success["true"], success["learned"], policies)
+            )
+            report["returns"] = _without_nan(report_agreement(total["true"], total["learned"], families))
         pairs = pair_up(policies, trials)
         report["horizon"] = {
             "successes": _horizon([pair for pair in pairs if pair.true.success]),
             "failures": _horizon([pair for pair in pairs if not pair.true.success]),
         }
     return report
+
+
+def table_of(trials: Sequence[Sequence[Trial]], field: str) -> Float64Array:
+    """Returns one field of each trial of P policies, [P, S]."""
+    return np.array([[float(getattr(trial, field)) for trial in of_policy] for of_policy in trials])
 
 
 def pair_up(policies: Sequence[str], trials: Mapping[tuple[str, WorldName], Sequence[Trial]]) -> list[Pair]:
@@ -102,8 +118,8 @@ def extremes(pairs: Sequence[Pair]) -> tuple[Pair, Pair] | None:
 
 def _results(trials: Sequence[Trial]) -> dict[str, Any]:
     return {
-        "success": asdict(mean_estimate(_table([trials], "success")[0])),
-        "return": asdict(mean_estimate(_table([trials], "total_reward")[0])),
+        "success": asdict(success_estimate(sum(trial.success for trial in trials), len(trials))),
+        "return": asdict(mean_estimate(table_of([trials], "total_reward")[0])),
         "mean_steps": float(np.mean([trial.steps for trial in trials])),
         "episodes": len(trials),
     }
@@ -112,23 +128,18 @@ def _results(trials: Sequence[Trial]) -> dict[str, Any]:
 def _corrected(learned: Sequence[Trial] | None, true: Sequence[bool] | None) -> dict[str, Any]:
     if learned is None or true is None:
         return {}
-    known, outcomes = len(true), _table([learned], "success")[0]
+    known, outcomes = len(true), table_of([learned], "success")[0]
     estimate = corrected_mean(outcomes[known:], outcomes[:known], np.array(true, np.float64))
     return {"corrected_success": {**asdict(estimate), "true_trials": known}}
 
 
-def _table(trials: Sequence[Sequence[Trial]], field: str) -> Float64Array:
-    """Returns one field of each trial, [P, S]."""
-    return np.array([[float(getattr(trial, field)) for trial in of_policy] for of_policy in trials])
-
-
-def _agreement(results: Mapping[WorldName, Float64Array]) -> dict[str, Any]:
-    estimates = agreement(results["true"], results["learned"])
-    # JSON has no NaN: an undefined correlation is null.
-    return {
-        name: {key: value if math.isfinite(value) else None for key, value in asdict(estimate).items()}
-        for name, estimate in estimates.items()
-    }
+def _without_nan(content: Any) -> Any:
+    """Replaces NaN by `None`, because JSON has no NaN."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _horizon(pairs: Sequence[Pair]) -> dict[str, list[float] | list[int]]:

@@ -52,6 +52,19 @@ def turners(task: str) -> list[Turner]:
     return [Turner(speed) for speed in (-0.5, 0.0, 0.5)]
 
 
+class Checkpoint(Turner):
+    """One of several policies of a training run."""
+
+    def __init__(self, speed: float, family: Any) -> None:
+        super().__init__(speed)
+        self.family = family
+
+
+def checkpoints(task: str, family: Any = "run 0") -> list[Checkpoint]:
+    """Makes two policies of one run; an empty text stands for a family that is none."""
+    return [Checkpoint(speed, family or None) for speed in (0.1, 0.2)]
+
+
 def nan(task: str) -> Broken:
     """Makes a policy that fails."""
     return Broken(np.full((3, ACTION_DIM), np.nan, np.float32))

@@ -1,9 +1,11 @@
 """Evaluations of policies: their reports, and that interruptions lose nothing."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from hwm_env.evaluation.policies.player import Player, Unit
 from hwm_env.evaluation.policies.summary import Pair, extremes, task_report
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
 from hwm_env.evaluation.reports.policy_page import write_page
+from hwm_env.policy import SCRIPTED
 from hwm_env.reference.rendering import can_render
 
 TURNERS = "tests.evaluation.policies.scripted:turners"
@@ -45,12 +48,39 @@ def finished(true: list[list[Trial]], learned: list[list[Trial]]) -> dict[Unit, 
 
 def test_agreement_is_that_of_success_rates() -> None:
     true, learned = (0.1, 0.5, 0.9), (0.3, 0.2, 0.8)
-    report = task_report("task", [f"policy {i}" for i in range(3)], finished(outcomes(*true), outcomes(*learned)), {})
+    families = {f"policy {i}": f"policy {i}" for i in range(3)}
+    report = task_report("task", families, finished(outcomes(*true), outcomes(*learned)), {})
     assert report["pearson"]["value"] == pytest.approx(np.corrcoef(true, learned)[0, 1])
     assert report["spearman"]["value"] == pytest.approx(0.5)
     assert report["mmrv"]["value"] == pytest.approx((0.4 + 0.4 + 0.0) / 3)
     assert [policy["true"]["success"]["value"] for policy in report["policies"]] == pytest.approx(true)
     assert [policy["learned"]["return"]["value"] for policy in report["policies"]] == pytest.approx(learned)
+
+
+def test_a_report_counts_families_and_training_runs() -> None:
+    """Ten checkpoints of five runs and a scripted expert, six of them good."""
+    rates = [index / 11 for index in range(11)]
+    families = {f"policy {i}": f"run {i // 2}" for i in range(10)} | {"policy 10": SCRIPTED}
+    report = task_report("task", families, finished(outcomes(*rates), outcomes(*rates)), {})
+    assert (report["families"], report["k"]) == (6, 5)
+    assert [policy["family"] for policy in report["policies"]] == list(families.values())
+    # A perfect correlation of k = 5.
+    assert report["pearson"]["fisher_z"] == {"low": pytest.approx(1.0), "high": pytest.approx(1.0)}
+    assert report["permutation"] == {
+        "policies": {"method": "Monte Carlo", "permutations": 100_000},
+        "families": {"method": "exact", "permutations": 720},
+    }
+    assert report["mmrv"]["permutation_p"] == {"policies": pytest.approx(1e-5, rel=0.01), "families": 1 / 720}
+    assert report["spearman"]["leave_one_out"]["family"] == {"low": pytest.approx(1.0), "high": pytest.approx(1.0)}
+    assert (report["bias"]["value"], report["slope"]["value"]) == (pytest.approx(0.0), pytest.approx(1.0))
+    bins = report["calibration_bins"]
+    assert sum(each["policies"] for each in bins) == 11
+    assert all(each["low"] <= each["learned"] == each["true"] <= each["high"] for each in bins)
+    assert report["winners"]["value"] == 1.0
+    assert report["clear_winners"]["true"]["confirmed"] == 1.0
+    (correction,) = report["prediction_powered"]
+    assert (correction["true_trials"], len(correction["policies"])) == (10, 11)
+    assert correction["pooled"]["saved_trials"] > 0
 
 
 def test_the_horizon_keeps_failures_apart_from_successes() -> None:
@@ -59,7 +89,7 @@ def test_the_horizon_keeps_failures_apart_from_successes() -> None:
     around = [[x, 0.0, -np.pi + 0.1] for x, _, _ in straight]
     true = [[trial(True, straight)] * 5 + [trial(False, around)] * 6]
     learned = [[trial(True, aside[:2])] * 5 + [trial(False, aside)] * 6]
-    horizon = task_report("task", ["policy 0"], finished(true, learned), {})["horizon"]
+    horizon = task_report("task", {"policy 0": "a"}, finished(true, learned), {})["horizon"]
     assert horizon["successes"]["distance_m"] == pytest.approx([0.1, 0.2])
     assert horizon["failures"]["distance_m"] == pytest.approx([0.1, 0.2, 0.3])
     assert horizon["failures"]["heading_deg"] == pytest.approx([np.degrees(0.2)] * 3)
@@ -84,7 +114,8 @@ def test_the_extremes_are_those_of_the_robots_distance() -> None:
 def test_true_results_from_elsewhere_correct_the_learned_ones() -> None:
     learned = outcomes(0.9, count=200)
     known = {"task": {"policy 0": [True, False] * 10}}
-    policy = task_report("task", ["policy 0"], {Unit("task", "policy 0", "learned"): learned[0]}, known)["policies"][0]
+    trials = {Unit("task", "policy 0", "learned"): learned[0]}
+    policy = task_report("task", {"policy 0": "a"}, trials, known)["policies"][0]
     corrected = policy["corrected_success"]
     assert corrected["true_trials"] == 20
     assert corrected["low"] < 0.5 < corrected["high"] < policy["learned"]["success"]["low"]
@@ -175,6 +206,7 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     options = ["--tasks", "face-target", "look-at", "--checkpoint", str(tiny_checkpoint), "--starts", "4"]
     options += ["--max-steps", "3", "--out", str(tmp_path / "trials"), "--true-results", str(files["results.json"])]
     options += ["--json", str(files["report.json"]), "--page", str(files["page.html"])]
+    options += ["--csv", str(tmp_path / "policies.csv"), "--pairs", str(tmp_path / "pairs.csv")]
     assert main(["evaluate", TURNERS, *options]) == 0
     report = json.loads(files["report.json"].read_text())
     assert report["stamp"]["weights"] == checkpoints.load(tiny_checkpoint).identity
@@ -182,11 +214,24 @@ def test_the_command_writes_a_report_and_a_page(tiny_checkpoint: Path, tmp_path:
     for task in ("face-target", "look-at"):
         content = report["tasks"][task]
         assert [policy["name"] for policy in content["policies"]] == NAMES
-        assert all(content[name].keys() == {"value", "low", "high"} for name in ("pearson", "spearman", "mmrv"))
+        assert all(content[name]["over_starts"].keys() == {"value", "low", "high"} for name in ("pearson", "mmrv"))
+        assert (content["families"], content["k"]) == (3, 3)
         # No policy succeeds, and JSON has no NaN.
         assert content["pearson"]["value"] is None
         assert content["mmrv"]["value"] == 0
     assert "corrected_success" in report["tasks"]["face-target"]["policies"][0]
+    with (tmp_path / "policies.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["task"], line["policy"]) for line in lines] == [
+        (task, name) for task in ("face-target", "look-at") for name in NAMES
+    ]
+    assert [lines[0][key] for key in ("family", "starts", "true_success")] == [NAMES[0], "4", "0.0"]
+    learned = report["tasks"]["face-target"]["policies"][0]["learned"]["return"]
+    assert [float(lines[0][f"learned_return{end}"]) for end in ("", "_low", "_high")] == list(learned.values())
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        pairs = list(csv.DictReader(file))
+    assert [(pair["first"], pair["second"]) for pair in pairs[:3]] == list(combinations(NAMES, 2))
+    assert float(pairs[0]["true_difference_low"]) < 0 < float(pairs[0]["true_difference_high"])
     page = files["page.html"].read_text()
     assert page.count("<svg ") >= 2
     assert page.count("data:image/png;base64,") == 4
@@ -208,7 +253,7 @@ def test_recorded_actions_are_replayed(loaded: Checkpoint, tmp_path: Path) -> No
     writer.finish()
     config = replace(CONFIG, recording=tmp_path / "real robot")
     page = tmp_path / "page.html"
-    replayed = evaluate(loaded, config, tmp_path / "trials", command="", write_page=partial(write_page, file=page))[
+    replayed = evaluate(loaded, config, tmp_path / "trials", command="", writers=[partial(write_page, file=page)])[
         "replay"
     ]
     assert (replayed["recording"], replayed["starts"]) == ("real robot", 3)

@@ -9,7 +9,7 @@ import pytest
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies.loading import load_policies
-from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE, SB3Policy
+from hwm_env.evaluation.policies.sb3_policy import FAMILY_ATTRIBUTE, INTERFACE_ATTRIBUTE, SB3Policy
 from hwm_env.policy import Interface
 
 stable_baselines3 = pytest.importorskip("stable_baselines3")
@@ -66,6 +66,13 @@ def test_what_a_policy_sees_and_sends_shows_in_its_spaces(
     policy = "CnnPolicy" if interface["obs_mode"] == "pixels" else "MultiInputPolicy"
     model = stable_baselines3.PPO(policy, make(tiny_checkpoint, task=None, **interface), n_steps=2, batch_size=2)
     assert SB3Policy(saved(model, tmp_path / "some.zip")).interface == Interface(**interface)
+
+
+def test_the_checkpoints_of_a_run_can_share_a_family(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = stable_baselines3.PPO("MultiInputPolicy", make(tiny_checkpoint, task=None, obs_mode="state"))
+    assert SB3Policy(saved(model, tmp_path / "alone.zip")).family == str(tmp_path / "alone")
+    setattr(model, FAMILY_ATTRIBUTE, "run 0")
+    assert SB3Policy(saved(model, tmp_path / "some.zip")).family == "run 0"
 
 
 def test_a_policy_may_see_less_than_there_is(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.episodes import Episode
 from hwm_env.errors import InvalidInputError
-from hwm_env.evaluation.policies.loading import load_policies
+from hwm_env.evaluation.policies.loading import family_of, load_policies
 from hwm_env.evaluation.policies.player import Player, Unit, WorldName
 from hwm_env.evaluation.policies.trials import Case, make_cases, make_engine, play, play_steps
+from hwm_env.policy import SCRIPTED
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.types import ACTION_DIM
@@ -180,6 +181,24 @@ def test_policies_are_made_for_their_task() -> None:
         "turns 0 rad/s",
         "turns 0.5 rad/s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "families"),
+    [
+        ("policies.experts.expert:graded_experts", {SCRIPTED}),
+        ("policies.smooth_random:smooth_random", {SCRIPTED}),
+        ("tests.evaluation.policies.scripted:turners", {"turns -0.5 rad/s", "turns 0 rad/s", "turns 0.5 rad/s"}),
+        ("tests.evaluation.policies.scripted:checkpoints", {"run 0"}),
+    ],
+)
+def test_a_policy_is_a_family_of_its_own_unless_it_names_one(reference: str, families: set[str]) -> None:
+    assert {family_of(policy) for policy in load_policies(reference, "face-target")} == families
+
+
+def test_a_family_is_a_text() -> None:
+    with pytest.raises(InvalidInputError, match="the family of"):
+        load_policies("tests.evaluation.policies.scripted:checkpoints@", "face-target")
 
 
 @pytest.mark.slow
