@@ -24,6 +24,7 @@ from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World
 from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.bootstrap import mean_estimate, percentile_interval, resample
+from hwm_env.evaluation.intervals import success_estimate
 from hwm_env.evaluation.policies.trials import Case, make_cases, play
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.simulator import WorldSimulator
@@ -94,7 +95,7 @@ def _of_task(study: Study, task: str, checkpoint: Checkpoint, cases: list[Case])
             "budget": {name: getattr(config, name) for name in ("horizon", "knots", "samples", "iterations")},
             "clips": config.horizon * config.samples * config.iterations,
             "seconds": float(np.median([plan["seconds"] for plan in result["plans"]])),
-            "success": asdict(mean_estimate(success)),
+            "success": asdict(success_estimate(int(success.sum()), len(success))),
             "return": asdict(mean_estimate(np.array(result["return"]))),
             "gaps": {
                 "succeeded": _gaps(result, wanted=True),
@@ -142,8 +143,8 @@ def _share(success: Float64Array, oracle: Float64Array) -> dict[str, float]:
     samples = resample(len(success), seed=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(success.mean() / oracle.mean())
-        low, high = percentile_interval(success[samples].mean(1) / oracle[samples].mean(1))
-    return {"value": value, "low": low, "high": high}
+        interval = percentile_interval(success[samples].mean(1) / oracle[samples].mean(1))
+    return {"value": value, "low": interval.low, "high": interval.high}
 
 
 def _gaps(result: Mapping[str, Any], *, wanted: bool) -> dict[str, Any] | None:

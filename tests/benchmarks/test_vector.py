@@ -53,6 +53,21 @@ def test_many_worlds_against_one(arguments: dict) -> None:
     )
 
 
+def test_states_with_and_without_pictures() -> None:
+    """Compares 64 rows of make_vec that observe states, with tokens predicted and without, in turns."""
+    arguments = {"num_envs": WORLDS, "obs_mode": "state", "action_mode": "hold", "max_episode_steps": 1000}
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    made = {pictures: gymnasium.make_vec("HWM-v0", pictures=pictures, **arguments) for pictures in rates}
+    for envs in made.values():
+        envs.reset(seed=0)
+    for _ in range(5):
+        for pictures, envs in made.items():
+            seconds = median_s(lambda envs=envs: envs.step(envs.action_space.sample()), 1 if pictures else 10)
+            rates[pictures].append(WORLDS / seconds)
+    painted, blind = (np.median(rates[pictures]) for pictures in (True, False))
+    print(f"\nstates: {painted:.0f} worlds a second, {blind:.0f} without pictures, {blind / painted:.0f} times as many")
+
+
 @pytest.mark.parametrize("history", ["window", "streaming"])
 def test_forking_256_worlds_against_a_step_of_them(history: str) -> None:
     """Compares the time of forking with that of a step: one row times 256, which batching does not exceed."""
