@@ -22,6 +22,9 @@ from hwm_env.tokenizers.fsq import latents_of
 from hwm_env.torch_state import plain_torch
 from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
+ReadOut = tuple[WorldReadout | None, ReadoutSource | None]
+"""A read-out and its source, if it is known."""
+
 
 @dataclass(frozen=True)
 class LearnedMoment:
@@ -236,7 +239,7 @@ class LearnedWorld(CheckpointWorld):
             poses=torch.from_numpy(np.stack(poses)) if poses else None,
         )
         clip = self._recorded_clip(state)
-        read: list[tuple[WorldReadout | None, ReadoutSource | None]]
+        read: list[ReadOut]
         if poses and self.has_readout and self._kinematics is not None:
             vectors = self._kinematics(np.stack(poses), actions[:, -1, -1])
             read = [(WorldReadout.from_vector(vector), "recording") for vector in vectors]
@@ -268,25 +271,41 @@ class LearnedWorld(CheckpointWorld):
                 parts.append(states.select(rows))
         return parts[0] if len(parts) == 1 else WorldState.join(parts)
 
-    def _read_out(self, states: WorldState, clip: Clip) -> list[tuple[WorldReadout | None, ReadoutSource | None]]:
+    def _read_out(self, states: WorldState, clip: Clip) -> list[ReadOut]:
         """Returns each row's read-out and its source: the scene for rows with a known pose, else the network."""
-        read: list[tuple[WorldReadout | None, ReadoutSource | None]] = [(None, None)] * len(states)
-        if self._kinematics is None:
-            return read
-        belief, readout = states.belief_on_cpu, self.checkpoint.readout
-        known = [False] * len(states) if belief is None else belief.known.tolist()
-        if belief is not None:
-            vectors = self._kinematics(belief.poses.numpy(), states.newest_actions[:, -1].numpy())
-            read = [(WorldReadout.from_vector(vector), "scene") for vector in vectors]
-        unknown = [row for row in range(len(states)) if not known[row]]
-        if readout is None:
-            return [(None, None) if row in unknown else of_row for row, of_row in enumerate(read)]
+        read = self._by_pose(states)
+        unknown = [row for row, (known, _) in enumerate(read) if known is None]
+        if self.has_readout and self.checkpoint.readout is not None:
+            for row, vector in self._by_network(clip, unknown).items():
+                read[row] = vector, "network"
+        return read
+
+    def _by_pose(self, states: WorldState) -> list[ReadOut]:
+        """Returns the read-outs of rows whose pose is known."""
+        belief = states.belief_on_cpu
+        if self._kinematics is None or belief is None:
+            return [(None, None)] * len(states)
+        vectors = self._kinematics(belief.poses.numpy(), states.newest_actions[:, -1].numpy())
+        return [
+            (WorldReadout.from_vector(vector), "scene") if known else (None, None)
+            for vector, known in zip(vectors, belief.known.tolist(), strict=True)
+        ]
+
+    def _by_network(self, clip: Clip, rows: Sequence[int]) -> dict[int, WorldReadout]:
+        """Returns the read-outs of some rows by the network on their tokens.
+
+        Raises:
+            ModelOutputError: an output is not finite; names the row.
+        """
+        readout = self.checkpoint.readout
+        assert readout is not None, "there is a network"
+        read = {}
         # One by one on the CPU and if strict, so that a row's numbers cannot depend on the others.
-        at_once = 1 if self.simulator.strict or clip.tokens.device.type == "cpu" else len(states)
-        for first in range(0, len(unknown), at_once):
-            rows = unknown[first : first + at_once]
-            for row, vector in zip(rows, readout.read(clip.tokens[rows]).cpu().numpy(), strict=True):
+        at_once = 1 if self.simulator.strict or clip.tokens.device.type == "cpu" else max(len(rows), 1)
+        for first in range(0, len(rows), at_once):
+            part = list(rows[first : first + at_once])
+            for row, vector in zip(part, readout.read(clip.tokens[part]).cpu().numpy(), strict=True):
                 if not np.isfinite(vector).all():
                     raise ModelOutputError([row])
-                read[row] = (WorldReadout.from_vector(vector), "network")
+                read[row] = WorldReadout.from_vector(vector)
         return read

@@ -12,8 +12,9 @@ from hwm_env.robot import Robot
 from hwm_env.tokenizers.base import VideoTokenizer
 from hwm_env.types import Float32Array, Int32Array, UInt8Array, frozen
 
-ReadoutSource = Literal["truth", "recording", "scene", "network"]
-"""Where a read-out comes from: the reference world, a recorded start, the carried pose, or a network on the tokens."""
+ReadoutSource = Literal["truth", "recording", "scene", "network", "localiser"]
+"""Where a read-out comes from: the reference world, a recorded start, the carried pose, a network on the tokens, or (in
+evaluations only) the pose that the tokens show."""
 READOUT_DIM = 15
 """Length of a WorldReadout as a vector: base x, y, yaw; head, gaze, left hand and right hand with 3 numbers each."""
 

@@ -14,7 +14,7 @@ from hwm_env.checkpoint import Checkpoint
 from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.policies.loading import family_of, gather_policies
 from hwm_env.evaluation.policies.measures import DEFINITIONS
-from hwm_env.evaluation.policies.player import WORLDS, Player, Unit, WorldName
+from hwm_env.evaluation.policies.player import WORLDS, LearnedAs, Player, Unit, WorldName
 from hwm_env.evaluation.policies.summary import Finished, TrueResults, task_report
 from hwm_env.evaluation.policies.trial_log import TrialLog
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
@@ -51,9 +51,11 @@ class EvaluationConfig(CheckedFields):
     """Env steps after which an episode is over."""
     seed: Seed = 0
     """Seed of goals, noise and policies."""
-    seen: bool = False
-    """Replace the learned world by the reference world, seen through the checkpoint's read-out: the difference to the
-    true results is then the read-out's part of the error."""
+    learned_as: LearnedAs = "carried"
+    """What plays as the learned world, and where its rewards come from. "carried": the learned world and its carried
+    pose. "poses": the same without pictures, for policies that see none. "localiser" and "network": the learned world,
+    and the pose or the read-out that its pictures show, by the scene or by the read-out network. "seen": the reference
+    world, seen by the read-out network; the difference to the true results is then the network's part of the error."""
     allow_zips: bool = True
     """Load zips of Stable-Baselines3, which runs the code in them; refuse those that you do not trust."""
     true_results: Annotated[TrueResults, Fixed, Suppress] = field(default_factory=dict)
@@ -102,7 +104,7 @@ def evaluate(
     ]
     missing = [unit for unit in wanted if unit not in log.finished]
     progress = tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="evaluate", unit="unit")
-    with progress, Player(checkpoint, policies, config.max_steps, seen=config.seen) as player:
+    with progress, Player(checkpoint, policies, config.max_steps, learned_as=config.learned_as) as player:
         for unit, trials in (play_units or _one_by_one(player))(missing, cases):
             log.add(unit, trials)
             progress.update()
@@ -149,7 +151,7 @@ def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, An
         "starts": config.starts,
         "seed": config.seed,
         "max_steps": config.max_steps,
-        "seen": config.seen,
+        "learned_as": config.learned_as,
     }
 
 

@@ -7,12 +7,16 @@ from typing import Any, Final, Literal, cast
 
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.learned import LearnedWorld
+from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World
+from hwm_env.evaluation.policies.painted_world import PaintedWorld
 from hwm_env.evaluation.policies.trials import Case, Trial, play
 from hwm_env.policy import Policy
 from hwm_env.simulator import WorldSimulator
 
 WorldName = Literal["true", "learned"]
+LearnedAs = Literal["carried", "poses", "localiser", "network", "seen"]
+"""What plays as the learned world; see EvaluationConfig."""
 """In which world a unit is played; "true" is the reference world."""
 WORLDS: Final[tuple[WorldName, ...]] = ("true", "learned")
 
@@ -34,7 +38,7 @@ class Player:
         checkpoint: the learned world; episodes begin at its starts in both worlds.
         policies: by task, the policies by name.
         max_steps: env steps after which an episode is truncated.
-        seen: whether to play in `SeenWorld` instead of the learned world.
+        learned_as: what plays as the learned world.
     """
 
     def __init__(
@@ -43,12 +47,12 @@ class Player:
         policies: Mapping[str, Mapping[str, Policy]],
         max_steps: int,
         *,
-        seen: bool = False,
+        learned_as: LearnedAs = "carried",
     ) -> None:
         self._checkpoint = checkpoint
         self._policies = policies
         self._max_steps = max_steps
-        self._seen = seen
+        self._learned_as = learned_as
         self._worlds: dict[WorldName, World[Any]] = {}
         self._open = ExitStack()
 
@@ -73,19 +77,26 @@ class Player:
             if name == "true":
                 self._worlds[name] = self._true()
             else:
-                self._worlds[name] = self._seen_world() if self._seen else self._learned()
+                self._worlds[name] = self._seen() if self._learned_as == "seen" else self._learned()
         return self._worlds[name]
 
     def _learned(self) -> World[Any]:
         # Strict: a trial must not depend on the other trials of its batch.
-        return cast(World[Any], LearnedWorld(WorldSimulator(self._checkpoint, strict=True)))
+        simulator = WorldSimulator(self._checkpoint, strict=True)
+        match self._learned_as:
+            case "poses":
+                return cast(World[Any], PoseWorld(simulator))
+            case "localiser" | "network":
+                return cast(World[Any], PaintedWorld(simulator, self._learned_as))
+            case _:
+                return cast(World[Any], LearnedWorld(simulator))
 
     def _true(self) -> World[Any]:
         from hwm_env.envs.ground_truth import ReferenceGroundTruth
 
         return self._closed_later(ReferenceGroundTruth(self._checkpoint))
 
-    def _seen_world(self) -> World[Any]:
+    def _seen(self) -> World[Any]:
         from hwm_env.evaluation.policies.seen_world import SeenWorld
 
         return self._closed_later(SeenWorld(self._checkpoint))

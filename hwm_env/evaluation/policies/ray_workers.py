@@ -29,7 +29,9 @@ class Worker:
 
         torch.set_num_threads(threads)
         policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
-        self._player = Player(load(checkpoint, tokenizer=tokenizer), policies, config.max_steps, seen=config.seen)
+        self._player = Player(
+            load(checkpoint, tokenizer=tokenizer), policies, config.max_steps, learned_as=config.learned_as
+        )
 
     def play(self, unit: Unit, cases: Sequence[Case]) -> list[Trial]:
         """Plays an episode from each case; see `Player.play`."""

@@ -1,6 +1,7 @@
 """Trials equal a user's own loop over an environment."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import torch
 from hwm_env import checkpoint as checkpoints
 from hwm_env.checkpoint import Checkpoint
 from hwm_env.envs.episodes import Episode
-from hwm_env.errors import InvalidInputError
+from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.evaluation.policies.loading import family_of, load_policies
-from hwm_env.evaluation.policies.player import Player, Unit, WorldName
+from hwm_env.evaluation.policies.player import LearnedAs, Player, Unit, WorldName
 from hwm_env.evaluation.policies.trials import Case, make_cases, make_engine, play, play_steps
 from hwm_env.policy import SCRIPTED
 from hwm_env.reference.rendering import can_render
+from hwm_env.scene.localiser import LocaliserConfig, localise
 from hwm_env.tasks.base import EpisodeStart, Outcome, RecordedHistory, TaskView
 from hwm_env.types import ACTION_DIM
 from tests.evaluation.policies.scripted import Broken, Turner
+from tests.scene.scenes import make_checkpoint, make_scene
 
 CASES = [Case(0, 3), Case(2, 4), Case(1, 5)]
 MAX_STEPS = 5
@@ -214,7 +217,7 @@ def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     assert loaded.readout is not None
-    with Player(loaded, {}, MAX_STEPS, seen=True) as player:
+    with Player(loaded, {}, MAX_STEPS, learned_as="seen") as player:
         true, seen = player.world("true"), player.world("learned")
         chunks = np.tile(true.start(0).actions[-1], (1, 1, 1))
         (begun,) = seen.begin([seen.start(0)], [0])
@@ -225,3 +228,50 @@ def test_a_seen_world_is_the_true_one_with_a_readout(loaded: Checkpoint) -> None
         read = loaded.readout.read(torch.from_numpy(truth.tokens.copy())[None])[0].numpy()
         np.testing.assert_array_equal(moment.readout.base_pose, read[:3])
         assert np.abs(moment.readout.base_pose - truth.readout.base_pose).max() > 1e-3
+
+
+@pytest.mark.parametrize("source", ["localiser", "network"])
+def test_rewards_can_come_from_what_the_pictures_show(source: LearnedAs) -> None:
+    """Not from the carried pose, from which an untrained scene's pictures are far off."""
+    checkpoint = make_checkpoint(make_scene(walls=True))
+    with Player(checkpoint, {}, MAX_STEPS) as usual, Player(checkpoint, {}, MAX_STEPS, learned_as=source) as player:
+        carried, painted = usual.world("learned"), player.world("learned")
+        histories = [carried.start(row) for row in range(2)]
+        begun, moments = carried.begin(histories, [0, 0]), painted.begin(histories, [0, 0])
+        assert [moment.readout_source for moment in moments] == ["recording"] * 2
+        chunks = np.stack([history.actions[-1] for history in histories])
+        begun, moments = carried.step(begun, chunks), painted.step(moments, chunks)
+        for row, (one, other) in enumerate(zip(moments, begun, strict=True)):
+            np.testing.assert_array_equal(one.tokens, other.tokens)
+            assert (one.readout_source, other.readout_source) == (source, "scene")
+            assert np.abs(one.readout.base_pose - other.readout.base_pose).max() > 1e-3
+            tokens = torch.from_numpy(one.tokens)[None]
+            if source == "network":
+                assert checkpoint.readout is not None
+                expected = checkpoint.readout.read(tokens)[0, :3].numpy()
+            else:
+                assert checkpoint.scene is not None
+                scene, chunk = checkpoint.scene, torch.from_numpy(chunks[row : row + 1, None])
+                end = torch.from_numpy(other.pose)[None, None]
+                config = LocaliserConfig(coarse_clips=1)
+                expected = localise(scene.model, scene.odometry, tokens[:, None], chunk, end, config).poses[0].numpy()
+            np.testing.assert_allclose(one.readout.base_pose, expected, atol=1e-5)
+
+
+def test_poses_alone_give_the_same_trials_to_policies_that_see_no_pictures() -> None:
+    checkpoint = make_checkpoint(make_scene(walls=True))
+    policies = {"face-target": {"turner": Turner(0.3)}}
+    unit = Unit("face-target", "turner", "learned")
+    with (
+        Player(checkpoint, policies, MAX_STEPS) as usual,
+        Player(checkpoint, policies, MAX_STEPS, learned_as="poses") as blind,
+    ):
+        assert blind.play(unit, CASES) == usual.play(unit, CASES)
+
+
+def test_what_the_pictures_cannot_be_read_by_is_said(loaded: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match="the checkpoint has no scene"):
+        Player(loaded, {}, MAX_STEPS, learned_as="localiser").world("learned")
+    without = replace(loaded, readout=None)
+    with pytest.raises(CheckpointError, match="the checkpoint has no read-out"):
+        Player(without, {}, MAX_STEPS, learned_as="network").world("learned")
