@@ -43,7 +43,7 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         one_world.set(ylabel="return in the reference world")
         _draw(both_worlds, "true", curves["true"])
         _draw(both_worlds, "tuned", _continued(curves["learned"], curves["tuned"]))
-        both_worlds.axhline(result["reached"]["return"], color="grey", linewidth=0.8, linestyle=":")
+        both_worlds.axhline(result["reached"]["return"], color="grey", linestyle=":", label="95 % of its last return")
         both_worlds.set(title="after training in the learned world", xlabel="env steps in the reference world")
         _draw_results(results, result["results"])
         results.set_ylim(bottom=0)
