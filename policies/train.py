@@ -3,7 +3,6 @@
 python -m policies.train --algo ppo --task face-target --env HWM-v0 --out runs/face-target.zip
 """
 
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,13 +13,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from hwm_env.arguments import parse_config
-from hwm_env.data.files import check_writable, json_bytes, write_files
+from hwm_env.data.files import check_file, check_writable, json_bytes, write_files
 from hwm_env.devices import check_device
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
+from hwm_env.evaluation.policies.loading import reraise_as
 from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Seed
 from hwm_env.policy import Interface
+from policies.kept_policies import KeptPolicies, zip_of
 from policies.learning_curve import LearningCurve
 from policies.planners.knots import controls_of
 
@@ -37,7 +38,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "sac": {"learning_rate": 1e-3, "gamma": 0.95, "batch_size": 256, "learning_starts": 200, "gradient_steps": -1},
 }
 """Settings by algorithm: episodes have only 5 to 20 env steps and worlds are slow, so samples are few and reused."""
-_CLASSES: Final = {"ppo": PPO, "sac": SAC}
+_CLASSES: Final[dict[str, type[PPO] | type[SAC]]] = {"ppo": PPO, "sac": SAC}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,8 @@ class TrainingRun(CheckedFields):
     """How a policy is trained."""
 
     out: Path
-    """Zip for the policy; its learning curve goes beside it, as JSON."""
+    """Zip for the policy; its learning curve goes beside it as JSON, with the env steps and times of each kept
+    policy."""
     algo: Literal["ppo", "sac"] = "ppo"
     """The algorithm."""
     task: str = "face-target"
@@ -62,6 +64,12 @@ class TrainingRun(CheckedFields):
     """Env steps until truncation."""
     seed: Seed = 0
     """Of everything."""
+    initial: Path | None = None
+    """Zip of a policy to continue from, as this command writes it, with its optimizer and settings; None: a new
+    policy. It runs code that is in it."""
+    keep_every: Count | None = None
+    """Env steps between policies that are kept on the way, beside `out` with their env steps in the name; None: only
+    the last one is kept."""
     decoding_steps: Count | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
     pictures: bool = True
@@ -78,13 +86,16 @@ def train(run: TrainingRun) -> LearningCurve:
     held for a clip.
 
     Raises:
-        InvalidInputError: an argument has an invalid value.
+        InvalidInputError: an argument has an invalid value, or `initial` is no policy of this algorithm with these
+            observations and actions.
         CheckpointError: the checkpoint is unknown, or lacks what the task needs.
         SavingError: `out` cannot be written; this is also checked before the training.
     """
     if run.out.suffix != ".zip":
         raise InvalidInputError(f"out must end in .zip, got {run.out}")
     check_writable(run.out)
+    if run.initial is not None:
+        check_file(run.initial, InvalidInputError, "give a policy that policies.train wrote")
     interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True, controls=controls_of(run.task))
     envs = gymnasium.make_vec(
         run.env,
@@ -99,21 +110,31 @@ def train(run: TrainingRun) -> LearningCurve:
         device=run.device,
         **asdict(interface),
     )
-    curve = LearningCurve()
+    curve, kept = LearningCurve(), KeptPolicies(run.out, run.keep_every)
     worlds = VecMonitor(SB3VecEnv(envs))
     try:
-        model: BaseAlgorithm = _CLASSES[run.algo](
-            "MultiInputPolicy", worlds, seed=run.seed, device=check_device(run.device), **SETTINGS[run.algo]
-        )
-        model.learn(run.steps, callback=curve, progress_bar=False)
+        model = _model(run, worlds)
+        setattr(model, INTERFACE_ATTRIBUTE, asdict(interface))
+        model.learn(run.steps, callback=[curve, kept], progress_bar=False)
     finally:
         worlds.close()
-    setattr(model, INTERFACE_ATTRIBUTE, asdict(interface))
-    content = io.BytesIO()
-    model.save(content)
-    described = {"run": {**asdict(run), "out": run.out.name}, "episodes": curve.episodes}
-    write_files([(run.out, content.getvalue()), (run.out.with_suffix(".json"), json_bytes(described))])
+    policies = [*kept.policies, kept.describe(run.out)]
+    content = json_bytes({"run": described(run), "policies": policies, "episodes": curve.episodes})
+    write_files([(run.out, zip_of(model)), (run.out.with_suffix(".json"), content)])
     return curve
+
+
+def described(run: TrainingRun) -> dict[str, Any]:
+    """Returns the arguments of a run, ready for JSON: files by their names, wherever they are."""
+    return {**asdict(run), "out": run.out.name, "initial": run.initial and run.initial.name}
+
+
+def _model(run: TrainingRun, worlds: VecMonitor) -> BaseAlgorithm:
+    algorithm, device = _CLASSES[run.algo], check_device(run.device)
+    if run.initial is None:
+        return algorithm("MultiInputPolicy", worlds, seed=run.seed, device=device, **SETTINGS[run.algo])
+    with reraise_as(f"{run.initial} cannot be continued with {run.algo} at {run.task}"):
+        return algorithm.load(run.initial, worlds, device=device, seed=run.seed)
 
 
 if __name__ == "__main__":

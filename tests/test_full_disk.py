@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hwm_env  # noqa: F401 (registers the environments)
+from docs.studies.rl_comparison import compare
 from docs.studies.rl_plot import plot
 from hwm_env import checkpoint, cli
 from hwm_env.data.png import write_png
@@ -30,6 +31,7 @@ from hwm_env.training.runs.run import Run
 from tests.conftest import make_tiny_checkpoint
 from tests.disks import content_of, mounted
 from tests.model.foreign import FIXTURE
+from tests.studies.curves import example
 from tests.training.worlds import TOKENIZER, write_world
 
 DOCS = Path(__file__).parent.parent / "docs/results"
@@ -72,7 +74,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "loops": lambda file: write_loops(report("fidelity")["closed_loop"], None, file),
     "reliability": lambda file: draw_reliability(report("trust"), file),
     "certificate": lambda file: write_certificate(report("certificate"), file),
-    "learning": lambda file: plot(report("rl")["tasks"], file),
+    "learning": lambda file: plot({"face-target": compare(example())}, file),
     "tokenizer": lambda file: TOKENIZER.save(file.with_suffix(".safetensors")),
     "log": lambda file: Run(file.parent, resume=True).log(step=1),
     "trials": lambda file: TrialLog(file.parent, {}).add(Unit("task", "policy", "true"), []),

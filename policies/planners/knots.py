@@ -14,7 +14,7 @@ from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Arra
 DRIVING: Final = ("linear_velocity", "angular_velocity")
 RIGHT_ARM: Final = ("right_shoulder_pitch", "right_shoulder_roll", "right_elbow_pitch")
 LEFT_ARM: Final = ("left_shoulder_pitch", "left_shoulder_roll", "left_elbow_pitch")
-CONTROLS: Final = {"reach-cube": (*DRIVING, *RIGHT_ARM, *LEFT_ARM)}
+CONTROLS: Final = {"look-at": (*DRIVING, "neck_pitch"), "reach-cube": (*DRIVING, *RIGHT_ARM, *LEFT_ARM)}
 """Numbers that a planner moves for a task; for other tasks only the base."""
 
 

@@ -65,6 +65,7 @@ def test_a_shifted_plan_is_what_was_left_of_it() -> None:
 
 def test_controls() -> None:
     assert controls_of("face-target") == DRIVING
+    assert controls_of("look-at") == (*DRIVING, "neck_pitch")
     assert set(controls_of("reach-cube")) > set(DRIVING)
     with pytest.raises(InvalidInputError, match="got 'tail'"):
         make(("tail",), 1, 1)
