@@ -161,7 +161,8 @@ def _first_after(curves: Curves, seconds: Float64Array) -> _Policies:
 
 
 def _estimate(value: Any, drawn: Float64Array | Int64Array) -> dict[str, float]:
-    return asdict(Estimate(float(value), *percentile_interval(drawn.astype(np.float64))))
+    interval = percentile_interval(drawn.astype(np.float64))
+    return asdict(Estimate(float(value), interval.low, interval.high))
 
 
 def _means(curves: Curves) -> dict[str, Any]:
