@@ -18,7 +18,7 @@ from hwm_env.devices import check_device
 from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line
 from hwm_env.evaluation.policies.loading import reraise_as
-from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
+from hwm_env.evaluation.policies.sb3_policy import FAMILY_ATTRIBUTE, INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Seed
 from hwm_env.policy import Interface
 from policies.kept_policies import KeptPolicies, zip_of
@@ -115,6 +115,9 @@ def train(run: TrainingRun) -> LearningCurve:
     try:
         model = _model(run, worlds)
         setattr(model, INTERFACE_ATTRIBUTE, asdict(interface))
+        if run.initial is None:
+            # What is kept on the way, or continues from it, is no independent policy.
+            setattr(model, FAMILY_ATTRIBUTE, str(run.out.with_suffix("")))
         model.learn(run.steps, callback=[curve, kept], progress_bar=False)
     finally:
         worlds.close()

@@ -18,6 +18,7 @@ CONFIGS = {
     "demos.serve.__main__": "ServeConfig",
     "demos.teleop.__main__": "TeleopConfig",
     "docs.studies.ablation": "AblationConfig",
+    "docs.studies.agreement": "Study",
     "docs.studies.mpc": "Study",
     "docs.studies.pictures": "PicturesConfig",
     "docs.studies.rl": "Study",

@@ -1,0 +1,145 @@
+"""Measures how far results in the learned world agree with true ones, for scripted and independently trained policies.
+
+python -m docs.studies.agreement --json docs/results/agreement.json --csv docs/results/agreement.csv
+"""
+
+import logging
+import shlex
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from hwm_env.arguments import parse_config
+from hwm_env.checkpoint import Checkpoint, load
+from hwm_env.data.files import write_json
+from hwm_env.errors import exit_with_one_line
+from hwm_env.evaluation.policies.evaluation import EvaluationConfig, evaluate
+from hwm_env.evaluation.policies.player import LearnedAs
+from hwm_env.evaluation.reports.policy_tables import write_policies
+from hwm_env.fields import CheckedFields, Count, CountOrZero
+from policies.train import TrainingRun, train
+
+EXPERTS: Final = "policies.experts.expert:graded_experts"
+ENVS: Final[dict[str, Literal["HWM-v0", "HWMReference-v0"]]] = {"learned": "HWM-v0", "true": "HWMReference-v0"}
+PPO_STEPS: Final = (65_536, 32_768, 16_384, 8_192, 4_096)
+"""Env steps of the PPO trainings in each world, each with its own seed: from converged to hardly begun."""
+SAC_STEPS: Final = (8_192, 4_096, 2_048)
+"""The same for SAC."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study(CheckedFields):
+    """Compares results of graded experts and of independent trainings in both worlds."""
+
+    out: Path = Path("out/agreement")
+    """Directory for policies and trials; finished ones are not repeated."""
+    json: Path | None = None
+    """JSON file for the report."""
+    csv: Path | None = None
+    """CSV file for the results of each policy, of rewards from the carried pose; the task is put into its name."""
+    checkpoint: str = "room-64"
+    """The learned world."""
+    tasks: tuple[str, ...] = ("face-target", "drive-to-target", "look-at", "reach-cube")
+    """Names of tasks."""
+    rewards: tuple[LearnedAs, ...] = ("poses", "localiser", "network", "seen")
+    """What plays as the learned world, and where its rewards come from, see `hwm-env evaluate --learned-as`."""
+    starts: Count = 100
+    """Paired starts with rewards from the carried pose."""
+    picture_starts: Count = 30
+    """Paired starts with rewards from pictures, which take much longer."""
+    max_steps: Count = 20
+    """Env steps until truncation."""
+    num_envs: Count = 64
+    """Worlds of a training, side by side."""
+    shorten: CountOrZero = 0
+    """Halvings of the trainings' lengths, for a trial."""
+
+
+def run(study: Study) -> dict[str, dict[str, Any]]:
+    """Trains and judges the policies.
+
+    Returns:
+        By task and source of rewards, the report of `evaluate` on that task.
+    """
+    checkpoint = load(study.checkpoint)
+    return {task: _of_task(study, task, checkpoint) for task in study.tasks}
+
+
+def _of_task(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    policies = (EXPERTS, *(str(_trained(training)) for training in trainings(study, task)))
+    reports: dict[str, Any] = {}
+    for rewards in study.rewards:
+        logger.info("%s, rewards: %s", task, rewards)
+        is_blind = rewards == "poses"
+        config = EvaluationConfig(
+            policies=policies,
+            tasks=(task,),
+            starts=study.starts if is_blind else study.picture_starts,
+            max_steps=study.max_steps,
+            learned_as=rewards,
+        )
+        csv = study.csv if is_blind else None
+        writers = [] if csv is None else [partial(write_policies, file=csv.with_name(f"{csv.stem}-{task}{csv.suffix}"))]
+        report = evaluate(checkpoint, config, study.out / f"{task}-{rewards}", command=_command(), writers=writers)
+        reports[rewards] = {"stamp": report["stamp"], **report["tasks"][task]}
+    return reports
+
+
+def trainings(study: Study, task: str) -> list[TrainingRun]:
+    """Returns the trainings of a task: independent, of two algorithms, several lengths, and in both worlds."""
+    runs: list[TrainingRun] = []
+    for algo, lengths in (("ppo", PPO_STEPS), ("sac", SAC_STEPS)):
+        for seed, steps in enumerate(lengths):
+            for world, env in ENVS.items():
+                # An update of PPO follows every 32 env steps of each world.
+                shortest = 32 * study.num_envs
+                runs.append(
+                    TrainingRun(
+                        out=study.out / f"{task}-{algo}-{world}-{seed}.zip",
+                        algo=algo,  # type: ignore[arg-type]
+                        task=task,
+                        env=env,
+                        checkpoint=study.checkpoint,
+                        steps=max(steps >> study.shorten, shortest),
+                        num_envs=study.num_envs,
+                        max_steps=study.max_steps,
+                        # No two trainings share a seed.
+                        seed=len(runs),
+                        pictures=False,
+                        device="cpu",
+                    )
+                )
+    return runs
+
+
+def _trained(training: TrainingRun) -> Path:
+    # The curve is written last.
+    if not training.out.with_suffix(".json").exists():
+        logger.info("%s", training.out.stem)
+        train(training)
+    return training.out
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "docs.studies.agreement", *sys.argv[1:]])
+
+
+def main(study: Study) -> None:
+    """Runs the study, and writes its report."""
+    tasks = run(study)
+    for task, reports in tasks.items():
+        for rewards, report in reports.items():
+            measures = ", ".join(f"{name} {report[name]['value']}" for name in ("pearson", "spearman", "mmrv"))
+            logger.info("%s, rewards %s: %s", task, rewards, measures)
+    if study.json is not None:
+        write_json(study.json, {"command": _command(), "tasks": tasks})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with exit_with_one_line():
+        main(parse_config(Study, program="python -m docs.studies.agreement"))
