@@ -352,7 +352,7 @@ def test_evaluate(run: Any, inputs: dict[str, Path]) -> None:
     check_stamp(report["stamp"], command, 3)
     assert report["command"] == command
     # What the trials depend on is kept too.
-    assert report["stamp"].items() >= {"starts": 3, "seed": 0, "max_steps": 1, "seen": False}.items()
+    assert report["stamp"].items() >= {"starts": 3, "seed": 0, "max_steps": 1, "learned_as": "carried"}.items()
     (policy,) = report["tasks"]["face-target"]["policies"]
     assert policy["name"] == "smooth random"
     assert "corrected_success" in policy
