@@ -70,6 +70,9 @@ class TrainingRun(CheckedFields):
     keep_every: Count | None = None
     """Env steps between policies that are kept on the way, beside `out` with their env steps in the name; None: only
     the last one is kept."""
+    observes: Literal["state", "pixels"] = "state"
+    """What the policy observes: the robot's joints and the goal, or the last frame alone, for a task whose goal is
+    always the same, such as face-target:door."""
     decoding_steps: Count | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
     pictures: bool = True
@@ -82,7 +85,7 @@ class TrainingRun(CheckedFields):
 def train(run: TrainingRun) -> LearningCurve:
     """Trains a policy, and saves it with its learning curve.
 
-    The policy observes the state and the goal. Its actions are the numbers that matter for the task, normalised and
+    Its actions are the numbers that matter for the task, normalised and
     held for a clip.
 
     Raises:
@@ -96,7 +99,9 @@ def train(run: TrainingRun) -> LearningCurve:
     check_writable(run.out)
     if run.initial is not None:
         check_file(run.initial, InvalidInputError, "give a policy that policies.train wrote")
-    interface = Interface(obs_mode="state", action_mode="hold", normalized_actions=True, controls=controls_of(run.task))
+    interface = Interface(
+        obs_mode=run.observes, action_mode="hold", normalized_actions=True, controls=controls_of(run.task)
+    )
     envs = gymnasium.make_vec(
         run.env,
         num_envs=run.num_envs,
@@ -135,7 +140,11 @@ def described(run: TrainingRun) -> dict[str, Any]:
 def _model(run: TrainingRun, worlds: VecMonitor) -> BaseAlgorithm:
     algorithm, device = _CLASSES[run.algo], check_device(run.device)
     if run.initial is None:
-        return algorithm("MultiInputPolicy", worlds, seed=run.seed, device=device, **SETTINGS[run.algo])
+        network = "CnnPolicy" if run.observes == "pixels" else "MultiInputPolicy"
+        settings = dict(SETTINGS[run.algo])
+        if run.algo == "sac":
+            settings["buffer_size"] = run.steps
+        return algorithm(network, worlds, seed=run.seed, device=device, **settings)
     with reraise_as(f"{run.initial} cannot be continued with {run.algo} at {run.task}"):
         return algorithm.load(run.initial, worlds, device=device, seed=run.seed)
 

@@ -61,7 +61,7 @@ class DriveToTarget(FloorTask):
     - *target*: name of a landmark (`hwm_env.reference.room.LANDMARKS`), at any distance.
     """
 
-    name: Final = "drive-to-target"
+    kind = "drive-to-target"
     choices = tuple(STANDING_POINTS)
 
     def reset(self, episode: EpisodeStart) -> DriveToTargetGoal:

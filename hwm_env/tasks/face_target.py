@@ -46,7 +46,7 @@ class FaceTarget(FloorTask):
     - *target*: name of a landmark (`hwm_env.reference.room.LANDMARKS`), in any direction.
     """
 
-    name: Final = "face-target"
+    kind = "face-target"
     choices = tuple(room.LANDMARKS)
 
     def reset(self, episode: EpisodeStart) -> FaceTargetGoal:

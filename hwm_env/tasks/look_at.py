@@ -75,7 +75,7 @@ class LookAt(RoomTask):
     - *target*: name of a landmark (`hwm_env.reference.room.LANDMARK_CENTRES`), in any direction.
     """
 
-    name: Final = "look-at"
+    kind = "look-at"
     option = "target"
     choices = tuple(room.LANDMARK_CENTRES)
 

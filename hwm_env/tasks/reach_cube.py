@@ -92,7 +92,7 @@ class ReachCube(RoomTask):
     - *cube*: "red", "green" or "blue", at any distance from the hands.
     """
 
-    name: Final = "reach-cube"
+    kind = "reach-cube"
     option = "cube"
     choices = tuple(room.CUBES)
 

@@ -12,13 +12,14 @@ from hwm_env.tasks.function import FunctionTask, RewardFunction
 from hwm_env.tasks.goal_image import GoalImage
 from hwm_env.tasks.look_at import LookAt
 from hwm_env.tasks.reach_cube import ReachCube
+from hwm_env.tasks.room_task import RoomTask
 
 TASKS: Final[dict[str, Callable[[], Task]]] = {
-    DriveToTarget.name: DriveToTarget,
-    FaceTarget.name: FaceTarget,
+    DriveToTarget.kind: DriveToTarget,
+    FaceTarget.kind: FaceTarget,
     GoalImage.name: GoalImage,
-    LookAt.name: LookAt,
-    ReachCube.name: ReachCube,
+    LookAt.kind: LookAt,
+    ReachCube.kind: ReachCube,
 }
 """All tasks that can be made from a name; `FollowRecording` needs a data set."""
 
@@ -26,12 +27,25 @@ TASKS: Final[dict[str, Callable[[], Task]]] = {
 def make_task(name: str) -> Task:
     """Makes a task by name.
 
+    Args:
+        name: one of TASKS; or one about a thing in the room, and that thing, which is then the same in every episode,
+            such as "face-target:door".
+
     Raises:
         InvalidInputError: the name is unknown.
     """
-    if name not in TASKS:
-        raise _no_task(name)
-    return TASKS[name]()
+    kind, separator, thing = name.partition(":")
+    make = TASKS.get(kind)
+    if make is not None and not separator:
+        return make()
+    if isinstance(make, type) and issubclass(make, RoomTask):
+        return cast(Task, make(thing))
+    raise _no_task(name)
+
+
+def kind_of(name: str) -> str:
+    """Returns the name of a task without its thing."""
+    return name.partition(":")[0]
 
 
 def as_task(task: str | Task | RewardFunction | None) -> Task | None:
@@ -55,5 +69,6 @@ def as_task(task: str | Task | RewardFunction | None) -> Task | None:
 
 def _no_task(value: object) -> InvalidInputError:
     return InvalidInputError(
-        f"task must be one of {sorted(TASKS)}, a Task object, a function of two moments, or None, got {short(value)}"
+        f"task must be one of {sorted(TASKS)}, one with a thing (such as 'face-target:door'), a Task object, a "
+        f"function of two moments, or None, got {short(value)}"
     )

@@ -21,18 +21,39 @@ LARGEST_SCALED_DISTANCE: Final = 4.0
 
 
 class RoomTask:
-    """A task about one thing in the reference room, which one option can name."""
+    """A task about one thing in the reference room, which one option can name.
+
+    Args:
+        thing: the thing in every episode, one of `choices`; `None`: the option's, else a random one.
+
+    Raises:
+        InvalidInputError: there is no such thing.
+    """
 
     needs_readout: Final = True
+    kind: ClassVar[str]
+    """Name of the task without its thing."""
     option: ClassVar[str]
     """Key of the option."""
     choices: ClassVar[Collection[str]]
     """Allowed values of the option."""
 
+    def __init__(self, thing: str | None = None) -> None:
+        if thing is not None and thing not in self.choices:
+            raise InvalidInputError(
+                f"the task {self.kind!r} can be about one of {sorted(self.choices)}, got {short(thing)}"
+            )
+        self._thing = thing
+
+    @property
+    def name(self) -> str:
+        """The kind of the task, and its thing if that is always the same: `face-target`, `face-target:door`."""
+        return self.kind if self._thing is None else f"{self.kind}:{self._thing}"
+
     @property
     def option_names(self) -> Collection[str]:
-        """The key of the task's one option."""
-        return (self.option,)
+        """The key of the task's one option; none if its thing is always the same."""
+        return (self.option,) if self._thing is None else ()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Checks that the option, if given, is one of the choices.
@@ -51,7 +72,7 @@ class RoomTask:
         names = candidates or tuple(self.choices)
         # Drawn even if the option is given, so that equal seeds mean equal episodes after this one.
         drawn = names[int(episode.rng.integers(len(names)))]
-        return str(episode.options.get(self.option, drawn))
+        return str(episode.options.get(self.option, self._thing or drawn))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

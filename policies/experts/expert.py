@@ -7,6 +7,7 @@ import numpy as np
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.policy import SCRIPTED, Interface
+from hwm_env.tasks.registry import kind_of
 from hwm_env.types import Float32Array
 from policies.experts.controller import Controller
 from policies.experts.driving import DriveToTargetController, FaceTargetController
@@ -41,9 +42,9 @@ class Expert:
     interface: Final = Interface(obs_mode="state")
 
     def __init__(self, task: str, skill: Skill = PERFECT) -> None:
-        if task not in CONTROLLERS:
+        if kind_of(task) not in CONTROLLERS:
             raise InvalidInputError(f"task must be one of {', '.join(CONTROLLERS)} for an expert, got {task!r}")
-        self._make_controller = CONTROLLERS[task]
+        self._make_controller = CONTROLLERS[kind_of(task)]
         self._skill = skill
 
     @property

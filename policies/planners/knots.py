@@ -9,6 +9,7 @@ from annotated_types import Len
 from pydantic import SkipValidation
 
 from hwm_env.fields import ActionName, CheckedFields, Count
+from hwm_env.tasks.registry import kind_of
 from hwm_env.types import ACTION_DIM, ACTION_NAMES, FRAMES_PER_CLIP, Float32Array, Float64Array
 
 DRIVING: Final = ("linear_velocity", "angular_velocity")
@@ -20,7 +21,7 @@ CONTROLS: Final = {"look-at": (*DRIVING, "neck_pitch"), "reach-cube": (*DRIVING,
 
 def controls_of(task: str) -> tuple[str, ...]:
     """Returns the names of the numbers that matter for a task."""
-    return CONTROLS.get(task, DRIVING)
+    return CONTROLS.get(kind_of(task), DRIVING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

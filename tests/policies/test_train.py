@@ -41,6 +41,16 @@ def test_a_trained_policy_can_be_loaded_with_its_curve(tiny_checkpoint: Path, tm
     assert all(episode["steps"] <= 256 for episode in curve.episodes)
 
 
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_a_policy_can_see_pictures_alone(tiny_checkpoint: Path, tmp_path: Path, algo: Any) -> None:
+    small: dict[str, Any] = {"steps": 128, "num_envs": 4, "max_steps": 5, "decoding_steps": 1}
+    run = run_of(tiny_checkpoint, tmp_path / "some.zip", algo=algo, task="face-target:door", observes="pixels", **small)
+    train(run)
+    (policy,) = load_policies(str(run.out), run.task)
+    assert policy.interface.obs_mode == "pixels"
+    assert policy.act([np.zeros((64, 64, 3), np.uint8)]).shape == (1, 2)
+
+
 def test_a_run_has_its_seed(tiny_checkpoint: Path, tmp_path: Path) -> None:
     small = {"steps": 128, "num_envs": 4, "max_steps": 5, "decoding_steps": 1}
     runs = [run_of(tiny_checkpoint, tmp_path / "some.zip", seed=seed, **small) for seed in (0, 0, 1)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hwm_env.tasks.drive_to_target import DriveToTarget, DriveToTargetGoal
 from hwm_env.tasks.face_target import FaceTarget, FaceTargetGoal
 from hwm_env.tasks.look_at import LookAt, LookAtGoal
 from hwm_env.tasks.reach_cube import ReachCube, ReachCubeGoal
+from hwm_env.tasks.registry import kind_of, make_task
 from hwm_env.types import ACTION_NAMES
 from tests.tasks.playing import (
     Numbers,
@@ -220,3 +222,24 @@ def _moved_goal(goal: Goal) -> Goal:
     if isinstance(goal, LookAtGoal):
         return LookAtGoal(landmark=goal.landmark, centre_m=centre)
     return ReachCubeGoal(cube=goal.cube, centre_m=centre)
+
+
+@all_tasks
+def test_a_task_can_be_about_one_thing(task: Any) -> None:
+    """Then all episodes have this goal, wherever they begin, and the option that would name another is unknown."""
+    for thing in task.choices:
+        named: Any = make_task(f"{task.name}:{thing}")
+        assert (named.name, kind_of(named.name), named.option_names) == (f"{task.name}:{thing}", task.name, ())
+        for seed in range(3):
+            state = random_state(np.random.default_rng(seed))
+            assert thing in begin(named, moment_of(state), seed).describe().values()
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    begin(named, moment_of(state), rng)
+    begin(task, moment_of(state), other)
+    assert rng.random() == other.random(), "equal seeds mean equal episodes afterwards"
+
+
+@pytest.mark.parametrize("name", ["face-target:", "face-target:moon", "goal-image:door", "fly:door", ":door"])
+def test_things_that_no_task_is_about_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"task must be one of|can be about one of \['banner'"):
+        make_task(name)
