@@ -27,6 +27,8 @@ PPO_STEPS: Final = (65_536, 32_768, 16_384, 8_192, 4_096)
 """Env steps of the PPO trainings in each world, each with its own seed: from converged to hardly begun."""
 SAC_STEPS: Final = (8_192, 4_096, 2_048)
 """The same for SAC."""
+PICTURE_STEPS: Final = (32_768, 24_576, 16_384, 12_288, 8_192, 6_144, 4_096, 2_048)
+"""Env steps of the trainings, in the reference world, of policies that see pictures alone."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +46,17 @@ class Study(CheckedFields):
     checkpoint: str = "room-64"
     """The learned world."""
     tasks: tuple[str, ...] = ("face-target", "drive-to-target", "look-at", "reach-cube")
-    """Names of tasks."""
+    """Names of tasks for policies that see the robot's joints and the goal."""
+    picture_tasks: tuple[str, ...] = ("face-target:door", "drive-to-target:door", "look-at:door", "reach-cube:red")
+    """Names of tasks, each about one thing, for policies that see pictures alone."""
     rewards: tuple[LearnedAs, ...] = ("poses", "localiser", "network", "seen")
     """What plays as the learned world, and where its rewards come from, see `hwm-env evaluate --learned-as`."""
+    picture_rewards: tuple[LearnedAs, ...] = ("carried", "localiser")
+    """The same for policies that see pictures alone."""
     starts: Count = 100
     """Paired starts with rewards from the carried pose."""
     picture_starts: Count = 30
-    """Paired starts with rewards from pictures, which take much longer."""
+    """Paired starts where pictures are predicted, which takes much longer."""
     max_steps: Count = 20
     """Env steps until truncation."""
     num_envs: Count = 64
@@ -66,17 +72,19 @@ def run(study: Study) -> dict[str, dict[str, Any]]:
         By task and source of rewards, the report of `evaluate` on that task.
     """
     checkpoint = load(study.checkpoint)
-    return {task: _of_task(study, task, checkpoint) for task in study.tasks}
+    return {task: _of_task(study, task, checkpoint) for task in (*study.tasks, *study.picture_tasks)}
 
 
 def _of_task(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    policies = (EXPERTS, *(str(_trained(training)) for training in trainings(study, task)))
+    sees_pictures = task in study.picture_tasks
+    zips = [str(_trained(training)) for training in trainings(study, task)]
+    policies = zips if sees_pictures else [EXPERTS, *zips]
     reports: dict[str, Any] = {}
-    for rewards in study.rewards:
+    for rewards in study.picture_rewards if sees_pictures else study.rewards:
         logger.info("%s, rewards: %s", task, rewards)
         is_blind = rewards == "poses"
         config = EvaluationConfig(
-            policies=policies,
+            policies=tuple(policies),
             tasks=(task,),
             starts=study.starts if is_blind else study.picture_starts,
             max_steps=study.max_steps,
@@ -90,30 +98,36 @@ def _of_task(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def trainings(study: Study, task: str) -> list[TrainingRun]:
-    """Returns the trainings of a task: independent, of two algorithms, several lengths, and in both worlds."""
-    runs: list[TrainingRun] = []
-    for algo, lengths in (("ppo", PPO_STEPS), ("sac", SAC_STEPS)):
-        for seed, steps in enumerate(lengths):
-            for world, env in ENVS.items():
-                # An update of PPO follows every 32 env steps of each world.
-                shortest = 32 * study.num_envs
-                runs.append(
-                    TrainingRun(
-                        out=study.out / f"{task}-{algo}-{world}-{seed}.zip",
-                        algo=algo,  # type: ignore[arg-type]
-                        task=task,
-                        env=env,
-                        checkpoint=study.checkpoint,
-                        steps=max(steps >> study.shorten, shortest),
-                        num_envs=study.num_envs,
-                        max_steps=study.max_steps,
-                        # No two trainings share a seed.
-                        seed=len(runs),
-                        pictures=False,
-                        device="cpu",
-                    )
-                )
-    return runs
+    """Returns the trainings of a task, which are independent.
+
+    Those of policies that see joints and goal are of two algorithms, several lengths, and in both worlds; those of
+    policies that see pictures alone are of PPO, several lengths, and in the reference world.
+    """
+    if task in study.picture_tasks:
+        kinds = [("ppo", "true", steps) for steps in PICTURE_STEPS]
+    else:
+        lengths = {"ppo": PPO_STEPS, "sac": SAC_STEPS}
+        kinds = [(algo, world, steps) for algo, each in lengths.items() for steps in each for world in ENVS]
+    # An update of PPO follows every 32 env steps of each world.
+    shortest = 32 * study.num_envs
+    return [
+        TrainingRun(
+            out=study.out / f"{task}-{algo}-{world}-{seed}.zip",
+            algo=algo,  # type: ignore[arg-type]
+            task=task,
+            env=ENVS[world],
+            checkpoint=study.checkpoint,
+            steps=max(steps >> study.shorten, shortest),
+            num_envs=study.num_envs,
+            max_steps=study.max_steps,
+            # No two trainings share a seed.
+            seed=seed,
+            observes="pixels" if task in study.picture_tasks else "state",
+            pictures=task in study.picture_tasks,
+            device="cpu",
+        )
+        for seed, (algo, world, steps) in enumerate(kinds)
+    ]
 
 
 def _trained(training: TrainingRun) -> Path:

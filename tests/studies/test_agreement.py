@@ -25,6 +25,11 @@ def test_sixteen_trainings_that_share_nothing() -> None:
     }
     assert {run.steps for run in runs if run.algo == "ppo"} == {65_536, 32_768, 16_384, 8_192, 4_096}
     assert min(run.steps for run in trainings(Study(shorten=20), "look-at")) == 32 * 64
+    runs = trainings(Study(), "look-at:door")
+    assert len(runs) == len({run.seed for run in runs}) == len({run.out for run in runs}) == 8
+    assert {(run.algo, run.env, run.observes, run.pictures) for run in runs} == {
+        ("ppo", "HWMReference-v0", "pixels", True)
+    }
 
 
 @pytest.mark.slow
@@ -34,6 +39,7 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     save(make_checkpoint(), tmp_path / "checkpoint")
     monkeypatch.setattr(agreement, "PPO_STEPS", (128,))
     monkeypatch.setattr(agreement, "SAC_STEPS", ())
+    monkeypatch.setattr(agreement, "PICTURE_STEPS", (128, 128))
     monkeypatch.setattr(agreement, "EXPERTS", "policies.experts.expert:expert")
     study = Study(
         out=tmp_path / "out",
@@ -41,14 +47,18 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         csv=tmp_path / "agreement.csv",
         checkpoint=str(tmp_path / "checkpoint"),
         tasks=("face-target",),
+        picture_tasks=("face-target:door",),
         rewards=("poses", "network"),
+        picture_rewards=("carried",),
         starts=3,
         picture_starts=2,
         max_steps=3,
         num_envs=4,
     )
     main(study)
-    report = json.loads((tmp_path / "agreement.json").read_text())["tasks"]["face-target"]
+    tasks = json.loads((tmp_path / "agreement.json").read_text())["tasks"]
+    assert tasks["face-target:door"]["carried"]["k"] == len(tasks["face-target:door"]["carried"]["policies"]) == 2
+    report = tasks["face-target"]
     assert {rewards: of["stamp"]["learned_as"] for rewards, of in report.items()} == {
         "poses": "poses",
         "network": "network",
