@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from annotated_types import Ge, Le, Len
@@ -118,15 +118,25 @@ class EnvConfig(Interface):
             InvalidInputError: decoding settings that the model does not support.
             CheckpointError: the checkpoint is unknown or damaged.
         """
-        return WorldSimulator.from_pretrained(
-            self.checkpoint,
-            device=self.device,
-            tokenizer=self.tokenizer,
-            decoding_steps=self.decoding_steps,
-            temperature=self.temperature,
-            order=self.order,
-            history=self.history,
-            precision=self.precision,
-            strict=self.strict,
-            backend=self.backend,
-        )
+        return simulator_of(self)
+
+
+MODEL_ARGUMENTS: Final = (
+    "checkpoint",
+    "tokenizer",
+    "decoding_steps",
+    "temperature",
+    "order",
+    "history",
+    "precision",
+    "strict",
+    "backend",
+    "device",
+)
+"""Arguments that describe a simulator, here and in the config of the service."""
+
+
+def simulator_of(config: object) -> WorldSimulator:
+    """Makes the simulator that a config's MODEL_ARGUMENTS describe; see `EnvConfig.make_simulator`."""
+    chosen = {name: getattr(config, name) for name in MODEL_ARGUMENTS}
+    return WorldSimulator.from_pretrained(chosen.pop("checkpoint"), **chosen)

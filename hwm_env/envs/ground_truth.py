@@ -11,7 +11,7 @@ from annotated_types import Len
 from pydantic import InstanceOf
 
 from hwm_env.checkpoint import Checkpoint
-from hwm_env.envs.world import CheckpointWorld
+from hwm_env.envs.world import CheckpointWorld, NothingPainted
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.fields import checked, real_numbers, short
 from hwm_env.reference.body import quantities
@@ -34,7 +34,7 @@ from hwm_env.types import (
 
 
 @dataclass(frozen=True)
-class GroundTruthMoment:
+class GroundTruthMoment(NothingPainted):
     """The WorldMoment of the reference world; frames are rendered on first access."""
 
     path: tuple[RobotState, ...]
@@ -83,26 +83,6 @@ class GroundTruthMoment:
     def latents(self) -> Float32Array:
         """Values of the tokens' digits in [-1, 1], float32 [3, h, w, digits]."""
         return latents_of(torch.from_numpy(self.tokens.copy()), self.tokenizer.fsq_levels)
-
-    @property
-    def confidence(self) -> float:
-        """0: certain."""
-        return 0.0
-
-    @property
-    def entropy(self) -> float:
-        """0: certain."""
-        return 0.0
-
-    @property
-    def path_entropy(self) -> float:
-        """0: certain."""
-        return 0.0
-
-    @property
-    def painted_offset(self) -> float:
-        """0: frames are rendered at the robot's pose."""
-        return 0.0
 
     @property
     def readout_source(self) -> ReadoutSource:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hwm_env.envs.kinematics import Kinematics, kinematics_of
-from hwm_env.envs.world import CheckpointWorld
+from hwm_env.envs.world import CheckpointWorld, NothingPainted
 from hwm_env.errors import CheckpointError, InvalidInputError
 from hwm_env.fields import short
 from hwm_env.scene.pose_belief import PoseBelief
@@ -19,7 +19,7 @@ from hwm_env.types import Float32Array, Int32Array, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PoseMoment:
+class PoseMoment(NothingPainted):
     """The WorldMoment of a PoseWorld. It has no frames, tokens and latents, and nothing that is computed from them."""
 
     believed: Float32Array
@@ -54,26 +54,6 @@ class PoseMoment:
     def latents(self) -> Float32Array:
         """Raises InvalidInputError."""
         self._refuse("latents")
-
-    @property
-    def confidence(self) -> float:
-        """0: there are no tokens."""
-        return 0.0
-
-    @property
-    def entropy(self) -> float:
-        """0: there are no tokens."""
-        return 0.0
-
-    @property
-    def path_entropy(self) -> float:
-        """0: there are no tokens."""
-        return 0.0
-
-    @property
-    def painted_offset(self) -> float:
-        """0: nothing is painted."""
-        return 0.0
 
     @property
     def pose(self) -> Float32Array | None:

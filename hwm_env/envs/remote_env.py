@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from gymnasium.vector import AutoresetMode
 
-from hwm_env.envs.config import EnvConfig
+from hwm_env.envs.config import MODEL_ARGUMENTS, EnvConfig
 from hwm_env.envs.humanoid import HumanoidEnv
 from hwm_env.envs.remote import RemoteMoment, RemoteWorld
 from hwm_env.envs.vector import HumanoidVectorEnv, vector_config
@@ -12,19 +12,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.remote.client import ServiceClient
 from hwm_env.remote.messages import ShownFrames
 
-OF_THE_SERVICE: Final = (
-    "checkpoint",
-    "tokenizer",
-    "decoding_steps",
-    "temperature",
-    "order",
-    "history",
-    "precision",
-    "strict",
-    "backend",
-    "pictures",
-    "device",
-)
+OF_THE_SERVICE: Final = (*MODEL_ARGUMENTS, "pictures")
 """Arguments of HWM-v0 that `hwm-env serve` has instead."""
 
 

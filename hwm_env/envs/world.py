@@ -62,6 +62,32 @@ class WorldMoment(TaskView, Protocol):
 M = TypeVar("M", bound=WorldMoment)
 
 
+class NothingPainted:
+    """Base class of moments without predicted tokens, which have nothing to be uncertain about."""
+
+    __slots__ = ()
+
+    @property
+    def confidence(self) -> float:
+        """0: no tokens are predicted."""
+        return 0.0
+
+    @property
+    def entropy(self) -> float:
+        """0: no tokens are predicted."""
+        return 0.0
+
+    @property
+    def path_entropy(self) -> float:
+        """0: no tokens are predicted."""
+        return 0.0
+
+    @property
+    def painted_offset(self) -> float:
+        """0: nothing is painted at another place than the pose."""
+        return 0.0
+
+
 class WorldSource(Protocol):
     """What environments use of a checkpoint: of one on this machine, or of one that a service describes."""
 

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le
 from hwm_env.arguments import CheckpointNameArgument
 from hwm_env.decoding.config import HistoryMode, Order
 from hwm_env.engine.base import Backend
+from hwm_env.envs.config import simulator_of
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.errors import require_extra
 from hwm_env.fields import CheckedFields, Count, NotNegative
@@ -17,7 +18,7 @@ from hwm_env.model.precision import Precision
 from hwm_env.remote.messages import MOST_ROWS, Port
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.service.network import listening, needed_token, url_of
-from hwm_env.simulator import SLICE, WorldSimulator
+from hwm_env.simulator import SLICE
 
 if TYPE_CHECKING:
     import uvicorn
@@ -77,19 +78,7 @@ class ServiceConfig(CheckedFields):
             InvalidInputError: decoding settings that the model does not support.
             CheckpointError: the checkpoint is unknown or damaged.
         """
-        simulator = WorldSimulator.from_pretrained(
-            self.checkpoint,
-            device=self.device,
-            tokenizer=self.tokenizer,
-            decoding_steps=self.decoding_steps,
-            temperature=self.temperature,
-            order=self.order,
-            history=self.history,
-            precision=self.precision,
-            strict=self.strict,
-            backend=self.backend,
-        )
-        return LearnedWorld(simulator)
+        return LearnedWorld(simulator_of(self))
 
 
 def serve(config: ServiceConfig, caller: Caller = PYTHON) -> None:

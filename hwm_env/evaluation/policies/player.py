@@ -80,9 +80,17 @@ class Player:
                 self._worlds[name] = self._seen() if self._learned_as == "seen" else self._learned()
         return self._worlds[name]
 
-    def _learned(self) -> World[Any]:
+    def pictured(self, name: WorldName) -> World[Any]:
+        """Returns a world with pictures: instead of poses alone the learned world, whose episodes are the same."""
+        world = self.world(name)
+        return world if world.has_pictures else cast(World[Any], LearnedWorld(self._simulator()))
+
+    def _simulator(self) -> WorldSimulator:
         # Strict: a trial must not depend on the other trials of its batch.
-        simulator = WorldSimulator(self._checkpoint, strict=True)
+        return WorldSimulator(self._checkpoint, strict=True)
+
+    def _learned(self) -> World[Any]:
+        simulator = self._simulator()
         match self._learned_as:
             case "poses":
                 return cast(World[Any], PoseWorld(simulator))

@@ -91,7 +91,7 @@ def _strip(task: str, pair: Pair, player: Player, max_steps: int) -> str:
 
 def _film(task: str, pair: Pair, world: WorldName, player: Player, max_steps: int) -> Sequence[UInt8Array]:
     """Returns the last frame before an episode and that of each env step, at most MOST_COLUMNS of them."""
-    opened, policy = player.world(world), player.policy(Unit(task, pair.policy, world))
+    opened, policy = player.pictured(world), player.policy(Unit(task, pair.policy, world))
     (first,) = opened.begin([opened.start(pair.true.case.start)], [0])
     frames = [first.last_frame]
     for _, step in play_steps(make_engine(opened, policy, task, max_steps), policy, [pair.true.case]):

@@ -267,6 +267,15 @@ def test_poses_alone_give_the_same_trials_to_policies_that_see_no_pictures() -> 
         Player(checkpoint, policies, MAX_STEPS, learned_as="poses") as blind,
     ):
         assert blind.play(unit, CASES) == usual.play(unit, CASES)
+        assert not blind.world("learned").has_pictures
+        chunks = np.stack([usual.world("learned").start(0).actions[-1]])
+        pictures = []
+        for player in (usual, blind):
+            world = player.pictured("learned")
+            (moment,) = world.step(world.begin([world.start(0)], [0]), chunks)
+            pictures.append(moment.last_frame)
+        np.testing.assert_array_equal(*pictures)
+        assert usual.pictured("learned") is usual.world("learned")
 
 
 def test_what_the_pictures_cannot_be_read_by_is_said(loaded: Checkpoint) -> None:
