@@ -20,6 +20,7 @@ from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.cosmos import CosmosTokenizer
 from hwm_env.tokenizers.recordings import tokenize_recordings
 from hwm_env.training.scene.train import SceneTrainingConfig, train_scene
+from hwm_env.training.tokenizer.decoder import DecoderTrainingConfig, train_decoder
 from hwm_env.training.tokenizer.train import TokenizerTrainingConfig, train_tokenizer
 
 ABSENT = ("banana", "cuda:99", "cpu:1", "meta", "", "x" * 5000, "mps:\0", 3, None)
@@ -51,6 +52,9 @@ CONSTRUCTORS: dict[str, Callable[[Path, str], object]] = {
     "cosmos": lambda checkpoint, device: CosmosTokenizer.load(checkpoint, device=device),
     "tokenize": lambda checkpoint, device: tokenize_recordings(HERE, HERE, lambda: None, device=device),
     "train_tokenizer": lambda checkpoint, device: train_tokenizer(HERE, HERE, TokenizerTrainingConfig(), device=device),
+    "train_decoder": lambda checkpoint, device: train_decoder(
+        None, None, None, HERE, DecoderTrainingConfig(), device=device
+    ),
     "train_scene": lambda checkpoint, device: train_scene(
         None, None, None, HERE, None, SceneTrainingConfig(), device=device
     ),
@@ -67,6 +71,7 @@ def test_constructors(tiny_checkpoint: Path, make: Callable[[Path, str], object]
 OPTIONS = {
     "tokenize": "source out --tokenizer room-64",
     "train-scene": "room-64 data --validation data --out out",
+    "train-decoder": "room-64 data --validation data --out out",
     "train-tokenizer": "data --out out",
     "generate": "room-64 data --out out",
     "fidelity": "--checkpoint room-64",

@@ -1,4 +1,4 @@
-"""Makes the checkpoint room-64: recordings, tokenizer, tokens, read-out, scene, world model and calibration.
+"""Makes the checkpoint room-64: recordings, tokenizer, tokens, read-out, scene, world model, decoder and calibration.
 
 It runs the commands that anybody would. Every stage is seeded and leaves its result in one directory. Finished stages
 are not repeated, and interrupted trainings continue where they stopped. With a number of minutes, all of it is done in
@@ -139,6 +139,10 @@ def make_room_64(config: Room64Config) -> None:
     if not stages.is_finished("assembly"):
         checkpoints.save(_assembled(root, config, recipes), config.destination)
         stages.finish("assembly")
+    recordings = (root / "train-raw", "--validation", root / "validation-raw")
+    decoder_run = root / "decoder"
+    decoder = ("train-decoder", config.destination, *recordings, "--out", decoder_run, "--seed", SEED, *training)
+    stages.run("decoder", *decoder, *recipes.decoder, *_resumed(decoder_run))
     report = () if config.report is None else ("--json", config.report[0], "--plot", config.report[1])
     calibration = ("calibrate", config.destination, "--data", root / "train", *computing, *recipes.calibration)
     stages.run("calibration", *calibration, *report)

@@ -9,7 +9,7 @@ Options = tuple[str, ...]
 TRAIN_EPISODES = 1600
 EPISODES_A_MINUTE = 20
 """Training episodes for each core and minute of training, so that recording takes a part of the time."""
-TOKENIZER_SHARE, READOUT_SHARE, SCENE_SHARE, WORLD_MODEL_SHARE = 0.25, 0.05, 0.25, 0.45
+TOKENIZER_SHARE, READOUT_SHARE, SCENE_SHARE, WORLD_MODEL_SHARE, DECODER_SHARE = 0.2, 0.05, 0.25, 0.4, 0.1
 """Shares of the minutes."""
 
 
@@ -26,6 +26,7 @@ class Recipes:
     scene: Options = ("--model.steps", "48000")
     odometry: Options = ()
     world_model: Options = ("--steps", "24000", "--batch-size", "4", "--micro-batch-size", "2", "--report-every", "500")
+    decoder: Options = ("--steps", "8000")
     processes: int = 2
     """Number of processes that train the world model together, one thread each."""
     calibration: Options = ()
@@ -41,6 +42,7 @@ LARGE_BATCHES = Recipes(
         *("--steps", "8000", "--batch-size", "128", "--micro-batch-size", "128", "--warmup-steps", "200"),
         *("--learning-rate", "0.002", "--matrix-learning-rate", "0.02"),
     ),
+    decoder=("--batch-size", "128", "--warmup-steps", "120"),
     processes=1,
 )
 """For a GPU."""
@@ -66,6 +68,7 @@ def recipes_for(device_type: str, minutes: float | None) -> Recipes:
         readout=(*recipes.readout, "--minutes", f"{READOUT_SHARE * minutes:g}"),
         scene=(*recipes.scene, "--model.minutes", f"{SCENE_SHARE * minutes:g}"),
         world_model=(*recipes.world_model, "--minutes", f"{WORLD_MODEL_SHARE * minutes:g}"),
+        decoder=(*recipes.decoder, "--minutes", f"{DECODER_SHARE * minutes:g}"),
     )
     if train_episodes == TRAIN_EPISODES:
         return recipes

@@ -81,6 +81,12 @@ COMMANDS: Final[dict[str, Command]] = {
         "SceneRunConfig",
         "run_scene_training",
     ),
+    "train-decoder": Command(
+        "Trains a checkpoint's decoder further, also on what its scene draws; tokens keep their meaning.",
+        "hwm_env.training.tokenizer.decoder_workflow",
+        "DecoderRunConfig",
+        "run_decoder_training",
+    ),
     "import-checkpoint": Command(
         "Turns a foreign Masked-HWM checkpoint into one that HWM-v0 can load.",
         "hwm_env.importing",

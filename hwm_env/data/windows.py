@@ -89,6 +89,24 @@ class _Windows:
         shards = np.searchsorted(self._shard_ends, indices, side="right")
         return list(zip(shards.tolist(), self._starts[indices].tolist(), strict=True))
 
+    def _gather_poses(self, indices: Int64Array, num_frames: int, unit_frames: int) -> Float32Array:
+        """Copies the poses of windows of so many frames, float32 [B, F, 3], that begin at multiples of a unit."""
+        self._dataset.require(ShardFile.POSES)
+        places = self._places(indices)
+        poses = np.empty((len(places), num_frames, POSE_DIM), dtype=np.float32)
+        for row, (shard_index, start) in enumerate(places):
+            of_shard = self._dataset.shards[shard_index].poses
+            assert of_shard is not None, f"shard {shard_index} has no poses"
+            first_frame = start * unit_frames
+            poses[row] = of_shard[first_frame : first_frame + num_frames]
+            if not np.isfinite(poses[row]).all():
+                bad = first_frame + int(np.flatnonzero(~np.isfinite(poses[row]).all(axis=1))[0])
+                raise DatasetError(
+                    f"poses of shard {shard_index}, frame {bad}: got {of_shard[bad].tolist()}, expected finite "
+                    "numbers; repair the file, or remove the shard"
+                )
+        return poses
+
     def _check_actions(self, actions: Float32Array, places: list[tuple[int, int]], unit_frames: int) -> None:
         """Raises an error that names the frame if an action of float32 [B, F, 25] is not finite."""
         if not np.isfinite(actions).all():
@@ -178,21 +196,8 @@ class ClipWindows(_Windows):
             InvalidInputError: an index is out of range.
             DatasetError: the data set has no poses, or one is NaN or infinite.
         """
-        self._dataset.require(ShardFile.POSES)
-        places = self._places(indices)
-        poses = np.empty((len(places), self.num_clips * FRAMES_PER_CLIP, POSE_DIM), dtype=np.float32)
-        for row, (shard_index, first_clip) in enumerate(places):
-            of_shard = self._dataset.shards[shard_index].poses
-            assert of_shard is not None, f"shard {shard_index} has no poses"
-            first_frame = first_clip * FRAMES_PER_CLIP
-            poses[row] = of_shard[first_frame : first_frame + poses.shape[1]]
-            if not np.isfinite(poses[row]).all():
-                bad = first_frame + int(np.flatnonzero(~np.isfinite(poses[row]).all(axis=1))[0])
-                raise DatasetError(
-                    f"poses of shard {shard_index}, frame {bad}: got {of_shard[bad].tolist()}, expected finite "
-                    "numbers; repair the file, or remove the shard"
-                )
-        return poses.reshape(len(places), self.num_clips, FRAMES_PER_CLIP, POSE_DIM)
+        poses = self._gather_poses(indices, self.num_clips * FRAMES_PER_CLIP, FRAMES_PER_CLIP)
+        return poses.reshape(len(indices), self.num_clips, FRAMES_PER_CLIP, POSE_DIM)
 
 
 class FrameWindows(_Windows):
@@ -247,6 +252,21 @@ class FrameWindows(_Windows):
             actions[row] = shard.states[first_frame : first_frame + self.num_frames]
         self._check_actions(actions, places, 1)
         return FrameBatch(frames, actions)
+
+    def gather_poses(self, indices: Int64Array) -> Float32Array:
+        """Copies the base poses of windows out of the data set.
+
+        Args:
+            indices: int64 [B], each in [0, len(self)).
+
+        Returns:
+            x (m), y (m), yaw (rad) of each frame, float32 [B, F, 3].
+
+        Raises:
+            InvalidInputError: an index is out of range.
+            DatasetError: the data set has no poses, or one is NaN or infinite.
+        """
+        return self._gather_poses(indices, self.num_frames, 1)
 
 
 def evenly_spread(total: int, count: int | None) -> Int64Array:

@@ -56,6 +56,11 @@ class CompiledTokenizer:
         return self._tokenizer.identity
 
     @property
+    def token_identity(self) -> str:
+        """That of the built-in tokenizer."""
+        return self._tokenizer.token_identity
+
+    @property
     def spatial_compression(self) -> int:
         """Pixels for each token in both directions."""
         return self._tokenizer.spatial_compression

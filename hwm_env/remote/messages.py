@@ -298,7 +298,7 @@ class Capabilities(Message):
     model: str
     """Identity of the checkpoint's weights."""
     tokenizer: str
-    """Identity of the tokenizer."""
+    """What its tokens mean: equal for services whose tokens can be exchanged."""
     action_names: list[str]
     """Names of the J numbers of an action, the robot's joints (of EVE: 25)."""
     action_low: Numbers

@@ -27,8 +27,10 @@ class RemoteTokenizer:
         """Number of levels of each digit of a token."""
         self.codebook_size = math.prod(self.fsq_levels)
         """Number of codes."""
+        self.token_identity = capabilities.tokenizer
+        """What its tokens mean."""
         self.identity = capabilities.tokenizer
-        """Hash of configuration and weights."""
+        """The same: the service does not tell its decoder's weights."""
         self.spatial_compression = capabilities.spatial_compression
         """Pixels for each token in both directions."""
 

@@ -109,7 +109,7 @@ class Service:
         tasks = [m.Task(name=name, needs_readout=make().needs_readout) for name, make in sorted(TASKS.items())]
         return m.Capabilities(
             model=simulator.identity,
-            tokenizer=checkpoint.tokenizer.identity,
+            tokenizer=checkpoint.tokenizer.token_identity,
             action_names=list(checkpoint.robot.names),
             action_low=self.predictions.action_space.low[0],
             action_high=self.predictions.action_space.high[0],

@@ -153,9 +153,9 @@ class FollowRecording:
             DatasetError: it is of another robot.
         """
         check_robot(episode.robot, self._dataset)
-        if self._known_tokenizer != episode.tokenizer.identity:
+        if self._known_tokenizer != episode.tokenizer.token_identity:
             check_tokenizer(episode.tokenizer, self._dataset)
-            self._known_tokenizer = episode.tokenizer.identity
+            self._known_tokenizer = episode.tokenizer.token_identity
         stretch = episode.history
         assert isinstance(stretch, Stretch), "episodes of this task begin with a stretch"
         latents = latents_of(torch.from_numpy(stretch.later_tokens[:, -1]), episode.tokenizer.fsq_levels)

@@ -29,7 +29,12 @@ class VideoTokenizer(Protocol):
 
     @property
     def identity(self) -> str:
-        """Hash of configuration and weights: tokens can only be decoded by the tokenizer that made them."""
+        """Hash of configuration and weights."""
+        ...
+
+    @property
+    def token_identity(self) -> str:
+        """Names what its tokens mean: equal for tokenizers that can decode each other's tokens, else `identity`."""
         ...
 
     @property

@@ -28,9 +28,9 @@ def check_tokenizer(tokenizer: VideoTokenizer, *datasets: Dataset) -> None:
     """
     for dataset in datasets:
         made_by = dataset.metadata.tokenizer
-        if made_by is not None and made_by != tokenizer.identity:
+        if made_by is not None and made_by != tokenizer.token_identity:
             raise CheckpointError(
-                f"{dataset.directory} was tokenised by {made_by}, not by this tokenizer ({tokenizer.identity}); "
+                f"{dataset.directory} was tokenised by {made_by}, not by this tokenizer ({tokenizer.token_identity}); "
                 "tokenise it again or give the tokenizer that made it"
             )
         if made_by is None and dataset.has(ShardFile.TOKENS):

@@ -142,6 +142,11 @@ class CosmosTokenizer:
         """The name and 16 hexadecimal digits that depend on every byte of both files."""
         return self._identity
 
+    @property
+    def token_identity(self) -> str:
+        """The same: its tokens can only be decoded by the same files."""
+        return self._identity
+
     def to(self, device: str | torch.device, /) -> Self:
         """Moves the weights to a device in place; their type stays the same."""
         self._device = torch.device(device)

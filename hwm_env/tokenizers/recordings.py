@@ -83,11 +83,11 @@ def tokenize_recordings(
     writer = DatasetWriter(
         out,
         token_grid=grid,
-        tokenizer=tokenizer.identity,
+        tokenizer=tokenizer.token_identity,
         robot=source.robot,
         extra={**source.extra, "frame_offsets": list(offsets), "shard_sources": sources},
     )
-    _claim(writer, {"tokenizer": tokenizer.identity, "offsets": list(offsets), **source.fingerprint})
+    _claim(writer, {"tokenizer": tokenizer.token_identity, "offsets": list(offsets), **source.fingerprint})
     todo = [(index, job) for index, job in enumerate(source.jobs) if not writer.has_shard(index)]
     with tqdm(total=len(source.jobs), initial=len(source.jobs) - len(todo), desc="tokenize", unit="shard") as progress:
         if workers == 1 or not todo:

@@ -52,12 +52,19 @@ class TinyTokenizerConfig(CheckedFields):
 
 
 class TinyTokenizer(nn.Module):
-    """The built-in tokenizer: encodes clips of 17 frames to 3 latents of tokens; a `VideoTokenizer`."""
+    """The built-in tokenizer: encodes clips of 17 frames to 3 latents of tokens; a `VideoTokenizer`.
 
-    def __init__(self, config: TinyTokenizerConfig) -> None:
+    Attributes:
+        config: its size.
+        encoder_of: identity of the tokenizer from which encoder and codebook were taken, if only the decoder was
+            trained further.
+    """
+
+    def __init__(self, config: TinyTokenizerConfig, encoder_of: str | None = None) -> None:
         """Builds the layers with weights from torch's global generator."""
         super().__init__()
         self.config = config
+        self.encoder_of = encoder_of
         num_digits = len(config.fsq_levels)
         self.fsq = FSQ(config.fsq_levels)
         self.encoder = Encoder(
@@ -98,6 +105,11 @@ class TinyTokenizer(nn.Module):
             digest.update(name.encode())
             digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def token_identity(self) -> str:
+        """Identity of the tokenizer that first wrote such tokens: this one, or the one with the same encoder."""
+        return self.encoder_of or self.identity
 
     @plain_torch()
     def encode(self, clips: Tensor) -> Tensor:
@@ -164,7 +176,8 @@ class TinyTokenizer(nn.Module):
         """
         weights = {name: weight.half().cpu().contiguous() for name, weight in self.state_dict().items()}
         self.load_state_dict(weights)
-        return serialise(weights, metadata={"config": _config_json(self.config)})
+        origin = {} if self.encoder_of is None else {"encoder_of": self.encoder_of}
+        return serialise(weights, metadata={"config": _config_json(self.config), **origin})
 
     @classmethod
     @loading()
@@ -185,7 +198,8 @@ class TinyTokenizer(nn.Module):
             )
         try:
             with safetensors.safe_open(file, framework="pt") as content:
-                config = from_json(TinyTokenizerConfig, parse_json((content.metadata() or {})["config"]))
+                metadata = content.metadata() or {}
+                config = from_json(TinyTokenizerConfig, parse_json(metadata["config"]))
                 weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
             broken = [name for name, weight in weights.items() if not all_finite(weight)]
             if broken:
@@ -194,7 +208,7 @@ class TinyTokenizer(nn.Module):
             wrong = misfits(weights, shapes_of(lambda: cls(config)))
             if wrong:
                 raise ValueError(wrong)
-            tokenizer = built(lambda: cls(config))
+            tokenizer = built(lambda: cls(config, metadata.get("encoder_of")))
             tokenizer.load_state_dict(weights)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(

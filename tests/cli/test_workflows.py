@@ -51,6 +51,7 @@ LINES = {
     "train": f"train WORLD --validation WORLD --tokenizer TOKENIZER --out new --device cpu {TINY_MODEL}",
     "train-readout": "train-readout MINE RECORDING --validation RECORDING --steps 1 --batch-size 2 --json new.json",
     "train-scene": "train-scene MINE RECORDING --validation RECORDING --out new --model.steps 3 --odometry.seed 4",
+    "train-decoder": "train-decoder MINE RECORDING --validation RECORDING --out new --steps 1 --decoder-blocks 4 1 1",
     "import-checkpoint": "import-checkpoint FOREIGN new",
     "export": "export CHECKPOINT --out new --decoding-steps 1",
     "generate": "generate CHECKPOINT RECORDING --out new --samples 1 --steps 1 --decoding-steps 1 --json new.json",
@@ -205,6 +206,15 @@ def test_train_readout(run: Any, inputs: dict[str, Path]) -> None:
     assert read("new.json")["validation"]["base_position"]["count"] == EPISODES * CLIPS
     assert "readout" in checkpoints.load("mine").provenance
     assert "readout" not in checkpoints.load(inputs["CHECKPOINT"]).provenance
+
+
+def test_train_decoder(run: Any, inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run("train-decoder")
+    mine, before = checkpoints.load("mine"), checkpoints.load(inputs["CHECKPOINT"])
+    assert mine.tokenizer.config.decoder_blocks == (4, 1, 1)  # type: ignore[attr-defined]
+    assert mine.tokenizer.token_identity == before.tokenizer.identity
+    assert mine.provenance["decoder"]["after"].keys() == {"validation_psnr"}
+    assert "put the decoder into mine; PSNR in dB: {'validation_psnr': " in capsys.readouterr().out
 
 
 def test_train_scene(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

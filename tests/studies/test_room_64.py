@@ -28,6 +28,7 @@ STAGES = {
     "read-out": "train-readout",
     "scene": "train-scene",
     "world-model": "train",
+    "decoder": "train-decoder",
     "calibration": "calibrate",
 }
 
@@ -98,6 +99,7 @@ def test_minutes_are_divided_among_the_trainings() -> None:
             (recipes.readout, "--minutes"),
             (recipes.scene, "--model.minutes"),
             (recipes.world_model, "--minutes"),
+            (recipes.decoder, "--minutes"),
         )
     ]
     assert sum(map(float, shares)) == pytest.approx(8.0)

@@ -43,9 +43,9 @@ def draw_contact_sheet(dataset: Dataset, file: Path, tokenizer: VideoTokenizer |
     if decoder is None and not dataset.has(ShardFile.FRAMES):
         raise InvalidInputError(f"{dataset.directory} has no raw images to draw; give the tokenizer of its tokens")
     made_by = dataset.metadata.tokenizer
-    if decoder is not None and made_by not in (None, decoder.identity):
+    if decoder is not None and made_by not in (None, decoder.token_identity):
         raise InvalidInputError(
-            f"tokenizer is {decoder.identity}, but {made_by} made the tokens of {dataset.directory}; give the "
+            f"tokenizer is {decoder.token_identity}, but {made_by} made the tokens of {dataset.directory}; give the "
             "tokenizer that made them"
         )
     clips = whole_clips(dataset)

@@ -49,7 +49,7 @@ def statistics_split(directory: Path, tokenizer: VideoTokenizer, image_size: int
         image_size: side of the images in pixels.
     """
     recording = record_held_out(directory, STATISTICS_EPISODES, STATISTICS_CLIPS, image_size, split="statistics")
-    tokens = directory / f"{recording.name}-{tokenizer.identity}"
+    tokens = directory / f"{recording.name}-{tokenizer.token_identity}"
     if not (tokens / METADATA_FILE).exists():
         tokenize_recordings(recording, tokens, lambda: tokenizer, STATISTICS_OFFSETS)
     return Dataset(tokens)

@@ -140,7 +140,7 @@ def train_world_model(
     whole_config = {
         "model": asdict(model_config),
         "training": asdict(config),
-        "data": {"samples": len(candidates), "frames": data.num_frames, "tokenizer": tokenizer.identity},
+        "data": {"samples": len(candidates), "frames": data.num_frames, "tokenizer": tokenizer.token_identity},
         **({} if scene is None else {"scene": scene.identity}),
     }
     broadcast = require_extra("accelerate.utils", "train").broadcast_object_list
