@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from docs.studies.stamps import stamp_of
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import write_json
@@ -150,7 +151,7 @@ def main(study: Study) -> None:
             measures = ", ".join(f"{name} {report[name]['value']}" for name in ("pearson", "spearman", "mmrv"))
             logger.info("%s, rewards %s: %s", task, rewards, measures)
     if study.json is not None:
-        write_json(study.json, {"command": _command(), "tasks": tasks})
+        write_json(study.json, {"command": _command(), "stamp": stamp_of(load(study.checkpoint)), "tasks": tasks})
 
 
 if __name__ == "__main__":

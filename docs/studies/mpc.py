@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from docs.studies.mpc_plot import plot
+from docs.studies.stamps import stamp_of
 from docs.studies.traced_mpc import Planned, TracedMPC
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
@@ -181,7 +182,7 @@ def main(study: Study) -> None:
                 share,
             )
     if study.json is not None:
-        write_json(study.json, {"command": _command(), "checkpoint": load(study.checkpoint).identity, "tasks": tasks})
+        write_json(study.json, {"command": _command(), "stamp": stamp_of(load(study.checkpoint)), "tasks": tasks})
     if study.plot is not None:
         plot(tasks, study.plot)
 

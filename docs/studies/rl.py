@@ -16,6 +16,7 @@ import torch
 
 from docs.studies.rl_comparison import KINDS, Curves, compare
 from docs.studies.rl_plot import plot
+from docs.studies.stamps import stamp_of
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import read_json, write_json
@@ -162,7 +163,7 @@ def main(study: Study) -> None:
             logger.info("%s, %s: %.0f %% of the return", task, kind, 100 * one["share"]["value"])
         logger.info("%s: %.0f true env steps saved", task, result["reached"]["saved"]["value"])
     if study.json is not None:
-        write_json(study.json, {"command": _command(), "tasks": tasks})
+        write_json(study.json, {"command": _command(), "stamp": stamp_of(load("room-64")), "tasks": tasks})
     if study.plot is not None:
         plot(tasks, study.plot)
 

@@ -53,7 +53,8 @@ class Localisation(NamedTuple):
     covariances: Tensor
     """float32 [B, 3, 3]: covariances of x (m), y (m) and yaw (rad) in the room's frame."""
     losses: Tensor
-    """float32 [B]: negative log-likelihood of the clips at these poses, nats per token."""
+    """float32 [B]: negative log-likelihood at these poses, nats per token; the median over the clips, since the wheels
+    may have slipped in some of them."""
     paths: Tensor
     """float32 [B, T, 17, 3]: base poses at all frames, yaw not wrapped."""
 
@@ -66,11 +67,15 @@ def localise(
     actions_BTFA: Tensor,
     candidates_BN: Tensor,
     config: LocaliserConfig | None = None,
+    *,
+    from_starts: bool = False,
 ) -> Localisation:
     """Estimates the pose at the end of each history.
 
     The likeliest candidates are refined by Fisher scoring: the logits are differentiated by finite differences with
-    respect to a motion of the whole path, whose shape the wheels determine.
+    respect to a motion of the whole path, whose shape the wheels determine. The search minimises the geometric mean of
+    the clips' losses. Thus a few clips that no such path explains, those before the wheels slipped at an obstacle,
+    count little.
 
     Args:
         scene: renders tokens at poses.
@@ -79,23 +84,28 @@ def localise(
         actions_BTFA: their actions, float [B, T, 17, 25].
         candidates_BN: N candidate poses at the last frame, float [B, N, 3].
         config: settings of the search; `None`: the defaults.
+        from_starts: whether the candidates are poses before the first frame. From there, paths stop at obstacles as the
+            robot did; a path that is followed back from its end does not know where the wheels slipped.
     """
     config = config or LocaliserConfig()
     few = _evenly_spread(tokens_BTLHW.shape[1], config.coarse_clips)
     everything = list(range(tokens_BTLHW.shape[1]))
     batch, num = len(candidates_BN), config.refined
-    losses = score_ends(scene, motion, tokens_BTLHW, actions_BTFA, candidates_BN, few[-1:])
+    nearest = [0] if from_starts else few[-1:]
+    losses = score(scene, motion, tokens_BTLHW, actions_BTFA, candidates_BN, nearest, from_starts=from_starts)
     chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(candidates_BN, losses, strict=True)]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
-    paths = Paths.ending_at(torch.cat(chosen), motion, actions)
+    paths = (Paths.starting_at if from_starts else Paths.ending_at)(torch.cat(chosen), motion, actions)
     coarse = _refined(scene, motion, paths, tokens, few, config.coarse_steps)
-    rows = torch.arange(batch, device=losses.device) * num + coarse.losses.view(batch, num).argmin(dim=1)
+    likeliest = _joint(coarse.losses_by_clip).view(batch, num).argmin(dim=1)
+    rows = torch.arange(batch, device=losses.device) * num + likeliest
     fine = _refined(scene, motion, coarse.paths.select(rows), tokens_BTLHW, everything, config.fine_steps)
     ends = torch.cat([fine.paths.ends[:, :2], wrap_angle(fine.paths.ends[:, 2:])], dim=1)
     anywhere = ends.new_tensor(_ROOM_STD).pow(-2).diag()
     in_base_frame = torch.linalg.inv(_EVIDENCE * fine.information + anywhere)
     turn = _turned(ends[:, 2])
-    return Localisation(ends, turn @ in_base_frame @ turn.mT, fine.losses, fine.paths.by_clip)
+    losses = fine.losses_by_clip.median(dim=1).values
+    return Localisation(ends, turn @ in_base_frame @ turn.mT, losses, fine.paths.by_clip)
 
 
 @torch.no_grad()
@@ -113,24 +123,27 @@ def first_step(scene: SceneModel, path_BF: Tensor, actions_BFA: Tensor, tokens_B
     """
     paths, seen = Paths(actions_BFA[:, None], path_BF[:, 0], path_BF), tokens_BLHW[:, None]
     logits = _logits(scene, paths, [0])
-    gradient, information = _derivatives(scene, paths, logits, seen, [0])
+    gradient, information = _derivatives(scene, paths, logits, seen, [0], torch.ones_like(path_BF[:, :1, 0]))
     return _step(gradient, information, torch.full((len(seen), 1, 1), _FIRST_DAMPING, device=seen.device))
 
 
 @torch.no_grad()
-def score_ends(
+def score(
     scene: SceneModel,
     motion: MotionModel,
     tokens_BTLHW: Tensor,
     actions_BTFA: Tensor,
-    ends_BN: Tensor,
+    poses_BN: Tensor,
     clips: Sequence[int],
+    *,
+    from_starts: bool = False,
 ) -> Tensor:
-    """Returns the losses of some clips for paths that end at N poses [B, N, 3]: float [B, N], nats per token."""
-    batch, num = ends_BN.shape[:2]
+    """Returns the losses of some clips for paths that end, or start, at N poses [B, N, 3]: [B, N], nats per token."""
+    batch, num = poses_BN.shape[:2]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
-    paths = Paths.ending_at(ends_BN.flatten(0, 1), motion, actions)
-    return _losses(scene, paths, tokens, clips).view(batch, num)
+    paths = (Paths.starting_at if from_starts else Paths.ending_at)(poses_BN.flatten(0, 1), motion, actions)
+    losses = _clip_losses(scene, _logits(scene, paths, clips), tokens[:, list(clips)])
+    return _joint(losses).view(batch, num)
 
 
 def spread_out(ordered_N: Tensor, count: int) -> Tensor:
@@ -153,8 +166,8 @@ class _Refined(NamedTuple):
     """Results of B searches."""
 
     paths: Paths
-    losses: Tensor
-    """float [B], nats per token."""
+    losses_by_clip: Tensor
+    """float [B, n], nats per token."""
     information: Tensor
     """float [B, 3, 3]: Fisher information about a motion of the last pose in its own frame, before the last step."""
 
@@ -166,18 +179,18 @@ def _refined(
     damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
     smallest, seen = paths.starts.new_tensor(_SMALLEST_STEP), tokens[:, list(clips)]
     logits = _logits(scene, paths, clips)
-    losses = _loss(scene, logits, seen)
+    losses = _clip_losses(scene, logits, seen)
     information = paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
     for step in range(steps):
-        gradient, information = _derivatives(scene, paths, logits, seen, clips)
+        gradient, information = _derivatives(scene, paths, logits, seen, clips, _weights(losses))
         change = _step(gradient, information, damping)
         if step > 0 and (change.abs() < smallest).all():
             break
         tried = paths.moved(change).replayed(motion)
         logits_tried = _logits(scene, tried, clips)
-        losses_tried = _loss(scene, logits_tried, seen)
-        better = losses_tried < losses
-        paths, losses = tried.where(better, paths), torch.where(better, losses_tried, losses)
+        losses_tried = _clip_losses(scene, logits_tried, seen)
+        better = _joint(losses_tried) < _joint(losses)
+        paths, losses = tried.where(better, paths), torch.where(better[:, None], losses_tried, losses)
         logits = torch.where(better.view(-1, *[1] * (logits.ndim - 1)), logits_tried, logits)
         damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
     return _Refined(paths, losses, information)
@@ -194,9 +207,9 @@ def _step(gradient: Tensor, information: Tensor, damping: Tensor) -> Tensor:
 
 
 def _derivatives(
-    scene: SceneModel, paths: Paths, logits: Tensor, seen: Tensor, clips: Sequence[int]
+    scene: SceneModel, paths: Paths, logits: Tensor, seen: Tensor, clips: Sequence[int], weights: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Differentiates B log-likelihoods with respect to a motion of the last pose in its own frame.
+    """Differentiates B weighted log-likelihoods with respect to a motion of the last pose in its own frame.
 
     Args:
         scene: renders tokens at poses.
@@ -204,6 +217,7 @@ def _derivatives(
         logits: the scene's logits there, [B, n, 3, H, W, levels].
         seen: tokens of the n clips, int [B, n, 3, H, W].
         clips: indices of the clips.
+        weights: of the clips, float [B, n].
 
     Returns:
         Gradient [B, 3] and Fisher information [B, 3, 3] of the sum over tokens.
@@ -212,6 +226,7 @@ def _derivatives(
     moved = Paths.join([paths.moved(one.expand_as(paths.starts)) for one in torch.diag(shifts)])
     shifted = _logits(scene, moved, clips).unflatten(0, (POSE_DIM, len(logits)))
     digits = scene.head.fsq.codes_to_digits(seen)
+    weights_of_tokens = weights.repeat_interleave(seen[0, 0].numel(), dim=1)
     gradient = logits.new_zeros(len(logits), POSE_DIM)
     information = logits.new_zeros(len(logits), POSE_DIM, POSE_DIM)
     for index, part in enumerate(scene.head.split(torch.cat([logits[None], shifted]))):
@@ -219,19 +234,25 @@ def _derivatives(
         slopes = (part[1:] - part[0]).flatten(2, -2) / shifts.view(-1, 1, 1, 1)
         mean = (probabilities * slopes).sum(dim=-1)
         of_digit = slopes.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
-        gradient += (of_digit.squeeze(-1) - mean).sum(dim=-1).t()
+        gradient += (weights_of_tokens * (of_digit.squeeze(-1) - mean)).sum(dim=-1).t()
         centred = slopes - mean[..., None]
-        information += torch.einsum("ibsn,jbsn->bij", centred * probabilities, centred)
+        information += torch.einsum("ibsn,jbsn->bij", centred * probabilities * weights_of_tokens[..., None], centred)
     return gradient, information
 
 
-def _losses(scene: SceneModel, paths: Paths, tokens: Tensor, clips: Sequence[int]) -> Tensor:
-    """Returns the mean loss of some clips, float [B], nats per token."""
-    return _loss(scene, _logits(scene, paths, clips), tokens[:, list(clips)])
+def _clip_losses(scene: SceneModel, logits: Tensor, seen: Tensor) -> Tensor:
+    """Returns the mean loss of each clip, float [B, n], nats per token."""
+    return scene.head.cross_entropy(logits, seen).flatten(2).mean(dim=2)
 
 
-def _loss(scene: SceneModel, logits: Tensor, seen: Tensor) -> Tensor:
-    return scene.head.cross_entropy(logits, seen).flatten(1).mean(dim=1)
+def _joint(losses_by_clip: Tensor) -> Tensor:
+    """Returns the geometric mean over clips, [B, n] to [B]."""
+    return losses_by_clip.log().mean(dim=1).exp()
+
+
+def _weights(losses_by_clip: Tensor) -> Tensor:
+    """Returns the weights of the clips [B, n] in the gradient of `_joint`, relative to the likeliest clip's."""
+    return losses_by_clip.amin(dim=1, keepdim=True) / losses_by_clip
 
 
 def _logits(scene: SceneModel, paths: Paths, clips: Sequence[int]) -> Tensor:

@@ -1,13 +1,14 @@
 """Locates recorded histories: searches from cheap to thorough, and rejects unknown places."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise
-from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses
+from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses, scattered
 from hwm_env.scene.scene import Scene
 
 THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, fine_steps=3)
@@ -19,8 +20,10 @@ def locate(
 ) -> Localisation:
     """Estimates the poses at the end of histories from their clips.
 
-    The search begins at a read-out's estimates, if given. If it finds no likely pose, or without a read-out, the whole
-    room is searched, which takes seconds. Histories are located one by one, so that rows do not depend on each other.
+    The search begins at a read-out's estimates, if given, and ends as soon as it finds a likely pose. Otherwise, it
+    tries poses around them, then paths that begin at them and stop at obstacles, where wheels may slip. At last, or
+    without a read-out, it searches the whole room, which takes seconds. Histories are located one by one, so that rows
+    do not depend on each other.
 
     Args:
         scene: the scene of the room.
@@ -40,8 +43,8 @@ def locate(
 
 def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None) -> Localisation:
     found: Localisation | None = None
-    for candidates, config in _searches(scene, tokens, actions, clip_poses):
-        again = localise(scene.model, scene.odometry, tokens, actions, candidates, config)
+    for search in _searches(scene, tokens, actions, clip_poses):
+        again = search()
         found = again if found is None or again.losses[0] < found.losses[0] else found
         bound = scene.use.unknown_above
         if bound is None or found.losses[0] <= bound:
@@ -53,10 +56,14 @@ def _locate_one(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tenso
 
 def _searches(
     scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor | None
-) -> Iterator[tuple[Tensor, LocaliserConfig]]:
-    """Yields candidate poses and settings of searches, the cheapest first."""
+) -> Iterator[Callable[[], Localisation]]:
+    """Yields searches, the cheapest first."""
+    run = partial(localise, scene.model, scene.odometry, tokens, actions)
     if clip_poses is not None:
         candidates = from_clip_poses(clip_poses, actions)
-        yield candidates, LocaliserConfig()
-        yield candidates, THOROUGH
-    yield coarse_search(scene, tokens, actions), THOROUGH
+        yield partial(run, candidates)
+        yield partial(run, scattered(candidates), THOROUGH)
+        starts = from_clip_poses(clip_poses, actions, at_start=True)
+        yield partial(run, scattered(starts), THOROUGH, from_starts=True)
+    starts = coarse_search(scene, tokens, actions)
+    yield partial(run, scattered(starts, centres=starts.shape[1]), THOROUGH, from_starts=True)

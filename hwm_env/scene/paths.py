@@ -46,8 +46,12 @@ class Paths:
         """Returns the paths that end at these poses, see `paths_ending_at`."""
         numbers, origin = actions_BTFA.flatten(1, 2), torch.zeros_like(ends)
         starts = compose(ends, relative(integrate_wheels(origin, numbers)[:, -1], origin))
-        paths = cls(actions_BTFA, starts, motion(starts, numbers))
-        return paths._rebased(ends)
+        return cls.starting_at(starts, motion, actions_BTFA)._rebased(ends)
+
+    @classmethod
+    def starting_at(cls, starts: Tensor, motion: MotionModel, actions_BTFA: Tensor) -> "Paths":
+        """Returns the paths that begin at these poses, before the first frame, and stop at obstacles."""
+        return cls(actions_BTFA, starts, motion(starts, actions_BTFA.flatten(1, 2)))
 
     def moved(self, change: Tensor) -> "Paths":
         """Returns the paths moved as a whole by a motion [B, 3] of their last pose in its own frame."""
@@ -55,7 +59,7 @@ class Paths:
 
     def replayed(self, motion: MotionModel) -> "Paths":
         """Returns the paths from the same first poses, past the obstacles there."""
-        return Paths(self.actions, self.starts, motion(self.starts, self.actions.flatten(1, 2)))
+        return Paths.starting_at(self.starts, motion, self.actions)
 
     @classmethod
     def join(cls, batches: "Sequence[Paths]") -> "Paths":

@@ -5,8 +5,9 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
-from hwm_env.scene.localiser import score_ends, spread_out
+from hwm_env.scene.localiser import score, spread_out
 from hwm_env.scene.odometry import Odometry
 from hwm_env.scene.pose import compose, integrate_wheels, relative, wrap_angle
 from hwm_env.scene.scene import Scene
@@ -16,21 +17,27 @@ SPACING_M: Final = 0.6
 """Distance between the places of a coarse search."""
 HEADINGS: Final = 16
 """Number of yaws that are tried at each place."""
+SCATTERED: Final = 256
+"""Number of candidates that `scattered` adds."""
+SCATTER_STD: Final = (0.3, 0.3, 0.15)
+"""Their standard deviations: x (m), y (m) and yaw (rad)."""
 
 
-def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
-    """Returns candidate poses at the end of histories, from one estimate for each clip.
+def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor, *, at_start: bool = False) -> Tensor:
+    """Returns candidate poses at the end of histories, or before their first frame, from one estimate for each clip.
 
     Args:
         clip_poses_BT: estimated poses at the last frame of each clip, float [B, T, 3].
         actions_BTFA: actions of the clips, float [B, T, 17, 25].
+        at_start: whether to return poses before the first frame.
 
     Returns:
-        float [B, T + 1, 3]: the median of the estimates, then the estimates, all carried to the end by the wheels.
+        float [B, T + 1, 3]: the median of the estimates, then the estimates, all carried there by the wheels.
     """
-    path = integrate_wheels(clip_poses_BT.new_zeros(len(clip_poses_BT), 3), actions_BTFA.flatten(1, 2))
+    origin = clip_poses_BT.new_zeros(len(clip_poses_BT), 3)
+    path = integrate_wheels(origin, actions_BTFA.flatten(1, 2))
     at_clips = path[:, FRAMES_PER_CLIP - 1 :: FRAMES_PER_CLIP]
-    carried = compose(clip_poses_BT, relative(at_clips, at_clips[:, -1:]))
+    carried = compose(clip_poses_BT, relative(at_clips, origin[:, None] if at_start else at_clips[:, -1:]))
     place = carried[..., :2].median(dim=1).values
     # The median of yaws is taken around their mean direction, so that it does not depend on where angles wrap.
     mean = torch.atan2(carried[..., 2].sin().sum(dim=1), carried[..., 2].cos().sum(dim=1))
@@ -39,9 +46,25 @@ def from_clip_poses(clip_poses_BT: Tensor, actions_BTFA: Tensor) -> Tensor:
     return torch.cat([middle[:, None], carried], dim=1)
 
 
+def scattered(candidates_BN: Tensor, centres: int = 1) -> Tensor:
+    """Adds candidates around the first ones, by how much a read-out errs in the worst cases.
+
+    Args:
+        candidates_BN: candidate poses, float [B, N, 3].
+        centres: number of candidates around which others are added.
+
+    Returns:
+        float [B, N + SCATTERED, 3], always the same for the same candidates.
+    """
+    uniform = SobolEngine(3, scramble=True, seed=0).draw(SCATTERED // centres).clamp(1e-3, 1 - 1e-3)
+    offsets = (torch.special.ndtri(uniform) * torch.tensor(SCATTER_STD)).to(candidates_BN.device)
+    around = candidates_BN[:, :centres, None] + offsets
+    return torch.cat([candidates_BN, around.flatten(1, 2)], dim=1)
+
+
 @torch.no_grad()
 def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, count: int = 4) -> Tensor:
-    """Returns the likeliest poses of a grid over the free floor, scored on the newest clip.
+    """Returns the likeliest poses before the first frame, of a grid over the free floor, scored on the oldest clip.
 
     Args:
         scene: the scene of the room.
@@ -54,8 +77,8 @@ def coarse_search(scene: Scene, tokens_BTLHW: Tensor, actions_BTFA: Tensor, coun
     """
     grid = _free_poses(scene.odometry).to(actions_BTFA.device)
     found = []
-    for tokens, actions in zip(tokens_BTLHW[:, -1:].split(1), actions_BTFA[:, -1:].split(1), strict=True):
-        losses = score_ends(scene.model, scene.odometry, tokens, actions, grid[None], [0])[0]
+    for tokens, actions in zip(tokens_BTLHW[:, :1].split(1), actions_BTFA[:, :1].split(1), strict=True):
+        losses = score(scene.model, scene.odometry, tokens, actions, grid[None], [0], from_starts=True)[0]
         found.append(spread_out(grid[losses.argsort()], count))
     return torch.stack(found)
 

@@ -10,7 +10,7 @@ from torch.func import jacrev
 
 from hwm_env.errors import InvalidInputError
 from hwm_env.scene import localiser
-from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise, score_ends, spread_out
+from hwm_env.scene.localiser import Localisation, LocaliserConfig, localise, score, spread_out
 from hwm_env.scene.model import KEYFRAMES
 from hwm_env.scene.odometry import Odometry, OdometryConfig
 from hwm_env.scene.paths import paths_ending_at
@@ -38,16 +38,10 @@ def test_it_finds_the_end_of_a_drive_from_a_wrong_candidate() -> None:
     assert error[:, 2].abs().max() < math.radians(3)
     assert (found.poses[:, 2] >= -math.pi).all()
     assert (found.poses[:, 2] < math.pi).all()
-    at_truth = score_ends(
-        as_scene(waves),
-        integrate_wheels,
-        histories.tokens,
-        histories.actions,
-        torch.cat([histories.ends[:, None], off], dim=1),
-        range(8),
-    )
-    assert (found.losses < at_truth[:, 0] + 0.02).all()
-    assert (found.losses < at_truth[:, 1] - 0.05).all()
+    candidates = torch.cat([found.poses[:, None], histories.ends[:, None], off], dim=1)
+    losses = score(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, candidates, range(8))
+    assert (losses[:, 0] < losses[:, 1] + 0.02).all()
+    assert (losses[:, 0] < losses[:, 2] - 0.05).all()
 
 
 def test_the_covariance_is_that_of_the_errors_where_tokens_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +120,9 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
     clips = [0, 2, 3]
     scene, seen = as_scene(waves), histories.tokens[:, clips]
     drawn = localiser._logits(scene, paths, clips)
-    gradient, information = localiser._derivatives(scene, paths, drawn, seen, clips)
-    losses = localiser._loss(scene, drawn, seen)
+    weights = torch.tensor([[1.0, 0.5, 0.25], [0.3, 1.0, 0.7]], dtype=torch.float64)
+    gradient, information = localiser._derivatives(scene, paths, drawn, seen, clips, weights)
+    losses = localiser._clip_losses(scene, drawn, seen).mean(dim=1)
     origin = torch.zeros(3, dtype=torch.float64)
     for row in range(2):
         shape = integrate_wheels(origin[None], actions[row : row + 1].flatten(1, 2))[0]
@@ -153,8 +148,10 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
                 chosen = digits[..., index].flatten()[token]
                 log_likelihood += p[chosen].log().item()
                 one_hot = torch.nn.functional.one_hot(chosen, len(p)).double()
-                expected = expected + (one_hot - p) @ of_slope
-                expected_information = expected_information + of_slope.t() @ (p.diag() - p[:, None] * p) @ of_slope
+                weight = weights[row, token // (3 * math.prod(GRID))]
+                expected = expected + weight * (one_hot - p) @ of_slope
+                spread = p.diag() - p[:, None] * p
+                expected_information = expected_information + weight * of_slope.t() @ spread @ of_slope
         torch.testing.assert_close(gradient[row].double(), expected, rtol=1e-3, atol=1e-2)
         torch.testing.assert_close(information[row].double(), expected_information, rtol=1e-3, atol=1e-2)
         assert losses[row].item() == pytest.approx(-log_likelihood / (3 * 3 * math.prod(GRID)), rel=1e-4)
@@ -205,7 +202,7 @@ def test_several_refined_candidates_are_no_worse_than_one() -> None:
         )
         for refined in (1, 3)
     )
-    assert (three.losses <= one.losses + 1e-5).all()
+    assert (three.losses <= one.losses + 1e-3).all()
     assert errors(three.poses, histories.ends)[:, :2].norm(dim=1).median() < 0.1
 
 
@@ -240,17 +237,31 @@ def test_wheels_that_slipped_at_a_wall_are_accounted_for(monkeypatch: pytest.Mon
         for motion in (odometry, integrate_wheels)
     )
     assert errors(found.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.1
-    assert (found.losses < blind.losses).all()
+    assert found.losses.mean() < blind.losses.mean()
     assert (blind.poses[:, 0] > 1.2).all()
+    near = (starts - torch.tensor([0.1, 0.1, 0.05]))[:, None]
+    arguments = (as_scene(waves), odometry, histories.tokens, histories.actions, near, config)
+    assert errors(localise(*arguments, from_starts=True).poses, histories.ends)[:, :2].norm(dim=1).max() < 0.1
+
+
+def test_a_few_clips_that_no_path_explains_count_little() -> None:
+    waves = Waves(contrast=8.0)
+    histories = drive(waves, 8)
+    tokens = histories.tokens.clone()
+    tokens[:, :2] = tokens[:, :2].roll(1, dims=0)  # those of another place
+    found = localise(as_scene(waves), integrate_wheels, tokens, histories.actions, away(histories.ends, 0.2, 0.05))
+    assert errors(found.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.15
+    whole = localise(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, histories.ends[:, None])
+    assert (found.losses < whole.losses + 0.3).all()
 
 
 def test_scores_are_the_losses_of_the_clips_along_a_path_with_that_end() -> None:
     waves = Waves()
     histories = drive(waves, 2)
     ends = torch.cat([histories.ends[:, None], away(histories.ends)], dim=1)
-    scores = score_ends(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, ends, [1, 3])
+    scores = score(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, ends, [1, 3])
     assert scores.shape == (2, 2)
-    assert not score_ends(
+    assert not score(
         as_scene(waves.requires_grad_(True)), integrate_wheels, histories.tokens, histories.actions, ends, [1]
     ).requires_grad
     for row in range(2):
@@ -263,15 +274,16 @@ def test_scores_are_the_losses_of_the_clips_along_a_path_with_that_end() -> None
             logits = waves(poses, torch.zeros(2, 3, 25))
             log_probs = waves.head.joint(logits)
             tokens = histories.tokens[row, [1, 3]].long()
-            expected = -log_probs.gather(-1, tokens[..., None]).mean()
-            assert scores[row, number].item() == pytest.approx(expected.item(), abs=1e-3)
+            first, second = -log_probs.gather(-1, tokens[..., None]).flatten(1).mean(dim=1)
+            # The geometric mean of the two clips.
+            assert scores[row, number].item() == pytest.approx(math.sqrt(first.item() * second.item()), abs=1e-3)
 
 
 def test_a_pose_half_a_metre_wrong_shows_in_the_loss() -> None:
     waves = Waves()
     histories = drive(waves, 8)
     ends = torch.cat([histories.ends[:, None], away(histories.ends, 0.5, 0.0)], dim=1)
-    scores = score_ends(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, ends, range(CLIPS))
+    scores = score(as_scene(waves), integrate_wheels, histories.tokens, histories.actions, ends, range(CLIPS))
     assert (scores[:, 1] > scores[:, 0] + 0.1).all()
 
 

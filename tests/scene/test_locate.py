@@ -12,8 +12,9 @@ from hwm_env.scene.localiser import Localisation, LocaliserConfig
 from hwm_env.scene.locate import THOROUGH, locate
 from hwm_env.scene.pose import compose, integrate_wheels, relative
 from hwm_env.scene.pose_belief import PoseBelief
+from hwm_env.scene.pose_candidates import SCATTERED
 from hwm_env.scene.scene import Scene, SceneUse
-from tests.scene.waves import Histories, Waves, as_scene, away, drive, errors, free_within
+from tests.scene.waves import CLIPS, Histories, Waves, as_scene, away, drive, errors, free_within
 
 UNLIKELY = math.log(12) + 0.2
 """Nats per token, above the loss of a uniform prediction."""
@@ -71,24 +72,29 @@ def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -
     """A likely pose ends the search; otherwise it becomes more thorough, up to the whole room."""
     waves = Waves()
     histories = drive(waves, 1, starts=torch.tensor([[0.3, -0.2, 2.0]]))
-    configs: list[LocaliserConfig | None] = []
+    searches: list[tuple[int, LocaliserConfig | None, bool]] = []
     localise = module.localise
 
-    def spied(*arguments: Any) -> Localisation:
-        configs.append(arguments[-1])
-        return localise(*arguments)
+    def spied(
+        model: Any, motion: Any, tokens: Tensor, actions: Tensor, candidates: Tensor, config: Any = None, **options: Any
+    ) -> Localisation:
+        searches.append((candidates.shape[1], config, options.get("from_starts", False)))
+        return localise(model, motion, tokens, actions, candidates, config, **options)
 
     monkeypatch.setattr(module, "localise", spied)
     scene = scene_of(waves, UNLIKELY)
     locate(scene, histories.tokens, histories.actions, clip_poses(histories))
-    assert configs == [LocaliserConfig()]
-    configs.clear()
+    quick = (CLIPS + 1, None, False)
+    assert searches == [quick]
+    searches.clear()
     belief = locate(scene, histories.tokens, histories.actions, clip_poses(histories, 40.0))
-    assert configs == [LocaliserConfig(), THOROUGH, THOROUGH]
+    around = CLIPS + 1 + SCATTERED
+    room = (4 + SCATTERED, THOROUGH, True)
+    assert searches == [quick, (around, THOROUGH, False), (around, THOROUGH, True), room]
     assert errors(belief.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.15
-    configs.clear()
+    searches.clear()
     locate(scene, histories.tokens, histories.actions)
-    assert configs == [THOROUGH]
+    assert searches == [room]
 
 
 def test_no_gradients_are_kept() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from hwm_env.scene.localiser import LocaliserConfig, localise
 from hwm_env.scene.pose import integrate_wheels
-from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses
+from hwm_env.scene.pose_candidates import SCATTER_STD, SCATTERED, coarse_search, from_clip_poses, scattered
 from hwm_env.scene.scene import Scene, SceneUse
 from tests.scene.waves import (
     Waves,
@@ -41,11 +41,12 @@ def test_the_median_of_the_clips_ignores_an_outlier(heading: float) -> None:
 
 def test_a_coarse_search_finds_the_pose_without_a_read_out() -> None:
     waves = Waves()
-    histories = drive(waves, 3, starts=torch.tensor([[0.3, -0.2, 2.0], [-0.8, 0.1, -1.0], [0.0, 0.8, 0.5]]))
+    starts = torch.tensor([[0.3, -0.2, 2.0], [-0.8, 0.1, -1.0], [0.0, 0.8, 0.5]])
+    histories = drive(waves, 3, starts=starts)
     scene = Scene(as_scene(waves), free_within(1.8), SceneUse())
     candidates = coarse_search(scene, histories.tokens, histories.actions, count=3)
     assert candidates.shape == (3, 3, 3)
-    error = errors(candidates.flatten(0, 1), histories.ends.repeat_interleave(3, dim=0)).unflatten(0, (3, 3))
+    error = errors(candidates.flatten(0, 1), starts.repeat_interleave(3, dim=0)).unflatten(0, (3, 3))
     assert error[..., :2].norm(dim=-1).min(dim=1).values.max() < 0.6
     found = localise(
         as_scene(waves),
@@ -54,6 +55,7 @@ def test_a_coarse_search_finds_the_pose_without_a_read_out() -> None:
         histories.actions,
         candidates,
         LocaliserConfig(refined=3, coarse_steps=8, fine_steps=2),
+        from_starts=True,
     )
     assert errors(found.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.15
 
@@ -66,3 +68,21 @@ def test_a_coarse_search_covers_the_free_floor_only(monkeypatch: pytest.MonkeyPa
     # If nothing is free, the floor plan is wrong.
     monkeypatch.setattr(scene.odometry, "free_logit", lambda xy_m: -torch.ones(xy_m.shape[:-1]))
     assert coarse_search(scene, histories.tokens, histories.actions).isfinite().all()
+
+
+def test_estimates_are_carried_back_to_the_start() -> None:
+    starts = torch.tensor([[1.0, -2.0, 0.4], [0.0, 0.5, -2.0]])
+    histories = drive(Waves(), 2, starts=starts)
+    estimates = integrate_wheels(starts, histories.actions.flatten(1, 2))[:, 16::17]
+    candidates = from_clip_poses(estimates, histories.actions, at_start=True)
+    assert errors(candidates.flatten(0, 1), starts.repeat_interleave(candidates.shape[1], dim=0)).abs().max() < 1e-4
+
+
+def test_candidates_are_scattered_around_the_first_ones() -> None:
+    candidates = torch.tensor([[[1.0, 2.0, 0.5], [-1.0, 0.0, -1.0], [9.0, 9.0, 0.0]]])
+    around = scattered(candidates, centres=2)
+    assert torch.equal(around[:, :3], candidates)
+    assert torch.equal(around, scattered(candidates, centres=2))
+    for centre, part in zip(candidates[0, :2], around[0, 3:].split(SCATTERED // 2), strict=True):
+        torch.testing.assert_close(part.mean(dim=0), centre, atol=0.03, rtol=0)
+        torch.testing.assert_close(part.std(dim=0), torch.tensor(SCATTER_STD), atol=0, rtol=0.1)

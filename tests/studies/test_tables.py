@@ -1,0 +1,45 @@
+"""The tables in README, model card and docs are those of the results, and the results are those of the weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from docs.studies import tables
+from docs.studies.result_tables import TABLES
+from docs.studies.tables import PAGES, filled, result, tables_of
+from hwm_env import checkpoint as checkpoints
+from hwm_env.errors import InvalidInputError
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+def test_tables_are_filled(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert filled(text) == text, "run python -m docs.studies.tables"
+    assert text.count("<!-- table ") == len(tables_of(text)) == text.count("<!-- end -->"), "a table is not closed"
+
+
+def test_results_are_of_the_shipped_weights() -> None:
+    shipped = checkpoints.load("room-64")
+    shown = {name for page in PAGES for name in tables_of(page.read_text(encoding="utf-8"))}
+    assert shown
+    for name in sorted({source for table in shown for source in TABLES[table].sources}):
+        stamp = result(name)["stamp"]
+        assert stamp["weights"] == shipped.identity, f"{name}.json was measured with other weights"
+        assert stamp["tokenizer"] == shipped.tokenizer.identity, f"{name}.json was measured with another tokenizer"
+
+
+def test_a_table_is_made_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"psnr_true_actions": 25.96, "psnr_shuffled_actions": 14, "psnr_repeat_last_frame": 20.06}
+    moving = {**scores, "psnr_tokenizer_ceiling": 27, "starts": 614}
+    content = {"next_clip": {**scores, "psnr_tokenizer_ceiling": 28, "starts": 1000, "moving": moving}}
+    (tmp_path / "fidelity.json").write_text(json.dumps(content))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    page = "before\n\n<!-- table next-clip -->\n\nold\nlines\n\n<!-- end -->\n\nafter <!-- end"
+    made = filled(page)
+    assert made.startswith("before\n\n<!-- table next-clip -->\n\n| next clip | all 1,000 windows | 614 moving ones")
+    assert "\n| --- | --- | --- |\n| true actions | 26.0 | 26.0 |\n" in made
+    assert made.endswith("| tokenizer alone (ceiling) | 28.0 | 27.0 |\n\n<!-- end -->\n\nafter <!-- end")
+    assert filled(made) == made
+    with pytest.raises(InvalidInputError, match="no table 'unknown'"):
+        filled("<!-- table unknown -->\n\n\n\n<!-- end -->")
