@@ -17,12 +17,14 @@ COLOURS: Final = {
     "openvino, float32": "#8c4fa8",
     "openvino, bfloat16": "#b03a48",
 }
+SMALLEST_RANGE_DB: Final = 0.5
+"""Range of the vertical axis, so that noise does not look like differences."""
 MARKS: Final = "osD^vPX*"
 """A mark for each number of decoding steps, in rising order."""
 
 
 def plot(report: Mapping[str, Any], path: Path) -> None:
-    """Draws a mark for each setting, and the Pareto front.
+    """Draws a mark for each setting with the interval of its loss against the best one, and the Pareto front.
 
     Args:
         report: what `dial.run` returns.
@@ -45,6 +47,10 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         colour = COLOURS[f"{each['backend']}, {each['precision']}"]
         face = colour if each["history"] == default["history"] else "none"
         axes.plot(*points[name], marks[each["steps"]], color=colour, markerfacecolor=face, markersize=7)
+        place_s, value_db = points[name]
+        loss = each["loss_db"]
+        ends_db = [value_db + loss["value"] - loss[end] for end in ("high", "low")]
+        axes.plot([place_s, place_s], ends_db, color=colour, linewidth=0.8, alpha=0.6, zorder=0)
     axes.plot(*points[report["default"]], "o", color="black", markerfacecolor="none", markersize=15, label="default")
     # Entries of the legend, without data.
     for label, colour in COLOURS.items():
@@ -61,7 +67,9 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         xlabel="seconds for an env step of one world with all frames, one thread",
         ylabel=f"PSNR, mean of env steps {', '.join(report['ceiling_db'])} (dB)",
     )
-    axes.set_xlim(left=0)
+    low, high = axes.get_ylim()
+    missing = max(0.0, SMALLEST_RANGE_DB - (high - low)) / 2
+    axes.set(xlim=(0, None), ylim=(low - missing, high + missing))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     content = io.BytesIO()
