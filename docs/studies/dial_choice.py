@@ -14,13 +14,13 @@ class Use(NamedTuple):
     time: str
     """The time that counts, of those that `time_settings` returns."""
     tolerance_db: float
-    """How much PSNR it may lose against the best setting."""
+    """How much PSNR it may lose against the best setting, beyond noise."""
 
 
 USES: Final = {
     "RL": Use("pixels", 0.3),
     "planning": Use("tokens", 0.3),
-    "evaluation": Use("pixels", 0.05),
+    "evaluation": Use("pixels", 0.0),
     "looking": Use("frames", 0.1),
 }
 """For policies and planners that use pictures; those that use poses alone predict none, and have no dial."""
@@ -54,7 +54,10 @@ def losses_db(scores: Mapping[str, Float64Array]) -> dict[str, Estimate]:
 def recommend(
     times_ms: Mapping[str, Mapping[str, float]], losses: Mapping[str, Estimate], default: str
 ) -> dict[str, dict[str, Any]]:
-    """Chooses the fastest setting for each use whose loss is small beyond doubt.
+    """Chooses the fastest setting for each use among those that lose little.
+
+    These are the settings that cannot be told from the best one, whose intervals begin at 0 or below, since the best
+    one may be so by chance; and those that lose at most `tolerance_db`, even at the upper end of their intervals.
 
     Args:
         times_ms: by setting, what `time_settings` returns.
@@ -62,13 +65,13 @@ def recommend(
         default: name of the default setting.
 
     Returns:
-        By use: `setting`, the fastest one whose loss is at most `tolerance_db`, even at the upper end of its interval;
-        `time`, the time that counts, `ms` and `times_as_fast` as the default; `loss_db`.
+        By use: `setting`; `time`, which time counts; `tolerance_db`; `ms`, that time, and `times_as_fast` as the
+        default; `loss_db`.
     """
     chosen: dict[str, dict[str, Any]] = {}
     for use, (kind, tolerance_db) in USES.items():
         # The best setting loses nothing, so there is always one.
-        allowed = [name for name, loss in losses.items() if loss.high <= tolerance_db]
+        allowed = [name for name, loss in losses.items() if loss.low <= 0 or loss.high <= tolerance_db]
         setting = min(allowed, key=lambda name: times_ms[name][kind])
         chosen[use] = {
             "setting": setting,

@@ -1,7 +1,7 @@
 """What is measured of each setting of the dial: time, closed loops, and agreement with the reference world."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
@@ -44,11 +44,11 @@ def time_settings(checkpoint: Checkpoint, settings: Sequence[Setting], rounds: i
         with all of its frames; `pixels`, a batch of WORLDS worlds with their last frames, divided by their number;
         `tokens`, the same without frames.
     """
-    simulators = {setting.name: setting.simulator(checkpoint) for setting in settings}
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in simulators}
+    steps = {setting.name: _timed_step(setting.simulator(checkpoint)) for setting in settings}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in steps}
     for _ in tqdm(range(1 + rounds), desc="time", unit="round"):
-        for name, simulator in simulators.items():
-            measured[name].append(_time_step(simulator))
+        for name, step in steps.items():
+            measured[name].append(step())
     # The first round includes conversions and compilations.
     return {
         name: {kind: min(times[kind] for times in of_setting[1:]) for kind in of_setting[0]}
@@ -56,24 +56,29 @@ def time_settings(checkpoint: Checkpoint, settings: Sequence[Setting], rounds: i
     }
 
 
-def _time_step(simulator: WorldSimulator) -> dict[str, float]:
+def _timed_step(simulator: WorldSimulator) -> Callable[[], dict[str, float]]:
+    """Returns a function that takes the first env steps of an episode, and returns their times; see `time_settings`."""
     starts = simulator.checkpoint.starts
     rows = [row % len(starts) for row in range(WORLDS)]
     many, one = simulator.reset(rows, rows), simulator.reset(rows[:1], rows[:1])
     chunks = starts.actions[rows, -1]
-    began_s = time.perf_counter()
-    _, clip = simulator.step(many, chunks)
-    predicted_s = time.perf_counter()
-    for row in range(WORLDS):
-        clip.last_frame_of(row)
-    shown_s = time.perf_counter()
-    _ = simulator.step(one, chunks[:1])[1].frames
-    ended_s = time.perf_counter()
-    return {
-        "frames": 1e3 * (ended_s - shown_s),
-        "pixels": 1e3 * (shown_s - began_s) / WORLDS,
-        "tokens": 1e3 * (predicted_s - began_s) / WORLDS,
-    }
+
+    def step() -> dict[str, float]:
+        began_s = time.perf_counter()
+        _, clip = simulator.step(many, chunks)
+        predicted_s = time.perf_counter()
+        for row in range(WORLDS):
+            clip.last_frame_of(row)
+        shown_s = time.perf_counter()
+        _ = simulator.step(one, chunks[:1])[1].frames
+        ended_s = time.perf_counter()
+        return {
+            "frames": 1e3 * (ended_s - shown_s),
+            "pixels": 1e3 * (shown_s - began_s) / WORLDS,
+            "tokens": 1e3 * (predicted_s - began_s) / WORLDS,
+        }
+
+    return step
 
 
 def score_setting(simulator: WorldSimulator, held_out: HeldOut, poses: Any) -> list[list[float]]:
