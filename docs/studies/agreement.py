@@ -6,11 +6,13 @@ python -m docs.studies.agreement --json docs/results/agreement.json --csv docs/r
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from docs.studies.reward_sources import side_by_side, write_side_by_side
 from docs.studies.stamps import stamp_of
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
@@ -18,6 +20,7 @@ from hwm_env.data.files import write_json
 from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, evaluate
 from hwm_env.evaluation.policies.player import LearnedAs
+from hwm_env.evaluation.policies.trial_log import TrialLog
 from hwm_env.evaluation.reports.policy_tables import write_policies
 from hwm_env.fields import CheckedFields, Count, CountOrZero
 from policies.train import TrainingRun, train
@@ -44,6 +47,8 @@ class Study(CheckedFields):
     """JSON file for the report."""
     csv: Path | None = None
     """CSV file for the results of each policy, of rewards from the carried pose; the task is put into its name."""
+    rewards_csv: Path | None = None
+    """CSV file for the success of each policy by source of rewards, side by side, from the starts that all share."""
     checkpoint: str = "room-64"
     """The learned world."""
     tasks: tuple[str, ...] = ("face-target", "drive-to-target", "look-at", "reach-cube")
@@ -131,6 +136,22 @@ def trainings(study: Study, task: str) -> list[TrainingRun]:
     ]
 
 
+def compare_rewards(study: Study, tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Compares the sources of rewards by task, see `side_by_side`.
+
+    Args:
+        study: a study that has been run.
+        tasks: what `run` returned.
+    """
+    compared = {}
+    for task, reports in tasks.items():
+        logs = {rewards: TrialLog(study.out / f"{task}-{rewards}", of["stamp"]) for rewards, of in reports.items()}
+        policies = next(iter(reports.values()))["policies"]
+        families = {policy["name"]: policy["family"] for policy in policies}
+        compared[task] = side_by_side(task, families, {rewards: log.finished for rewards, log in logs.items()})
+    return compared
+
+
 def _trained(training: TrainingRun) -> Path:
     # The curve is written last.
     if not training.out.with_suffix(".json").exists():
@@ -146,12 +167,16 @@ def _command() -> str:
 def main(study: Study) -> None:
     """Runs the study, and writes its report."""
     tasks = run(study)
+    compared = compare_rewards(study, tasks)
     for task, reports in tasks.items():
         for rewards, report in reports.items():
             measures = ", ".join(f"{name} {report[name]['value']}" for name in ("pearson", "spearman", "mmrv"))
             logger.info("%s, rewards %s: %s", task, rewards, measures)
     if study.json is not None:
-        write_json(study.json, {"command": _command(), "stamp": stamp_of(load(study.checkpoint)), "tasks": tasks})
+        stamp = stamp_of(load(study.checkpoint))
+        write_json(study.json, {"command": _command(), "stamp": stamp, "tasks": tasks, "side_by_side": compared})
+    if study.rewards_csv is not None:
+        write_side_by_side(compared, study.rewards_csv)
 
 
 if __name__ == "__main__":

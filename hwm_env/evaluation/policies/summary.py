@@ -77,11 +77,11 @@ def task_report(
                 {world: table_of([trials[name, world] for name in policies], field) for world in WORLDS}
                 for field in ("success", "total_reward")
             )
-            report |= _without_nan(
+            report |= without_nan(
                 report_agreement(success["true"], success["learned"], families)
                 | report_success(success["true"], success["learned"], policies)
             )
-            report["returns"] = _without_nan(report_agreement(total["true"], total["learned"], families))
+            report["returns"] = without_nan(report_agreement(total["true"], total["learned"], families))
         pairs = pair_up(policies, trials)
         report["horizon"] = {
             "successes": _horizon([pair for pair in pairs if pair.true.success]),
@@ -133,12 +133,12 @@ def _corrected(learned: Sequence[Trial] | None, true: Sequence[bool] | None) -> 
     return {"corrected_success": {**asdict(estimate), "true_trials": known}}
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
     """Replaces NaN by `None`, because JSON has no NaN."""
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
