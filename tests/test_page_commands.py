@@ -1,4 +1,4 @@
-"""The commands of the README and the docs: their options exist, and the README's way to a world of one's own works."""
+"""The commands of the README and the docs: their options exist, and the way to a world of one's own works."""
 
 import json
 import math
@@ -7,46 +7,64 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from hwm_env.arguments import parse_config
+from hwm_env.cli.commands import COMMANDS
 from hwm_env.cli.parsing import parse
 from hwm_env.reference.rendering import can_render
+from tests.pages import PAGES, ROOT, blocks_of, text_of
 from tests.test_arguments import CONFIGS
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PARSED = {module.removesuffix(".__main__"): (module, config) for module, config in CONFIGS.items()}
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+TUTORIAL = "docs/tutorials/recordings.md"
 
 
 def documented_commands() -> Iterator[list[str]]:
-    """Yields the words of all command lines in the README and the docs that start one of our programs."""
-    for document in DOCUMENTS:
-        for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
+    """Yields the words of all command lines in the README and the docs, apart from those that show a command's help."""
+    for page in PAGES:
+        for block in blocks_of(page, "sh"):
+            for line in block.code.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                     words.pop(0)
-                if words[:1] == ["hwm-env"] or (words[:2] == ["python", "-m"] and words[2] in PARSED):
+                if words and words[-1] != "--help":
                     yield words
-
-
-PARSED = {module.removesuffix(".__main__"): (module, config) for module, config in CONFIGS.items()}
 
 
 @pytest.mark.parametrize("words", list(documented_commands()), ids=" ".join)
 def test_documented_commands_have_options_that_exist(words: list[str]) -> None:
-    if words[0] == "hwm-env":
-        parse(words[1:])
-        return
-    pytest.importorskip("stable_baselines3")
-    module, config = PARSED[words[2]]
-    parse_config(getattr(import_module(module), config), words[3:], program=words[2])
+    match words:
+        case ["hwm-env", *options]:
+            parse(options)
+        case ["accelerate" | "torchrun", *launcher] if "hwm_env" in launcher:
+            files = [file for option, file in pairwise(launcher) if option == "--config_file"]
+            assert all((ROOT / file).exists() for file in files)
+            parse(launcher[launcher.index("hwm_env") + 1 :])
+        case ["python", "-m", program, *options] if program in PARSED:
+            pytest.importorskip("stable_baselines3")
+            module, config = PARSED[program]
+            parse_config(getattr(import_module(module), config), options, program=program)
+        case ["python", "-m", program, *_]:
+            assert find_spec(program) is not None
+        case ["python", "-c", code, *_]:
+            compile(code, "python -c", "exec")
+        case ["make", target, *_]:
+            assert target in TARGETS
+        case ["pip", "install", "-e", project]:
+            assert set(project.removeprefix(".[").removesuffix("]").split(",")) <= EXTRAS
+        case _:
+            pytest.fail("nothing here checks such a command")
 
 
 def test_most_commands_are_documented() -> None:
@@ -54,16 +72,32 @@ def test_most_commands_are_documented() -> None:
     assert len(documented) >= 12
 
 
+def test_the_reference_has_every_command() -> None:
+    sections = [
+        f"## {name}\n\n{command.summary}\n\n```sh\nhwm-env {name} --help\n```\n" for name, command in COMMANDS.items()
+    ]
+    _, *found = re.split(r"^(?=## )", text_of("docs/reference/commands.md"), flags=re.MULTILINE)
+    assert [section.rstrip() for section in found] == [section.rstrip() for section in sections]
+
+
+def commands_to_a_world(page: str) -> list[str]:
+    """Returns the command lines of a page that lead from videos to a world; there may be none."""
+    blocks = [block.code for block in blocks_of(page, "sh") if block.code.startswith("hwm-env tokenize my-videos")]
+    return blocks[0].splitlines() if blocks else []
+
+
+def test_the_readme_and_the_tutorial_have_the_same_commands() -> None:
+    assert len(commands_to_a_world(TUTORIAL)) == 4
+    assert commands_to_a_world("README.md") in ([], commands_to_a_world(TUTORIAL))
+
+
 @pytest.mark.slow
-def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path) -> None:
+def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    (commands,) = [block.splitlines() for block in blocks if block.startswith("hwm-env tokenize my-videos")]
-    assert len(commands) == 4
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     shown = ""
-    for command in ["hwm-env collect my-videos --videos --episodes 4", *commands]:
+    for command in ["hwm-env collect my-videos --videos --episodes 4", *commands_to_a_world(TUTORIAL)]:
         if command.startswith("hwm-env train"):
             # Half of the steps, with a third of the layers, are enough to see that it learns.
             command += " --steps 24 --report-every 12 --model.num-layers 2 --model.shared-layers-start 1"
@@ -85,3 +119,6 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path) -> Non
         assert json.loads((directory / "metrics.json").read_text())["mean"]["model"]["psnr_db"] > 8
     weights = load_file(run / "checkpoint/model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())
+    monkeypatch.chdir(tmp_path)
+    for number, block in enumerate(blocks_of(TUTORIAL, "python")):
+        exec(compile(block.code, f"{TUTORIAL}, block {number}", "exec"), {})
