@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import hwm_env
 from tests.pages import MODEL_CARD, PAGES, ROOT, text_of
 
 NAMING = ("docs/architecture.md", "docs/glossary.md")
@@ -45,6 +46,11 @@ def test_the_tree_exists() -> None:
     assert len(paths) > 50
     for path in paths:
         assert (ROOT / path).exists(), f"docs/architecture.md names {path}"
+
+
+def test_the_reference_has_every_name_of_the_package() -> None:
+    page = text_of("docs/reference/hwm_env.md")
+    assert [name for name in hwm_env.__all__ if not re.search(rf"\b{name}\b", page)] == []
 
 
 def anchors_of(page: str) -> set[str]:
