@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup setup-demo rendering browser demo test test-fast test-all test-cuda fuzz lint bench bench-gpu pictures room-64 fidelity clean
+.PHONY: setup setup-demo rendering browser demo test test-fast test-all test-cuda fuzz lint bench bench-gpu docs pictures room-64 fidelity clean
 .NOTPARALLEL:
 
 demo: setup-demo rendering
@@ -44,6 +44,10 @@ bench: setup
 
 bench-gpu: setup
 	$(BIN)/pytest -q -s -m "benchmark and cuda" tests/benchmarks/test_gpu.py
+
+# Builds the documentation site into out/site; a broken link is an error. NO_MKDOCS_2_WARNING silences an advertisement.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Records held-out episodes of the reference world, then judges the checkpoint room-64 on them.
 fidelity: setup rendering

@@ -1,18 +1,15 @@
-"""Everything that the architecture page and the glossary name exists."""
+"""Everything that the architecture page and the glossary name exists, and all links of all pages lead somewhere."""
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = ("docs/architecture.md", "docs/glossary.md")
+import hwm_env
+from tests.pages import MODEL_CARD, PAGES, ROOT, text_of
+
+NAMING = ("docs/architecture.md", "docs/glossary.md")
 ROOMS = ("hwm_env/", "policies/", "demos/", "docs/", "tests/")
-
-
-def text_of(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def named_in(page: str) -> Iterator[tuple[str, str]]:
@@ -33,7 +30,7 @@ def paths_of_tree(page: str) -> Iterator[str]:
         yield "".join(parents)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", NAMING)
 def test_named_files_and_definitions_exist(page: str) -> None:
     named = list(named_in(page))
     assert named
@@ -51,8 +48,30 @@ def test_the_tree_exists() -> None:
         assert (ROOT / path).exists(), f"docs/architecture.md names {path}"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
-def test_links_lead_somewhere(page: str) -> None:
-    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(page)):
-        if not link.startswith("http"):
-            assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
+def test_the_reference_has_every_name_of_the_package() -> None:
+    page = text_of("docs/reference/hwm_env.md")
+    assert [name for name in hwm_env.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def anchors_of(page: str) -> set[str]:
+    """Returns the anchors that code hosts and the site make of a page's headings."""
+    anchors: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", without_blocks(page), flags=re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors.add(slug if slug not in anchors else f"{slug}-1")
+    return anchors
+
+
+def without_blocks(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, MODEL_CARD])
+def test_links_and_pictures_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)", without_blocks(page)):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        assert target.exists(), f"{page} links to {link}"
+        assert not anchor or anchor in anchors_of(target.relative_to(ROOT).as_posix()), f"{page} links to {link}"

@@ -77,9 +77,8 @@ def certify(
         - `actions`: Scores by kind of actions (see `variations`), and of `repeat_last_frame` and `tokenizer_ceiling`.
         - `gaps`: gain (dB) of the recorded actions over others in the moving pixels, with intervals.
         - `inverse_dynamics`: R^2 of `real` clips and of clips `predicted` with the recorded actions, and the shown
-        share
-          of the `difference` between recorded and redirected actions after the same history, which is 0 for a world
-          that ignores its actions.
+            share of the `difference` between recorded and redirected actions after the same history, which is 0 for a
+            world that ignores its actions.
         - `closed_loop`: see `compare_loops`.
         - `verdict`: see `verdict`.
 
