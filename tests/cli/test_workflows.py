@@ -330,7 +330,7 @@ def test_calibrate(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     command = run("calibrate")
     report = read("new.json")
     check_stamp(report["stamp"], command, 8)
-    assert calls == [{"num_episodes": 8, "num_steps": 1, "seed": 0}]
+    assert calls == [{"num_episodes": 8, "num_steps": 1, "seed": 0, "with_painted_offset": False}]
     trust = checkpoints.load("mine").trust
     assert trust is not None
     assert trust.calibration.bound_psnr_db == report["calibration"]["bound_psnr_db"] == 12

@@ -44,6 +44,9 @@ class CalibrationConfig(CheckedFields):
     history: HistoryMode = "streaming"
     """Whether all clips of the history are encoded at each step (window), or each clip once (streaming), which is
     faster."""
+    painted_offset: bool = False
+    """Also learn from the distance between painted and carried pose, which is then computed after every env step and
+    takes half as long as one (worlds with a scene)."""
     seed: Seed = 0
     """Seed of the worlds and of their actions."""
     json: Path | None = None
@@ -89,7 +92,13 @@ def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> 
     )
     statistics = TokenStatistics.from_dataset(tokens, tokenizer.fsq_levels)
     loops = run_risk_loops(
-        simulator, statistics, recording, num_episodes=config.episodes, num_steps=config.steps, seed=config.seed
+        simulator,
+        statistics,
+        recording,
+        num_episodes=config.episodes,
+        num_steps=config.steps,
+        seed=config.seed,
+        with_painted_offset=config.painted_offset,
     )
     risk, report = calibrate(loops, bound_psnr_db=config.bound_db, seed=config.seed)
     stamp = Stamp.of(simulator, name=config.checkpoint, episodes=config.episodes, caller=caller)

@@ -54,6 +54,7 @@ def run_risk_loops(
     num_episodes: int,
     num_steps: int,
     seed: int,
+    with_painted_offset: bool = False,
 ) -> RiskLoops:
     """Runs a loop with every source of actions from the first nine clips of each episode.
 
@@ -67,6 +68,7 @@ def run_risk_loops(
         num_episodes: number of episodes, at least 8.
         num_steps: env steps of each loop.
         seed: seed of worlds and actions.
+        with_painted_offset: whether to compute that feature; otherwise it is 0.
 
     Raises:
         InvalidInputError: there are too few episodes or steps.
@@ -81,7 +83,7 @@ def run_risk_loops(
     )
     start_poses = held_out.poses()[:, HISTORY_CLIPS - 1].double().numpy()
     shape = (len(SOURCES), num_episodes, num_steps)
-    psnr, confidence, entropy, action_ood, drift, painted_offset = (np.empty(shape) for _ in range(6))
+    psnr, confidence, entropy, action_ood, drift, painted_offset = (np.zeros(shape) for _ in range(6))
     action_statistics = simulator.checkpoint.statistics
     with (
         ReferenceWorld(simulator.checkpoint.image_size) as world,
@@ -114,7 +116,8 @@ def run_risk_loops(
                     confidence[at], entropy[at] = clip.confidence.cpu().numpy(), clip.mean_entropy.cpu().numpy()
                     action_ood[at] = (excess > 0).mean(axis=(1, 2))
                     drift[at] = statistics.drift(clip.tokens)
-                    painted_offset[at] = simulator.painted_offset(state, clip).cpu().numpy()
+                    if with_painted_offset:
+                        painted_offset[at] = simulator.painted_offset(state, clip).cpu().numpy()
                     last = chunk[:, -1]
                     progress.update(len(episodes))
     steps = np.broadcast_to(np.arange(1.0, num_steps + 1), shape)

@@ -27,6 +27,7 @@ from hwm_env.reference.world import ReferenceWorld
 from hwm_env.simulator import WorldSimulator
 from hwm_env.trust import Calibration, TokenStatistics
 from hwm_env.types import HISTORY_CLIPS
+from tests.scene.scenes import make_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -160,6 +161,19 @@ def test_recorded_loops_are_played_with_what_was_recorded(
             assert loops.features[name][0, :, step] == pytest.approx(values.numpy(), abs=1e-4), name
     assert (loops.features["action_ood"][SOURCES.index("beyond")] > 0).any()
     assert loops.psnr_db.shape == (len(SOURCES), EPISODES, STEPS)
+
+
+def test_the_painted_offset_is_computed_if_it_is_wanted(statistics: TokenStatistics, recording: Path) -> None:
+    simulator = WorldSimulator(make_checkpoint(), DecodingConfig(steps=1, temperature=0.0))
+    without, with_it = (
+        run_risk_loops(
+            simulator, statistics, recording, num_episodes=8, num_steps=1, seed=0, with_painted_offset=wanted
+        )
+        for wanted in (False, True)
+    )
+    assert not without.features["painted_offset"].any()
+    assert (with_it.features["painted_offset"] > 0).any()
+    assert np.array_equal(with_it.psnr_db, without.psnr_db)
 
 
 def test_the_reference_world_goes_on_from_where_the_history_ends(
