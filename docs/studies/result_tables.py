@@ -114,6 +114,25 @@ def pose(fidelity: Content) -> Rows:
     return [["pose, compared with the truth", "median", "p90", "worst", "unknown"], *rows]
 
 
+def knowledge(fidelity: Content) -> Rows:
+    """Returns what the scene draws by itself, what is left of a view, and where drives into obstacles end."""
+    scene, away, walls = fidelity["scene"], fidelity["away_and_back"], fidelity["walls"]
+    decoded, other = _db(scene["psnr"]), _db(scene["psnr_shuffled_poses"])
+    return [
+        ["what the world knows", "measured"],
+        ["scene alone at true poses, against decoded tokens", f"{decoded} dB (at another episode's poses {other})"],
+        ["the same against the images", f"{_db(scene['psnr_images'])} dB"],
+        [
+            f"turned away by 90 to 180 degrees and back, last two clips, {away['starts']} episodes",
+            f"{_db(away['psnr'])} dB, worst {_db(away['psnr_worst'])} (before the turn {_db(away['psnr_before'])})",
+        ],
+        [
+            f"{walls['cases']} drives into an obstacle: the carried pose stops within 0.3 m of the true one",
+            f"{_share(walls['right'])}, median {walls['error_median_m']:.3f} m",
+        ],
+    ]
+
+
 def commands(fidelity: Content) -> Rows:
     """Returns how often the clip of a command is nearest to the true clip of that command."""
     right = fidelity["counterfactuals"]
@@ -215,6 +234,7 @@ TABLES: Final = {
     "closed-loop": Table(["fidelity"], closed_loop),
     "long-loop": Table(["fidelity"], long_loop),
     "pose": Table(["fidelity"], pose),
+    "knowledge": Table(["fidelity"], knowledge),
     "commands": Table(["fidelity"], commands),
     "sabotage": Table(["fidelity"], sabotage),
     "readout": Table(["fidelity"], readout),
