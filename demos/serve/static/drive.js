@@ -34,7 +34,8 @@ let socket = null;
 let wheel = "free";
 let limits = null;
 let picture = null;
-let [newest, shown] = [0, 0];
+let waiting = null;
+let isDecoding = false;
 let delay = 250;
 
 function connect() {
@@ -84,14 +85,20 @@ function press(action) {
   if (wheel === "driver") send({ type: "press", action });
 }
 
+// A slow browser skips pictures: while one is decoded, only the newest of the others waits.
 async function showPicture(blob) {
-  const number = (newest += 1), decoded = await createImageBitmap(blob);
-  // Pictures may be decoded in another order than they came in.
-  if (number < shown) return decoded.close();
-  shown = number;
-  picture?.close();
-  picture = decoded;
-  drawWorlds();
+  waiting = blob;
+  if (isDecoding) return;
+  isDecoding = true;
+  while (waiting) {
+    const next = waiting;
+    waiting = null;
+    const decoded = await createImageBitmap(next);
+    picture?.close();
+    picture = decoded;
+    drawWorlds();
+  }
+  isDecoding = false;
 }
 
 function drawWorlds() {
