@@ -71,8 +71,8 @@ def _show(screen: pygame.Surface, card: pygame.Surface) -> None:
     shade = pygame.Surface(screen.get_size(), pygame.SRCALPHA)
     shade.fill((*GROUND, 150))
     screen.blit(shade, (0, 0))
-    space = screen.get_rect().inflate(-16, -16)
-    scale = min(1.0, space.width / card.get_width(), space.height / card.get_height())
+    width, height = (max(side - 16, 1) for side in screen.get_size())
+    scale = min(1.0, width / card.get_width(), height / card.get_height())
     if scale < 1:
         card = pygame.transform.smoothscale_by(card, scale)
     screen.blit(card, card.get_rect(center=screen.get_rect().center))

@@ -44,7 +44,7 @@ def said(drive: Drive, task: str | None = None) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("probability", "words"),
-    [(0.0, "less than 1 %"), (0.05, "5 %"), (0.5, "50 %"), (0.99, "99 %"), (1.0, "more than 99 %")],
+    [(0.0, "less than 1 %"), (0.05, "5 %"), (0.5, "50 %"), (0.98, "98 %"), (1.0, "more than 99 %")],
 )
 def test_a_probability_in_words(probability: float, words: str) -> None:
     assert percentage(probability) == words
