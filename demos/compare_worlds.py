@@ -199,7 +199,7 @@ def _curve(psnr: Sequence[float], baseline: Sequence[float], count: int, width: 
         pen.text((6, at(0, value)[1] - 8), f"{value} dB", fill="black", font=font)
     for values, colour in ((baseline, _BASELINE), (psnr, _LEARNED)):
         pen.line([at(index, value) for index, value in enumerate(values[:count])], fill=colour, width=2)
-    texts = [
+    texts: list[tuple[str, str | tuple[int, int, int]]] = [
         ("likeness to the truth (PSNR)", "black"),
         (f"learned world {psnr[count - 1]:.1f} dB", _LEARNED),
         (f"first frame repeated {baseline[count - 1]:.1f} dB", _BASELINE),
