@@ -205,8 +205,8 @@ def _curve(psnr: Sequence[float], baseline: Sequence[float], count: int, width: 
         (f"first frame repeated {baseline[count - 1]:.1f} dB", _BASELINE),
     ]
     x = float(left)
-    for text, colour in texts:
-        pen.text((x, 6), text, fill=colour, font=font)
+    for text, ink in texts:
+        pen.text((x, 6), text, fill=ink, font=font)
         x += 20 + pen.textlength(text, font=font)
     return np.asarray(picture)
 
