@@ -123,9 +123,9 @@ def write_film(episode: PairedEpisode, file: Path) -> None:
         panels = [
             panel(frame, label, PANEL)
             for frame, label in (
-                (true, "reference world"),
-                (learned, "learned world"),
-                (_difference(true, learned), "difference"),
+                (true, "reference world: the truth"),
+                (learned, "learned world: predicted"),
+                (_difference(true, learned), "difference (white: none)"),
             )
         ]
         if plan is not None:
@@ -199,8 +199,15 @@ def _curve(psnr: Sequence[float], baseline: Sequence[float], count: int, width: 
         pen.text((6, at(0, value)[1] - 8), f"{value} dB", fill="black", font=font)
     for values, colour in ((baseline, _BASELINE), (psnr, _LEARNED)):
         pen.line([at(index, value) for index, value in enumerate(values[:count])], fill=colour, width=2)
-    pen.text((left, 6), f"learned world {psnr[count - 1]:.1f} dB", fill=_LEARNED, font=font)
-    pen.text((left + 190, 6), f"first frame repeated {baseline[count - 1]:.1f} dB", fill=_BASELINE, font=font)
+    texts: list[tuple[str, str | tuple[int, int, int]]] = [
+        ("likeness to the truth (PSNR)", "black"),
+        (f"learned world {psnr[count - 1]:.1f} dB", _LEARNED),
+        (f"first frame repeated {baseline[count - 1]:.1f} dB", _BASELINE),
+    ]
+    x = float(left)
+    for text, ink in texts:
+        pen.text((x, 6), text, fill=ink, font=font)
+        x += 20 + pen.textlength(text, font=font)
     return np.asarray(picture)
 
 

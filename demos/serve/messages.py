@@ -9,7 +9,7 @@ from hwm_env.errors import InvalidInputError
 
 LARGEST_BYTES: Final = 2_048
 MOST_A_SECOND: Final = 60
-OF_A_WINDOW: Final = ("quit", "screenshot", "record", "help")
+OF_A_WINDOW: Final = ("quit", "screenshot", "record", "numbers", "help")
 """Actions of the window alone, which browsers cannot send."""
 _BUTTONS: Final = [action for action in PRESSED if action not in OF_A_WINDOW]
 

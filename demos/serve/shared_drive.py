@@ -16,17 +16,19 @@ from demos.driving.controls import Controls, Sticks
 from demos.driving.drive import Drive, ShownFrame
 from demos.driving.floor_plan import FloorPlan, captions
 from demos.driving.session import DriveSnapshot
-from demos.driving.status import figure, lines
+from demos.driving.status import error_probability, figure, numbers, sentences
+from demos.panels import smooth
 from demos.serve.messages import Hold, Message, Press, Wheel
 from demos.serve.silence_timer import SilenceTimer
 from hwm_env.envs.actions import bounds
-from hwm_env.envs.rendering import enlarged
 from hwm_env.errors import InvalidInputError
 from hwm_env.robot import EVE
 
 TICKS_A_SECOND: Final = 120
 FRAMES_PER_STATUS: Final = 6
 JPEG_QUALITY: Final = 85
+PICTURE_PIXELS: Final = 384
+"""Side of a world's picture."""
 PLAN_PIXELS: Final = 256
 STOPPED_AFTER_S: Final = 1.0
 """Silence of the driver after which the robot stops; its page repeats held actions four times a second."""
@@ -151,22 +153,22 @@ class SharedDrive:
     def _limits(self) -> dict[str, Any]:
         robot = self.drive.session.robot
         low, high = (limits[robot.indices].tolist() for limits in bounds(self.drive.session.statistics, robot))
-        return {"names": robot.names, "low": low, "high": high}
+        return {"names": robot.names, "low": low, "high": high, "picture": PICTURE_PIXELS}
 
     def _tell_status(self) -> None:
         snapshot = self._newest = self.drive.shown.snapshot
         state, robot = snapshot.state, self.drive.session.robot
-        learned = snapshot.views.get("learned")
         status = {
             "type": "status",
-            "lines": lines(self.drive, self._controls, self._task),
+            "sentences": sentences(self.drive, self._task),
+            "numbers": numbers(self.drive, self._controls),
             "state": np.round(state[robot.indices], 4).tolist(),
             "joint": self._controls.joint,
             "figure": figure(state) if robot == EVE else {},
             "worlds": list(self.drive.shown.frames),
             "step": snapshot.step,
             "rewinds": snapshot.rewinds,
-            "confidence": None if learned is None else learned.info.get("confidence"),
+            "risk": error_probability(snapshot),
             "paused": self.drive.paused,
             "error": self.drive.error,
             "plan": None if self._plan is None else _drawn(self._plan, self.drive.shown),
@@ -178,8 +180,8 @@ class SharedDrive:
 
 
 def encoded(shown: ShownFrame) -> bytes:
-    """Encodes the shown worlds side by side, 256 pixels high, as a JPEG."""
-    picture = np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1)
+    """Encodes the shown worlds side by side, 384 pixels high, as a JPEG."""
+    picture = np.concatenate([smooth(frame, PICTURE_PIXELS) for frame in shown.frames.values()], axis=1)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

@@ -1,15 +1,17 @@
 """The window's main loop: reads keys, advances the drive, and draws it."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pygame
 
 from demos.driving.actions import perform
-from demos.driving.controls import HELD, Controls, Sticks
+from demos.driving.controls import HELD, PRESSED, Controls, Sticks
 from demos.driving.drive import Drive
 from demos.driving.session import Session
+from demos.driving.status import error_probability
 from demos.teleop.hud import SIZE, Hud, Picture
 from demos.teleop.recorder import Recorder
 from hwm_env.data.files import next_number, write_numbered
@@ -22,7 +24,7 @@ STILL_S: Final = 0.1
 """Interval at which the window is drawn without a new frame."""
 DEAD_ZONE: Final = 0.15
 """Axis values that count as 0, because released sticks do not return to the exact centre."""
-KEPT_CONFIDENCES: Final = 60
+KEPT_RISKS: Final = 60
 SCREENSHOT: Final = "drive_{:03d}.png"
 
 
@@ -39,21 +41,22 @@ class App:
     def __init__(self, drive: Drive, bindings: dict[int, str], task: str | None, out: Path) -> None:
         self.drive = drive
         self.controls = Controls(drive.session.robot)
-        self.message = "w a s d drive, arrows look, h shows all keys"
+        self.message = ""
         self.frames_shown = 0
         """Number of frames shown so far."""
         self._bindings, self._task, self._out = bindings, task, out
         pygame.display.set_caption("hwm_env")
-        self._screen = pygame.display.set_mode(SIZE)
-        self._hud = Hud(self._screen, drive.session.scene, drive.session.robot)
+        self._screen = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
+        self._hud = Hud(self._screen, drive.session.scene, drive.session.robot, _names(bindings))
         self._clock = pygame.time.Clock()
         self._held: set[str] = set()
         self._gamepads: dict[int, pygame.joystick.JoystickType] = {}
-        self._confidences: dict[int, float] = {}
+        self._risks: dict[int, float] = {}
         self._times_s: list[float] = []
         self._drawn_s = float("-inf")
         self._recorder: Recorder | None = None
-        self._shows_help = False
+        self._card: Literal["start", "keys"] | None = "start"
+        self._shows_numbers = False
         self._is_open = True
 
     def run(self) -> None:
@@ -65,7 +68,10 @@ class App:
         """Runs one iteration of the loop; returns whether the window is still open."""
         for event in pygame.event.get():
             self._handle(event)
-        self.drive.command(self.controls.command(self._held, self._sticks()))
+        sticks = self._sticks()
+        if sticks != Sticks():
+            self._begin()
+        self.drive.command(self.controls.command(self._held, sticks))
         has_changed = self.drive.tick()
         if has_changed:
             self._note()
@@ -88,7 +94,14 @@ class App:
         number = next_number(self._out, SCREENSHOT)
         return self._out / SCREENSHOT.format(write_numbered(self._out, SCREENSHOT, content.getvalue(), number))
 
+    def _begin(self) -> None:
+        """Removes the start screen."""
+        if self._card == "start":
+            self._card = None
+
     def _handle(self, event: pygame.event.Event) -> None:
+        if event.type in (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN, pygame.JOYBUTTONDOWN):
+            self._begin()
         if event.type == pygame.QUIT:
             self._is_open = False
         elif event.type == pygame.JOYDEVICEADDED:
@@ -114,7 +127,9 @@ class App:
         if action == "quit":
             self._is_open = False
         elif action == "help":
-            self._shows_help = not self._shows_help
+            self._card = None if self._card == "keys" else "keys"
+        elif action == "numbers":
+            self._shows_numbers = not self._shows_numbers
         elif action == "screenshot":
             try:
                 self.message = f"saved {self.screenshot()}"
@@ -152,24 +167,29 @@ class App:
         shown = self.drive.shown
         self.frames_shown += 1
         self._times_s = [*self._times_s[-30:], pygame.time.get_ticks() / 1000]
-        self._confidences = {step: value for step, value in self._confidences.items() if step < shown.snapshot.step}
-        learned = shown.snapshot.views.get("learned")
-        if learned is not None and shown.snapshot.step:
-            self._confidences[shown.snapshot.step] = float(learned.info["confidence"])
+        step, risk = shown.snapshot.step, error_probability(shown.snapshot)
+        self._risks = {known: value for known, value in self._risks.items() if known < step}
+        if risk is not None and step:
+            self._risks[step] = risk
         if self._recorder is not None:
             self._recorder.add(shown)
 
     def _picture(self) -> Picture:
         spent_s = self._times_s[-1] - self._times_s[0] if self._times_s else 0.0
-        low, high = bounds(self.drive.session.statistics, self.drive.session.robot)
         return Picture(
             controls=self.controls,
-            low=low,
-            high=high,
-            confidences=list(self._confidences.values())[-KEPT_CONFIDENCES:],
+            limits=bounds(self.drive.session.statistics, self.drive.session.robot),
+            risks=list(self._risks.values())[-KEPT_RISKS:],
             task=self._task,
             message=self.message,
-            shows_help=self._shows_help,
+            card=self._card,
+            shows_numbers=self._shows_numbers,
             is_recording=self._recorder is not None,
             frames_a_second=(len(self._times_s) - 1) / spent_s if spent_s else 0.0,
         )
+
+
+def _names(bindings: Mapping[int, str]) -> dict[str, str]:
+    """Returns the name of each action's key."""
+    defaults = {action: key for action, (key, _) in {**HELD, **PRESSED}.items()}
+    return defaults | {action: pygame.key.name(code) for code, action in bindings.items()}

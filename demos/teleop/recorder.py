@@ -6,9 +6,10 @@ import numpy as np
 
 from demos.driving.drive import ShownFrame
 from demos.driving.session import Session
+from demos.panels import smooth
 from hwm_env.data.files import next_number, write_numbered
 from hwm_env.data.videos import encode_video
-from hwm_env.envs.rendering import enlarged
+from hwm_env.envs.rendering import RENDER_SIZE
 from hwm_env.errors import InvalidInputError
 from hwm_env.types import UInt8Array
 
@@ -28,7 +29,7 @@ class Recorder:
 
     def add(self, shown: ShownFrame) -> None:
         """Adds a frame: the shown worlds side by side."""
-        self._frames.append(np.concatenate([enlarged(frame) for frame in shown.frames.values()], axis=1))
+        self._frames.append(np.concatenate([smooth(frame, RENDER_SIZE) for frame in shown.frames.values()], axis=1))
 
     def save(self, session: Session, directory: Path) -> str:
         """Writes an MP4 file, and a replay file if the learned world has taken steps; returns a message.

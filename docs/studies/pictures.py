@@ -62,6 +62,8 @@ def teleop(out: Path) -> None:
     drive = Drive(lambda: Session(SessionConfig(start=START)))
     app = App(drive, load_bindings(None), "drive-to-target", out)
     drive.ask(lambda session: session.show(("learned", "reference")))
+    # A click removes the start screen.
+    pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=(0, 0)))
     while drive.shown.snapshot.step < WARM_UP_STEPS:
         app.update()
         time.sleep(PAUSE_S)
@@ -100,7 +102,7 @@ def browser(out: Path) -> None:
         page.goto(server.stdout.readline().strip())
         page.click("#wheel:has-text('Take the wheel')")
         page.wait_for_selector("#wheel:has-text('Release the wheel')")
-        page.wait_for_function(f"parseInt(document.querySelectorAll('dd')[1].textContent) >= {WARM_UP_STEPS}")
+        page.wait_for_function(f"/step (\\d+)/.exec(document.body.textContent)?.[1] >= {WARM_UP_STEPS}")
         shots = []
         for key, is_down in _story():
             if key is not None:

@@ -21,7 +21,7 @@ KEYS = 8
 def test_key_to_picture(window: None, tmp_path: Path) -> None:  # noqa: F811
     """Opens the window with room-64 on a dummy screen."""
     driver = Driver(SessionConfig(task=None, start=55), tmp_path)
-    driver.until(lambda: driver.drive.shown.moment.step == 3)
+    driver.until(lambda: driver.drive.shown.snapshot.step == 3)
     began_s, before = time.monotonic(), driver.app.frames_shown
     driver.until(lambda: time.monotonic() - began_s >= SECONDS)
     rate = (driver.app.frames_shown - before) / (time.monotonic() - began_s)

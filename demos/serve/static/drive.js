@@ -10,18 +10,32 @@ const PRESSED = {
   "-": "slower", "=": "faster", " ": "pause", ".": "step", backspace: "rewind", enter: "reset", n: "next start",
   m: "reseed", f: "fewer passes", g: "more passes", j: "cooler", k: "hotter", tab: "worlds",
 };
+// Buttons and their words; those of MORE are behind a click.
+const BUTTONS = {
+  "left arm up": "left arm up", "right arm up": "right arm up", "arms forward": "arms forward",
+  "arms down": "arms down", worlds: "other worlds", rewind: "undo a step", pause: "pause", "next start": "new place",
+};
+const MORE = {
+  step: "one step", reset: "begin again", reseed: "new noise", slower: "drive slower", faster: "drive faster",
+  "next limb": "next limb", "next joint": "next joint", "fewer passes": "fewer decoding steps",
+  "more passes": "more decoding steps", cooler: "lower temperature", hotter: "higher temperature",
+};
+const MORE_HELD = { "joint -": "joint down", "joint +": "joint up", "open hand": "open hand", "close hand": "close hand" };
+const LABELS = { learned: ["learned world", ": predicted"], reference: ["reference world", ": the truth"] };
 const COLOURS = { left: "#e69f00", right: "#56b4e9", body: "#ececec" };
-const GREEN = "#009e73";
-const MOST_CONFIDENCES = 60;
+const [GREEN, ORANGE, RED] = ["#009e73", "#e69f00", "#eb6e28"];
+const MOST_RISKS = 60;
 
 const $ = (id) => document.getElementById(id);
 const held = new Set();
 const sticks = { forward: 0, turn: 0, look: 0 };
-const confidences = new Map();
+const risks = new Map();
 let socket = null;
 let wheel = "free";
 let limits = null;
-let pictureUrl = null;
+let picture = null;
+let waiting = null;
+let isDecoding = false;
 let delay = 250;
 
 function connect() {
@@ -71,13 +85,44 @@ function press(action) {
   if (wheel === "driver") send({ type: "press", action });
 }
 
-function showPicture(blob) {
-  const url = URL.createObjectURL(blob);
-  $("picture").onload = () => {
-    if (pictureUrl) URL.revokeObjectURL(pictureUrl);
-    pictureUrl = url;
-  };
-  $("picture").src = url;
+// A slow browser skips pictures: while one is decoded, only the newest of the others waits.
+async function showPicture(blob) {
+  waiting = blob;
+  if (isDecoding) return;
+  isDecoding = true;
+  while (waiting) {
+    const next = waiting;
+    waiting = null;
+    const decoded = await createImageBitmap(next);
+    picture?.close();
+    picture = decoded;
+    drawWorlds();
+  }
+  isDecoding = false;
+}
+
+function drawWorlds() {
+  const views = [...$("worlds").children];
+  // The number of worlds changes in the picture and in the status at different times.
+  if (picture?.width !== picture?.height * views.length) return;
+  views.forEach((view, place) => {
+    view.firstChild.getContext("2d").drawImage(picture, -picture.height * place, 0);
+  });
+}
+
+function showWorlds(names) {
+  if (names.join() === [...$("worlds").children].map((view) => view.dataset.world).join()) return;
+  $("worlds").replaceChildren(...names.map((name) => {
+    const [view, canvas, label, kind] = ["div", "canvas", "span", "em"].map((tag) => document.createElement(tag));
+    [view.className, view.dataset.world] = [`world ${name}`, name];
+    canvas.width = canvas.height = limits.picture;
+    kind.textContent = LABELS[name][1];
+    label.append(LABELS[name][0], kind);
+    view.append(canvas, label);
+    return view;
+  }));
+  for (const part of [$("worlds"), document.querySelector("main")]) part.classList.toggle("two", names.length > 1);
+  drawWorlds();
 }
 
 function showLimits(message) {
@@ -96,20 +141,25 @@ function showStatus(status) {
   $("wheel").disabled = wheel === "taken";
   $("wheel").textContent = { driver: "Release the wheel", free: "Take the wheel", taken: "Another viewer drives" }[wheel];
   $("viewers").textContent = `${status.viewers} watching`;
-  $("worlds").textContent = status.worlds.map((name) => `${name} world`).join("   |   ");
-  $("picture").classList.toggle("two", status.worlds.length > 1);
+  showWorlds(status.worlds);
+  if (wheel === "driver") $("start").hidden = true;
   $("message").textContent = status.error || (status.paused ? "paused" : "");
-  $("lines").replaceChildren(...status.lines.flatMap(([name, text]) => {
+  showLines($("sentences"), status.sentences);
+  showLines($("numbers"), status.numbers);
+  for (const step of risks.keys()) if (step > status.step) risks.delete(step);
+  if (status.risk !== null && status.step > 0) risks.set(status.step, status.risk);
+  showPlan(status.plan);
+  drawFigure(status.figure);
+  drawRisks([...risks.values()].slice(-MOST_RISKS));
+  drawBars(status.state, status.joint);
+}
+
+function showLines(list, lines) {
+  list.replaceChildren(...lines.flatMap(([name, text]) => {
     const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
     [term.textContent, detail.textContent] = [name, text];
     return [term, detail];
   }));
-  for (const step of confidences.keys()) if (step > status.step) confidences.delete(step);
-  if (status.confidence !== null && status.step > 0) confidences.set(status.step, status.confidence);
-  showPlan(status.plan);
-  drawFigure(status.figure);
-  drawConfidence([...confidences.values()].slice(-MOST_CONFIDENCES));
-  drawBars(status.state, status.joint);
 }
 
 function showPlan(plan) {
@@ -141,22 +191,23 @@ function drawFigure(views) {
   });
 }
 
-function drawConfidence(values) {
-  const canvas = $("confidence"), pen = canvas.getContext("2d");
+function drawRisks(values) {
+  const canvas = $("risks"), pen = canvas.getContext("2d"), low = canvas.height - 8;
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.fillStyle = "#969aa0";
-  pen.fillText("confidence, nats per token", 6, 12);
   if (!values.length) return;
-  const lowest = Math.min(-1, ...values), width = canvas.width - 20, height = canvas.height - 46;
-  pen.strokeStyle = GREEN;
+  const risk = values.at(-1);
+  pen.fillStyle = "#a0a4ac";
+  pen.font = "12px system-ui, sans-serif";
+  pen.fillText("probability of a wrong picture, so far", 0, 12);
+  pen.strokeStyle = "#4a4f59";
+  pen.strokeRect(0.5, 20.5, canvas.width - 1, low - 20);
+  pen.strokeStyle = risk < 0.2 ? GREEN : risk < 0.5 ? ORANGE : RED;
   pen.lineWidth = 2;
   pen.beginPath();
   values.forEach((value, index) => {
-    pen.lineTo(10 + (width * index) / Math.max(values.length - 1, 1), 24 + (height * value) / lowest);
+    pen.lineTo(2 + ((canvas.width - 4) * index) / Math.max(values.length - 1, 1), low - 1 - (low - 22) * value);
   });
   pen.stroke();
-  pen.fillStyle = "#ececec";
-  pen.fillText(values.at(-1).toFixed(2), 8, canvas.height - 6);
 }
 
 function drawBars(state, joint) {
@@ -176,7 +227,7 @@ function drawBars(state, joint) {
 }
 
 function makeStick(id, move) {
-  const stick = $(id), knob = stick.firstElementChild, reach = 34;
+  const stick = $(id), knob = stick.firstElementChild, reach = 36;
   const set = (x, y) => {
     knob.style.transform = `translate(${x * reach}px, ${y * reach}px)`;
     move(x, y);
@@ -196,12 +247,24 @@ function makeStick(id, move) {
 makeStick("drive-stick", (x, y) => { sticks.forward = -y; sticks.turn = -x; });
 makeStick("look-stick", (x, y) => { sticks.look = y; });
 
-for (const [key, action] of Object.entries(PRESSED)) {
-  const button = document.createElement("button");
-  button.textContent = action;
+function makeButton(place, text, action) {
+  const button = document.createElement("button"), [key] = Object.entries({ ...HELD, ...PRESSED }).find((pair) => pair[1] === action);
+  button.textContent = text;
   button.title = `key: ${key === " " ? "space" : key}`;
-  button.onclick = () => { press(action); button.blur(); };
-  $("buttons").append(button);
+  $(place).append(button);
+  return button;
+}
+
+for (const [place, buttons] of [["buttons", BUTTONS], ["more-buttons", MORE]]) {
+  for (const [action, text] of Object.entries(buttons)) {
+    const button = makeButton(place, text, action);
+    button.onclick = () => { press(action); button.blur(); };
+  }
+}
+for (const [action, text] of Object.entries(MORE_HELD)) {
+  const button = makeButton("more-buttons", text, action);
+  button.onpointerdown = (event) => { button.setPointerCapture(event.pointerId); held.add(action); holdChanged(); };
+  button.onpointerup = button.onpointercancel = () => { held.delete(action); holdChanged(); };
 }
 
 addEventListener("keydown", (event) => {
@@ -215,6 +278,8 @@ addEventListener("keyup", (event) => {
   if (held.delete(HELD[event.key.toLowerCase()])) holdChanged();
 });
 addEventListener("blur", () => { held.clear(); holdChanged(); });
+$("watch").onclick = () => { $("start").hidden = true; };
 $("wheel").onclick = () => { send({ type: "wheel", take: wheel !== "driver" }); $("wheel").blur(); };
 
+$("robot").open = matchMedia("(min-width: 760px) and (min-height: 501px)").matches;
 connect();

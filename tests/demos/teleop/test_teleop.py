@@ -21,9 +21,11 @@ from demos.driving.controls import HELD, PRESSED
 from demos.driving.drive import Drive
 from demos.driving.floor_plan import FloorPlan
 from demos.driving.session import Session, SessionConfig
+from demos.panels import smooth
 from demos.teleop.__main__ import main
 from demos.teleop.app import App
 from demos.teleop.keys import load_bindings
+from demos.teleop.layout import arrange
 from hwm_env.errors import InvalidInputError
 from hwm_env.reference.rendering import can_render
 from hwm_env.replay import Replay
@@ -208,41 +210,80 @@ def test_a_gamepad_drives(driver: Driver) -> None:
     assert driver.app._sticks().look == 0
 
 
-PLAN = (slice(458, 650), slice(636, 828))
-
-
 def picture_of(driver: Driver) -> UInt8Array:
-    """The window, [720, 1280, 3]."""
+    """The window, [720, 1280, 3], without the start screen."""
+    driver.app._begin()
     driver.app._hud.draw(driver.drive, driver.app._picture())
     seen: UInt8Array = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
     return seen
 
 
-def test_the_plan_is_beside_the_world(window: None, tmp_path: Path) -> None:
+def part(seen: Any, box: pygame.Rect | None) -> Any:
+    assert box is not None
+    return seen[box.top : box.bottom, box.left : box.right]
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (720, 900)], ids=["beside the world", "in its corner"])
+def test_the_plan_is_seen(window: None, tmp_path: Path, size: tuple[int, int]) -> None:
     checkpoint = save_tiny_checkpoint(tmp_path)
     driver = Driver(SessionConfig(checkpoint=str(checkpoint), task=None, start=1), tmp_path)
+    pygame.display.set_mode(size, pygame.RESIZABLE)
     driver.tap("space")
     driver.until(lambda: driver.drive.is_idle)
     scene = driver.drive.session.scene
     assert scene is not None
-    plan = FloorPlan(scene.odometry, 192)
+    layout = arrange(size, 1, shows_numbers=False)
+    assert layout.plan is not None
+    assert layout.plan.colliderect(layout.worlds[0]) == (layout.panel is None)
+    plan = FloorPlan(scene.odometry, layout.plan.width)
     before = plan.draw(driver.drive.shown.tracks)
-    np.testing.assert_array_equal(picture_of(driver)[PLAN], before)
+    np.testing.assert_array_equal(part(picture_of(driver), layout.plan), before)
     driver.press("w")
     driver.take_steps(2)
-    after = picture_of(driver)[PLAN]
+    after = part(picture_of(driver), layout.plan)
     np.testing.assert_array_equal(after, plan.draw(driver.drive.shown.tracks))
     assert (after != before).any()
     driver.drive.close()
 
 
 def test_without_a_scene_there_is_no_plan(driver: Driver) -> None:
-    seen = picture_of(driver)
-    ground = seen[0, 0]
-    # The world is in the middle: 620 pixels, 105 from the left.
-    assert (seen[30:650, :105] == ground).all()
-    assert (seen[30:650, 725:840] == ground).all()
-    assert (seen[PLAN] != ground).any()
+    pygame.display.set_mode((720, 900), pygame.RESIZABLE)
+    layout, seen = arrange((720, 900), 1, shows_numbers=False), picture_of(driver)
+    (world,), frame = layout.worlds, driver.drive.shown.frames["learned"]
+    expected = np.zeros(seen.shape, int)
+    expected[world.top : world.bottom, world.left : world.right] = smooth(frame, world.width)
+    # The picture is where the plan would be, which is light grey; it is enlarged in two steps.
+    assert np.abs(part(seen, layout.plan) - part(expected, layout.plan)).mean() < 8
+
+
+def test_the_start_screen_goes_at_the_first_key(driver: Driver) -> None:
+    driver.app._hud.draw(driver.drive, driver.app._picture())
+    seen = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+    driver.tap("space")
+    assert driver.drive.paused
+    assert driver.app._picture().card is None
+    assert (picture_of(driver)[360, 400:900] != seen[360, 400:900]).any()
+
+
+def test_cards_come_and_go(driver: Driver) -> None:
+    driver.tap("h")
+    assert driver.app._picture().card == "keys"
+    driver.tap("h")
+    assert driver.app._picture().card is None
+    driver.tap("b")
+    assert driver.app._picture().shows_numbers
+
+
+@pytest.mark.parametrize("size", [(1, 1), (200, 150), (640, 480), (1000, 1400), (2560, 1440)], ids=str)
+def test_a_window_of_any_size_is_drawn(driver: Driver, size: tuple[int, int]) -> None:
+    pygame.display.set_mode(size, pygame.RESIZABLE)
+    for key in ("b", "h"):
+        driver.app._hud.draw(driver.drive, driver.app._picture())
+        driver.tap(key)
+    driver.app._hud.draw(driver.drive, driver.app._picture())
+    surface = pygame.display.get_surface()
+    assert surface is not None
+    assert surface.get_size() == size
 
 
 @pytest.mark.slow
