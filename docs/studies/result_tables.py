@@ -184,6 +184,38 @@ def actions(certificate: Content) -> Rows:
     return [["actions", "PSNR of moving parts, dB", "below the recorded ones, dB", "correct tokens"], *rows]
 
 
+def trust(trust: Content) -> Rows:
+    """Returns how well the predicted probability of an error tells wrong clips from others."""
+    every, within = trust["auroc"], trust["auroc_within_a_step"]
+    steps = trust["auroc_of_one_feature"]["steps"]
+    other = trust["auroc_of_another_worlds_risk"]
+    return [
+        ["AUROC", "all steps", "among clips of the same step"],
+        ["`error_probability`", _interval(every, 2), _interval(within, 2)],
+        ["number of the step only", f"{steps['all']:.2f}", f"{steps['within_a_step']:.2f}"],
+        ["another world's risk at the same step", f"{other['all']:.2f}", f"{other['within_a_step']:.2f}"],
+        ["shuffled labels", f"{trust['auroc_of_shuffled_labels']:.2f}", ""],
+    ]
+
+
+def trust_by_actions(trust: Content) -> Rows:
+    """Returns the share of wrong clips and the mean predicted probability, by kind of actions."""
+    names = {
+        "recorded": "recorded",
+        "borrowed": "another episode's",
+        "wandering": "wandering within the rate limits",
+        "jumping": "jumps",
+        "beyond": "beyond the training data",
+    }
+    rows = [
+        [name, f"{100 * found['share_wrong']:.1f} %", f"{100 * found['mean_probability']:.1f} %"]
+        for name, found in ((names[key], trust["by_source"][key]) for key in names)
+    ]
+    expected = sum(bin["count"] * (bin["mean_probability"] or 0) for bin in trust["reliability"]) / trust["clips"]
+    every = ["all", f"{100 * trust['share_wrong']:.1f} %", f"{100 * expected:.1f} %"]
+    return [["actions", "wrong clips", "mean predicted probability"], *rows, every]
+
+
 def agreement(agreement: Content) -> Rows:
     """Returns how well success rates in the two worlds agree, by task and source of rewards.
 
@@ -239,6 +271,8 @@ TABLES: Final = {
     "sabotage": Table(["fidelity"], sabotage),
     "readout": Table(["fidelity"], readout),
     "actions": Table(["certificate"], actions),
+    "trust": Table(["trust"], trust),
+    "trust-by-actions": Table(["trust"], trust_by_actions),
     "agreement": Table(["agreement"], agreement),
     "mpc": Table(["mpc"], mpc),
     "rl": Table(["rl"], rl),
