@@ -1,4 +1,4 @@
-"""Everything that the architecture page and the glossary name exists."""
+"""Everything that the architecture page, the glossary and the pages for contributors name exists."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/architecture.md", "docs/glossary.md")
+PAGES = ("docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md", "SECURITY.md")
 ROOMS = ("hwm_env/", "policies/", "demos/", "docs/", "tests/")
 
 
@@ -51,7 +51,9 @@ def test_the_tree_exists() -> None:
         assert (ROOT / path).exists(), f"docs/architecture.md names {path}"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+)
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(page)):
         if not link.startswith("http"):

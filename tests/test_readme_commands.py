@@ -21,11 +21,11 @@ from tests.test_arguments import CONFIGS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def documented_commands() -> Iterator[list[str]]:
-    """Yields the words of all command lines in the README and the docs that start one of our programs."""
+    """Yields the words of all command lines in the pages and the docs that start one of our programs."""
     for document in DOCUMENTS:
         for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
