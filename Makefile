@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup setup-demo rendering browser demo test test-fast test-all test-cuda fuzz lint bench bench-gpu docs pictures room-64 fidelity clean
+.PHONY: setup setup-demo lock rendering browser demo test test-fast test-all test-cuda test-oldest fuzz dist lint bench bench-gpu docs pictures room-64 fidelity clean
 .NOTPARALLEL:
 
 demo: setup-demo rendering
@@ -30,9 +30,27 @@ test-all: setup rendering browser lint
 test-cuda: setup
 	$(BIN)/pytest -q -s -m "cuda and not benchmark" tests/cuda
 
+# The oldest releases that pyproject.toml admits, in an environment of their own: 8 GB, as the oldest PyTorch comes with
+# CUDA. Their warnings are not ours to mend, nor what MuJoCo 3 prints when a process ends with open worlds.
+OLDEST := .venv-oldest
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt \
+		--editable '.[reference,rl,demo,train,data,evaluation,hub,engine,scale,serve]' \
+		pytest pytest-xdist hypothesis httpx jsonschema
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile -W default \
+		-m "not benchmark and not exhaustive and not slow" --ignore tests/cuda --ignore tests/fuzz \
+		--deselect tests/reference/test_opengl.py::test_a_process_ends_quietly_with_worlds_that_nobody_closed
+
 # Tries 10,000 wrong inputs, counts the answers, and fails if one is not clear.
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --inputs 10000 --json out/fuzz.json
+
+# The wheel and the sdist, in dist/.
+dist: setup
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --quiet
 
 lint: setup
 	$(BIN)/ruff check .
@@ -71,6 +89,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(VENV)/.installed $(VENV)/.installed-demo
 
+# Records the versions in .venv; see CONTRIBUTING.md. Builds of PyTorch differ by what follows a plus sign.
+lock: $(VENV)/.installed
+	echo "# All packages of .[dev], for Python 3.11 on Linux. Written by make lock; CONTRIBUTING.md says how to renew it." \
+		> constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//' >> constraints.txt
+	touch $(VENV)/.installed $(VENV)/.installed-demo
+
 setup-demo: $(VENV)/.installed-demo
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt
@@ -101,4 +126,4 @@ apt_install = command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
 	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2)
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(OLDEST) build dist out

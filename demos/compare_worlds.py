@@ -16,7 +16,6 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 import hwm_env  # noqa: F401 (registers the environments)
 from demos.driving.floor_plan import COLOURS, FloorPlan, captions
@@ -26,12 +25,16 @@ from demos.panels import LABEL_PIXELS, panel, side_by_side
 from hwm_env.arguments import parse_config
 from hwm_env.data.png import write_png
 from hwm_env.data.videos import write_video
-from hwm_env.errors import HWMError, InvalidInputError
+from hwm_env.errors import HWMError, InvalidInputError, require_extra
 from hwm_env.evaluation.image_metrics import psnr_db
 from hwm_env.evaluation.policies.loading import load_policies
 from hwm_env.fields import CheckedFields, Count, checked
 from hwm_env.scene.scene import Scene
 from hwm_env.types import FRAMES_PER_CLIP, Float32Array, UInt8Array
+
+require_extra("PIL.Image", "demo")
+
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 PANEL: Final = 320
 STRIP: Final = 112

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from hwm_env.errors import require_extra
 from hwm_env.types import UInt8Array
+
+require_extra("PIL.Image", "demo")
+
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 LABEL_PIXELS = 22
 

@@ -14,8 +14,6 @@ from typing import Final
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3 import PPO
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 from tqdm import tqdm, trange
 
@@ -24,12 +22,17 @@ from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import check_writable, write_bytes
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import ClipWindows
-from hwm_env.errors import InvalidInputError, exit_with_one_line
+from hwm_env.errors import InvalidInputError, exit_with_one_line, require_extra
 from hwm_env.evaluation.policies.sb3_policy import INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Positive, Seed
 from hwm_env.policy import Interface
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.types import FRAMES_PER_CLIP, Int64Array
+
+require_extra("stable_baselines3", "rl")
+
+from stable_baselines3 import PPO  # noqa: E402
+from stable_baselines3.common.policies import ActorCriticPolicy  # noqa: E402
 
 INTERFACE: Final = Interface(obs_mode="pixels_state", action_mode="delta", normalized_actions=True)
 DECODING_BATCH: Final = 16

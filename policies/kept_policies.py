@@ -5,10 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-
 from hwm_env.data.files import write_bytes
+from hwm_env.errors import require_extra
+
+require_extra("stable_baselines3", "rl")
+
+from stable_baselines3.common.base_class import BaseAlgorithm  # noqa: E402
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
 
 class KeptPolicies(BaseCallback):

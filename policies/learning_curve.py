@@ -2,8 +2,13 @@
 
 from typing import Any
 
-from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
+
+from hwm_env.errors import require_extra
+
+require_extra("stable_baselines3", "rl")
+
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
 
 class LearningCurve(BaseCallback):

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import gymnasium
-from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecMonitor
 
 from hwm_env.arguments import parse_config
 from hwm_env.data.files import check_file, check_writable, json_bytes, write_files
 from hwm_env.devices import check_device
 from hwm_env.envs.sb3 import SB3VecEnv
-from hwm_env.errors import InvalidInputError, exit_with_one_line
+from hwm_env.errors import InvalidInputError, exit_with_one_line, require_extra
 from hwm_env.evaluation.policies.loading import reraise_as
 from hwm_env.evaluation.policies.sb3_policy import FAMILY_ATTRIBUTE, INTERFACE_ATTRIBUTE
 from hwm_env.fields import CheckedFields, Count, Seed
@@ -24,6 +21,12 @@ from hwm_env.policy import Interface
 from policies.kept_policies import KeptPolicies, zip_of
 from policies.learning_curve import LearningCurve
 from policies.planners.knots import controls_of
+
+require_extra("stable_baselines3", "rl")
+
+from stable_baselines3 import PPO, SAC  # noqa: E402
+from stable_baselines3.common.base_class import BaseAlgorithm  # noqa: E402
+from stable_baselines3.common.vec_env import VecMonitor  # noqa: E402
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "ppo": {

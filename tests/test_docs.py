@@ -1,4 +1,4 @@
-"""Everything that the architecture page and the glossary name exists, and all links of all pages lead somewhere."""
+"""Everything that some pages name exists, and all links of all pages lead somewhere."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 import hwm_env
 from tests.pages import MODEL_CARD, PAGES, ROOT, text_of
 
-NAMING = ("docs/architecture.md", "docs/glossary.md")
+NAMING = ("docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md", "SECURITY.md")
 ROOMS = ("hwm_env/", "policies/", "demos/", "docs/", "tests/")
 
 

@@ -7,12 +7,16 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from demos.driving.session import WorldName
 from demos.driving.track import Track
+from hwm_env.errors import require_extra
 from hwm_env.scene.odometry import Odometry
 from hwm_env.types import Float32Array, Float64Array, UInt8Array
+
+require_extra("PIL.Image", "demo")
+
+from PIL import Image, ImageDraw  # noqa: E402
 
 FREE: Final = (205, 209, 214)
 """Colour of places where the base can stand."""

@@ -160,7 +160,7 @@ def test_a_test_split_has_the_clips_that_have_tokens(tmp_path: Path) -> None:
 class Painter:
     """A tokenizer that decodes frame f of a clip to uniform grey of level 10 f + the clip's first token."""
 
-    identity = "painter"
+    identity = token_identity = "painter"
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         levels = 10 * torch.arange(FRAMES_PER_CLIP) + tokens[:, 0, 0, 0, None]

@@ -28,7 +28,7 @@ class HalfLit:
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
-    identity = "half lit"
+    identity = token_identity = "half lit"
     spatial_compression = 8
 
     def encode(self, clips: Tensor) -> Tensor:

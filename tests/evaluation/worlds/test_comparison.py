@@ -42,7 +42,7 @@ class Lookup:
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
-    identity = "lookup"
+    identity = token_identity = "lookup"
     spatial_compression = 8
 
     def decode(self, tokens: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Ramp:
 
     fsq_levels = (8, 8, 8, 5, 5, 5)
     codebook_size = 64_000
-    identity = "ramp"
+    identity = token_identity = "ramp"
     spatial_compression = 8
 
     def encode(self, clips: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class OnePixelTokenizer:
 
     fsq_levels = (256,)
     codebook_size = 256
-    identity = "one pixel"
+    identity = token_identity = "one pixel"
     spatial_compression = 8
 
     def encode(self, clips: Tensor) -> Tensor:
