@@ -184,6 +184,18 @@ def actions(certificate: Content) -> Rows:
     return [["actions", "PSNR of moving parts, dB", "below the recorded ones, dB", "correct tokens"], *rows]
 
 
+def shown(certificate: Content) -> Rows:
+    """Returns how well an inverse-dynamics network reads the actions from recorded and from predicted clips."""
+    found = certificate["inverse_dynamics"]
+    head = ["R² of actions read from clips", *found["real"]]
+    names = {
+        "real": "recorded clips",
+        "predicted": "clips predicted with the recorded actions",
+        "difference": "clips predicted with other actions: the change",
+    }
+    return [head, *([name, *(f"{value:.2f}" for value in found[key].values())] for key, name in names.items())]
+
+
 def trust(trust: Content) -> Rows:
     """Returns how well the predicted probability of an error tells wrong clips from others."""
     every, within = trust["auroc"], trust["auroc_within_a_step"]
@@ -271,6 +283,7 @@ TABLES: Final = {
     "sabotage": Table(["fidelity"], sabotage),
     "readout": Table(["fidelity"], readout),
     "actions": Table(["certificate"], actions),
+    "shown": Table(["certificate"], shown),
     "trust": Table(["trust"], trust),
     "trust-by-actions": Table(["trust"], trust_by_actions),
     "agreement": Table(["agreement"], agreement),
