@@ -39,6 +39,7 @@ def documented_commands() -> Iterator[list[str]]:
                 while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                     words.pop(0)
                 if words and words[-1] != "--help":
+                    words[0] = words[0].removeprefix(".venv/bin/")
                     yield words
 
 
@@ -61,7 +62,9 @@ def test_documented_commands_have_options_that_exist(words: list[str]) -> None:
             compile(code, "python -c", "exec")
         case ["make", target, *_]:
             assert target in TARGETS
-        case ["pip", "install", "-e", project]:
+        case ["pre-commit", "install"]:
+            assert (ROOT / ".pre-commit-config.yaml").exists()
+        case ["pip", "install", *_, "-e" | "--editable", project]:
             assert set(project.removeprefix(".[").removesuffix("]").split(",")) <= EXTRAS
         case _:
             pytest.fail("nothing here checks such a command")

@@ -63,7 +63,11 @@ class PoseMoment(NothingPainted):
     @property
     def pose_std(self) -> Float32Array | None:
         """Standard deviations of these numbers, [3]; `None` if the pose is unknown."""
-        return None if self.readout is None else np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
+        if self.readout is None:
+            return None
+        # NumPy's square roots differ from PyTorch's in the last bit.
+        std: Float32Array = torch.from_numpy(self.covariance).diagonal().clamp(min=0).sqrt().numpy()
+        return std
 
     def _refuse(self, what: str) -> NoReturn:
         raise InvalidInputError(
