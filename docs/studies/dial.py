@@ -35,6 +35,7 @@ from docs.studies.dial_plot import plot
 from docs.studies.dial_settings import Setting, default_setting, settings_of
 from docs.studies.finished_parts import FinishedParts
 from docs.studies.loop_scores import held_out_episodes, tokenizer_ceiling
+from docs.studies.stamps import stamp_of
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import write_bytes, write_json
@@ -185,8 +186,7 @@ def _stamp(study: Study, checkpoint: Checkpoint) -> dict[str, Any]:
     """Returns all that the parts depend on, but for the settings, which their names tell."""
     sizes = {name: getattr(study, name) for name in ("episodes", "tasks", "experts", "starts", "max_steps", "rewards")}
     return {
-        "weights": checkpoint.identity,
-        "tokenizer": checkpoint.tokenizer.identity,
+        **stamp_of(checkpoint),
         "decoding": asdict(checkpoint.decoding),
         "rounds": study.rounds,
         "worlds": WORLDS,

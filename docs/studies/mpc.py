@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from docs.studies.mpc_plot import plot
+from docs.studies.ratios import ratio_estimate
 from docs.studies.stamps import stamp_of
 from docs.studies.traced_mpc import Planned, TracedMPC
 from hwm_env.arguments import parse_config
@@ -24,12 +25,11 @@ from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World
 from hwm_env.errors import exit_with_one_line
-from hwm_env.evaluation.bootstrap import mean_estimate, percentile_interval, resample
+from hwm_env.evaluation.bootstrap import mean_estimate
 from hwm_env.evaluation.intervals import success_estimate
 from hwm_env.evaluation.policies.trials import Case, make_cases, play
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.simulator import WorldSimulator
-from hwm_env.types import Float64Array
 from policies.planners.planner import PlannerConfig
 
 MAX_STEPS: Final = 20
@@ -105,7 +105,7 @@ def _of_task(study: Study, task: str, checkpoint: Checkpoint, cases: list[Case])
         }
         oracle = played.get(("oracle", config)) or played.get(("oracle", PLANNERS["oracle"][-1]))
         if oracle is not None and planner != "oracle":
-            row["share"] = _share(success, np.array(oracle["success"], np.float64))
+            row["share"] = ratio_estimate(success, np.array(oracle["success"], np.float64))
         rows.append(row)
     return rows
 
@@ -137,15 +137,6 @@ def _imagination(planner: str, checkpoint: Checkpoint) -> World[Any] | None:
         return None
     simulator = WorldSimulator(checkpoint)
     return PoseWorld(simulator) if planner == "poses" else LearnedWorld(simulator)
-
-
-def _share(success: Float64Array, oracle: Float64Array) -> dict[str, float]:
-    """Returns a planner's success divided by the oracle's, with an interval over the paired starts."""
-    samples = resample(len(success), seed=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(success.mean() / oracle.mean())
-        interval = percentile_interval(success[samples].mean(1) / oracle[samples].mean(1))
-    return {"value": value, "low": interval.low, "high": interval.high}
 
 
 def _gaps(result: Mapping[str, Any], *, wanted: bool) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ python -m docs.studies.parts --json docs/results/parts.json
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +14,16 @@ import numpy as np
 
 from docs.studies.finished_parts import FinishedParts
 from docs.studies.loop_scores import held_out_episodes, score_loops, tokenizer_ceiling
+from docs.studies.ratios import ratio_estimate
+from docs.studies.result_tables import costs, swaps
+from docs.studies.stamps import stamp_of
 from docs.studies.swapped_loops import Swap, run_swapped
+from docs.studies.tables import markdown
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import write_json
 from hwm_env.errors import CheckpointError, exit_with_one_line
-from hwm_env.evaluation.bootstrap import mean_estimate, percentile_interval, resample
+from hwm_env.evaluation.bootstrap import mean_estimate
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.types import Float64Array
 
@@ -94,7 +97,7 @@ def run(study: Study) -> dict[str, Any]:
             for part, (with_error, without) in COSTS.items()
         },
         "tokenizer_share": {
-            step: _share(part, _of_episodes(_squared_error(whole))[step])
+            step: ratio_estimate(part, _of_episodes(_squared_error(whole))[step])
             for step, part in _of_episodes(_squared_error(tokenizer)).items()
         },
     }
@@ -103,8 +106,7 @@ def run(study: Study) -> dict[str, Any]:
 def _scores(study: Study, checkpoint: Checkpoint) -> dict[str, Float64Array]:
     """Returns the PSNR of each loop after each env step in dB, [E, steps], by what is swapped."""
     stamp = {
-        "weights": checkpoint.identity,
-        "tokenizer": checkpoint.tokenizer.identity,
+        **stamp_of(checkpoint),
         "decoding": asdict(checkpoint.decoding),
         "episodes": study.episodes,
         "steps": study.steps,
@@ -142,28 +144,6 @@ def _squared_error(psnr_db: Float64Array) -> Float64Array:
     return error
 
 
-def _share(part: Float64Array, whole: Float64Array) -> dict[str, float]:
-    """Returns the sum of errors [E] divided by that of others [E], with an interval over the paired episodes."""
-    samples = resample(len(part), seed=0)
-    interval = percentile_interval(part[samples].mean(1) / whole[samples].mean(1))
-    return {"value": float(part.mean() / whole.mean()), "low": interval.low, "high": interval.high}
-
-
-def table(report: Mapping[str, Any]) -> str:
-    """Returns the report as two Markdown tables: PSNR by what is swapped, and costs by part."""
-    steps = list(report["psnr_db"]["nothing"])
-    blocks = [[f"| true | {' | '.join(steps)} |", "|" + " --- |" * (1 + len(steps))]]
-    for name, by_step in report["psnr_db"].items():
-        blocks[0].append(f"| {name} | " + " | ".join(f"{by_step[step]:.1f}" for step in steps) + " |")
-    blocks.append([f"| dB that it costs | {' | '.join(steps)} |", "|" + " --- |" * (1 + len(steps))])
-    for name, by_step in report["costs_db"].items():
-        cells = [f"{each['value']:.2f} ({each['low']:.2f} to {each['high']:.2f})" for each in by_step.values()]
-        blocks[1].append(f"| {name} | " + " | ".join(cells) + " |")
-    shares = [f"{100 * each['value']:.0f} %" for each in report["tokenizer_share"].values()]
-    blocks[1].append("| share of the squared error: tokenizer | " + " | ".join(shares) + " |")
-    return "\n\n".join("\n".join(lines) for lines in blocks)
-
-
 def _command() -> str:
     return shlex.join(["python", "-m", "docs.studies.parts", *sys.argv[1:]])
 
@@ -171,10 +151,9 @@ def _command() -> str:
 def main(study: Study) -> None:
     """Runs the study, and writes its report."""
     report = run(study)
-    logger.info("%s", table(report))
+    logger.info("%s\n\n%s", markdown(swaps(report)), markdown(costs(report)))
     if study.json is not None:
-        checkpoint = load(study.checkpoint)
-        about = {"checkpoint": checkpoint.identity, "episodes": study.episodes, "steps": study.steps}
+        about = {"stamp": stamp_of(load(study.checkpoint)), "episodes": study.episodes, "steps": study.steps}
         write_json(study.json, {"command": _command(), **about, **report})
 
 

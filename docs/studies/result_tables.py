@@ -179,7 +179,7 @@ def actions(certificate: Content) -> Rows:
     rows = []
     for key, name in names.items():
         scores, gap = certificate["actions"][key], certificate["gaps"].get(key)
-        below = "" if gap is None else f"{gap['value']:.1f} ({gap['low']:.1f} to {gap['high']:.1f})"
+        below = "" if gap is None else _interval(gap, 1)
         rows.append([name, _db(scores["psnr_moving"]), below, _share(scores["token_accuracy"])])
     return [["actions", "PSNR of moving parts, dB", "below the recorded ones, dB", "correct tokens"], *rows]
 
@@ -187,13 +187,30 @@ def actions(certificate: Content) -> Rows:
 def shown(certificate: Content) -> Rows:
     """Returns how well an inverse-dynamics network reads the actions from recorded and from predicted clips."""
     found = certificate["inverse_dynamics"]
-    head = ["R² of actions read from clips", *found["real"]]
+    head = ["an inverse-dynamics network reads", *found["real"]]
     names = {
-        "real": "recorded clips",
-        "predicted": "clips predicted with the recorded actions",
-        "difference": "clips predicted with other actions: the change",
+        "real": "actions from recorded clips, R²",
+        "predicted": "actions from clips predicted with them, R²",
+        "difference": "changed actions from clips predicted with them, slope",
     }
-    return [head, *([name, *(f"{value:.2f}" for value in found[key].values())] for key, name in names.items())]
+    rows = [[name, *(f"{value:.2f}" for value in found[key].values())] for key, name in names.items()]
+    shares = (_share(found["difference"][group] / found["real"][group]) for group in found["real"])
+    return [head, *rows, ["the slope as a share of the first line", *shares]]
+
+
+def swaps(parts: Content) -> Rows:
+    """Returns the PSNR of closed loops by what is swapped for the truth."""
+    by_swap = parts["psnr_db"]
+    steps = list(by_swap["nothing"])
+    return [["true", *steps], *([name, *(_db(of_swap[step]) for step in steps)] for name, of_swap in by_swap.items())]
+
+
+def costs(parts: Content) -> Rows:
+    """Returns what the error of each part costs in closed loops."""
+    rows = [[name, *(_interval(each, 2) for each in by_step.values())] for name, by_step in parts["costs_db"].items()]
+    shares = [_share(each["value"]) for each in parts["tokenizer_share"].values()]
+    head = ["dB that it costs", *parts["tokenizer_share"]]
+    return [head, *rows, ["share of the squared error: tokenizer", *shares]]
 
 
 def trust(trust: Content) -> Rows:
@@ -286,6 +303,8 @@ TABLES: Final = {
     "shown": Table(["certificate"], shown),
     "trust": Table(["trust"], trust),
     "trust-by-actions": Table(["trust"], trust_by_actions),
+    "swaps": Table(["parts"], swaps),
+    "costs": Table(["parts"], costs),
     "agreement": Table(["agreement"], agreement),
     "mpc": Table(["mpc"], mpc),
     "rl": Table(["rl"], rl),
@@ -302,13 +321,18 @@ def _share(value: float) -> str:
 
 
 def _interval(estimate: Content, digits: int) -> str:
-    value, low, high = (f"{estimate[key]:.{digits}f}" for key in ("value", "low", "high"))
+    value, low, high = (_number(estimate[key], digits) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    """Returns a number; "-" if it is undefined, for which JSON has no number."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _estimate(measure: Content, digits: int) -> str:
     """Returns a measured value, then that of the expected results with its interval over starts."""
-    return f"{measure['value']:.{digits}f}; {_interval(measure['over_starts'], digits)}"
+    return f"{_number(measure['value'], digits)}; {_interval(measure['over_starts'], digits)}"
 
 
 def _metres(value: float | None) -> str:

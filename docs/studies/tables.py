@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from docs.studies.result_tables import TABLES
+from docs.studies.result_tables import TABLES, Rows
 from hwm_env.data.files import read_json, write_bytes
 from hwm_env.errors import InvalidInputError
 
@@ -19,7 +19,7 @@ RESULTS: Final = ROOT / "docs" / "results"
 PAGES: Final = (
     ROOT / "README.md",
     ROOT / "hwm_env" / "assets" / "room-64" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 )
 _BLOCK: Final = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n\n<!-- end -->)", flags=re.DOTALL)
 
@@ -46,8 +46,13 @@ def table(name: str) -> str:
     """
     if name not in TABLES:
         raise InvalidInputError(f"there is no table {name!r}; choose one of {sorted(TABLES)}")
-    head, *rows = TABLES[name].rows(*map(result, TABLES[name].sources))
-    return "\n".join(map(_line, [head, ["---"] * len(head), *rows]))
+    return markdown(TABLES[name].rows(*map(result, TABLES[name].sources)))
+
+
+def markdown(rows: Rows) -> str:
+    """Returns rows, the head first, as Markdown."""
+    head, *others = rows
+    return "\n".join(map(_line, [head, ["---"] * len(head), *others]))
 
 
 def result(name: str) -> dict[str, Any]:

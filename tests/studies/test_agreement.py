@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from docs.studies import agreement
+from docs.studies import agreement, result_tables
 from docs.studies.agreement import Study, main, trainings
 from docs.studies.reward_sources import side_by_side
 from hwm_env.checkpoint import save
@@ -103,6 +103,12 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [report[rewards]["policies"][0]["true"]["episodes"] for rewards in report] == [3, 2]
     with (tmp_path / "agreement-face-target.csv").open(newline="") as file:
         assert [row["policy"] for row in csv.DictReader(file)] == names
+    rows = result_tables.agreement(content)[1:]
+    assert [row[:4] for row in rows] == [
+        ["face-target", "carried pose", "3", "2"],
+        ["face-target", "read-out of the pictures", "3", "2"],
+        ["face-target:door", "carried pose (with pictures)", "2", "2"],
+    ]
     compared = content["side_by_side"]["face-target"]
     assert compared["starts"] == 2
     assert [set(policy) for policy in compared["policies"]] == [{"name", "true", "poses", "network"}] * 3

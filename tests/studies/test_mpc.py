@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs.studies import mpc, traced_mpc
+from docs.studies import mpc, result_tables, traced_mpc
 from hwm_env.checkpoint import save
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import WorldReadout
@@ -46,6 +46,13 @@ def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monke
     assert oracle["gaps"]["succeeded"]["gap_m"][1] < 1e-3
     assert oracle["gaps"]["failed"] is None
     assert (tmp_path / "mpc.png").stat().st_size > 10_000
+    _, *rows = result_tables.mpc(report)
+    assert [row[:3] for row in rows] == [
+        ["face-target", "the reference world (oracle)", "64"],
+        ["face-target", "the carried pose", "64"],
+        ["face-target", "the carried pose", "32"],
+    ]
+    assert rows[0][4].startswith("1.00 (")
 
     def refuse(*_: Any) -> None:
         raise AssertionError("it has been played already")
@@ -59,12 +66,3 @@ def test_gaps() -> None:
     there = WorldReadout.from_vector([1.3, 2.4, -np.pi + 0.1, *np.zeros(12)])
     assert traced_mpc._gap(here, there) == (pytest.approx(0.5, abs=1e-6), pytest.approx(np.degrees(0.2), abs=1e-4))
     assert traced_mpc._gap(here, None) == (None, None)
-
-
-def test_shares_are_of_paired_starts() -> None:
-    """Two planners that fail at the same starts have a share of 1 without any doubt."""
-    success = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
-    assert mpc._share(success, success) == {"value": 1.0, "low": 1.0, "high": 1.0}
-    other = mpc._share(np.array([1.0, 0.0, 0.0, 1.0, 0.0]), success)
-    assert other["value"] == pytest.approx(2 / 3)
-    assert other["low"] < 2 / 3 < other["high"] == 1.0

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from docs.studies import parts
+from docs.studies import parts, result_tables
+from docs.studies.stamps import stamp_of
 from docs.studies.swapped_loops import Swap, run_swapped
-from hwm_env.checkpoint import Checkpoint, save
+from hwm_env.checkpoint import Checkpoint, load, save
 from hwm_env.decoding.config import DecodingConfig, HistoryMode
 from hwm_env.evaluation.worlds.closed_loops import run_closed_loops
 from hwm_env.simulator import WorldSimulator
@@ -116,7 +116,9 @@ def test_the_report_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for step, cost in report["costs_db"][part].items():
             assert cost["value"] == pytest.approx(psnr[without][step] - psnr[with_error][step])
             assert cost["low"] <= cost["value"] <= cost["high"]
-    assert all(f"| {name} |" in parts.table(report) for name in (*psnr, *parts.COSTS))
+    assert [row[0] for row in result_tables.swaps(report)] == ["true", *psnr]
+    assert [row[0] for row in result_tables.costs(report)[1:-1]] == list(parts.COSTS)
+    assert report["stamp"] == stamp_of(load(study.checkpoint))
 
     def refuse(*_: Any) -> None:
         raise AssertionError("it has been run already")
@@ -124,9 +126,3 @@ def test_the_report_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(parts, "run_swapped", refuse)
     again = parts.run(study)
     assert again == {name: report[name] for name in again}
-
-
-def test_shares_are_of_paired_episodes() -> None:
-    """If the tokenizer's error is a quarter of each loop's, there is no doubt about its share."""
-    whole = np.array([1.0, 2.0, 4.0])
-    assert parts._share(whole / 4, whole) == {"value": 0.25, "low": 0.25, "high": 0.25}

@@ -11,7 +11,7 @@ from torch import Tensor
 from hwm_env.data.read_ahead import read_ahead
 from hwm_env.data.reader import Dataset
 from hwm_env.data.windows import FrameWindows
-from hwm_env.scene.model import KEYFRAMES
+from hwm_env.scene.model import KEYFRAMES, at_keyframes
 from hwm_env.training.runs.resident import MEMORY_SHARE, indices_on
 from hwm_env.types import ACTION_DIM, POSE_DIM, Int64Array
 
@@ -68,8 +68,8 @@ class ResidentFrames:
         first = indices_on(self._device, self._starts[indices])[:, None]
         keyframes = None
         if self._robot is not None:
-            at_keyframes = first + torch.tensor(KEYFRAMES, device=self._device)
-            keyframes = Keyframes(*(part[at_keyframes] for part in self._robot))
+            frames = first + torch.tensor(KEYFRAMES, device=self._device)
+            keyframes = Keyframes(*(part[frames] for part in self._robot))
         return RawClips(self._frames[first + torch.arange(self._num_frames, device=self._device)], keyframes)
 
 
@@ -108,7 +108,7 @@ def read_clips(windows: FrameWindows, indices: Int64Array, *, with_keyframes: bo
     batch, keyframes = windows.gather(indices), None
     if with_keyframes:
         whole = windows.gather_poses(indices), batch.actions
-        keyframes = Keyframes(*(torch.from_numpy(part[:, list(KEYFRAMES)]) for part in whole))
+        keyframes = Keyframes(*(at_keyframes(torch.from_numpy(part)) for part in whole))
     return RawClips(torch.from_numpy(batch.frames), keyframes)
 
 

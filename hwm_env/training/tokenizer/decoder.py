@@ -89,6 +89,7 @@ def train_decoder(
     if scene is not None:
         for split in (recordings, validation):
             split.require(ShardFile.POSES)
+    run = Run(out, resume=resume)
     windows, with_keyframes = FrameWindows(recordings, FRAMES_PER_CLIP), scene is not None
     held_out_windows = FrameWindows(validation, FRAMES_PER_CLIP)
     chosen = evenly_spread(len(held_out_windows), config.validation_clips)
@@ -113,7 +114,7 @@ def train_decoder(
     fit(
         tokenizer.decoder,
         config,
-        Run(out, resume=resume),
+        run,
         {**asdict(config), **origin},
         partial(load, recordings, windows, device=device, with_keyframes=with_keyframes),
         len(windows),
@@ -122,6 +123,8 @@ def train_decoder(
         description="train-decoder",
         rehearse=None if device.type == "cpu" else rehearse,
     )
+    if scene is not None:
+        scene.cpu()
     tokenizer.encoder_of = checkpoint.tokenizer.token_identity
     provenance = {"recipe": asdict(config), **origin, "before": before, "after": scores()}
     whole = {**checkpoint.provenance, "decoder": provenance}

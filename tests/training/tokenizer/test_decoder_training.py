@@ -10,13 +10,16 @@ import torch
 
 from hwm_env.checkpoint import Checkpoint, load, save
 from hwm_env.data.reader import Dataset
+from hwm_env.data.windows import FrameWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.image_metrics import psnr_db
-from hwm_env.scene.rendering import PosedClips, render_clips
+from hwm_env.scene.rendering import PosedClips, most_probable, render_clips
 from hwm_env.tokenizers.checks import check_tokenizer
+from hwm_env.tokenizers.pixels import normalised
 from hwm_env.tokenizers.tiny import TinyTokenizer
 from hwm_env.training.tokenizer import decoder as module
+from hwm_env.training.tokenizer.clips import read_clips
 from hwm_env.training.tokenizer.decoder import DecoderTrainingConfig, grown, train_decoder
 from hwm_env.training.tokenizer.reconstruction import mean_psnr, reconstruction_loss
 from tests.scene.scenes import make_checkpoint
@@ -95,6 +98,21 @@ def test_its_scores_are_those_of_the_checkpoint(checkpoint: Checkpoint, recordin
         clips = PosedClips(tokenizer.encode(frames), poses, numbers)
         drawn = render_clips(checkpoint.scene.model, clips, tokenizer).frames
         assert scores["validation_psnr_drawn"] == pytest.approx(psnr_db(drawn, frames).mean().item(), abs=1e-3)
+
+
+def test_the_drawn_clips_are_those_of_their_own_images(checkpoint: Checkpoint, recording: Dataset) -> None:
+    tokenizer, windows = checkpoint.tokenizer, FrameWindows(recording, 17)
+    assert isinstance(tokenizer, TinyTokenizer)
+    assert checkpoint.scene is not None
+    clips = read_clips(windows, np.array([20, 3, 11, 7]), with_keyframes=True)
+    assert clips.keyframes is not None
+    drawn = most_probable(checkpoint.scene.model, checkpoint.scene.model(*clips.keyframes))
+    tokens = torch.cat([drawn[:2], tokenizer.encode(clips.frames)[2:]])
+    values = tokenizer.fsq.digits_to_values(tokenizer.fsq.codes_to_digits(tokens))
+    weights = {"squared_error_weight": CONFIG.squared_error_weight, "edge_weight": CONFIG.edge_weight}
+    expected = reconstruction_loss(tokenizer.decoder(values), normalised(clips.frames), **weights)
+    loss = module._loss(tokenizer, checkpoint.scene.model, clips, CONFIG)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_it_learns_what_the_scene_draws(checkpoint: Checkpoint, recording: Dataset, tmp_path: Path) -> None:
