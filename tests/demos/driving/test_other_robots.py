@@ -84,6 +84,7 @@ def test_the_window_names_its_joints(drive: Drive, monkeypatch: pytest.MonkeyPat
     assert {name.replace("_", " ") for name in ARM.names} <= set(written)
     assert not {"hip yaw", "linear velocity", "behind"} & set(written)
     assert "left arm: shoulder_lift.pos" in written
+    assert "at 100% of the highest speed" in written
 
 
 def test_the_page_names_its_joints(drive: Drive) -> None:

@@ -25,7 +25,7 @@ from demos.driving.drive import Drive
 from demos.driving.session import Session, SessionConfig
 from demos.serve.__main__ import main
 from demos.serve.messages import MOST_A_SECOND
-from demos.serve.shared_drive import PICTURE_PIXELS, SharedDrive
+from demos.serve.shared_drive import SharedDrive
 from tests.demos.checkpoints import save_tiny_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -170,7 +170,7 @@ def test_pictures_come_as_jpeg(server: Server) -> None:
                     pictures.append(Image.open(io.BytesIO(message)).size)
                 if len(pictures) == 5:
                     break
-            assert pictures == [(PICTURE_PIXELS, PICTURE_PIXELS)] * 5
+            assert pictures == [(384, 384)] * 5
 
     run(story)
 
