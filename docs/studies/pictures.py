@@ -35,6 +35,7 @@ WARM_UP_STEPS: Final = 4
 """Env steps before the story begins, since the first steps of a process are slow."""
 PAUSE_S: Final = 0.005
 GIF_WIDTH: Final = 560
+GIF_COLOURS: Final = 128
 STORY: Final = (
     (0.5, "i", True),
     (1.0, "i", False),
@@ -150,7 +151,9 @@ def _write(shots: Sequence[Any], file: Path) -> None:
 def _write_gif(shots: Sequence[Any], file: Path) -> None:
     pictures = [Image.fromarray(shot) for shot in shots]
     size = GIF_WIDTH, round(GIF_WIDTH * pictures[0].height / pictures[0].width)
-    small = [picture.resize(size, Image.Resampling.LANCZOS).quantize(64) for picture in pictures]
+    small = [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
+    # Median cut, the default, would give small things, such as hands and cubes, the colours of large ones.
+    small = [picture.quantize(GIF_COLOURS, method=Image.Quantize.FASTOCTREE) for picture in small]
     content, options = io.BytesIO(), {"duration": 1000 // FRAMES_A_SECOND, "loop": 0, "optimize": True}
     small[0].save(content, "GIF", save_all=True, append_images=small[1:], **options)
     write_bytes(file, content.getvalue())
