@@ -229,7 +229,7 @@ def test_train_scene(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     (((data, validation, out, shape, recipes), options),) = calls
     assert (data.directory, out) == (validation.directory, Path("new"))
     assert (recipes.model.steps, recipes.odometry.seed, shape.camera) == (3, 4, None)
-    assert options == {"resume": False, "device": "auto"}
+    assert options == {"initial": None, "resume": False, "device": "auto"}
     assert checkpoints.load("mine").provenance == {"scene": {"validation": "good"}}
     assert "put the scene into mine: good" in capsys.readouterr().out
     assert main(["train-scene", "mine", "data", "--validation", "v", "--out", "out", "--limbs", "left_hand"]) == 2
@@ -263,6 +263,28 @@ def test_a_scene_model_trained_alone_is_finished_with_other_recordings(
     assert json.loads(json.dumps(asdict(finished))) == json.loads(json.dumps(stored_config(Path("new"))["scene"]))
     assert (new.rays_per_side, finished.rays_per_side, new.map.samples, finished.map.samples) == (2, 2, 5, 5)
     assert new.map.low_m[0] == pytest.approx(finished.map.low_m[0] + 1)
+
+
+def test_a_scene_that_starts_from_another_keeps_the_bounds_of_its_map(
+    run: Any, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def add_scene(checkpoint: checkpoints.Checkpoint, *arguments: Any, **options: Any) -> checkpoints.Checkpoint:
+        calls.append((arguments[3], options["initial"]))
+        return replace(checkpoint, provenance={"scene": {"validation": "good"}})
+
+    monkeypatch.setattr("hwm_env.training.scene.workflow.add_scene", add_scene)
+    recording = str(inputs["RECORDING"])
+    command = ["train-scene", "mine", recording, "--validation", recording, "--out", "new", "--samples-per-ray", "5"]
+    assert main([*command, "--initial", "room-64"]) == 0
+    ((shape, initial),) = calls
+    begun = checkpoints.load("room-64").scene
+    assert begun is not None
+    assert shape.map == replace(begun.model.config.map, samples=5)
+    assert initial.positions.equal(begun.model.positions)
+    assert main([*command, "--initial", "mine"]) == 2
+    assert "mine, has no scene" in capsys.readouterr().err
 
 
 def test_serve(run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from hwm_env.evaluation.worlds.scene_scores import judge_scene
 from hwm_env.model.readout import Readout
 from hwm_env.scene.locate import locate
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.model import SceneConfig, SceneModel
 from hwm_env.scene.scene import Scene, SceneUse
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.scene.clips import gather_clips
@@ -57,6 +57,7 @@ def add_scene(
     shape: SceneConfig,
     recipes: SceneRecipes,
     *,
+    initial: SceneModel | None = None,
     resume: bool = False,
     device: str = "cpu",
 ) -> Checkpoint:
@@ -69,6 +70,7 @@ def add_scene(
         out: directory of the run.
         shape: shape of the scene model.
         recipes: recipes of the scene's parts.
+        initial: scene model whose weights to start from; `None` means random weights.
         resume: continue the run in `out`.
         device: device to train the scene model on; "auto" means a GPU if there is one.
 
@@ -79,12 +81,22 @@ def add_scene(
         CheckpointError: a split was tokenised by another tokenizer.
         DatasetError: a split has no tokens or no poses, or is of another robot.
         InvalidInputError: `out` already contains a run or other files, or the run was started with another
-            configuration.
+            configuration, or `initial` has weights that do not fit the scene.
         DivergedError: the loss became NaN or infinite.
     """
     check_tokenizer(checkpoint.tokenizer, data, validation)
     check_robot(checkpoint.robot, data, validation)
-    model = train_scene(data, validation, checkpoint.tokenizer, out, shape, recipes.model, resume=resume, device=device)
+    model = train_scene(
+        data,
+        validation,
+        checkpoint.tokenizer,
+        out,
+        shape,
+        recipes.model,
+        initial=initial,
+        resume=resume,
+        device=device,
+    )
     if recipes.model.pose_correction != "none":
         data = with_corrected_poses(data, PoseCorrections.load(out / "checkpoint"))
     checkpoint.tokenizer.to("cpu")

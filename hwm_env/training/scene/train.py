@@ -22,6 +22,7 @@ from hwm_env.fields import Count, CountOrZero, NotNegative, Positive, Seed, Shar
 from hwm_env.scene.model import KEYFRAMES, SceneConfig, SceneModel
 from hwm_env.scene.rendering import PosedClips
 from hwm_env.tokenizers.base import VideoTokenizer
+from hwm_env.training.initial import copy_weights
 from hwm_env.training.runs.convolutions import fastest_convolutions
 from hwm_env.training.runs.pace import Pace
 from hwm_env.training.runs.run import Run, Stateful
@@ -92,6 +93,7 @@ def train_scene(
     scene: SceneConfig,
     config: SceneTrainingConfig,
     *,
+    initial: SceneModel | None = None,
     resume: bool = False,
     device: str | torch.device = "cpu",
 ) -> SceneModel:
@@ -107,6 +109,7 @@ def train_scene(
         out: directory of the run.
         scene: shape of the model; grid and FSQ levels must be those of the data.
         config: the recipe.
+        initial: model whose weights to start from (see `new_scene`); `None` means random weights.
         resume: continue the run in `out`.
         device: device to train on; "auto" means a GPU if there is one.
 
@@ -118,7 +121,7 @@ def train_scene(
         DatasetError: a split has no tokens or no poses.
         DivergedError: the loss became NaN or infinite, which is noticed at the next report.
         InvalidInputError: `out` already contains a run or other files, the run was started with another configuration,
-            or there is no such device.
+            there is no such device, or `initial` has weights that do not fit the model.
         SavingError: a file could not be written.
     """
     device = check_device(device)
@@ -127,7 +130,7 @@ def train_scene(
     judged = gather_clips(held_out, evenly_spread(len(held_out), config.validation_clips))
     clips, tokenizer = ClipSource(windows, device), tokenizer.to(device)
     run, pace = Run(out, resume=resume), Pace(config)
-    model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed).to(device)
+    model = new_scene(scene, ActionStatistics.from_dataset(data), config.seed, initial).to(device)
     optimizer = _optimizer(model, config)
     trainer = _correction_trainer(data, windows, config, device)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
@@ -205,11 +208,25 @@ class _Reports:
         losses.zero_()
 
 
-def new_scene(scene: SceneConfig, statistics: ActionStatistics, seed: int) -> SceneModel:
-    """Returns an untrained scene model that normalises states by these statistics."""
+def new_scene(
+    scene: SceneConfig, statistics: ActionStatistics, seed: int, initial: SceneModel | None = None
+) -> SceneModel:
+    """Returns a scene model to train, which normalises states by these statistics.
+
+    Args:
+        scene: shape of the model.
+        statistics: statistics of the training data.
+        seed: seed of the random weights.
+        initial: another model whose weights are copied, see `copy_weights`; its map should have the same bounds.
+
+    Raises:
+        InvalidInputError: `initial` has weights that do not fit this model.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SceneModel(scene)
+    if initial is not None:
+        copy_weights(model, initial)
     model.set_statistics(torch.tensor(statistics.mean), torch.tensor(statistics.std))
     return model
 

@@ -14,7 +14,7 @@ from hwm_env.errors import InvalidInputError
 from hwm_env.fields import CheckedFields, from_json
 from hwm_env.reporting import PYTHON, Caller
 from hwm_env.scene.map import MapConfig
-from hwm_env.scene.model import SceneConfig
+from hwm_env.scene.model import SceneConfig, SceneModel
 from hwm_env.scene.robot_description import numbers_of, read_camera, read_limb
 from hwm_env.tokenizers.checks import check_tokenizer
 from hwm_env.training.runs.run import stored_config
@@ -53,6 +53,9 @@ class SceneRunConfig(CheckedFields):
     """Square root of the number of rays for each token: 2 makes pictures sharper and env steps slower."""
     samples_per_ray: Annotated[int, Ge(1), Le(2**10)] = 12
     """Places along each ray at which the map is read: 24 makes pictures sharper and env steps a little slower."""
+    initial: str | None = None
+    """Checkpoint whose scene to start from, instead of random weights, of a robot with the same camera and limbs; the
+    new scene has the bounds of its map, and may have another token grid."""
     model_only: bool = False
     """Train only the scene model, and leave the checkpoint as it is; the same command with `--resume` and without this
     option trains the odometry, calibrates and adds the scene, possibly on another machine."""
@@ -76,11 +79,13 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
     Raises:
         CheckpointError: there is no such checkpoint, or another tokenizer made the tokens.
         DatasetError: a split has no tokens or no poses, or is of another robot.
-        InvalidInputError: the robot's file cannot be used, or a run is in the way.
+        InvalidInputError: the robot's file cannot be used, a run is in the way, or the initial checkpoint has no scene
+            or one of another shape.
         SavingError: a file cannot be written.
     """
     checkpoint = load(config.checkpoint)
     splits = Dataset(config.data), Dataset(config.validation)
+    initial = None if config.initial is None else _scene_model_of(config.initial)
     robot = config.robot
     numbers = None if robot is None else numbers_of(robot, checkpoint.robot)
     camera = None if robot is None else read_camera(robot, config.camera, config.base, numbers)
@@ -95,7 +100,7 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
         field_of_view_deg=config.field_of_view_deg or stated or SceneConfig().field_of_view_deg,
         camera=None if camera is None else camera.links,
         limbs=() if robot is None else tuple(read_limb(robot, limb, config.base, numbers) for limb in config.limbs),
-        map=_map_shape(config, splits[0]),
+        map=_map_shape(config, splits[0], initial),
         rays_per_side=config.rays_per_side,
     )
     if config.model_only:
@@ -107,24 +112,45 @@ def run_scene_training(config: SceneRunConfig, caller: Caller = PYTHON) -> Check
             config.out,
             shape,
             config.recipes.model,
+            initial=initial,
             resume=config.resume,
             device=config.device,
         )
         caller.show(f"trained the scene model in {config.out}; --resume without --model-only makes a scene of it")
         return checkpoint
     whole = add_scene(
-        checkpoint, *splits, config.out, shape, config.recipes, resume=config.resume, device=config.device
+        checkpoint,
+        *splits,
+        config.out,
+        shape,
+        config.recipes,
+        initial=initial,
+        resume=config.resume,
+        device=config.device,
     )
     save(whole, resolve(config.checkpoint))
     caller.show(f"put the scene into {config.checkpoint}: {whole.provenance['scene']['validation']}")
     return whole
 
 
-def _map_shape(config: SceneRunConfig, data: Dataset) -> MapConfig:
-    """Returns the map's shape; a resumed run keeps its bounds, so that it can be finished with other recordings."""
-    shape = MapConfig(samples=config.samples_per_ray)
+def _scene_model_of(checkpoint: str) -> SceneModel:
+    scene = load(checkpoint).scene
+    if scene is None:
+        raise InvalidInputError(f"the checkpoint to start from, {checkpoint}, has no scene; name one that has")
+    return scene.model
+
+
+def _map_shape(config: SceneRunConfig, data: Dataset, initial: SceneModel | None) -> MapConfig:
+    """Returns the map's shape.
+
+    A training from a trained map keeps its bounds, and a resumed one those that it began with, so that it can be
+    finished with other recordings.
+    """
     stored = stored_config(config.out) if config.resume else None
-    if stored is None:
-        return map_around(data, shape)
-    begun = from_json(MapConfig, stored["scene"]["map"])
-    return replace(shape, low_m=begun.low_m, high_m=begun.high_m)
+    if stored is not None:
+        begun = from_json(MapConfig, stored["scene"]["map"])
+    elif initial is not None:
+        begun = initial.config.map
+    else:
+        return map_around(data, MapConfig(samples=config.samples_per_ray))
+    return replace(begun, samples=config.samples_per_ray)

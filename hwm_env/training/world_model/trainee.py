@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hwm_env.data.statistics import ActionStatistics
-from hwm_env.errors import DivergedError, InvalidInputError
+from hwm_env.errors import DivergedError
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
+from hwm_env.training.initial import copy_weights
 from hwm_env.training.runs.distributed import OptimizerState, WeightsState, whole
 from hwm_env.training.runs.ema import Ema
 from hwm_env.training.runs.optimizers import MuonWithAdamW
@@ -197,21 +198,15 @@ def new_model(
         config: shape of the model.
         statistics: statistics of the training data.
         seed: seed of the random weights.
-        initial: another model whose weights are copied; weights that it lacks stay as initialised (zero, if they add
-            to its function).
+        initial: another model whose weights are copied (see `copy_weights`); weights that it lacks stay as initialised
+            (zero, if they add to its function).
 
     Raises:
         InvalidInputError: `initial` has weights that do not fit this model.
     """
     model = MaskedHWM(config, torch.Generator().manual_seed(seed))
     if initial is not None:
-        own, given = model.state_dict(), initial.state_dict()
-        if misfits := [name for name, weight in given.items() if name not in own or own[name].shape != weight.shape]:
-            raise InvalidInputError(
-                f"the model to start from has other weights: {', '.join(misfits[:3])} ({len(misfits)} in all); train "
-                f"a model of its shape, {initial.config}, or start from random weights"
-            )
-        model.load_state_dict({**own, **given})
+        copy_weights(model, initial)
     model.actions.action_mean.copy_(torch.tensor(statistics.mean))
     model.actions.action_std.copy_(torch.from_numpy(np.maximum(statistics.std, MIN_ACTION_STD)))
     return model

@@ -40,7 +40,8 @@ class WorldModelRunConfig(CheckedFields):
     the recordings is held out."""
     initial: str | None = None
     """Checkpoint whose world model to start from, instead of random weights; pass the same one as `tokenizer`, or its
-    tokenizer trained further, since the model knows the meaning of its tokens only."""
+    tokenizer trained further, since the model knows the meaning of its tokens only. The token grid may be another
+    one."""
     scene: str | None = None
     """Checkpoint whose scene the model reads (see `hwm-env train-scene`), made for the same tokens; the new checkpoints
     contain it. Needs base poses in the data."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hwm_env.data.reader import Dataset
+from hwm_env.data.statistics import ActionStatistics
 from hwm_env.data.windows import ClipWindows
 from hwm_env.data.writer import DatasetWriter
 from hwm_env.errors import DatasetError, DivergedError, InvalidInputError
@@ -270,6 +271,15 @@ def test_only_the_planes_learn_fast_and_keep_their_weights() -> None:
     assert len(others["params"]) + 3 == len(list(model.parameters()))
     assert (others["peak"], planes["peak"]) == (CONFIG.learning_rate, CONFIG.plane_learning_rate)
     assert (others["weight_decay"], planes["weight_decay"]) == (CONFIG.weight_decay, 0.0)
+
+
+def test_a_training_starts_from_another_scenes_weights(data: Dataset, tmp_path: Path) -> None:
+    initial = module.new_scene(SCENE, statistics_of_nothing(), 5)
+    still = replace(CONFIG, steps=1, learning_rate=1e-9, plane_learning_rate=1e-9)
+    trained = train_scene(data, data, TOKENIZER, tmp_path, SCENE, still, initial=initial)
+    for (name, weight), begun in zip(trained.named_parameters(), initial.parameters(), strict=True):
+        torch.testing.assert_close(weight, begun, rtol=0, atol=1e-6, msg=name)
+    torch.testing.assert_close(trained.number_mean, torch.tensor(ActionStatistics.from_dataset(data).mean))
 
 
 def statistics_of_nothing() -> Any:
