@@ -21,7 +21,7 @@ PAGES: Final = (
     ROOT / "hwm_env" / "assets" / "room-64" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
-_BLOCK: Final = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n\n<!-- end -->)", flags=re.DOTALL)
+_BLOCK: Final = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -30,7 +30,7 @@ def filled(text: str) -> str:
     Raises:
         InvalidInputError: a table is unknown, or a file of results is missing or damaged.
     """
-    return _BLOCK.sub(lambda block: block[1] + table(block[2]) + block[3], text)
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{table(block[2])}\n\n{block[3]}", text)
 
 
 def tables_of(text: str) -> list[str]:

@@ -41,5 +41,6 @@ def test_a_table_is_made_from_its_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert "\n| --- | --- | --- |\n| true actions | 26.0 | 26.0 |\n" in made
     assert made.endswith("| tokenizer alone (ceiling) | 28.0 | 27.0 |\n\n<!-- end -->\n\nafter <!-- end")
     assert filled(made) == made
+    assert filled(page.replace("old\nlines\n\n", "")) == made
     with pytest.raises(InvalidInputError, match="no table 'unknown'"):
         filled("<!-- table unknown -->\n\n\n\n<!-- end -->")
