@@ -15,6 +15,7 @@ from hwm_env.decoding.config import DecodingConfig, HistoryMode, Order
 from hwm_env.engine.base import Backend, Engine
 from hwm_env.engine.compiled import CompiledEngine
 from hwm_env.engine.eager import EagerEngine
+from hwm_env.engine.scene_alone import SceneEngine
 from hwm_env.engine.tokenizer import CompiledTokenizer
 from hwm_env.errors import ModelOutputError
 from hwm_env.fields import NumWorlds, checked
@@ -49,7 +50,8 @@ class WorldSimulator:
         strict: whether a row of a batch equals the same row alone to the bit, on one machine. A single row then takes
             the time of a slice.
         backend: "torch", or "openvino" (needs the engine extra), which is faster on CPUs and computes each row alone,
-            as if strict; see docs/performance.md. Where a history is still short, PyTorch computes.
+            as if strict; see docs/performance.md. Where a history is still short, and tokens without decoding steps,
+            PyTorch computes.
     """
 
     @plain_torch()
@@ -103,7 +105,7 @@ class WorldSimulator:
             device: device of the weights and states.
             tokenizer: path of the tokenizer, for a checkpoint that does not contain one (Cosmos); `None`: the
                 environment variable HWM_TOKENIZER.
-            decoding_steps: decoding steps per clip (K).
+            decoding_steps: decoding steps per clip (K); 0: the scene alone predicts clips, see `DecodingConfig`.
             temperature: sampling temperature; 0 takes the most probable tokens.
             order: order in which tokens are revealed: "confidence", "random" or "halton".
             history: "window" encodes the whole history before each step, "streaming" each clip once; see
@@ -148,15 +150,21 @@ class WorldSimulator:
 
     @property
     def decoding(self) -> DecodingConfig:
-        """Settings of decoding. Setting it raises InvalidInputError if the model does not support them."""
+        """Settings of decoding. Setting it raises InvalidInputError if the checkpoint does not support them."""
         return self._decoding
 
     @decoding.setter
     def decoding(self, decoding: DecodingConfig) -> None:
         decoding.check_model(self.model.config)
-        eager = EagerEngine(self.checkpoint, self.model, decoding)
-        self._engine: Engine = eager if self.backend == "torch" else CompiledEngine(eager)
+        self._engine = self._engine_for(decoding)
         self._decoding = decoding
+
+    def _engine_for(self, decoding: DecodingConfig) -> Engine:
+        if decoding.steps == 0:
+            elsewhere = replace(decoding, steps=1, history="window")
+            return SceneEngine(self.scene, EagerEngine(self.checkpoint, self.model, elsewhere))
+        eager = EagerEngine(self.checkpoint, self.model, decoding)
+        return eager if self.backend == "torch" else CompiledEngine(eager)
 
     @property
     def device(self) -> torch.device:

@@ -16,7 +16,7 @@ from hwm_env.envs.sb3 import SB3VecEnv
 from hwm_env.errors import InvalidInputError, exit_with_one_line, require_extra
 from hwm_env.evaluation.policies.loading import reraise_as
 from hwm_env.evaluation.policies.sb3_policy import FAMILY_ATTRIBUTE, INTERFACE_ATTRIBUTE
-from hwm_env.fields import CheckedFields, Count, Seed
+from hwm_env.fields import CheckedFields, Count, CountOrZero, Seed
 from hwm_env.policy import Interface
 from policies.kept_policies import KeptPolicies, zip_of
 from policies.learning_curve import LearningCurve
@@ -76,7 +76,7 @@ class TrainingRun(CheckedFields):
     observes: Literal["state", "pixels"] = "state"
     """What the policy observes: the robot's joints and the goal, or the last frame alone, for a task whose goal is
     always the same, such as face-target:door."""
-    decoding_steps: Count | None = None
+    decoding_steps: CountOrZero | None = None
     """Passes of the model a clip; None: as in the checkpoint."""
     pictures: bool = True
     """Whether the learned world predicts pictures, which the policy does not see. Without them the training is many

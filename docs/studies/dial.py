@@ -44,7 +44,7 @@ from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.policies.summary import without_nan
 from hwm_env.evaluation.worlds.held_out import HeldOut
 from hwm_env.evaluation.worlds.localisation import locate_starts
-from hwm_env.fields import CheckedFields, Count
+from hwm_env.fields import CheckedFields, Count, CountOrZero
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import Float64Array
 
@@ -67,8 +67,8 @@ class Study(CheckedFields):
     """PNG file: time against fidelity."""
     checkpoint: str = "room-64"
     """The learned world."""
-    decoding_steps: tuple[Count, ...] = (1, 2, 4, 8)
-    """Decoding steps, besides those of the checkpoint."""
+    decoding_steps: tuple[CountOrZero, ...] = (0, 1, 2, 4, 8)
+    """Decoding steps, besides those of the checkpoint; 0: the scene alone predicts."""
     backends: tuple[Backend, ...] = ("torch", "openvino")
     """What computes; OpenVINO is left out where it is not installed."""
     rounds: Count = 7

@@ -29,7 +29,7 @@ class Setting:
     """One setting of the dial; everything else is the checkpoint's."""
 
     steps: int
-    """Decoding steps per clip (K)."""
+    """Decoding steps per clip (K); with 0, the scene alone predicts, in float32 and without a history."""
     precision: SettingPrecision
     """Number type of the matrix products."""
     backend: Backend
@@ -80,8 +80,10 @@ def settings_of(checkpoint: Checkpoint, steps: Sequence[int], backends: Sequence
         for backend in backends
         for precision in PRECISIONS[backend]
         for count in steps
+        if count > 0 or backend != "torch" or precision == "float32"
     ]
-    wanted += [Setting(steps=count, precision="float32", backend="torch", history=other) for count in steps]
+    windows = [count for count in steps if count > 0]
+    wanted += [Setting(steps=count, precision="float32", backend="torch", history=other) for count in windows]
     for setting in dict.fromkeys([default, *wanted]):
         reasons = list(_obstacles(setting, checkpoint))
         if reasons:
@@ -96,10 +98,12 @@ def _obstacles(setting: Setting, checkpoint: Checkpoint) -> Iterator[str]:
     decoding = setting.decoding(checkpoint)
     try:
         decoding.check_model(checkpoint.model.config)
-        if setting.backend == "openvino":
+        if setting.backend == "openvino" and setting.steps > 0:
             check_supported(checkpoint, decoding)
     except InvalidInputError as error:
         yield str(error)
+    if setting.steps == 0 and checkpoint.scene is None:
+        yield "the checkpoint has no scene"
     if setting.backend == "openvino" and not all(map(importlib.util.find_spec, ("openvino", "onnxscript"))):
         yield "OpenVINO is not installed"
     if setting.precision == "bfloat16" and not has_fast_bfloat16("cpu"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt, Le
 
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import CheckedFields, Count, NotNegative
+from hwm_env.fields import CheckedFields, Count, CountOrZero, NotNegative
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.types import LATENTS_PER_CLIP
 
@@ -18,8 +18,9 @@ HistoryMode = Literal["window", "streaming"]
 class DecodingConfig(CheckedFields):
     """Settings of MaskGIT decoding."""
 
-    steps: Count = 4
-    """Decoding steps per clip (K), each a forward pass that reveals a part of the tokens."""
+    steps: CountOrZero = 4
+    """Decoding steps per clip (K), each a forward pass that reveals a part of the tokens. With 0, the scene alone
+    predicts the clip where the pose is known, and the history has no influence; elsewhere there is one step."""
     temperature: NotNegative = 0.5
     """Divides the logits before sampling; 0 takes the most probable token."""
     order: Order = "confidence"
@@ -38,7 +39,7 @@ class DecodingConfig(CheckedFields):
         """Returns the shape of the uniform numbers that a row needs for a clip; `None` if it needs none."""
         if self.temperature == 0 and self.order != "random":
             return None
-        return self.steps, LATENTS_PER_CLIP * model.num_positions, len(model.head_levels) + 1
+        return max(1, self.steps), LATENTS_PER_CLIP * model.num_positions, len(model.head_levels) + 1
 
     def check_model(self, model: MaskedHWMConfig) -> None:
         """Checks that a model supports these settings.

@@ -90,6 +90,7 @@ def check_supported(checkpoint: Checkpoint, decoding: DecodingConfig) -> None:
     device = next(checkpoint.model.parameters()).device.type
     requirements: tuple[tuple[bool, str, Any, str], ...] = (
         (device == "cpu", "device", device, "device='cpu'"),
+        (decoding.steps > 0, "decoding steps", 0, "1 or more"),
         (decoding.history == "streaming", "history", decoding.history, "history='streaming'"),
         (
             isinstance(checkpoint.tokenizer, TinyTokenizer),

@@ -13,7 +13,7 @@ from hwm_env.decoding.config import HistoryMode, Order
 from hwm_env.devices import check_device
 from hwm_env.engine.base import Backend
 from hwm_env.errors import InvalidInputError
-from hwm_env.fields import CheckedFields, Count, NotNegative, Share, short
+from hwm_env.fields import CheckedFields, Count, CountOrZero, NotNegative, Share, short
 from hwm_env.model.precision import Precision
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tasks.base import Task
@@ -70,8 +70,9 @@ class EnvConfig(Interface):
     tokenizer: str | Path | None = None
     """Directory of the tokenizer, for a checkpoint without its own (Cosmos); None: that of the environment variable
     HWM_TOKENIZER."""
-    decoding_steps: Count | None = None
-    """Decoding steps a clip (K), usually 1 to 12: more are slower and may be more accurate; None: the checkpoint's."""
+    decoding_steps: CountOrZero | None = None
+    """Decoding steps a clip (K), usually 1 to 12: more are slower and may be more accurate; 0: the scene alone predicts
+    clips, see docs/decoding.md; None: the checkpoint's."""
     temperature: NotNegative | None = None
     """Temperature of the sampling; 0 takes the most probable tokens; None: the checkpoint's."""
     order: Order | None = None

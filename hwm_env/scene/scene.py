@@ -168,8 +168,13 @@ class Scene(nn.Module):
 
     def weighted_prior(self, path_BF: Tensor, chunk_BFA: Tensor, own_weights: Tensor) -> Prior:
         """Returns the same for given weights of the world model's logits, float [B]."""
-        logits = torch.cat(side_by_side(lambda part: self.model(*part).float(), _at_keyframes(path_BF, chunk_BFA)))
-        return Prior(logits.flatten(2, 3), torch.where(_known(path_BF), own_weights, 1.0))
+        return Prior(self.clip_logits(path_BF, chunk_BFA), torch.where(_known(path_BF), own_weights, 1.0))
+
+    @torch.no_grad()
+    def clip_logits(self, path_BF: Tensor, chunk_BFA: Tensor) -> Tensor:
+        """Predicts digit logits of clips' tokens, float32 [B, 3, S, n]; arguments as for `prior`."""
+        logits = side_by_side(lambda part: self.model(*part).float(), _at_keyframes(path_BF, chunk_BFA))
+        return torch.cat(logits).flatten(2, 3)
 
     @torch.no_grad()
     def painted_offset(self, path_BF: Tensor, chunk_BFA: Tensor, tokens_BLHW: Tensor) -> Tensor:

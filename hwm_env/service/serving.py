@@ -13,7 +13,7 @@ from hwm_env.engine.base import Backend
 from hwm_env.envs.config import simulator_of
 from hwm_env.envs.learned import LearnedWorld
 from hwm_env.errors import require_extra
-from hwm_env.fields import CheckedFields, Count, NotNegative
+from hwm_env.fields import CheckedFields, Count, CountOrZero, NotNegative
 from hwm_env.model.precision import Precision
 from hwm_env.remote.messages import MOST_ROWS, Port
 from hwm_env.reporting import PYTHON, Caller
@@ -56,7 +56,7 @@ class ServiceConfig(CheckedFields):
     """Seconds without a request after which a session is closed."""
     requests_a_second: Count = 500
     """Most requests of one address within a second."""
-    decoding_steps: Count | None = None
+    decoding_steps: CountOrZero | None = None
     """Decoding steps a clip; by default the checkpoint's."""
     temperature: NotNegative | None = None
     """Temperature of the sampling; by default the checkpoint's."""

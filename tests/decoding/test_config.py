@@ -14,7 +14,7 @@ from hwm_env.model.presets import TINY
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": -1}, "steps must be at least 0, got -1"),
         ({"temperature": -0.1}, "temperature .* got -0.1"),
         ({"temperature": math.nan}, "temperature .* got nan"),
         ({"temperature": math.inf}, "temperature .* got inf"),

@@ -112,7 +112,7 @@ def test_without_a_task_there_is_no_reward(make_env: MakeEnv, env_id: str) -> No
         ({"action_mode": "joystick"}, "action_mode must be one of 'chunk', 'hold' or 'delta', got 'joystick'"),
         ({"render_mode": "ansi"}, "render_mode must be one of .* or 'human' or None, got 'ansi'"),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1 or one of -1 or None, got 0"),
-        ({"decoding_steps": 0}, "decoding_steps must be at least 1 or None, got 0"),
+        ({"decoding_steps": -1}, "decoding_steps must be at least 0 or None, got -1"),
         ({"temperature": -1.0}, "temperature must be .* got -1.0"),
         ({"history": "long"}, "history must be one of .window. or .streaming. or None, got .long."),
         ({"checkpoint": "moon"}, "unknown checkpoint 'moon'"),

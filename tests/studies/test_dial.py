@@ -44,6 +44,15 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_the_scene_alone_has_one_precision_and_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_settings, "has_fast_bfloat16", lambda _: True)
+    checkpoint = make_checkpoint(decoding=GREEDY)
+    named = {setting.name for setting in settings_of(checkpoint, (0,), ("torch", "openvino"))}
+    alone = {"torch-float32-streaming-0", "openvino-float32-streaming-0", "openvino-bfloat16-streaming-0"}
+    assert named == {"torch-float32-streaming-1", *alone}
+    assert not any(setting.steps == 0 for setting in settings_of(replace(checkpoint, scene=None), (0,), ("torch",)))
+
+
 def test_differences() -> None:
     setting = Setting(steps=1, precision="float32", backend="torch", history="window")
     assert setting.differences(setting) == 0

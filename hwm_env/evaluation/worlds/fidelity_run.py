@@ -33,7 +33,7 @@ class FidelityConfig(CheckedFields):
     """Episodes; each starts a closed loop and adds up to five windows of nine clips to the next-clip measure."""
     steps: Count = 20
     """Env steps of the closed loop."""
-    decoding_steps: Count | None = None
+    decoding_steps: CountOrZero | None = None
     """Decoding steps; by default those of the checkpoint."""
     temperature: NotNegative | None = None
     """Sampling temperature; by default that of the checkpoint."""

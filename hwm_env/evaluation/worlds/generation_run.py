@@ -7,7 +7,7 @@ from hwm_env.arguments import CheckpointArgument, DataArgument
 from hwm_env.data.files import write_json
 from hwm_env.data.reader import Dataset
 from hwm_env.evaluation.reports.comparison_videos import write_comparisons
-from hwm_env.fields import CheckedFields, Count, NotNegative, Seed
+from hwm_env.fields import CheckedFields, Count, CountOrZero, NotNegative, Seed
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator
 
@@ -28,7 +28,7 @@ class GenerationConfig(CheckedFields):
     """Videos, each of another stretch of the data set; fewer if there are not as many."""
     steps: Count = 8
     """Env steps (17 frames each) that are predicted, with the recorded actions."""
-    decoding_steps: Count | None = None
+    decoding_steps: CountOrZero | None = None
     """Decoding steps; by default those of the checkpoint."""
     temperature: NotNegative | None = None
     """Sampling temperature; by default that of the checkpoint."""
