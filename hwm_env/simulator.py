@@ -189,12 +189,18 @@ class WorldSimulator:
 
     @plain_torch()
     def begin(
-        self, tokens: Tensor, actions: Tensor, seeds: Sequence[int], *, poses: Tensor | None = None
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        seeds: Sequence[int],
+        *,
+        poses: Tensor | None = None,
+        expected_poses: Tensor | None = None,
     ) -> WorldState:
         """Begins from given histories.
 
         With a scene and without `poses`, the pose at the end of each history is estimated from its clips: about half a
-        second of one core per row, or ten if the whole room has to be searched.
+        second of one core per row, or ten if the whole room has to be searched; less near an expected pose.
 
         Args:
             tokens: int [B, T_p, 3, H, W], 1 to `num_past_clips` clips.
@@ -202,9 +208,11 @@ class WorldSimulator:
             seeds: a seed for each row, 0..2^63-1.
             poses: base poses at the last frame (x and y in m, yaw in rad), float [B, 3], if known. A row of NaN, or
                 outside the map, begins at an unknown pose. Ignored without a scene.
+            expected_poses: about where the base is at the last frame, float [B, 3], NaN if unknown: the search begins
+                there. Ignored with `poses`.
 
         Raises:
-            InvalidInputError: tokens, actions, seeds or poses do not fit.
+            InvalidInputError: tokens, actions, seeds, poses or expected poses do not fit.
         """
         check_history_tokens(tokens, self.model.config, self.tokenizer.codebook_size)
         checked_seeds = check_seeds(seeds, len(tokens))
@@ -213,8 +221,10 @@ class WorldSimulator:
         checked_actions = check_actions(actions, expected).to(self.device, copy=True)
         if poses is not None:
             poses = check_numbers("poses", poses, (len(tokens), POSE_DIM))
+        if expected_poses is not None:
+            expected_poses = check_numbers("expected poses", expected_poses, (len(tokens), POSE_DIM)).to(self.device)
         tokens = tokens.to(self.device, torch.int32, copy=True)
-        belief, paths = self._located(tokens, checked_actions, poses)
+        belief, paths = self._located(tokens, checked_actions, poses, expected_poses)
         state = WorldState(tokens, checked_actions, checked_seeds, (0,) * len(tokens), belief=belief, paths=paths)
         # A strict simulator encodes when it steps, in its slices.
         return state if self.strict else replace(state, encoded=self._engine.encoded(state))
@@ -317,7 +327,7 @@ class WorldSimulator:
         return torch.cat([history[:, -kept:] if kept else history[:, :0], newest[:, None]], dim=1)
 
     def _located(
-        self, tokens: Tensor, actions: Tensor, poses: Tensor | None
+        self, tokens: Tensor, actions: Tensor, poses: Tensor | None, expected: Tensor | None
     ) -> tuple[PoseBelief | None, Tensor | None]:
         """Returns the poses where histories end, given or estimated, and the paths if the model reads scene inputs."""
         if self.scene is None:
@@ -335,7 +345,7 @@ class WorldSimulator:
         if readout is not None:
             # Row by row, so that rows do not depend on each other.
             clip_poses = torch.stack([readout.read(clips)[:, :POSE_DIM] for clips in tokens])
-        found = locate(self.scene, tokens, actions, clip_poses)
+        found = locate(self.scene, tokens, actions, clip_poses, expected)
         return PoseBelief(found.poses, found.covariances), found.paths if reads_scene else None
 
 

@@ -25,7 +25,8 @@ class MPC:
     """A policy that plans in a world before each env step.
 
     If it acts in another world than it plans in, it has only what a robot has: the tokens of the clips so far and the
-    measured actions. The planning world's read-out then locates the robot.
+    measured actions. The planning world then locates the robot, at first anywhere, later near the place that its wheels
+    lead to.
 
     Args:
         task: name of the task, which determines the numbers that plans move.
@@ -124,12 +125,15 @@ class MPC:
             moment: WorldMoment = episode.moment
             return moment
         recent, before = slice(-HISTORY_CLIPS, None), self._imagined[row]
-        history = RecordedHistory(np.stack(self._tokens[row][recent]), np.stack(self._actions[row][recent]), None)
+        tokens, actions = np.stack(self._tokens[row][recent]), np.stack(self._actions[row][recent])
+        expected = None if before is None else self._world.step([before], actions[-1:])[0]
+        near = None if expected is None else expected.pose
+        history = RecordedHistory(tokens, actions, None, expected_pose=near)
         imagined: WorldMoment
         (imagined,) = self._world.begin([history], [int(self._rngs[row].integers(2**63))])
-        if imagined.readout is None and before is not None:
+        if imagined.readout is None and expected is not None:
             # The clips show no place that is known, such as a wall nearby: the wheels tell where it is.
-            (imagined,) = self._world.step([before], self._actions[row][-1][None])
+            imagined = expected
         self._imagined[row] = imagined
         return imagined
 

@@ -151,7 +151,10 @@ class LearnedWorld(CheckpointWorld):
         """Returns each row's moment at the end of its recorded history; see World."""
         begun: dict[int, LearnedMoment] = {}
         # Rows whose histories have different lengths, or lack poses, are batched separately.
-        kinds = [(history.tokens.shape, history.actions.shape, history.pose is None) for history in histories]
+        kinds = [
+            (history.tokens.shape, history.actions.shape, history.pose is None, history.expected_pose is None)
+            for history in histories
+        ]
         for kind in sorted(set(kinds)):
             rows = [row for row, kind_of_row in enumerate(kinds) if kind_of_row == kind]
             begun |= zip(rows, self._begun([histories[row] for row in rows], [seeds[row] for row in rows]), strict=True)
@@ -229,14 +232,16 @@ class LearnedWorld(CheckpointWorld):
         """Does nothing: there is nothing to free."""
 
     def _begun(self, histories: Sequence[RecordedHistory], seeds: Sequence[int]) -> list[LearnedMoment]:
-        """Returns moments at the ends of histories that have equal lengths, and all have a pose, or none has."""
+        """Returns moments at the ends of histories of equal lengths; all or none have a pose, or an expected one."""
         poses = [history.pose for history in histories if history.pose is not None]
+        expected = [history.expected_pose for history in histories if history.expected_pose is not None]
         actions = np.stack([history.actions for history in histories])
         state = self.simulator.begin(
             torch.from_numpy(np.stack([history.tokens for history in histories])),
             torch.from_numpy(actions),
             seeds,
             poses=torch.from_numpy(np.stack(poses)) if poses else None,
+            expected_poses=torch.from_numpy(np.stack(expected)) if expected else None,
         )
         clip = self._recorded_clip(state)
         read: list[ReadOut]

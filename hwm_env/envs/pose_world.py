@@ -137,7 +137,8 @@ class PoseWorld(CheckpointWorld):
             (moment,) = self._moments(self._scene.belief_in(given), history.actions[-1:], "recording", [0])
             return moment
         tokens, actions = torch.from_numpy(history.tokens)[None], torch.from_numpy(history.actions)[None]
-        found = self._simulator.begin(tokens, actions, [0]).belief
+        expected = None if history.expected_pose is None else torch.from_numpy(history.expected_pose)[None]
+        found = self._simulator.begin(tokens, actions, [0], expected_poses=expected).belief
         assert found is not None, "a checkpoint with a scene carries poses"
         (moment,) = self._moments(found, history.actions[-1:], "scene", [0])
         return moment

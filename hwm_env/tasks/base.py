@@ -1,7 +1,7 @@
 """Protocols and values of tasks: goals of episodes, views of a world, read-outs, and outcomes of env steps."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -113,6 +113,8 @@ class RecordedHistory:
     """Their actions in physical units, float32 [T, 17, 25]."""
     pose: Float32Array | None
     """True base x (m), y (m) and yaw (rad) at the last frame, float32 [3]; `None` if unknown."""
+    expected_pose: Float32Array | None = field(default=None, kw_only=True)
+    """About where the base is then, if that is known but the pose is not: the world searches there first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ def test_an_oracle_turns_to_its_target(tiny_checkpoint: Path) -> None:
 def test_another_world_is_known_by_what_was_seen_of_it() -> None:
     """Tokens and measured actions of each clip join the history, whose newest nine clips begin the planning world."""
     measured = np.tile(robot.REST_POSE, (FRAMES_PER_CLIP, 1))
+    measured[:, LINEAR_VELOCITY] = 0.5
     histories = [RecordedHistory(np.arange(9)[:, None], np.stack([measured] * 9), None)]
     imagination: Any = Line(identity="imagined")
     policy = MPC("drive-to-target", "cem", imagination, QUICK)
@@ -52,6 +53,8 @@ def test_another_world_is_known_by_what_was_seen_of_it() -> None:
     policy.watch([second])  # Its episode is over: nothing to plan.
     seen = [history.tokens[:, 0].tolist() for history in imagination.begun]
     assert seen == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8, 10]]
+    assert [history.expected_pose is None for history in imagination.begun] == [True, False]
+    assert imagination.begun[1].expected_pose == pytest.approx([8.5, 0, 0]), "where the wheels lead from 8"
     assert policy.act([{}]).shape == (1, FRAMES_PER_CLIP, 25)
     assert policy.act([{}])[0, :, LINEAR_VELOCITY].mean() > 0
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwm_env.checkpoint import load
 from hwm_env.scene import locate as module
 from hwm_env.scene.localiser import Localisation, LocaliserConfig
-from hwm_env.scene.locate import THOROUGH, locate
+from hwm_env.scene.locate import NEARBY, THOROUGH, locate
 from hwm_env.scene.pose import compose, integrate_wheels, relative
 from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.scene.pose_candidates import SCATTERED
@@ -83,7 +84,8 @@ def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "localise", spied)
     scene = scene_of(waves, UNLIKELY)
-    locate(scene, histories.tokens, histories.actions, clip_poses(histories))
+    history = histories.tokens, histories.actions
+    plain = locate(scene, *history, clip_poses(histories))
     quick = (CLIPS + 1, None, False)
     assert searches == [quick]
     searches.clear()
@@ -95,6 +97,35 @@ def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -
     searches.clear()
     locate(scene, histories.tokens, histories.actions)
     assert searches == [room]
+    searches.clear()
+    read, near = clip_poses(histories), histories.ends + torch.tensor([0.1, -0.1, 0.05])
+    assert locate(scene, *history, read, near).poses.isfinite().all()
+    assert searches == [(1, NEARBY, False)]
+    searches.clear()
+    far_or_none = (near + 5.0, torch.full_like(near, torch.nan))
+    assert all(torch.equal(locate(scene, *history, read, end).poses, plain.poses) for end in far_or_none)
+    assert searches == [(1, NEARBY, False), quick, quick]
+
+
+def test_the_robot_is_found_near_an_expected_pose() -> None:
+    checkpoint = load("room-64")
+    starts = checkpoint.starts
+    assert checkpoint.scene is not None
+    assert starts.poses is not None
+    expected = starts.poses[:3] + torch.tensor([[0.1, 0.0, -0.03], [-0.05, 0.08, 0.05], [0.0, -0.1, 0.04]])
+    found = locate(checkpoint.scene, starts.tokens[:3], starts.actions[:3], expected_B=expected)
+    error = errors(found.poses, starts.poses[:3])
+    assert error[:, :2].norm(dim=1).max() < 0.05
+    assert error[:, 2].abs().max() < math.radians(0.6)
+
+
+def test_paths_lead_to_the_pose_that_was_found_nearby() -> None:
+    waves, starts = Waves(), torch.tensor([[0.3, -0.2, 2.0]])
+    histories = drive(waves, 1, starts=starts)
+    found = locate(scene_of(waves), histories.tokens, histories.actions, expected_B=histories.ends)
+    assert found.paths.shape == (1, CLIPS, 17, 3)
+    torch.testing.assert_close(found.paths[:, -1, -1, :2], found.poses[:, :2])
+    assert (found.paths[0, 0, 0, :2] - starts[0, :2]).norm() < 0.2
 
 
 def test_no_gradients_are_kept() -> None:

@@ -206,8 +206,9 @@ def test_the_search_begins_at_the_read_out_of_each_clip(monkeypatch: pytest.Monk
     simulator = make_simulator(strict=True)
     seen: list[Tensor] = []
 
-    def spied(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor) -> PoseBelief:
+    def spied(scene: Scene, tokens: Tensor, actions: Tensor, clip_poses: Tensor, expected: Tensor | None) -> PoseBelief:
         seen.append(clip_poses)
+        assert expected is None
         return PoseBelief.certain(NAN.expand(len(tokens), 3))
 
     monkeypatch.setattr("hwm_env.simulator.locate", spied)

@@ -1,17 +1,15 @@
 """The learned world judged by its pictures: read-outs come from predicted clips instead of the carried pose."""
 
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 
 from hwm_env.envs.learned import LearnedWorld, ReadOut
 from hwm_env.errors import CheckpointError
-from hwm_env.scene.localiser import LocaliserConfig, localise
+from hwm_env.scene.localiser import localise
+from hwm_env.scene.locate import NEARBY
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
 from hwm_env.tasks.base import WorldReadout
-
-_NEARBY: Final = LocaliserConfig(coarse_clips=1)
-"""Settings of the search in a single clip."""
 
 
 class PaintedWorld(LearnedWorld):
@@ -54,7 +52,7 @@ class PaintedWorld(LearnedWorld):
                 continue
             one = slice(row, row + 1)
             chunk, end = states.actions[one, -1:], clip.path[one, -1:]
-            found = localise(scene.model, scene.odometry, clip.tokens[one, None], chunk, end, _NEARBY).poses
+            found = localise(scene.model, scene.odometry, clip.tokens[one, None], chunk, end, NEARBY).poses
             (vector,) = kinematics(found.cpu().numpy(), chunk[:, 0, -1].cpu().numpy())
             if torch.isfinite(found).all():
                 read[row] = WorldReadout.from_vector(vector), "localiser"

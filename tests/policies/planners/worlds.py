@@ -24,6 +24,10 @@ class Place:
     readout: Any = ()
     """Known, whatever it is."""
 
+    @property
+    def pose(self) -> Float32Array:
+        return np.array([self.x, 0.0, 0.0], np.float32)
+
 
 class Line:
     """Moves by the mean velocity of a chunk; noise depends on the seed alone."""
