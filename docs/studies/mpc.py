@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +21,12 @@ from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import read_json, write_json
 from hwm_env.envs.ground_truth import ReferenceGroundTruth
-from hwm_env.envs.learned import LearnedWorld
 from hwm_env.envs.pose_world import PoseWorld
 from hwm_env.envs.world import World
 from hwm_env.errors import exit_with_one_line
 from hwm_env.evaluation.bootstrap import mean_estimate
 from hwm_env.evaluation.intervals import success_estimate
+from hwm_env.evaluation.policies.painted_world import PaintedWorld
 from hwm_env.evaluation.policies.trials import Case, make_cases, play
 from hwm_env.fields import CheckedFields, Count
 from hwm_env.simulator import WorldSimulator
@@ -41,8 +41,9 @@ PLANNERS: Final[dict[str, tuple[PlannerConfig, ...]]] = {
     "poses": (SMALL, MEDIUM, LARGE),
     "pictures": (SMALL,),
 }
-"""Budgets by where plans are tried: in the reference world, by the learned world's carried pose alone, or in the
-learned world with its pictures. All plans are carried out in the reference world."""
+"""Budgets by where plans are tried: in the reference world; by the learned world's carried pose alone; or in the
+learned world, with rewards from what the read-out network sees in its pictures, which the scene alone predicts (0
+decoding steps). All plans are carried out in the reference world."""
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +136,9 @@ def _imagination(planner: str, checkpoint: Checkpoint) -> World[Any] | None:
     """Returns the world in which plans are tried; `None`: where they are carried out."""
     if planner == "oracle":
         return None
-    simulator = WorldSimulator(checkpoint)
-    return PoseWorld(simulator) if planner == "poses" else LearnedWorld(simulator)
+    if planner == "poses":
+        return PoseWorld(WorldSimulator(checkpoint))
+    return PaintedWorld(WorldSimulator(checkpoint, replace(checkpoint.decoding, steps=0)), "network")
 
 
 def _gaps(result: Mapping[str, Any], *, wanted: bool) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from hwm_env.data.files import write_bytes
 
 STYLES: Final = {
     "oracle": ("#1f6fb4", "in the reference world (oracle)"),
-    "poses": ("#d9781e", "by carried poses"),
-    "pictures": ("#009e73", "in the learned world, with pictures"),
+    "poses": ("#d9781e", "by its carried pose"),
+    "pictures": ("#009e73", "by what its pictures show"),
 }
 
 

@@ -261,8 +261,12 @@ def agreement(agreement: Content) -> Rows:
 
 def mpc(mpc: Content) -> Rows:
     """Returns success of planners in the reference world, by task and budget."""
-    names = {"oracle": "the reference world (oracle)", "poses": "the carried pose", "pictures": "the learned world"}
-    head = ["task", "plans tried in", "clips a plan", "seconds a plan", "success", "share of the oracle's"]
+    names = {
+        "oracle": "the reference world (oracle)",
+        "poses": "the learned world's carried pose",
+        "pictures": "the read-out of its pictures",
+    }
+    head = ["task", "plans judged by", "clips a plan", "seconds a plan", "success", "share of the oracle's"]
     rows = []
     for task, planners in mpc["tasks"].items():
         for row in planners:

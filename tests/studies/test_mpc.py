@@ -16,6 +16,7 @@ from policies.planners.planner import PlannerConfig
 from tests.scene.scenes import make_checkpoint
 
 TINY = PlannerConfig(horizon=2, samples=16, iterations=2)
+SMALLER = replace(TINY, samples=8)
 
 
 @pytest.mark.slow
@@ -24,20 +25,19 @@ def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monke
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     save(make_checkpoint(), tmp_path / "checkpoint")
-    monkeypatch.setattr(mpc, "PLANNERS", {"oracle": (TINY,), "poses": (TINY, replace(TINY, samples=8))})
+    monkeypatch.setattr(mpc, "PLANNERS", {"oracle": (TINY,), "poses": (TINY, SMALLER), "pictures": (SMALLER,)})
     study = mpc.Study(
         out=tmp_path / "out",
         checkpoint=str(tmp_path / "checkpoint"),
         tasks=("face-target",),
-        planners=("oracle", "poses"),
         starts=2,
         json=tmp_path / "mpc.json",
         plot=tmp_path / "mpc.png",
     )
     mpc.main(study)
     report = json.loads((tmp_path / "mpc.json").read_text())
-    oracle, same, smaller = report["tasks"]["face-target"]
-    assert [row["planner"] for row in (oracle, same, smaller)] == ["oracle", "poses", "poses"]
+    oracle, same, smaller, pictures = report["tasks"]["face-target"]
+    assert [row["planner"] for row in (oracle, same, smaller, pictures)] == ["oracle", "poses", "poses", "pictures"]
     assert [row["clips"] for row in (oracle, same, smaller)] == [64, 64, 32]
     assert oracle["success"]["value"] == 1.0
     assert "share" not in oracle
@@ -49,8 +49,9 @@ def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monke
     _, *rows = result_tables.mpc(report)
     assert [row[:3] for row in rows] == [
         ["face-target", "the reference world (oracle)", "64"],
-        ["face-target", "the carried pose", "64"],
-        ["face-target", "the carried pose", "32"],
+        ["face-target", "the learned world's carried pose", "64"],
+        ["face-target", "the learned world's carried pose", "32"],
+        ["face-target", "the read-out of its pictures", "32"],
     ]
     assert rows[0][4].startswith("1.00 (")
 
