@@ -124,7 +124,7 @@ class PoseWorld(CheckpointWorld):
         device = next(self._scene.parameters()).device
         poses, covariances = zip(*((moment.believed, moment.covariance) for moment in moments), strict=True)
         before = PoseBelief(*(torch.from_numpy(np.stack(parts)).to(device) for parts in (poses, covariances)))
-        path = self._scene.path(before, torch.from_numpy(chunks).to(device))
+        path = self._scene.path(before, torch.tensor(chunks, device=device))
         steps = [moment.predicted_steps + 1 for moment in moments]
         return self._moments(self._scene.carried(before, path), chunks, "scene", steps)
 
@@ -133,11 +133,11 @@ class PoseWorld(CheckpointWorld):
 
     def _end_of(self, history: RecordedHistory) -> PoseMoment:
         if history.pose is not None:
-            given = torch.from_numpy(history.pose)[None].to(self._simulator.device)
+            given = torch.tensor(history.pose[None], device=self._simulator.device)
             (moment,) = self._moments(self._scene.belief_in(given), history.actions[-1:], "recording", [0])
             return moment
-        tokens, actions = torch.from_numpy(history.tokens)[None], torch.from_numpy(history.actions)[None]
-        expected = None if history.expected_pose is None else torch.from_numpy(history.expected_pose)[None]
+        tokens, actions = torch.tensor(history.tokens[None]), torch.tensor(history.actions[None])
+        expected = None if history.expected_pose is None else torch.tensor(history.expected_pose[None])
         found = self._simulator.begin(tokens, actions, [0], expected_poses=expected).belief
         assert found is not None, "a checkpoint with a scene carries poses"
         (moment,) = self._moments(found, history.actions[-1:], "scene", [0])

@@ -68,6 +68,20 @@ def test_poses_and_readouts_are_those_of_the_learned_world(simulator: WorldSimul
     assert alone.reseeded(moments[0], 3) is moments[0]
 
 
+@pytest.mark.parametrize("has_pose", [True, False])
+def test_arrays_may_be_read_only(simulator: WorldSimulator, has_pose: bool) -> None:
+    """As those that are broadcast to several rows are; PyTorch would warn."""
+    world = PoseWorld(simulator)
+    start = world.start(0)
+    history = start if has_pose else replace(start, pose=None, expected_pose=start.pose)
+    for array in (history.tokens, history.actions, history.pose, history.expected_pose):
+        if array is not None:
+            array.flags.writeable = False
+    moments = world.begin([history], [0]) * 2
+    chunks = np.broadcast_to(history.actions[-1], (2, 17, 25))
+    assert [moment.predicted_steps for moment in world.step(moments, chunks)] == [1, 1]
+
+
 def test_an_unknown_pose_stays_unknown(simulator: WorldSimulator) -> None:
     world = PoseWorld(simulator)
     lost = replace(world.start(0), pose=np.full(3, np.nan, np.float32))
