@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOM_64 := out/room-64
 
-.PHONY: setup setup-demo lock rendering browser demo test test-fast test-all test-cuda test-oldest fuzz dist lint bench bench-gpu docs pictures room-64 fidelity clean
+.PHONY: setup setup-demo lock rendering browser demo test test-fast test-all test-cuda test-oldest fuzz dist lint bench bench-gpu docs pictures room-64 room-128 fidelity clean
 .NOTPARALLEL:
 
 demo: setup-demo rendering
@@ -72,14 +72,19 @@ fidelity: setup rendering
 	$(BIN)/hwm-env fidelity --json out/fidelity.json --film-strip out/film_strip.png --plot out/fidelity.png
 
 # Makes the checkpoint room-64 from an empty directory; see the model card for the time it takes.
-# INITIAL=CHECKPOINT keeps that checkpoint's tokenizer, DEVICE=cuda computes on a GPU, PRECISION=float32 or bfloat16
+# INITIAL=CHECKPOINT starts from that checkpoint, DEVICE=cuda computes on a GPU, PRECISION=float32 or bfloat16
 # names the number type. MINUTES=N trains for that time in all and leaves the checkpoint that comes with hwm_env as it
 # is: MINUTES=1 tries everything in miniature.
 room-64: setup rendering
-	$(BIN)/python -m docs.studies.room_64 --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
+	$(BIN)/python -m docs.studies.room --directory $(ROOM_64) $(if $(INITIAL),--initial $(INITIAL)) \
 		$(if $(PRECISION),--precision $(PRECISION)) $(if $(DEVICE),--device $(DEVICE)) \
 		$(if $(MINUTES),--minutes $(MINUTES) --destination $(ROOM_64)/checkpoint,--destination hwm_env/assets/room-64 \
 		--report docs/results/trust.json docs/images/trust.png)
+
+# The same room in pictures of 128 pixels, from room-64's weights: out/room-128/checkpoint.
+room-128: setup rendering
+	$(BIN)/python -m docs.studies.room --directory out/room-128 --image-size 128 --initial room-64 \
+		--destination out/room-128/checkpoint $(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 setup: $(VENV)/.installed
 

@@ -24,7 +24,7 @@ CONFIGS = {
     "docs.studies.parts": "Study",
     "docs.studies.pictures": "PicturesConfig",
     "docs.studies.rl": "Study",
-    "docs.studies.room_64": "Room64Config",
+    "docs.studies.room": "RoomConfig",
     "policies.clone": "Cloning",
     "policies.train": "TrainingRun",
 }

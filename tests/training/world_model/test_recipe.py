@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.studies import ablation, room_64
+from docs.studies import ablation, room
 from hwm_env.errors import InvalidInputError
 from hwm_env.model.presets import MODEL_PRESETS
 from hwm_env.training.readout.train import ReadoutTrainingConfig
@@ -59,7 +59,7 @@ def test_every_recipe_leaves_the_number_type_to_the_hardware() -> None:
     recipes = [preset.training for preset in TRAINING_PRESETS.values()]
     recipes += [TokenizerTrainingConfig(), ReadoutTrainingConfig(), ablation.RECIPE]  # type: ignore[list-item]
     assert {recipe.precision for recipe in recipes} == {"auto"}
-    assert room_64.Room64Config(directory=Path("work"), destination=Path("made")).precision == "auto"
+    assert room.RoomConfig(directory=Path("work"), destination=Path("made")).precision == "auto"
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, "bfloat16"), (False, "float32")])

@@ -1,4 +1,4 @@
-"""The recipes of the stages that make room-64: by steps for two cores, or by minutes for any device."""
+"""The recipes of the stages that make a world of the room: by steps for two cores, or by minutes for any device."""
 
 import os
 from dataclasses import dataclass, replace
@@ -32,6 +32,14 @@ class Recipes:
     calibration: Options = ()
 
 
+BEGUN = Recipes(
+    train_episodes=700,
+    offsets=("0",),
+    scene=("--model.steps", "8000", "--model.batch-size", "12", "--model.learning-rate", "0.001"),
+    world_model=("--steps", "3000", "--batch-size", "4", "--micro-batch-size", "1", "--report-every", "500"),
+    decoder=("--steps", "4000"),
+)
+"""For a start from another checkpoint."""
 LARGE_BATCHES = Recipes(
     tokenizer=("--batch-size", "128", "--warmup-steps", "120"),
     scene=(
@@ -48,15 +56,17 @@ LARGE_BATCHES = Recipes(
 """For a GPU."""
 
 
-def recipes_for(device_type: str, minutes: float | None) -> Recipes:
+def recipes_for(device_type: str, minutes: float | None, *, begun: bool = False) -> Recipes:
     """Returns the recipes for a device.
 
     Args:
         device_type: "cpu" or "cuda".
         minutes: time for all trainings together, or `None` for the whole recipes, by steps. Recording, encoding,
             localisation and calibration come on top.
+        begun: whether the trainings start from another checkpoint. On a GPU, the recipes are the same.
     """
-    recipes = Recipes() if device_type == "cpu" else LARGE_BATCHES
+    on_cpu = BEGUN if begun else Recipes()
+    recipes = on_cpu if device_type == "cpu" else LARGE_BATCHES
     if minutes is None:
         return recipes
     cores = os.cpu_count() or 1

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import hwm_env  # noqa: F401 (registers the environments)
-from docs.studies import room_64
-from docs.studies.room_64 import Room64Config, make_room_64
-from docs.studies.room_64_recipes import TRAIN_EPISODES, recipes_for
+from docs.studies import room
+from docs.studies.room import RoomConfig, make_room
+from docs.studies.room_recipes import TRAIN_EPISODES, recipes_for
 from hwm_env import checkpoint as checkpoints
 from hwm_env.cli.parsing import parse
 from hwm_env.errors import HWMError
@@ -52,18 +52,18 @@ class Commands:
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     noted = Commands()
     monkeypatch.setattr(subprocess, "Popen", noted)
-    monkeypatch.setattr(room_64, "check_device", lambda name: torch.device("cpu" if name == "auto" else name))
+    monkeypatch.setattr(room, "check_device", lambda name: torch.device("cpu" if name == "auto" else name))
     for name in ("_untrained", "_assembled"):
-        monkeypatch.setattr(room_64, name, lambda *_: None)
+        monkeypatch.setattr(room, name, lambda *_: None)
     monkeypatch.setattr(checkpoints, "save", lambda *_: None)
     return noted
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"minutes": 1.0}, {"device": "cuda", "minutes": 600.0}, {"initial": "room-64"}]
+    "options", [{}, {"minutes": 1.0}, {"device": "cuda", "minutes": 600.0}, {"initial": "room-64", "image_size": 128}]
 )
 def test_every_stage_is_a_command_with_valid_options(tmp_path: Path, commands: Commands, options: Any) -> None:
-    make_room_64(Room64Config(directory=tmp_path / "work", destination=tmp_path / "out", **options))
+    make_room(RoomConfig(directory=tmp_path / "work", destination=tmp_path / "out", **options))
     expected = [name for stage, name in STAGES.items() if stage != "tokenizer" or "initial" not in options]
     assert [words[0] for words in commands.noted] == expected
     for words in commands.noted:
@@ -71,22 +71,26 @@ def test_every_stage_is_a_command_with_valid_options(tmp_path: Path, commands: C
     joined = [shlex.join(words) for words in commands.noted]
     assert ("--minutes" in joined[-2]) == ("minutes" in options)
     assert sum("--tokenizer room-64" in words for words in joined) == (2 if "initial" in options else 0)
+    started = [words[0] for words in commands.noted if "--initial" in words]
+    assert started == (["train-scene", "train-scene", "train"] if "initial" in options else [])
+    sizes = [words[words.index("--image-size") + 1] for words in commands.noted if words[0] == "collect"]
+    assert sizes == [str(options.get("image_size", 64))] * 2
 
 
 def test_finished_stages_are_not_repeated(tmp_path: Path, commands: Commands) -> None:
-    config = Room64Config(directory=tmp_path / "work", destination=tmp_path / "out", minutes=1.0)
+    config = RoomConfig(directory=tmp_path / "work", destination=tmp_path / "out", minutes=1.0)
     commands.failing = "tokenize"
     with pytest.raises(HWMError, match="the stage encode-train ended with exit code 1"):
-        make_room_64(config)
+        make_room(config)
     assert [words[0] for words in commands.noted] == list(STAGES.values())[:4]
     commands.noted.clear()
     commands.failing = ""
     (tmp_path / "work" / "scene").mkdir()
-    make_room_64(config)
+    make_room(config)
     assert [words[0] for words in commands.noted] == list(STAGES.values())[3:]
     assert "--resume" in commands.noted[2], "an interrupted training continues"
     commands.noted.clear()
-    make_room_64(config)
+    make_room(config)
     assert commands.noted == []
 
 
@@ -112,7 +116,7 @@ def test_a_few_seconds_of_training_make_a_checkpoint_that_plays(tmp_path: Path) 
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
     made = tmp_path / "made"
-    make_room_64(Room64Config(directory=tmp_path / "work", destination=made, minutes=0.2, device="cpu"))
+    make_room(RoomConfig(directory=tmp_path / "work", destination=made, minutes=0.2, device="cpu"))
     assert all(file.stat().st_size < 16 * 2**20 for file in made.iterdir())
     checkpoint = checkpoints.load(made)
     assert checkpoint.scene is not None

@@ -1,4 +1,4 @@
-"""Makes the checkpoint room-64: recordings, tokenizer, tokens, read-out, scene, world model, decoder and calibration.
+"""Makes a checkpoint of the room: recordings, tokenizer, tokens, read-out, scene, world model, decoder, calibration.
 
 It runs the commands that anybody would. Every stage is seeded and leaves its result in one directory. Finished stages
 are not repeated, and interrupted trainings continue where they stopped. With a number of minutes, all of it is done in
@@ -12,8 +12,11 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from docs.studies.room_64_recipes import Options, Recipes, recipes_for
+from annotated_types import Ge, Le, MultipleOf
+
+from docs.studies.room_recipes import Options, Recipes, recipes_for
 from hwm_env import checkpoint as checkpoints
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint
@@ -27,6 +30,7 @@ from hwm_env.model.presets import ROOM_64
 from hwm_env.precision import TrainingPrecision
 from hwm_env.starts import Starts
 from hwm_env.training.assemble import NUM_STARTS
+from hwm_env.training.world_model.split import fitted
 from hwm_env.training.world_model.trainee import new_model
 from hwm_env.types import HISTORY_CLIPS
 
@@ -39,15 +43,18 @@ CAMERA: Options = ("--camera", "head", "--base", "base", "--limbs", "left_hand",
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room64Config(CheckedFields):
-    """Makes the checkpoint room-64."""
+class RoomConfig(CheckedFields):
+    """Makes a checkpoint of the room."""
 
     directory: Path
-    """Directory for recordings, tokens and runs (about 8 GB)."""
+    """Directory for recordings, tokens and runs (about 8 GB; 16 GB with 128 pixels)."""
     destination: Path
     """Directory for the checkpoint. Each of its files is below 16 MiB."""
+    image_size: Annotated[int, Ge(16), Le(1024), MultipleOf(8)] = 64
+    """Height and width of the pictures; each token stands for 8 x 8 pixels."""
     initial: str | None = None
-    """Checkpoint whose tokenizer is used as it is; by default, one is trained from random weights."""
+    """Checkpoint to start from, also one of another image size: its tokenizer is used as it is until the decoder is
+    trained, and its scene and world model are trained further; by default, all weights are random at first."""
     precision: TrainingPrecision = "auto"
     """Number type of all trainings; to continue one on a processor of another kind, name that of its beginning."""
     device: str = "auto"
@@ -62,7 +69,7 @@ class Room64Config(CheckedFields):
 class Stages:
     """Runs the commands of the stages that have not been finished yet."""
 
-    def __init__(self, config: Room64Config) -> None:
+    def __init__(self, config: RoomConfig) -> None:
         self._config = config
         self.device = check_device(config.device)
         config.directory.mkdir(parents=True, exist_ok=True)
@@ -112,10 +119,11 @@ class Stages:
         return [*ending, "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "hwm_env"]
 
 
-def make_room_64(config: Room64Config) -> None:
+def make_room(config: RoomConfig) -> None:
     """Runs all stages that have not run yet."""
     stages = Stages(config)
-    recipes = recipes_for(stages.device.type, config.minutes)
+    recipes = recipes_for(stages.device.type, config.minutes, begun=config.initial is not None)
+    initial: Options = () if config.initial is None else ("--initial", config.initial)
     root = config.directory
     splits: Options = (str(root / "train"), "--validation", str(root / "validation"))
     computing: Options = ("--device", config.device)
@@ -126,15 +134,16 @@ def make_room_64(config: Room64Config) -> None:
         checkpoints.save(_untrained(root, config), base)
         stages.finish("base")
     scene = ("train-scene", base, *splits, "--out", scene_run, "--robot", root / "robot.xml", *CAMERA, *computing)
-    scene = (*scene, "--model.precision", config.precision, *recipes.scene, *recipes.odometry)
+    scene = (*scene, *initial, "--model.precision", config.precision, *recipes.scene, *recipes.odometry)
     # The map and the read-out do not need each other; the bound of unknown places needs both.
     mapping = stages.start("map", *scene, "--model-only", *_resumed(scene_run))
     stages.run("read-out", "train-readout", base, *splits, *training, *recipes.readout)
     stages.end("map", mapping)
     stages.run("scene", *scene, "--resume")
     learning = ("train", *splits, "--tokenizer", base, "--scene", base, "--out", model_run, "--seed", SEED, *training)
-    shape = ("--preset", "room-64", "--model.temporal-scope", "pooled")
-    options = (*shape, *recipes.world_model, *_resumed(model_run))
+    # A model that has begun keeps its shape.
+    shape = initial or ("--model.temporal-scope", "pooled")
+    options = ("--preset", "room-64", *shape, *recipes.world_model, *_resumed(model_run))
     stages.run("world-model", *learning, *options, processes=recipes.processes)
     if not stages.is_finished("assembly"):
         checkpoints.save(_assembled(root, config, recipes), config.destination)
@@ -148,14 +157,15 @@ def make_room_64(config: Room64Config) -> None:
     stages.run("calibration", *calibration, *report)
 
 
-def _record_and_encode(stages: Stages, root: Path, config: Room64Config, recipes: Recipes) -> None:
+def _record_and_encode(stages: Stages, root: Path, config: RoomConfig, recipes: Recipes) -> None:
     from hwm_env.reference.mujoco_model import mujoco_xml
 
     (root / "robot.xml").write_text(mujoco_xml())
     workers = os.cpu_count() or 1
     for split, episodes in (("train", recipes.train_episodes), ("validation", recipes.validation_episodes)):
         recording = ("collect", root / f"{split}-raw", "--split", split, "--episodes", episodes, "--seed", SEED)
-        stages.run(f"record-{split}", *recording, "--behaviour", "both", "--workers", workers)
+        how = ("--image-size", config.image_size, "--behaviour", "both", "--workers", workers)
+        stages.run(f"record-{split}", *recording, *how)
     if config.initial is None:
         recordings = (root / "train-raw", "--validation", root / "validation-raw")
         options = ("--device", config.device, "--precision", config.precision, "--seed", SEED, *recipes.tokenizer)
@@ -172,20 +182,21 @@ def _resumed(run: Path) -> Options:
     return ("--resume",) if run.exists() else ()
 
 
-def _untrained(root: Path, config: Room64Config) -> Checkpoint:
+def _untrained(root: Path, config: RoomConfig) -> Checkpoint:
     """Returns a checkpoint with the tokenizer, for the stages before the world model."""
     data, validation = Dataset(root / "train"), Dataset(root / "validation")
     statistics = ActionStatistics.from_dataset(data)
     tokenizer = checkpoints.load_tokenizer(config.initial or root / "tokenizer")
     starts = Starts.from_dataset(validation, HISTORY_CLIPS, NUM_STARTS, seed=SEED)
-    return Checkpoint(new_model(ROOM_64, statistics, SEED), tokenizer, statistics, starts)
+    shape = fitted(ROOM_64, data, tokenizer)
+    return Checkpoint(new_model(shape, statistics, SEED), tokenizer, statistics, starts)
 
 
-def _assembled(root: Path, config: Room64Config, recipes: Recipes) -> Checkpoint:
+def _assembled(root: Path, config: RoomConfig, recipes: Recipes) -> Checkpoint:
     """Returns the trained checkpoint, not yet calibrated."""
     base, trained = checkpoints.load(root / "base"), checkpoints.load(root / "world-model" / "checkpoint")
     made_by = {
-        "command": shlex.join(["python", "-m", "docs.studies.room_64", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "docs.studies.room", *sys.argv[1:]]),
         "data": {"train_episodes": recipes.train_episodes, "offsets": recipes.offsets, "seed": SEED},
         "tokenizer": config.initial or shlex.join(recipes.tokenizer),
         "readout": base.provenance["readout"],
@@ -195,10 +206,10 @@ def _assembled(root: Path, config: Room64Config, recipes: Recipes) -> Checkpoint
 
 
 def main() -> None:
-    """Makes room-64 from the command line."""
+    """Makes a checkpoint of the room from the command line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_with_one_line():
-        make_room_64(parse_config(Room64Config, program="python -m docs.studies.room_64"))
+        make_room(parse_config(RoomConfig, program="python -m docs.studies.room"))
 
 
 if __name__ == "__main__":
