@@ -151,7 +151,7 @@ def test_decoding_changes_at_once(session: Session) -> None:
     session.rewind(0)
     session.decode(temperature=1.0)
     assert (session.step(chunk(0)).views["learned"].frames != greedy).any()
-    with pytest.raises(InvalidInputError, match="steps must be at least 1, got 0"):
+    with pytest.raises(InvalidInputError, match="steps must be at least 1 for a checkpoint without a scene, got 0"):
         session.decode(steps=0)
     assert session.decoding.steps == 2
 
