@@ -294,6 +294,20 @@ def rl(rl: Content) -> Rows:
     return [head, *rows]
 
 
+def worth(agreement: Content, rl: Content) -> Rows:
+    """Returns what evaluations and trainings by the learned world's carried pose are worth, by task."""
+    head = ["task", "Pearson", "MMRV", "PPO trained in it: share of the return"]
+    rows = []
+    for task, by_rewards in agreement["tasks"].items():
+        if "poses" not in by_rewards:
+            continue
+        report, trained = by_rewards["poses"], rl["tasks"].get(task)
+        share = "" if trained is None else _interval(trained["results"]["learned"]["share"], 3)
+        measures = (_interval(report[name]["over_starts"], 3) for name in ("pearson", "mmrv"))
+        rows.append([task, *measures, share])
+    return [head, *rows]
+
+
 TABLES: Final = {
     "next-clip": Table(["fidelity"], next_clip),
     "closed-loop": Table(["fidelity"], closed_loop),
@@ -312,6 +326,7 @@ TABLES: Final = {
     "agreement": Table(["agreement"], agreement),
     "mpc": Table(["mpc"], mpc),
     "rl": Table(["rl"], rl),
+    "worth": Table(["agreement", "rl"], worth),
 }
 """Tables by name."""
 

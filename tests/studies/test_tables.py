@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from docs.studies import tables
+from docs.studies import result_tables, tables
 from docs.studies.result_tables import TABLES
 from docs.studies.tables import PAGES, filled, result, tables_of
 from hwm_env import checkpoint as checkpoints
@@ -44,3 +45,15 @@ def test_a_table_is_made_from_its_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert filled(page.replace("old\nlines\n\n", "")) == made
     with pytest.raises(InvalidInputError, match="no table 'unknown'"):
         filled("<!-- table unknown -->\n\n\n\n<!-- end -->")
+
+
+def test_what_evaluations_are_worth() -> None:
+    def measure(value: float) -> dict[str, Any]:
+        return {"value": 0.0, "over_starts": {"value": value, "low": value - 0.01, "high": value + 0.01}}
+
+    report = {"pearson": measure(0.99), "mmrv": measure(0.02)}
+    trained = {"results": {"learned": {"share": {"value": 0.98, "low": 0.9, "high": 1}}}}
+    agreement = {"tasks": {"look-at": {"poses": report}, "reach-cube": {"poses": report}, "look-at:door": {}}}
+    _, *rows = result_tables.worth(agreement, {"tasks": {"look-at": trained}})
+    measures = ["0.990 (0.980 to 1.000)", "0.020 (0.010 to 0.030)"]
+    assert rows == [["look-at", *measures, "0.980 (0.900 to 1.000)"], ["reach-cube", *measures, ""]]
