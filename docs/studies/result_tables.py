@@ -294,6 +294,37 @@ def rl(rl: Content) -> Rows:
     return [head, *rows]
 
 
+def dial(dial: Content) -> Rows:
+    """Returns time and truth of the settings on the Pareto front of all frames, of the default, and of the slowest."""
+    settings = {each["name"]: each for each in dial["settings"]}
+    slowest = max(settings, key=lambda name: settings[name]["ms"]["frames"])
+    shown = dict.fromkeys([*dial["pareto"]["frames"], dial["default"], slowest])
+    times = ["ms, all frames", "ms, last frame of 8", "ms, tokens of 8"]
+    steps = list(dial["ceiling_db"])
+    rows = [["setting", "K", *times, *(f"PSNR after {step}" for step in steps), "loss, dB"]]
+    for name in sorted(shown, key=lambda name: settings[name]["ms"]["frames"]):
+        each = settings[name]
+        times = [f"{each['ms'][kind]:.1f}" for kind in ("frames", "pixels", "tokens")]
+        loops = [_db(each["psnr_db"][step]) for step in steps]
+        about = f"{each['backend']}, {each['precision']}, {each['history']}"
+        if name == dial["default"]:
+            about += " (default)"
+        rows.append([about, str(each["steps"]), *times, *loops, _interval(each["loss_db"], 2)])
+    return rows
+
+
+def dial_uses(dial: Content) -> Rows:
+    """Returns the fastest setting for each use that loses little."""
+    settings = {each["name"]: each for each in dial["settings"]}
+    rows = [["use", "setting", "K", "times as fast as the default", "loss, dB"]]
+    for use, chosen in dial["recommended"].items():
+        each = settings[chosen["setting"]]
+        about = f"{each['backend']}, {each['precision']}, {each['history']}"
+        loss = _interval(chosen["loss_db"], 2)
+        rows.append([use, about, str(each["steps"]), f"{chosen['times_as_fast']:.1f}", loss])
+    return rows
+
+
 def worth(agreement: Content, rl: Content) -> Rows:
     """Returns what evaluations and trainings by the learned world's carried pose are worth, by task."""
     head = ["task", "Pearson", "MMRV", "PPO trained in it: share of the return"]
@@ -326,6 +357,8 @@ TABLES: Final = {
     "agreement": Table(["agreement"], agreement),
     "mpc": Table(["mpc"], mpc),
     "rl": Table(["rl"], rl),
+    "dial": Table(["dial"], dial),
+    "dial-uses": Table(["dial"], dial_uses),
     "worth": Table(["agreement", "rl"], worth),
 }
 """Tables by name."""
