@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from hwm_env.checkpoint import save
 from hwm_env.errors import InvalidInputError, MissingExtraError
 from hwm_env.exporting import ExportConfig, export
 from hwm_env.simulator import WorldSimulator
 from tests.engine.worlds import SAMPLED, small_checkpoint
+from tests.scene.scenes import make_checkpoint
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +24,13 @@ def test_a_missing_package_of_an_export_names_its_extra(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtraError, match=r"hwm-env\[engine\]"):
         export(ExportConfig(out=tmp_path))
+
+
+def test_a_checkpoint_without_decoding_steps_is_not_exported(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(decoding=replace(SAMPLED, steps=0))
+    save(checkpoint, tmp_path / "checkpoint")
+    with pytest.raises(InvalidInputError, match="do not support decoding steps 0; choose 1 or more"):
+        export(ExportConfig(checkpoint=str(tmp_path / "checkpoint"), out=tmp_path / "out"))
 
 
 def test_settings_that_need_pytorch_are_refused() -> None:

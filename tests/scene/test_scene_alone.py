@@ -118,3 +118,14 @@ def test_a_checkpoint_without_a_scene_needs_a_step() -> None:
     with pytest.raises(InvalidInputError, match="without a scene"):
         simulator.decoding = ALONE
     assert simulator.decoding.steps == 1
+
+
+def test_openvino_draws_the_frames_of_these_tokens() -> None:
+    pytest.importorskip("openvino")
+    poses, chunk = torch.tensor([[0.5, 0.2, 0.3]]), chunks(1)
+    clips = [
+        simulator.step(begun(simulator, poses), chunk)[1]
+        for simulator in (make_simulator(), make_simulator(backend="openvino"))
+    ]
+    assert torch.equal(clips[0].tokens, clips[1].tokens)
+    assert (clips[0].frames.int() - clips[1].frames.int()).abs().max() <= 1
