@@ -77,7 +77,7 @@ class TrainingRun(CheckedFields):
     """What the policy observes: the robot's joints and the goal, or the last frame alone, for a task whose goal is
     always the same, such as face-target:door."""
     decoding_steps: CountOrZero | None = None
-    """Passes of the model a clip; None: as in the checkpoint."""
+    """Passes of the model a clip; 0: the scene alone predicts; None: as in the checkpoint."""
     pictures: bool = True
     """Whether the learned world predicts pictures, which the policy does not see. Without them the training is many
     times as fast, if the checkpoint has a scene."""

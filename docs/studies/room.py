@@ -61,7 +61,7 @@ class RoomConfig(CheckedFields):
     """Device that computes: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     minutes: Positive | None = None
     """Time for all trainings together; recording, encoding and calibration come on top. By default, trainings take as
-    many steps as those of the checkpoint that comes with hwm_env."""
+    many steps as those of the checkpoint that comes with hwm_env, and fewer if they start from another checkpoint."""
     report: tuple[Path, Path] | None = None
     """JSON and PNG file for the calibration's measurements."""
 

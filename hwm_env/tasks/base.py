@@ -114,7 +114,8 @@ class RecordedHistory:
     pose: Float32Array | None
     """True base x (m), y (m) and yaw (rad) at the last frame, float32 [3]; `None` if unknown."""
     expected_pose: Float32Array | None = field(default=None, kw_only=True)
-    """About where the base is then, if that is known but the pose is not: the world searches there first."""
+    """About where the base is then, float32 [3], if that is known but the pose is not: a world that locates histories
+    searches there first; a remote world does not use it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
