@@ -3,7 +3,7 @@
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,8 @@ from hwm_env.data.videos import write_video
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.errors import InvalidInputError, described
 from hwm_env.fields import CheckedFields, from_json
+from hwm_env.model.attention import KeyValues
+from hwm_env.model.history import EncodedHistory
 from hwm_env.reporting import PYTHON, Caller, publish
 from hwm_env.scene.pose_belief import PoseBelief
 from hwm_env.simulator import Clip, WorldSimulator, WorldState
@@ -42,6 +44,8 @@ _ARRAYS: Final = {
 }
 """NumPy kind and number of axes of each array."""
 _OPTIONAL_FIELDS: Final = (*_POSE_FIELDS, "paths")
+_ENCODED, _TIME, _SCENE = "encoded_", "next_time", "following_scene"
+"""Prefix of the arrays of an encoded history, and names of those that are not of its clips."""
 _DAMAGES: Final = (
     OSError,
     MemoryError,
@@ -88,6 +92,9 @@ class Replay:
     """float32 [3, 3]: covariance of the carried pose; [0, 0] without a scene."""
     paths: Float32Array = field(default_factory=lambda: np.zeros((0, FRAMES_PER_CLIP, POSE_DIM), np.float32))
     """float32 [T, 17, 3]: base poses in the history; [0, 17, 3] if the model does not read scene inputs."""
+    encoded: EncodedHistory | None = None
+    """The encoded history in float32 on the CPU, if the episode began with one that may keep traces of clips before
+    `history_tokens` (`history="streaming"`, not at a reset)."""
 
     @classmethod
     def begin(cls, simulator: WorldSimulator, state: WorldState, start: int) -> "Replay":
@@ -107,6 +114,7 @@ class Replay:
             digests=np.zeros(0, np.uint64),
             **_of_belief(state.belief),
             **({} if state.paths is None else {"paths": state.paths[0].cpu().numpy()}),
+            encoded=_with_traces(state),
         )
 
     def save(self, path: Path) -> None:
@@ -120,7 +128,8 @@ class Replay:
     def to_bytes(self) -> bytes:
         """Returns the content of the file."""
         file = io.BytesIO()
-        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        content = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "encoded"}
+        content |= _arrays_of(self.encoded)
         np.savez_compressed(file, format=FORMAT_VERSION, **content)
         return file.getvalue()
 
@@ -141,8 +150,9 @@ class Replay:
                 if int(content["format"]) != FORMAT_VERSION:
                     raise InvalidInputError(f"{path}: expected format {FORMAT_VERSION}, got {content['format']}")
                 # Files from before carried poses existed lack these fields.
-                names = [each.name for each in fields(cls) if each.name in content or each.name not in _OPTIONAL_FIELDS]
-                values: dict[str, Any] = {name: content[name] for name in names}
+                names = {each.name for each in fields(cls)} - {"encoded"}
+                names -= {name for name in _OPTIONAL_FIELDS if name not in content}
+                values: dict[str, Any] = {name: content[name] for name in names} | {"encoded": _encoded_in(content)}
             for name in ("checkpoint", "tokenizer", "decoding"):
                 values[name] = str(values[name])
             for name in ("start", "seed", "step_index"):
@@ -213,6 +223,9 @@ class Replay:
         state = replace(state, step_indices=(self.step_index,), belief=belief)
         if len(self.paths):
             state = replace(state, paths=torch.from_numpy(self.paths)[None].to(simulator.device), encoded=None)
+        if self.encoded is not None:
+            weight = next(simulator.model.parameters())
+            state = replace(state, encoded=self.encoded.to(weight.device, weight.dtype))
         for chunk, expected in zip(self.actions, self.digests, strict=True):
             state, clip = simulator.step(state, torch.from_numpy(chunk)[None])
             yield clip, digest(clip.tokens[0].cpu().numpy()) == expected
@@ -230,6 +243,36 @@ def _of_belief(belief: PoseBelief | None) -> dict[str, Float32Array]:
         return {}
     values = (belief.poses[0].cpu().numpy(), belief.covariances[0].cpu().numpy())
     return dict(zip(_POSE_FIELDS, values, strict=True))
+
+
+def _with_traces(state: WorldState) -> EncodedHistory | None:
+    """Returns the encoded history of a state, unless its clips determine it."""
+    if state.encoded is None or state.step_indices[0] == 0:
+        return None
+    return state.encoded.to("cpu", torch.float32)
+
+
+def _arrays_of(encoded: EncodedHistory | None) -> dict[str, npt.NDArray[Any]]:
+    """Returns the arrays of an encoded history, for a file: those of its N clips as [N, ...]; none without one."""
+    if encoded is None:
+        return {}
+    of_clips = zip(*encoded.clips, strict=True)
+    # Without a clip, there are no fields.
+    arrays = {name: torch.stack(parts).numpy() for name, parts in zip(KeyValues._fields, of_clips, strict=False)}
+    arrays[_TIME] = encoded.next_time.numpy()
+    if encoded.following_scene is not None:
+        arrays[_SCENE] = encoded.following_scene.numpy()
+    return {_ENCODED + name: array for name, array in arrays.items()}
+
+
+def _encoded_in(content: Mapping[str, npt.NDArray[Any]]) -> EncodedHistory | None:
+    """Returns the encoded history in a file; whether it fits the model, the first env step checks."""
+    if not any(name.startswith(_ENCODED) for name in content):
+        return None
+    of_clips = [torch.from_numpy(content[_ENCODED + name]) for name in KeyValues._fields if _ENCODED + name in content]
+    clips = tuple(KeyValues(*clip) for clip in zip(*of_clips, strict=True))
+    scene = torch.from_numpy(content[_ENCODED + _SCENE]) if _ENCODED + _SCENE in content else None
+    return EncodedHistory(clips, torch.from_numpy(content[_ENCODED + _TIME]), scene)
 
 
 def digest(tokens: Int32Array) -> np.uint64:

@@ -115,7 +115,8 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
     scene_shape = (num_rows, config.num_positions, config.scene_width)
     is_history = isinstance(encoded, EncodedHistory) and len(encoded.clips) == num_clips - 1
     is_history = is_history and _may_follow(encoded.following_scene, scene_shape)
-    if not is_history or len(encoded.next_time) != num_rows or any(_layout(c) != {layout} for c in encoded.clips):
+    is_history = is_history and _are_times(encoded.next_time, num_rows)
+    if not is_history or any(_layout(clip) != {layout} for clip in encoded.clips):
         raise InvalidInputError(
             f"the state's encoded history must be that of {num_clips - 1} clips (all but the newest) in {num_rows} "
             "rows by this simulator's model; set it to None to encode the history again"
@@ -125,6 +126,11 @@ def check_encoded(encoded: Any, config: MaskedHWMConfig, shape: tuple[int, int])
 def _may_follow(scene: Any, shape: tuple[int, int, int]) -> bool:
     """Returns whether these are scene inputs of one clip for a model that reads `shape`, or none are needed."""
     return scene is None or shape[-1] == 0 or (isinstance(scene, Tensor) and tuple(scene.shape) == shape)
+
+
+def _are_times(next_time: Any, num_rows: int) -> bool:
+    """Returns whether these are clip times of the rows."""
+    return isinstance(next_time, Tensor) and tuple(next_time.shape) == (num_rows,) and next_time.dtype == torch.int64
 
 
 def _layout(clip: Any) -> set[tuple[int, ...]]:

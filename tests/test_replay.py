@@ -88,6 +88,31 @@ def test_an_episode_equals_the_simulators(recorded: Path, simulator: WorldSimula
         assert torch.equal(clip.tokens, expected.tokens)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"history": "window"}, {}, {"precision": "bfloat16"}, {"strict": True}],
+    ids=["window", "streaming", "bfloat16", "strict"],
+)
+def test_an_episode_begins_in_the_middle(tiny_checkpoint: Path, tmp_path: Path, arguments: Any) -> None:
+    """A streaming history has traces of clips that the file does not hold, so that it holds their encoding."""
+    arguments = {"history": "streaming", **arguments}
+    simulator = WorldSimulator.from_pretrained(tiny_checkpoint, **arguments)
+    chunks = torch.rand(2 * STEPS, 1, 17, 25, generator=torch.Generator().manual_seed(0))
+    state, digests = simulator.reset([0], [0]), []
+    for step, chunk in enumerate(chunks):
+        if step == STEPS:
+            replay = Replay.begin(simulator, state, -1)
+        state, clip = simulator.step(state, chunk)
+        digests.append(digest(clip.tokens[0].numpy()))
+    driven = {"actions": chunks[STEPS:, 0].numpy(), "digests": np.array(digests[STEPS:], np.uint64)}
+    dataclasses.replace(replay, **driven).save(tmp_path / "part.npz")
+    part = Replay.load(tmp_path / "part.npz")
+    again = part.make_simulator(tiny_checkpoint)
+    assert all(is_equal for _, is_equal in part.run(again))
+    without = dataclasses.replace(part, encoded=None)
+    assert all(is_equal for _, is_equal in without.run(again)) == (arguments["history"] == "window")
+
+
 @pytest.mark.parametrize("step", range(STEPS))
 def test_other_actions_show_in_their_step(recorded: Path, simulator: WorldSimulator, step: int) -> None:
     equal = [is_equal for _, is_equal in tampered(Replay.load(recorded), step).run(simulator)]

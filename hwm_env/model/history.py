@@ -41,6 +41,12 @@ class EncodedHistory(NamedTuple):
         scene = None if self.following_scene is None else self.following_scene.expand(n, -1, -1)
         return EncodedHistory(clips, self.next_time.expand(n), scene)
 
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "EncodedHistory":
+        """Returns the history on another device, in another number type."""
+        clips = tuple(KeyValues(*(field.to(device, dtype) for field in clip)) for clip in self.clips)
+        scene = None if self.following_scene is None else self.following_scene.to(device)
+        return EncodedHistory(clips, self.next_time.to(device), scene)
+
     @classmethod
     def join(cls, histories: "Sequence[EncodedHistory]") -> "EncodedHistory":
         """Joins batches whose histories have equally many clips."""

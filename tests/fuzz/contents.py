@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from hwm_env.data.reader import Dataset
 from hwm_env.data.state_tables import StateMapping, read_states
 from hwm_env.data.writer import DatasetWriter
-from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.evaluation.lpips import LPIPS, weight_shapes
+from hwm_env.replay import Replay, digest
+from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.checks import check_codebook
 from hwm_env.tokenizers.lerobot_source import lerobot_source
 from hwm_env.types import ACTION_NAMES
@@ -76,11 +77,15 @@ class Files:
 
     @cached_property
     def replay(self) -> Path:
-        env = RecordReplay(gymnasium.make("HWM-v0", checkpoint=self.checkpoint, task=None), self.directory / "replay")
-        env.reset(seed=0)
-        env.step(env.action_space.sample())
-        env.close()
-        return next((self.directory / "replay").glob("*.npz"))
+        """A file that also holds the encoded history, since the episode begins in the middle of another one."""
+        simulator = WorldSimulator.from_pretrained(self.checkpoint)
+        chunk = torch.zeros(1, 17, 25)
+        state, _ = simulator.step(simulator.reset([0], [0]), chunk)
+        _, clip = simulator.step(state, chunk)
+        driven = {"actions": chunk.numpy(), "digests": np.array([digest(clip.tokens[0].numpy())])}
+        file = self.directory / "replay.npz"
+        replace(Replay.begin(simulator, state, -1), **driven).save(file)
+        return file
 
 
 def checkpoint_configs(rng: Rng, files: Files) -> Attempt:
