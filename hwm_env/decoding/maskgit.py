@@ -32,10 +32,10 @@ def masked_counts(num_tokens: int, steps: int) -> list[int]:
     """Returns how many tokens are masked after each of K steps: a share of cos(pi/2 * k/K), at least one fewer each.
 
     Raises:
-        InvalidInputError: there are more steps than tokens.
+        InvalidInputError: there is no step, or there are more steps than tokens.
     """
-    if steps > num_tokens:
-        raise InvalidInputError(f"decoding steps must be at most the {num_tokens} tokens of a clip, got {steps}")
+    if not 1 <= steps <= num_tokens:
+        raise InvalidInputError(f"decoding steps must be 1 to {num_tokens}, the tokens of a clip, got {steps}")
     counts: list[int] = []
     before = num_tokens
     for step in range(1, steps + 1):

@@ -62,9 +62,10 @@ def test_the_masked_share_follows_the_cosine() -> None:
     assert masked_counts(192, 4) == [round(192 * math.cos(math.pi / 2 * k / 4)) for k in (1, 2, 3)] + [0]
 
 
-def test_more_steps_than_tokens_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="at most the 18 tokens of a clip, got 19"):
-        masked_counts(18, 19)
+@pytest.mark.parametrize("steps", [0, 19])
+def test_as_many_steps_are_refused(steps: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"1 to 18, the tokens of a clip, got {steps}"):
+        masked_counts(18, steps)
 
 
 def decode(network: Recorder, head: CodebookHead, config: DecodingConfig) -> Decoded:
