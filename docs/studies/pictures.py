@@ -1,6 +1,6 @@
 """Makes the pictures of the demos in the README: `make pictures`.
 
-Drives for a few seconds in the window and in the browser, and compares the worlds. Writes a PNG and a GIF of each to
+Drives for a few seconds in the window and in the browser, and compares the worlds. Writes a GIF of each to
 docs/images.
 """
 
@@ -25,7 +25,6 @@ from tyro.conf import Positional
 
 from hwm_env.arguments import parse_config
 from hwm_env.data.files import write_bytes
-from hwm_env.data.png import write_png
 from hwm_env.fields import CheckedFields
 
 START: Final = 55
@@ -80,7 +79,7 @@ def teleop(out: Path) -> None:
             shots.append(pygame.surfarray.array3d(window).swapaxes(0, 1))
     drive.close()
     pygame.quit()
-    _write(shots, out / "teleop")
+    _write_gif(shots, out / "teleop.gif")
 
 
 def browser(out: Path) -> None:
@@ -113,7 +112,7 @@ def browser(out: Path) -> None:
             else:
                 page.wait_for_timeout(10)
         opened.close()
-    _write(shots, out / "serve")
+    _write_gif(shots, out / "serve.gif")
 
 
 def comparison(out: Path) -> None:
@@ -123,7 +122,6 @@ def comparison(out: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         with contextlib.redirect_stdout(io.StringIO()):
             assert compare_worlds.main(["--out", directory, "--start", str(START)]) == 0
-        write_bytes(out / "compare_worlds.png", (Path(directory) / "compare_worlds.png").read_bytes())
         film = list(imageio.imiter(Path(directory) / "compare_worlds.mp4"))
     _write_gif(film[:: 30 // FRAMES_A_SECOND], out / "compare_worlds.gif")
 
@@ -141,11 +139,6 @@ def _story() -> Iterator[tuple[str | None, bool]]:
         else:
             time.sleep(PAUSE_S)
             yield None, False
-
-
-def _write(shots: Sequence[Any], file: Path) -> None:
-    write_png(file.with_suffix(".png"), shots[len(shots) // 2])
-    _write_gif(shots, file.with_suffix(".gif"))
 
 
 def _write_gif(shots: Sequence[Any], file: Path) -> None:
