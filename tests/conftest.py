@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from hwm_env.checkpoint import Checkpoint, save
 from hwm_env.data.statistics import ActionStatistics
+from hwm_env.decoding.config import DecodingConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.model.presets import TINY
 from hwm_env.model.readout import Readout, ReadoutConfig
@@ -77,6 +78,7 @@ def make_tiny_checkpoint() -> Checkpoint:
         readout=Readout(
             ReadoutConfig(fsq_levels=model_config.fsq_levels, grid_size=model_config.grid_size, width=8, hidden=8)
         ),
+        decoding=DecodingConfig(steps=2, history="streaming"),
     )
 
 

@@ -1,11 +1,8 @@
 """The commands of docs/lerobot.md and docs/robots.md, with data sets in the published layout."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +18,12 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("accelerate")
 
 DOCS = Path(__file__).parents[1] / "docs"
-FEWER_STEPS = " --steps 4 --report-every 2 --model.num-layers 2 --model.shared-layers-start 1"
+SMALLER = {
+    "hwm-env train": "--steps 2 --report-every 2 --validation-samples 2 --model.num-layers 2"
+    " --model.shared-layers-start 1",
+    "hwm-env generate": "--steps 2 --samples 1",
+}
+"""Options that shorten the commands of the pages."""
 CLIPS = 12
 NAMES = ("head_tilt", "wheel_speed", "gripper", "speed")
 
@@ -45,29 +47,38 @@ def read_page(name: str) -> tuple[str, list[str]]:
     return mapping, re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)[0].splitlines()
 
 
+def run(command: str) -> None:
+    """Runs a command line of hwm-env in this process, with fewer steps."""
+    _, *words = shlex.split(command)
+    assert main([*words, *SMALLER.get(f"hwm-env {words[0]}", "").split()]) == 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
-def test_from_a_data_set_to_a_world_that_plays(version: str, tmp_path: Path) -> None:
-    write_lerobot(tmp_path / "walks", version, episodes(), names=NAMES, cameras=(HEAD, WRIST), size=(64, 96))
-    mapping, commands = read_page("lerobot.md")
+def test_from_a_data_set_to_a_world_that_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lerobot(tmp_path / "walks", "v3.0", episodes(), names=NAMES, cameras=(HEAD, WRIST), size=(64, 96))
+    mapping, (tokenize, *commands, play) = read_page("lerobot.md")
     (tmp_path / "walks.json").write_text(mapping)
-    assert len(commands) == 4
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    shown = ""
-    for command in commands:
-        if command.startswith("hwm-env train"):
-            command += FEWER_STEPS
-        if command.startswith("hwm-env generate"):
-            command += " --steps 2 --samples 1"
-        done = subprocess.run(shlex.split(command), capture_output=True, text=True, cwd=tmp_path, env=environment)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        shown = done.stdout
-    assert shown == "(64, 64, 3)\n"
-    metadata = json.loads((tmp_path / "data/walks/metadata.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert len(commands) == 2
+    for command in (tokenize, *commands):
+        run(command)
+    capsys.readouterr()
+    exec(shlex.split(play)[-1], {})
+    assert capsys.readouterr().out == "(64, 64, 3)\n"
+    metadata = json.loads(Path("data/walks/metadata.json").read_text())
     assert metadata["camera"] == HEAD
     assert metadata["mapping"]["columns"]["linear_velocity"] == "action[3]"
     assert len(metadata["filled_actions"]) == 23
-    assert len(list((tmp_path / "runs/walks/videos").glob("*.mp4"))) == 1
+    assert len(list(Path("runs/walks/videos").glob("*.mp4"))) == 1
+    # The older layout gives the same tokens.
+    write_lerobot(tmp_path / "old/walks", "v2.1", episodes(), names=NAMES, cameras=(HEAD, WRIST), size=(64, 96))
+    run(tokenize.replace("lerobot:walks data/walks", "lerobot:old/walks data/old"))
+    files = list(Path("data/walks").rglob("*.bin"))
+    assert len(files) == 3 * 4
+    for file in files:
+        assert (Path("data/old") / file.relative_to("data/walks")).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.slow
@@ -82,8 +93,7 @@ def test_from_the_data_of_another_robot_to_a_world_with_its_joints(
     (tmp_path / "arm.json").write_text(mapping)
     monkeypatch.chdir(tmp_path)
     for command in commands:
-        _, *words = shlex.split(command + (FEWER_STEPS if "hwm-env train" in command else ""))
-        assert main(words) == 0
+        run(command)
     metadata = json.loads(Path("data/pick/metadata.json").read_text())
     assert metadata["robot"] == json.loads(mapping)["robot"]
     assert main(["inspect", "data/pick"]) == 0

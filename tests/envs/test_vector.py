@@ -303,7 +303,7 @@ def check_unharmed(make_vec: Any, call: Any, message: str) -> None:
 def test_output_that_is_not_finite_is_named_by_row(
     make_vec: Any, strict: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    envs = make_vec(3, strict=strict)
+    envs = make_vec(3, strict=strict, history="window")
     envs.reset(seed=0, options={"per_world": [{"start": start} for start in range(3)]})
     model, before = envs.unwrapped.simulator.model, [moment.tokens for moment in envs.unwrapped.moments]
     encode, broken_clip = model.encode_history, envs.unwrapped.moments[1].state.tokens[0, -2]

@@ -98,7 +98,7 @@ class Lottery:
         return {}
 
     def evaluate(self, previous: TaskView, now: TaskView, elapsed_steps: int) -> Outcome:
-        ends = int(now.tokens.sum()) % 4 == 0
+        ends = int(now.tokens.sum()) % 5 == 0
         return Outcome({"ends": float(ends)}, success=ends, terminated=ends)
 
 
