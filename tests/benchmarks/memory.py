@@ -8,13 +8,14 @@ import tyro
 from hwm_env.decoding.cache import next_clip
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.decoding.maskgit import decode_clip
+from hwm_env.model.precision import Precision, convert
 from tests.benchmarks.worlds import NUM_CODES, random_past, untrained
 
 
 @torch.no_grad()
-def main(preset: str, /) -> None:
+def main(preset: str, /, precision: Precision = "float32") -> None:
     """Encodes a history, takes one env step, and prints the peak in GB (10^9 bytes)."""
-    model = untrained(preset)
+    model = convert(untrained(preset), precision)
     past = random_past(model)
     predict = next_clip(model, past.tokens, past.actions, past.chunk)
     shape = (1, 3, *model.config.grid_size)

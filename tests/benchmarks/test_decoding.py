@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
 from hwm_env.decoding.cache import NextClip, encode_all_but_newest
 from hwm_env.decoding.config import DecodingConfig, Order
@@ -19,14 +20,17 @@ from hwm_env.decoding.maskgit import Decoded, decode_clip, masked_counts
 from hwm_env.model.cost import cost_of
 from hwm_env.model.history import EncodedHistory
 from hwm_env.model.masked_hwm import MaskedHWM
-from tests.benchmarks.timing import matmul_flops_per_s, median_s
+from hwm_env.model.precision import Precision, convert
+from hwm_env.precision import has_fast_bfloat16
+from tests.benchmarks.timing import NEEDS_BFLOAT16, matmul_flops_per_s, median_s
 from tests.benchmarks.worlds import NUM_CODES, Past, random_past, untrained
 from tests.naive import naive_logits
 from tests.naive_decoding import naive_decode
 
 pytestmark = pytest.mark.benchmark
 
-PRESETS = ("room-64", "masked_hwm_full", "masked_hwm_full_patch")
+LARGEST = "masked_hwm_full_patch"
+PRESETS = ("room-64", "masked_hwm_full", LARGEST)
 STEPS = (1, 2, 4, 8, 12)
 COMPARED_STEPS = 8
 
@@ -74,6 +78,32 @@ def test_env_step_against_the_naive_loop(preset: str) -> None:
         )
 
 
+@torch.no_grad()
+def test_smaller_number_types_against_the_naive_loop() -> None:
+    """Compares steps in other number types with the naive loop in float32, and their tokens with those of float32."""
+    model = untrained(LARGEST)
+    past = random_past(model)
+    hidden = torch.full((1, 3, 1, *model.config.grid_size), model.config.mask_token, dtype=torch.int32)
+    inputs = past.tokens.transpose(1, 2), hidden, past.actions.flatten(1, 2), past.chunk
+    naive_s = COMPARED_STEPS * median_s(lambda: naive_logits(model, *inputs), 1, warm_up=False)
+    expected: dict[Order, Tensor] = {}
+    precisions: list[Precision] = ["float32", *(["bfloat16"] if has_fast_bfloat16("cpu") else []), "int8"]
+    for precision in precisions:
+        model = convert(untrained(LARGEST), precision)
+        history = encode_all_but_newest(model, past.tokens, past.actions, None)
+        orders: tuple[Order, ...] = ("confidence", "halton")
+        for order in orders:
+            config = DecodingConfig(steps=COMPARED_STEPS, temperature=0.0, order=order)
+            began = time.perf_counter()
+            tokens = decode(model, past, history, config).tokens
+            step_s = time.perf_counter() - began
+            differing = (tokens != expected.setdefault(order, tokens)).float().mean().item()
+            print(
+                f"\n| `{LARGEST}` | {precision} | {order} | {COMPARED_STEPS} | {step_s:.3f} s | {naive_s:.2f} s | "
+                f"{naive_s / step_s:.1f} | {differing:.1%} |"
+            )
+
+
 @pytest.mark.parametrize("preset", [*PRESETS, "masked_hwm_full_fast"])
 @torch.no_grad()
 def test_passes(preset: str) -> None:
@@ -99,12 +129,18 @@ def test_passes(preset: str) -> None:
     print(f"\n| `{preset}` | " + " | ".join(f"{name} {seconds:.3f} s" for name, seconds in times.items()) + " |")
 
 
-@pytest.mark.parametrize("preset", [*PRESETS, "masked_hwm_full_fast"])
-def test_peak_memory(preset: str) -> None:
-    """Measures the memory of encoding a history and of one env step at K = 8, batch 1, float32."""
-    command = [sys.executable, "-m", "tests.benchmarks.memory", preset]
+@pytest.mark.parametrize(
+    ("preset", "precision"),
+    [
+        *((preset, "float32") for preset in (*PRESETS, "masked_hwm_full_fast")),
+        pytest.param(LARGEST, "bfloat16", marks=NEEDS_BFLOAT16),
+    ],
+)
+def test_peak_memory(preset: str, precision: str) -> None:
+    """Measures the memory of encoding a history and of one env step at K = 8, batch 1."""
+    command = [sys.executable, "-m", "tests.benchmarks.memory", preset, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    print(f"\n| `{preset}` | {float(done.stdout):.2f} GB |")
+    print(f"\n| `{preset}` | {precision} | {float(done.stdout):.2f} GB |")
 
 
 def heads_evaluated(model: MaskedHWM, steps: int, order: str) -> float:

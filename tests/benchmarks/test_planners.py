@@ -19,11 +19,19 @@ pytestmark = pytest.mark.benchmark
 HORIZON = 4
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
-def test_candidates_a_second(precision: str) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        EnvConfig(),
+        pytest.param(EnvConfig(precision="bfloat16"), marks=NEEDS_BFLOAT16),
+        EnvConfig(decoding_steps=0),
+    ],
+    ids=["float32", "bfloat16", "without decoding steps"],
+)
+def test_candidates_a_second(config: EnvConfig, request: pytest.FixtureRequest) -> None:
     """Compares batches with one candidate at a time, in the same run."""
-    rates = clips_a_second(LearnedWorld(EnvConfig(precision=precision).make_simulator()))  # type: ignore[arg-type]
-    print(f"\n{precision}: {described(rates)}")
+    rates = clips_a_second(LearnedWorld(config.make_simulator()))
+    print(f"\n{request.node.callspec.id}: {described(rates)}")
     assert rates[64] > rates[1]
 
 

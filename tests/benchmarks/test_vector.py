@@ -25,8 +25,10 @@ LONG_LIFE = 10_000
         {"obs_mode": "tokens"},
         pytest.param({"obs_mode": "tokens", "precision": "bfloat16"}, marks=NEEDS_BFLOAT16),
         {"obs_mode": "pixels", "strict": True},
+        {"obs_mode": "pixels", "decoding_steps": 0},
+        {"obs_mode": "tokens", "decoding_steps": 0},
     ],
-    ids=lambda arguments: " ".join(map(str, arguments.values())),
+    ids=lambda arguments: " ".join(f"{name}={value}" for name, value in arguments.items()),
 )
 def test_many_worlds_against_one(arguments: dict) -> None:
     """Compares rows stepped a second by make_vec with 64 rows and by a single environment, in turns.
