@@ -31,7 +31,8 @@ test-cuda: setup
 	$(BIN)/pytest -q -s -m "cuda and not benchmark" tests/cuda
 
 # The oldest releases that pyproject.toml admits, in an environment of their own: 8 GB, as the oldest PyTorch comes with
-# CUDA. Their warnings are not ours to mend, nor what MuJoCo 3 prints when a process ends with open worlds.
+# CUDA. Without slow tests, apart from those of conversions, which depend on several packages. Their warnings are not
+# ours to mend, nor what MuJoCo 3 prints when a process ends with open worlds.
 OLDEST := .venv-oldest
 test-oldest:
 	$(PYTHON) -m venv $(OLDEST)
@@ -42,6 +43,7 @@ test-oldest:
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile -W default \
 		-m "not benchmark and not exhaustive and not slow" --ignore tests/cuda --ignore tests/fuzz \
 		--deselect tests/reference/test_opengl.py::test_a_process_ends_quietly_with_worlds_that_nobody_closed
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -q -W default tests/engine
 
 # Tries 10,000 wrong inputs, counts the answers, and fails if one is not clear.
 fuzz: setup
