@@ -21,6 +21,7 @@ from hwm_env.envs.wrappers import RecordReplay
 from hwm_env.errors import InvalidInputError
 from hwm_env.replay import Replay, digest
 from hwm_env.simulator import WorldSimulator
+from tests.engine.worlds import GREEDY, small_checkpoint
 
 STEPS = 3
 
@@ -111,6 +112,22 @@ def test_an_episode_begins_in_the_middle(tiny_checkpoint: Path, tmp_path: Path, 
     assert all(is_equal for _, is_equal in part.run(again))
     without = dataclasses.replace(part, encoded=None)
     assert all(is_equal for _, is_equal in without.run(again)) == (arguments["history"] == "window")
+
+
+def test_scene_inputs_that_are_known_already_are_kept(tmp_path: Path) -> None:
+    save(small_checkpoint(GREEDY, reads_scene=True), tmp_path / "checkpoint")
+    simulator = WorldSimulator.from_pretrained(tmp_path / "checkpoint")
+    state, _ = simulator.step(simulator.reset([0], [0]), torch.zeros(1, 17, 25))
+    assert state.encoded is not None
+    assert state.encoded.following_scene is not None
+    Replay.begin(simulator, state, -1).save(tmp_path / "part.npz")
+    kept = Replay.load(tmp_path / "part.npz").encoded
+    assert kept is not None
+    assert kept.following_scene is not None
+    assert torch.equal(kept.following_scene, state.encoded.following_scene)
+    assert torch.equal(kept.next_time, state.encoded.next_time)
+    for ours, theirs in zip(kept.clips, state.encoded.clips, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("step", range(STEPS))

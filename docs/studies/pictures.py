@@ -1,7 +1,6 @@
 """Makes the pictures of the demos in the README: `make pictures`.
 
-Drives for a few seconds in the window and in the browser, and compares the worlds. Writes a GIF of each to
-docs/images.
+Drives for a few seconds in the window and in the browser, and compares the worlds. Writes a GIF of each to docs/images.
 """
 
 import contextlib

@@ -82,14 +82,14 @@ def test_both_worlds_take_a_kind_of_history(make_env: MakeEnv, env_id: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("history", ["window", "streaming"])
-def test_twenty_steps_are_observed_again_from_a_state_a_fork_and_a_file(
+def test_fifty_steps_are_observed_again_from_a_state_a_fork_and_a_file(
     make_env: MakeEnv, tmp_path: Path, history: str
 ) -> None:
     env = RecordReplay(make_env(task=None, obs_mode="tokens", history=history, max_episode_steps=100), tmp_path)
     env.reset(seed=0)
     state, world = env.unwrapped.get_state(), env.unwrapped.moment.state
     env.action_space.seed(0)
-    actions = [env.action_space.sample() for _ in range(20)]
+    actions = [env.action_space.sample() for _ in range(50)]
     observed = [env.step(action)[0] for action in actions]
     env.close()
     env.unwrapped.set_state(state)

@@ -120,6 +120,7 @@ def test_a_checkpoint_without_a_scene_needs_a_step() -> None:
     assert simulator.decoding.steps == 1
 
 
+@pytest.mark.slow
 def test_openvino_draws_the_frames_of_these_tokens() -> None:
     pytest.importorskip("openvino")
     poses, chunk = torch.tensor([[0.5, 0.2, 0.3]]), chunks(1)
