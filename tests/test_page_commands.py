@@ -103,8 +103,7 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path, monkey
     for command in ["hwm-env collect my-videos --videos --episodes 4", *commands_to_a_world(TUTORIAL)]:
         if command.startswith("hwm-env train"):
             # Half of the steps, with a third of the layers, are enough to see that it learns.
-            command += " --steps 24 --report-every 12 --validation-samples 4"
-            command += " --model.num-layers 2 --model.shared-layers-start 1"
+            command += " --steps 24 --report-every 12 --model.num-layers 2 --model.shared-layers-start 1"
         if command.startswith("hwm-env generate"):
             command += " --steps 4"
         done = subprocess.run(shlex.split(command), capture_output=True, text=True, cwd=tmp_path, env=environment)
