@@ -42,7 +42,8 @@ class LocaliserConfig(CheckedFields):
     coarse_clips: Count = 3
     """Number of clips for the coarse steps, evenly spread, including the newest."""
     fine_steps: Count = 1
-    """Steps on all clips, from the likeliest result of the coarse steps."""
+    """Steps on all clips, from the likeliest result of the coarse steps. Where those see all clips too, it is one
+    search, which ends when it has converged."""
 
 
 class Localisation(NamedTuple):
@@ -92,14 +93,21 @@ def localise(
     everything = list(range(tokens_BTLHW.shape[1]))
     batch, num = len(candidates_BN), config.refined
     nearest = [0] if from_starts else few[-1:]
-    losses = score(scene, motion, tokens_BTLHW, actions_BTFA, candidates_BN, nearest, from_starts=from_starts)
-    chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(candidates_BN, losses, strict=True)]
+    if candidates_BN.shape[1] == 1:
+        chosen = list(candidates_BN.expand(-1, num, -1))
+    else:
+        losses = score(scene, motion, tokens_BTLHW, actions_BTFA, candidates_BN, nearest, from_starts=from_starts)
+        chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(candidates_BN, losses, strict=True)]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
     paths = (Paths.starting_at if from_starts else Paths.ending_at)(torch.cat(chosen), motion, actions)
-    coarse = _refined(scene, motion, paths, tokens, few, config.coarse_steps)
+    is_one_search = few == everything
+    steps = config.coarse_steps + (config.fine_steps if is_one_search else 0)
+    coarse = _refined(scene, motion, paths, tokens, few, steps)
     likeliest = _joint(coarse.losses_by_clip).view(batch, num).argmin(dim=1)
-    rows = torch.arange(batch, device=losses.device) * num + likeliest
-    fine = _refined(scene, motion, coarse.paths.select(rows), tokens_BTLHW, everything, config.fine_steps)
+    best = coarse.select(torch.arange(batch, device=likeliest.device) * num + likeliest)
+    fine = best
+    if not is_one_search:
+        fine = _refined(scene, motion, best.paths, tokens_BTLHW, everything, config.fine_steps)
     ends = torch.cat([fine.paths.ends[:, :2], wrap_angle(fine.paths.ends[:, 2:])], dim=1)
     anywhere = ends.new_tensor(_ROOM_STD).pow(-2).diag()
     in_base_frame = torch.linalg.inv(_EVIDENCE * fine.information + anywhere)
@@ -170,6 +178,10 @@ class _Refined(NamedTuple):
     """float [B, n], nats per token."""
     information: Tensor
     """float [B, 3, 3]: Fisher information about a motion of the last pose in its own frame, before the last step."""
+
+    def select(self, rows: Tensor) -> "_Refined":
+        """Returns some of the searches, int [n] indices."""
+        return _Refined(self.paths.select(rows), self.losses_by_clip[rows], self.information[rows])
 
 
 def _refined(

@@ -187,6 +187,20 @@ def test_the_likelier_candidate_is_refined() -> None:
         torch.testing.assert_close(found.poses, expected.poses, atol=1e-4, rtol=0)
 
 
+def test_a_search_on_one_clip_ends_when_it_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It renders the candidate, the first step's derivatives and result, and the derivatives that show it is done."""
+    waves = Waves()
+    histories = drive(waves, 1, clips=1)
+    arguments = (as_scene(waves), integrate_wheels, histories.tokens, histories.actions)
+    converged = localise(*arguments, histories.ends[:, None], LocaliserConfig(coarse_steps=20)).poses
+    rendered = []
+    usual = waves.forward
+    monkeypatch.setattr(waves, "forward", lambda *inputs: rendered.append(len(inputs[0])) or usual(*inputs))
+    again = localise(*arguments, converged[:, None]).poses
+    assert rendered == [1, 3, 1, 3]
+    torch.testing.assert_close(again, converged, atol=2e-3, rtol=0)
+
+
 def test_several_refined_candidates_are_no_worse_than_one() -> None:
     waves = Waves()
     histories = drive(waves, 6)
