@@ -2,13 +2,11 @@
 
 import json
 import math
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -18,8 +16,11 @@ import pytest
 from safetensors.torch import load_file
 
 from hwm_env.arguments import parse_config
+from hwm_env.cli import main
 from hwm_env.cli.commands import COMMANDS
 from hwm_env.cli.parsing import parse
+from hwm_env.evaluation.reports import comparison_videos
+from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.reference.rendering import can_render
 from tests.pages import PAGES, ROOT, blocks_of, text_of
 from tests.test_arguments import CONFIGS
@@ -28,6 +29,13 @@ PARSED = {module.removesuffix(".__main__"): (module, config) for module, config 
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 TUTORIAL = "docs/tutorials/recordings.md"
+SMALLER = {
+    # Half of the steps, with a third of the layers, are enough to see that it learns.
+    "train": "--steps 24 --report-every 12 --batch-size 2 --validation-samples 4 --model.num-layers 2"
+    " --model.shared-layers-start 1",
+    "generate": "--steps 4 --samples 1",
+}
+"""Options that shorten the commands of the tutorial."""
 
 
 def documented_commands() -> Iterator[list[str]]:
@@ -95,33 +103,31 @@ def test_the_readme_and_the_tutorial_have_the_same_commands() -> None:
 
 
 @pytest.mark.slow
-def test_from_a_directory_of_videos_to_a_world_that_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_directory_of_videos_to_a_world_that_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    shown = ""
-    for command in ["hwm-env collect my-videos --videos --episodes 4", *commands_to_a_world(TUTORIAL)]:
-        if command.startswith("hwm-env train"):
-            # Half of the steps, with a third of the layers, are enough to see that it learns.
-            command += " --steps 24 --report-every 12 --model.num-layers 2 --model.shared-layers-start 1"
-        if command.startswith("hwm-env generate"):
-            command += " --steps 4"
-        done = subprocess.run(shlex.split(command), capture_output=True, text=True, cwd=tmp_path, env=environment)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        shown = done.stdout
-    assert shown == "(64, 64, 3)\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison_videos, "write_comparisons", partial(write_comparisons, samples=1, steps=4))
+    *commands, play = commands_to_a_world(TUTORIAL)
+    for command in ["hwm-env collect my-videos --videos --episodes 4", *commands]:
+        _, *words = shlex.split(command)
+        assert main([*words, *SMALLER.get(words[0], "").split()]) == 0
+    capsys.readouterr()
+    exec(shlex.split(play)[-1], {})
+    assert capsys.readouterr().out == "(64, 64, 3)\n"
     run = tmp_path / "runs/mine"
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [12, 24]
     first, second = (line["validation_next_clip_loss"] for line in log)
-    assert second < min(first - 0.2, math.log(64_000) - 0.4), "it has learned nothing: all tokens are equally likely"
+    assert second < min(first, math.log(64_000)) - 0.3, "it has learned nothing: all tokens are equally likely"
     for directory in (run / "comparisons", run / "videos"):
         videos = list(directory.glob("sample_*_comparison.mp4"))
-        assert len(videos) == 4
+        assert len(videos) == 1
         assert all(video.stat().st_size > 10_000 for video in videos)
         assert json.loads((directory / "metrics.json").read_text())["mean"]["model"]["psnr_db"] > 8
     weights = load_file(run / "checkpoint/model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())
-    monkeypatch.chdir(tmp_path)
     for number, block in enumerate(blocks_of(TUTORIAL, "python")):
         exec(compile(block.code, f"{TUTORIAL}, block {number}", "exec"), {})

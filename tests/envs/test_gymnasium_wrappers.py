@@ -5,6 +5,7 @@ What wrappers compute is their own business; here they must apply, show what the
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -168,12 +169,15 @@ def play(env: Any, name: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def packages(request: pytest.FixtureRequest) -> None:
+def packages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     name = request.node.callspec.params.get("name")
     for package in NEEDS.get(name, []):
         pytest.importorskip(package)
     if name in IN_TORCH:
         pytest.importorskip("array_api_compat")
+    if name == "HumanRendering":
+        # It waits for half a second a frame, to show two a second.
+        monkeypatch.setattr("pygame.time.Clock", lambda: SimpleNamespace(tick=lambda _: 0))
 
 
 @pytest.mark.usefixtures("no_screen")

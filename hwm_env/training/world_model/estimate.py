@@ -1,6 +1,8 @@
 """Estimates the memory and operations of a training run with a model without weights, before anything is allocated."""
 
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,7 +55,59 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
         config: the recipe.
         device_type: type of the device to train on, since attention keeps other tensors on the CPU than on a GPU.
     """
+    num_past, num_future = config.sample_clips(model_config)
+    batch = config.micro_batch_size
     in_bfloat16 = resolve_precision(config.precision, device_type) == "bfloat16"
+    arguments = (batch, num_past, num_future, config.parallel_targets, in_bfloat16, device_type)
+    backbone = _backbone(model_config, *arguments)
+    activation_bytes, backbone_flops = backbone.kept_bytes, backbone.flops
+    if config.checkpoint_activations:
+        of_block_input = batch * backbone.num_clips * (model_config.num_positions + 1) * model_config.width
+        activation_bytes = activation_bytes // model_config.num_layers + (
+            model_config.num_layers * of_block_input * BYTES_PER_NUMBER
+        )
+        backbone_flops = backbone_flops * 4 // 3
+    outputs = sum(model_config.head_levels)
+    hidden = int(backbone.num_targets * MASKED_SHARE)
+    is_sliced = hidden * outputs > ELEMENTS_AT_ONCE
+    head_flops = (8 if is_sliced else 6) * hidden * model_config.width * outputs
+    # The logits of a slice, their softmax and its gradient.
+    activation_bytes += 3 * BYTES_PER_NUMBER * min(hidden * outputs, ELEMENTS_AT_ONCE)
+    return TrainingCost(
+        parameters=backbone.parameters,
+        weight_bytes=4 * BYTES_PER_NUMBER * backbone.parameters,
+        optimizer_bytes=2 * BYTES_PER_NUMBER * backbone.parameters,
+        activation_bytes=activation_bytes,
+        step_flops=(backbone_flops + head_flops) * (config.batch_size // batch),
+    )
+
+
+class _Backbone(NamedTuple):
+    """What a model without its head needs for a micro-batch."""
+
+    parameters: int
+    """Number of weights, those of the head included."""
+    kept_bytes: int
+    """Size of what the forward pass keeps for the gradients."""
+    flops: int
+    """Operations forwards and backwards."""
+    num_clips: int
+    """Clips of a sample, with all of its targets."""
+    num_targets: int
+    """Tokens that may be hidden."""
+
+
+@cache
+def _backbone(
+    model_config: MaskedHWMConfig,
+    batch: int,
+    num_past: int,
+    num_future: int,
+    parallel_targets: bool,
+    in_bfloat16: bool,
+    device_type: str,
+) -> _Backbone:
+    """Computes a micro-batch on tensors without content, which takes up to a second."""
     with FakeTensorMode(), torch.device(device_type):
         model = MaskedHWM(model_config)
         own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -65,12 +119,12 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
                 saved[storage._cdata] = storage.nbytes()
             return tensor
 
-        targets = arrange(
-            model,
-            _samples(model_config, config),
-            parallel_targets=config.parallel_targets,
-            scene_BTSC=_scene_inputs(model_config, config),
-        )
+        scene_inputs = None
+        if model_config.scene_width > 0:
+            clips = num_past + num_future
+            scene_inputs = torch.empty(batch, clips, model_config.num_positions, model_config.scene_width)
+        samples = _samples(model_config, batch, num_past, num_future)
+        targets = arrange(model, samples, parallel_targets=parallel_targets, scene_BTSC=scene_inputs)
         with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
             with torch.autocast(device_type, torch.bfloat16, enabled=in_bfloat16):
                 setting = model.prepare(
@@ -78,40 +132,23 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
                     targets.actions_past,
                     targets.actions_future,
                     targets.times,
-                    parallel_targets=config.parallel_targets,
+                    parallel_targets=parallel_targets,
                     scene_p=targets.scene_past,
                     scene_f=targets.scene_future,
                 )
                 features = model.future_features(setting, targets.past, targets.future)
             features.float().sum().backward()
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-    activation_bytes, backbone_flops = sum(saved.values()), counter.get_total_flops()
-    if config.checkpoint_activations:
-        places = targets.past.shape[1] + targets.future.shape[1]
-        of_block_input = config.micro_batch_size * places * (model_config.num_positions + 1) * model_config.width
-        activation_bytes = activation_bytes // model_config.num_layers + (
-            model_config.num_layers * of_block_input * BYTES_PER_NUMBER
+        return _Backbone(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            kept_bytes=sum(saved.values()),
+            flops=counter.get_total_flops(),
+            num_clips=targets.past.shape[1] + targets.future.shape[1],
+            num_targets=targets.tokens.numel(),
         )
-        backbone_flops = backbone_flops * 4 // 3
-    outputs = sum(model_config.head_levels)
-    hidden = int(targets.tokens.numel() * MASKED_SHARE)
-    is_sliced = hidden * outputs > ELEMENTS_AT_ONCE
-    head_flops = (8 if is_sliced else 6) * hidden * model_config.width * outputs
-    # The logits of a slice, their softmax and its gradient.
-    activation_bytes += 3 * BYTES_PER_NUMBER * min(hidden * outputs, ELEMENTS_AT_ONCE)
-    return TrainingCost(
-        parameters=parameters,
-        weight_bytes=4 * BYTES_PER_NUMBER * parameters,
-        optimizer_bytes=2 * BYTES_PER_NUMBER * parameters,
-        activation_bytes=activation_bytes,
-        step_flops=(backbone_flops + head_flops) * (config.batch_size // config.micro_batch_size),
-    )
 
 
-def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> SampleBatch:
+def _samples(model_config: MaskedHWMConfig, batch: int, num_past: int, num_future: int) -> SampleBatch:
     """Returns a micro-batch without content."""
-    num_past, num_future = config.sample_clips(model_config)
-    batch = config.micro_batch_size
 
     def tokens(clips: int) -> Tensor:
         return torch.empty(batch, clips, LATENTS_PER_CLIP, *model_config.grid_size, dtype=torch.int32)
@@ -122,11 +159,3 @@ def _samples(model_config: MaskedHWMConfig, config: TrainingConfig) -> SampleBat
         actions_past=torch.empty(batch, FRAMES_PER_CLIP * num_past, ACTION_DIM),
         actions_future=torch.empty(batch, FRAMES_PER_CLIP * num_future, ACTION_DIM),
     )
-
-
-def _scene_inputs(model_config: MaskedHWMConfig, config: TrainingConfig) -> Tensor | None:
-    """Returns the scene's inputs for a micro-batch, without content; `None` for a model that reads none."""
-    if model_config.scene_width == 0:
-        return None
-    clips = sum(config.sample_clips(model_config))
-    return torch.empty(config.micro_batch_size, clips, model_config.num_positions, model_config.scene_width)

@@ -56,7 +56,7 @@ class Server:
 
     def connect(self, query: str | None = None, **options: Any) -> connect:
         query = self.query if query is None else query
-        return connect(f"ws://127.0.0.1:{self.port}/drive{query}", **options)
+        return connect(f"ws://127.0.0.1:{self.port}/drive{query}", **{"close_timeout": 0.1, **options})
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)
