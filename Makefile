@@ -86,7 +86,7 @@ room-64: setup rendering
 # The same room in pictures of 128 pixels, from room-64's weights: out/room-128/checkpoint.
 room-128: setup rendering
 	$(BIN)/python -m docs.studies.room --directory out/room-128 --image-size 128 --initial room-64 \
-		--destination out/room-128/checkpoint $(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES))
+		--decoding-steps 0 --destination out/room-128/checkpoint $(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 setup: $(VENV)/.installed
 

@@ -25,7 +25,7 @@ from hwm_env.data.statistics import ActionStatistics
 from hwm_env.decoding.config import DecodingConfig
 from hwm_env.devices import check_device
 from hwm_env.errors import HWMError, exit_with_one_line
-from hwm_env.fields import CheckedFields, Positive
+from hwm_env.fields import CheckedFields, CountOrZero, Positive
 from hwm_env.model.presets import ROOM_64
 from hwm_env.precision import TrainingPrecision
 from hwm_env.starts import Starts
@@ -55,6 +55,9 @@ class RoomConfig(CheckedFields):
     initial: str | None = None
     """Checkpoint to start from, also one of another image size: its tokenizer is used as it is until the decoder is
     trained, and its scene and world model are trained further; by default, all weights are random at first."""
+    decoding_steps: CountOrZero = 1
+    """Decoding steps of the checkpoint. With 0, its scene alone predicts, in half the time (docs/decoding.md), and the
+    world model is hardly trained."""
     precision: TrainingPrecision = "auto"
     """Number type of all trainings; to continue one on a processor of another kind, name that of its beginning."""
     device: str = "auto"
@@ -122,7 +125,8 @@ class Stages:
 def make_room(config: RoomConfig) -> None:
     """Runs all stages that have not run yet."""
     stages = Stages(config)
-    recipes = recipes_for(stages.device.type, config.minutes, begun=config.initial is not None)
+    begun, scene_alone = config.initial is not None, config.decoding_steps == 0
+    recipes = recipes_for(stages.device.type, config.minutes, begun=begun, scene_alone=scene_alone)
     initial: Options = () if config.initial is None else ("--initial", config.initial)
     root = config.directory
     splits: Options = (str(root / "train"), "--validation", str(root / "validation"))
@@ -143,8 +147,8 @@ def make_room(config: RoomConfig) -> None:
     learning = ("train", *splits, "--tokenizer", base, "--scene", base, "--out", model_run, "--seed", SEED, *training)
     # A model that has begun keeps its shape.
     shape = initial or ("--model.temporal-scope", "pooled")
-    options = ("--preset", "room-64", *shape, *recipes.world_model, *_resumed(model_run))
-    stages.run("world-model", *learning, *options, processes=recipes.processes)
+    options = ("--preset", "room-64", *shape, "--steps", recipes.world_model_steps, *recipes.world_model)
+    stages.run("world-model", *learning, *options, *_resumed(model_run), processes=recipes.processes)
     if not stages.is_finished("assembly"):
         checkpoints.save(_assembled(root, config, recipes), config.destination)
         stages.finish("assembly")
@@ -202,7 +206,8 @@ def _assembled(root: Path, config: RoomConfig, recipes: Recipes) -> Checkpoint:
         "readout": base.provenance["readout"],
     }
     provenance = {**trained.provenance, **made_by}
-    return replace(trained, readout=base.readout, decoding=DECODING, provenance=provenance)
+    decoding = replace(DECODING, steps=config.decoding_steps)
+    return replace(trained, readout=base.readout, decoding=decoding, provenance=provenance)
 
 
 def main() -> None:

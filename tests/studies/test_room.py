@@ -60,7 +60,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"minutes": 1.0}, {"device": "cuda", "minutes": 600.0}, {"initial": "room-64", "image_size": 128}]
+    "options",
+    [
+        {},
+        {"minutes": 1.0},
+        {"device": "cuda", "minutes": 600.0},
+        {"initial": "room-64", "image_size": 128, "decoding_steps": 0},
+    ],
 )
 def test_every_stage_is_a_command_with_valid_options(tmp_path: Path, commands: Commands, options: Any) -> None:
     make_room(RoomConfig(directory=tmp_path / "work", destination=tmp_path / "out", **options))
@@ -75,6 +81,9 @@ def test_every_stage_is_a_command_with_valid_options(tmp_path: Path, commands: C
     assert started == (["train-scene", "train-scene", "train"] if "initial" in options else [])
     sizes = [words[words.index("--image-size") + 1] for words in commands.noted if words[0] == "collect"]
     assert sizes == [str(options.get("image_size", 64))] * 2
+    (training,) = (words for words in commands.noted if words[0] == "train")
+    steps = int(training[training.index("--steps") + 1])
+    assert (steps < 1000) == (options.get("decoding_steps") == 0), "a model that takes no part is hardly trained"
 
 
 def test_finished_stages_are_not_repeated(tmp_path: Path, commands: Commands) -> None:
@@ -94,8 +103,9 @@ def test_finished_stages_are_not_repeated(tmp_path: Path, commands: Commands) ->
     assert commands.noted == []
 
 
-def test_minutes_are_divided_among_the_trainings() -> None:
-    recipes = recipes_for("cpu", 8.0)
+@pytest.mark.parametrize("scene_alone", [False, True])
+def test_minutes_are_divided_among_the_trainings(scene_alone: bool) -> None:
+    recipes = recipes_for("cpu", 8.0, scene_alone=scene_alone)
     shares = [
         options[options.index(name) + 1]
         for options, name in (
@@ -107,6 +117,7 @@ def test_minutes_are_divided_among_the_trainings() -> None:
         )
     ]
     assert sum(map(float, shares)) == pytest.approx(8.0)
+    assert (float(shares[2]) > 10 * float(shares[3])) == scene_alone
     assert 20 <= recipes.train_episodes < TRAIN_EPISODES
     assert recipes_for("cuda", 1e4).train_episodes == TRAIN_EPISODES
 

@@ -53,7 +53,12 @@ class Driver:
     """A driver who presses keys."""
 
     def __init__(self, config: SessionConfig, out: Path) -> None:
-        self.app = App(Drive(lambda: Session(config), clock=lambda: FASTER * time.monotonic()), load_bindings(None), config.task, out)
+        self.app = App(
+            Drive(lambda: Session(config), clock=lambda: FASTER * time.monotonic()),
+            load_bindings(None),
+            config.task,
+            out,
+        )
         self.drive = self.app.drive
 
     def press(self, key: str) -> None:
