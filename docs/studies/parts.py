@@ -15,10 +15,10 @@ import numpy as np
 from docs.studies.finished_parts import FinishedParts
 from docs.studies.loop_scores import held_out_episodes, score_loops, tokenizer_ceiling
 from docs.studies.ratios import ratio_estimate
-from docs.studies.result_tables import costs, swaps
 from docs.studies.stamps import stamp_of
 from docs.studies.swapped_loops import Swap, run_swapped
 from docs.studies.tables import markdown
+from docs.studies.world_tables import costs, swaps
 from hwm_env.arguments import parse_config
 from hwm_env.checkpoint import Checkpoint, load
 from hwm_env.data.files import write_json

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from docs.studies.result_tables import TABLES, Rows
+from docs.studies.cells import Rows
+from docs.studies.result_tables import TABLES
 from hwm_env.data.files import read_json, write_bytes
 from hwm_env.errors import InvalidInputError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs.studies import dial, dial_settings, result_tables
+from docs.studies import dial, dial_settings, policy_tables
 from docs.studies.dial_choice import USES, losses_db, pareto_front, recommend
 from docs.studies.dial_measures import chosen_experts, compare_success
 from docs.studies.dial_settings import Setting, default_setting, settings_of
@@ -153,10 +153,10 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with (tmp_path / "dial.csv").open(newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == list(settings)
     assert (tmp_path / "dial.png").stat().st_size > 10_000
-    shown = result_tables.dial(report)
+    shown = policy_tables.dial(report)
     assert shown[0][5:] == ["PSNR after 1", "PSNR after 2", "loss, dB"]
     assert [row[0] for row in shown[1:] if "default" in row[0]] == ["torch, float32, streaming (default)"]
-    assert [row[0] for row in result_tables.dial_uses(report)[1:]] == ["RL", "planning", "evaluation", "looking"]
+    assert [row[0] for row in policy_tables.dial_uses(report)[1:]] == ["RL", "planning", "evaluation", "looking"]
 
     def refuse(*_: Any) -> None:
         raise AssertionError("it has been measured already")

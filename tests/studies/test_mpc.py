@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs.studies import mpc, result_tables, traced_mpc
+from docs.studies import mpc, policy_tables, traced_mpc
 from hwm_env.checkpoint import save
 from hwm_env.reference.rendering import can_render
 from hwm_env.tasks.base import WorldReadout
@@ -46,7 +46,7 @@ def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monke
     assert oracle["gaps"]["succeeded"]["gap_m"][1] < 1e-3
     assert oracle["gaps"]["failed"] is None
     assert (tmp_path / "mpc.png").stat().st_size > 10_000
-    _, *rows = result_tables.mpc(report)
+    _, *rows = policy_tables.mpc(report)
     assert [row[:3] for row in rows] == [
         ["face-target", "the reference world (oracle)", "64"],
         ["face-target", "the learned world's carried pose", "64"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from docs.studies import parts, result_tables
+from docs.studies import parts, world_tables
 from docs.studies.stamps import stamp_of
 from docs.studies.swapped_loops import Swap, run_swapped
 from hwm_env.checkpoint import Checkpoint, load, save
@@ -116,8 +116,8 @@ def test_the_report_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for step, cost in report["costs_db"][part].items():
             assert cost["value"] == pytest.approx(psnr[without][step] - psnr[with_error][step])
             assert cost["low"] <= cost["value"] <= cost["high"]
-    assert [row[0] for row in result_tables.swaps(report)] == ["true", *psnr]
-    assert [row[0] for row in result_tables.costs(report)[1:-1]] == list(parts.COSTS)
+    assert [row[0] for row in world_tables.swaps(report)] == ["true", *psnr]
+    assert [row[0] for row in world_tables.costs(report)[1:-1]] == list(parts.COSTS)
     assert report["stamp"] == stamp_of(load(study.checkpoint))
 
     def refuse(*_: Any) -> None:

@@ -13,7 +13,7 @@ from hwm_env.reference.rendering import can_render
 
 pytest.importorskip("stable_baselines3")
 
-from docs.studies import result_tables
+from docs.studies import policy_tables
 from docs.studies.rl import Study, main
 from docs.studies.rl_comparison import compare
 from docs.studies.rl_plot import plot
@@ -32,7 +32,7 @@ def test_all_trainings_are_judged_in_the_reference_world_once(tmp_path: Path) ->
     report = json.loads(file.read_text())
     result = report["tasks"]["look-at"]
     assert (result["stamp"]["starts"], result["stamp"]["max_steps"]) == (3, 20)
-    rows = result_tables.rl(report)[1:]
+    rows = policy_tables.rl(report)[1:]
     assert [row[1] for row in rows][:2] == ["in the learned world", "in the reference world"]
     assert [row[2] for row in rows] == ["256", "256", rows[2][2], "128"]
     assert rows[1][5] == "1.000 (1.000 to 1.000)"
