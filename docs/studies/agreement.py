@@ -61,6 +61,9 @@ class Study(CheckedFields):
     """The same for policies that see pictures alone."""
     starts: Count = 100
     """Paired starts with rewards from the carried pose."""
+    learned_starts: Count = 4_000
+    """Episodes of each policy in the learned world with rewards from the carried pose, which cost little, at least
+    `starts`: how many true trials they replace."""
     picture_starts: Count = 30
     """Paired starts where pictures are predicted, which takes much longer."""
     max_steps: Count = 20
@@ -93,6 +96,7 @@ def _of_task(study: Study, task: str, checkpoint: Checkpoint) -> dict[str, Any]:
             policies=tuple(policies),
             tasks=(task,),
             starts=study.starts if is_blind else study.picture_starts,
+            learned_starts=study.learned_starts if is_blind else None,
             max_steps=study.max_steps,
             learned_as=rewards,
         )

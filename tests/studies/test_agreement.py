@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from docs.studies import agreement, result_tables
+from docs.studies import agreement, policy_tables
 from docs.studies.agreement import Study, main, trainings
 from docs.studies.reward_sources import side_by_side
 from hwm_env.checkpoint import save
@@ -84,6 +84,7 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         rewards=("poses", "network"),
         picture_rewards=("carried",),
         starts=3,
+        learned_starts=5,
         picture_starts=2,
         max_steps=3,
         num_envs=4,
@@ -103,7 +104,7 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [report[rewards]["policies"][0]["true"]["episodes"] for rewards in report] == [3, 2]
     with (tmp_path / "agreement-face-target.csv").open(newline="") as file:
         assert [row["policy"] for row in csv.DictReader(file)] == names
-    rows = result_tables.agreement(content)[1:]
+    rows = policy_tables.agreement(content)[1:]
     assert [row[:4] for row in rows] == [
         ["face-target", "carried pose", "3", "2"],
         ["face-target", "read-out of the pictures", "3", "2"],

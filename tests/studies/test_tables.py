@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docs.studies import result_tables, tables
+from docs.studies import policy_tables, tables
 from docs.studies.result_tables import TABLES
 from docs.studies.tables import PAGES, filled, result, tables_of
 from hwm_env import checkpoint as checkpoints
@@ -54,6 +54,17 @@ def test_what_evaluations_are_worth() -> None:
     report = {"pearson": measure(0.99), "mmrv": measure(0.02)}
     trained = {"results": {"learned": {"share": {"value": 0.98, "low": 0.9, "high": 1}}}}
     agreement = {"tasks": {"look-at": {"poses": report}, "reach-cube": {"poses": report}, "look-at:door": {}}}
-    _, *rows = result_tables.worth(agreement, {"tasks": {"look-at": trained}})
+    _, *rows = policy_tables.worth(agreement, {"tasks": {"look-at": trained}})
     measures = ["0.990 (0.980 to 1.000)", "0.020 (0.010 to 0.030)"]
     assert rows == [["look-at", *measures, "0.980 (0.900 to 1.000)"], ["reach-cube", *measures, ""]]
+
+
+def test_savings_are_shares_of_all_true_trials_that_would_be_needed() -> None:
+    corrections = [
+        {"true_trials": known, "learned_trials": 4000, "pooled": {"saved_trials": saved}}
+        for known, saved in ((10, 10.0), (50, 200.0))
+    ]
+    tasks = {"look-at": {"poses": {"prediction_powered": corrections}}, "look-at:door": {"carried": {}}}
+    head, row = policy_tables.savings({"tasks": tasks})
+    assert head == ["task", "learned trials", "10 true trials", "50 true trials"]
+    assert row == ["look-at", "4000", "50 %", "80 %"]

@@ -62,13 +62,16 @@ def report_agreement(true: Float64Array, learned: Float64Array, families: Mappin
     return report
 
 
-def report_success(true: Float64Array, learned: Float64Array, names: Sequence[str]) -> dict[str, Any]:
+def report_success(
+    true: Float64Array, learned: Float64Array, names: Sequence[str], more: Float64Array
+) -> dict[str, Any]:
     """Reports on what only success (0 or 1) has.
 
     Args:
         true: success of each policy from each start in the true world, [P, S].
         learned: the same in the learned world, [P, S].
         names: of the policies, [P].
+        more: success of each policy in further learned trials, [P, M].
 
     Returns:
         `calibration_bins`: by bin of learned success rates, the number of policies and their mean learned and true
@@ -79,7 +82,7 @@ def report_success(true: Float64Array, learned: Float64Array, names: Sequence[st
         "calibration_bins": _bins(true.mean(axis=1), learned.mean(axis=1)),
         "clear_winners": clear_winners(compare_pairs(true, learned, names)),
         "prediction_powered": [
-            _corrections(true, learned, names, known) for known in TRUE_TRIALS if known < true.shape[1]
+            _corrections(true, learned, names, more, known) for known in TRUE_TRIALS if known < true.shape[1]
         ],
     }
 
@@ -98,10 +101,13 @@ def _bins(true: Float64Array, learned: Float64Array) -> list[dict[str, float | i
     ]
 
 
-def _corrections(true: Float64Array, learned: Float64Array, names: Sequence[str], known: int) -> dict[str, Any]:
-    corrections, pooled = judge_correction(true, learned, known)
+def _corrections(
+    true: Float64Array, learned: Float64Array, names: Sequence[str], more: Float64Array, known: int
+) -> dict[str, Any]:
+    corrections, pooled = judge_correction(true, learned, more, known)
     return {
         "true_trials": known,
+        "learned_trials": learned.shape[1] + more.shape[1],
         "pooled": asdict(pooled),
         "policies": [{"name": name, **asdict(each)} for name, each in zip(names, corrections, strict=True)],
     }

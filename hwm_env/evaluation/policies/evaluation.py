@@ -25,7 +25,9 @@ from hwm_env.fields import CheckedFields, Count, Seed, short
 from hwm_env.simulator import WorldSimulator
 from hwm_env.types import HISTORY_CLIPS
 
-PlayUnits = Callable[[Sequence[Unit], Sequence[Case]], Iterable[tuple[Unit, list[Trial]]]]
+Job = tuple[Unit, Sequence[Case]]
+"""A unit, and the cases from which its episodes begin."""
+PlayUnits = Callable[[Sequence[Job]], Iterable[tuple[Unit, list[Trial]]]]
 """Plays units in any order and place, and yields each unit with its trials as soon as it is finished."""
 WriteFiles = Callable[[Mapping[str, Any], Finished, Player], None]
 """Writes files about a report and its trials; the player can play episodes again."""
@@ -45,6 +47,9 @@ class EvaluationConfig(CheckedFields):
     """Names of tasks."""
     starts: Count = 50
     """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
+    learned_starts: Count | None = None
+    """Episodes of each policy in the learned world, if more than the paired ones: the further ones make success rates
+    that are corrected by true trials more precise."""
     worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
     """Worlds that are played; "true" is the reference world."""
     max_steps: Count = 40
@@ -63,6 +68,13 @@ class EvaluationConfig(CheckedFields):
     recording: Path | None = None
     """Data set with raw images of such a world, whose actions are replayed in the learned world, for as many stretches
     of 10 env steps as there are starts, and whose images are compared."""
+
+    def check_together(self) -> None:
+        """Raises `InvalidInputError` for fewer learned episodes than paired ones."""
+        if self.learned_starts is not None and self.learned_starts < self.starts:
+            raise InvalidInputError(
+                f"learned_starts must be at least starts ({self.starts}), got {self.learned_starts}"
+            )
 
 
 def evaluate(
@@ -96,17 +108,23 @@ def evaluate(
         RenderingUnavailableError: OpenGL, which draws the reference world, is not available.
     """
     policies = gather_policies(config.policies, config.tasks, allow_zips=config.allow_zips)
-    cases = make_cases(config.starts, len(checkpoint.starts), config.seed)
+    cases = make_cases(config.learned_starts or config.starts, len(checkpoint.starts), config.seed)
+    parts = [cases[first : first + config.starts] for first in range(0, len(cases), config.starts)]
     stamp = make_stamp(checkpoint, config)
     log = TrialLog(directory, stamp)
     wanted = [
-        Unit(task, name, world) for task, of_task in policies.items() for world in config.worlds for name in of_task
+        Unit(task, name, world, part)
+        for task, of_task in policies.items()
+        for world in config.worlds
+        for part in range(len(parts) if world == "learned" else 1)
+        for name in of_task
     ]
     missing = [unit for unit in wanted if unit not in log.finished]
     progress = tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="evaluate", unit="unit")
     with progress, Player(checkpoint, policies, config.max_steps, learned_as=config.learned_as) as player:
-        for unit, trials in (play_units or _one_by_one(player))(missing, cases):
-            log.add(unit, trials)
+        for unit, trials in (play_units or _one_by_one(player))([(unit, parts[unit.part]) for unit in missing]):
+            # Only pairs are compared step by step.
+            log.add(unit, trials if unit.part == 0 else [trial.outcome() for trial in trials])
             progress.update()
         finished = {unit: log.finished[unit] for unit in wanted}
         tasks = {
@@ -118,7 +136,7 @@ def evaluate(
         report = {
             "stamp": stamp,
             "command": command,
-            "cases": [asdict(case) for case in cases],
+            "cases": [asdict(case) for case in parts[0]],
             "definitions": DEFINITIONS,
             "tasks": tasks,
         }
@@ -156,8 +174,8 @@ def make_stamp(checkpoint: Checkpoint, config: EvaluationConfig) -> dict[str, An
 
 
 def _one_by_one(player: Player) -> PlayUnits:
-    def play_units(units: Sequence[Unit], cases: Sequence[Case]) -> Iterator[tuple[Unit, list[Trial]]]:
-        for unit in units:
+    def play_units(jobs: Sequence[Job]) -> Iterator[tuple[Unit, list[Trial]]]:
+        for unit, cases in jobs:
             yield unit, player.play(unit, cases)
 
     return play_units

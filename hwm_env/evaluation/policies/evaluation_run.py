@@ -66,7 +66,7 @@ def run_evaluation(config: EvaluationRunConfig, caller: Caller = PYTHON) -> dict
     """
     evaluation = config.evaluation
     if config.true_results is not None:
-        results = check_true_results(read_json(config.true_results), evaluation.starts)
+        results = check_true_results(read_json(config.true_results), evaluation.learned_starts or evaluation.starts)
         evaluation = replace(evaluation, true_results=results)
     # One's own policies are mostly in the current directory.
     sys.path.insert(0, os.getcwd())

@@ -23,12 +23,14 @@ WORLDS: Final[tuple[WorldName, ...]] = ("true", "learned")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """All trials of one policy at one task in one world."""
+    """Trials of one policy at one task in one world."""
 
     task: str
     policy: str
     """Name of the policy."""
     world: WorldName
+    part: int = 0
+    """0 for the paired trials; the further ones of the learned world are divided into parts of as many."""
 
 
 class Player:

@@ -64,13 +64,14 @@ class Correction:
 
 
 def judge_correction(
-    true: Float64Array, learned: Float64Array, known: int, seed: int = 0
+    true: Float64Array, learned: Float64Array, more: Float64Array, known: int, seed: int = 0
 ) -> tuple[list[Correction], Correction]:
     """Judges the correction of success rates where all true trials are known, by forgetting most of them.
 
     Args:
         true: success (0 or 1) of each policy from each start in the true world, [P, S].
         learned: the same in the learned world, [P, S].
+        more: success in further learned trials, [P, M]; M may be 0.
         known: number of true trials that are not forgotten, 2..S - 1.
         seed: of their choice, the same for all policies.
 
@@ -80,11 +81,14 @@ def judge_correction(
     starts = true.shape[1]
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(starts), (REPEATS, 1)), axis=1)
     kept, rest = orders[:, :known], orders[:, known:]
-    corrected, reach = _correct(learned[:, rest], learned[:, kept], true[:, kept])  # [P, REPEATS]
-    alone, reach_alone = _correct(np.zeros_like(learned[:, rest]), np.zeros_like(learned[:, kept]), true[:, kept])
-    actual = true.mean(axis=1, keepdims=True)
-    squares = np.stack([(2 * reach) ** 2, (2 * reach_alone) ** 2, (corrected - actual) ** 2, (alone - actual) ** 2])
-    by_policy = squares.mean(axis=2)  # [4, P]
+    by_policy = np.empty((4, len(true)))
+    # Policy by policy, to save memory.
+    for policy, (tried, imagined, further) in enumerate(zip(true, learned, more, strict=True)):
+        unpaired = np.concatenate([imagined[rest], np.broadcast_to(further, (REPEATS, len(further)))], axis=1)
+        corrected, reach = _correct(unpaired, imagined[kept], tried[kept])  # [REPEATS]
+        alone, reach_alone = _correct(np.zeros_like(unpaired), np.zeros_like(imagined[kept]), tried[kept])
+        errors = [2 * reach, 2 * reach_alone, corrected - tried.mean(), alone - tried.mean()]
+        by_policy[:, policy] = (np.stack(errors) ** 2).mean(axis=1)
     return [_correction(each, known) for each in by_policy.T], _correction(by_policy.mean(axis=1), known)
 
 

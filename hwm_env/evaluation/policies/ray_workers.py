@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hwm_env.checkpoint import load
 from hwm_env.errors import HWMError, InvalidInputError, require_extra
-from hwm_env.evaluation.policies.evaluation import EvaluationConfig, PlayUnits
+from hwm_env.evaluation.policies.evaluation import EvaluationConfig, Job, PlayUnits
 from hwm_env.evaluation.policies.loading import gather_policies
 from hwm_env.evaluation.policies.player import Player, Unit
 from hwm_env.evaluation.policies.trials import Case, Trial
@@ -69,11 +69,11 @@ def ray_workers(
             f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, or use {LOCAL!r}"
         ) from error
 
-    def play_units(units: Sequence[Unit], cases: Sequence[Case]) -> Iterator[tuple[Unit, list[Trial]]]:
+    def play_units(jobs: Sequence[Job]) -> Iterator[tuple[Unit, list[Trial]]]:
         make = ray.remote(num_cpus=1)(Worker)
-        idle = [make.remote(checkpoint, tokenizer, config, 1) for _ in range(min(count, len(units)))]
+        idle = [make.remote(checkpoint, tokenizer, config, 1) for _ in range(min(count, len(jobs)))]
         try:
-            yield from _play(ray, make, idle, deque(units), cases, (checkpoint, tokenizer, config, 1))
+            yield from _play(ray, make, idle, deque(jobs), (checkpoint, tokenizer, config, 1))
         finally:
             ray.shutdown()
 
@@ -94,23 +94,24 @@ def _check_reachable(address: str) -> None:
 
 
 def _play(
-    ray: Any, make: Any, idle: list[Any], waiting: deque[Unit], cases: Sequence[Case], arguments: tuple[Any, ...]
+    ray: Any, make: Any, idle: list[Any], waiting: deque[Job], arguments: tuple[Any, ...]
 ) -> Iterator[tuple[Unit, list[Trial]]]:
     attempts: Counter[Unit] = Counter()
-    playing: dict[Any, tuple[Any, Unit]] = {}
+    playing: dict[Any, tuple[Any, Job]] = {}
     while waiting or playing:
         while waiting and idle:
-            worker, unit = idle.pop(), waiting.popleft()
+            worker, (unit, cases) = idle.pop(), waiting.popleft()
             attempts[unit] += 1
-            playing[worker.play.remote(unit, cases)] = worker, unit
+            playing[worker.play.remote(unit, cases)] = worker, (unit, cases)
         (done, *_), _ = ray.wait(list(playing))
-        worker, unit = playing.pop(done)
+        worker, job = playing.pop(done)
+        unit, _ = job
         try:
             trials: list[Trial] = ray.get(done)
         except ray.exceptions.RayActorError as error:
             if attempts[unit] == MOST_ATTEMPTS:
                 raise HWMError(f"{MOST_ATTEMPTS} workers were lost while playing {unit}: {error}") from error
-            waiting.appendleft(unit)
+            waiting.appendleft(job)
             idle.append(make.remote(*arguments))
             continue
         except ray.exceptions.RayTaskError as error:

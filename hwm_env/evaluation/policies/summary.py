@@ -1,7 +1,7 @@
 """Summarises trials: results by policy, agreement of the worlds, and how far their robots drift apart."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +42,7 @@ def task_report(
     Args:
         task: name of the task.
         families: the family of each policy by its name, in the order of the report.
-        finished: all trials.
+        finished: all trials, with any further ones in the learned world.
         true_results: outcomes in a world that cannot be played in here.
 
     Returns:
@@ -60,13 +60,14 @@ def task_report(
         for world in WORLDS
         if Unit(task, name, world) in finished
     }
+    more = {name: _more(task, name, finished) for name in policies}
     report: dict[str, Any] = report_families(families) | {
         "policies": [
             {
                 "name": name,
                 "family": family,
                 **{world: _results(trials[name, world]) for world in WORLDS if (name, world) in trials},
-                **_corrected(trials.get((name, "learned")), true_results.get(task, {}).get(name)),
+                **_corrected(trials.get((name, "learned")), more[name], true_results.get(task, {}).get(name)),
             }
             for name, family in families.items()
         ]
@@ -79,7 +80,7 @@ def task_report(
             )
             report |= without_nan(
                 report_agreement(success["true"], success["learned"], families)
-                | report_success(success["true"], success["learned"], policies)
+                | report_success(success["true"], success["learned"], policies, table_of(more.values(), "success"))
             )
             report["returns"] = without_nan(report_agreement(total["true"], total["learned"], families))
         pairs = pair_up(policies, trials)
@@ -90,7 +91,7 @@ def task_report(
     return report
 
 
-def table_of(trials: Sequence[Sequence[Trial]], field: str) -> Float64Array:
+def table_of(trials: Collection[Sequence[Trial]], field: str) -> Float64Array:
     """Returns one field of each trial of P policies, [P, S]."""
     return np.array([[float(getattr(trial, field)) for trial in of_policy] for of_policy in trials])
 
@@ -125,10 +126,20 @@ def _results(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def _corrected(learned: Sequence[Trial] | None, true: Sequence[bool] | None) -> dict[str, Any]:
+def _more(task: str, policy: str, finished: Finished) -> list[Trial]:
+    """Returns the trials of a policy in the learned world beyond the paired ones."""
+    parts = sorted(
+        (unit.part, trials)
+        for unit, trials in finished.items()
+        if (unit.task, unit.policy, unit.world) == (task, policy, "learned") and unit.part > 0
+    )
+    return [trial for _, trials in parts for trial in trials]
+
+
+def _corrected(learned: Sequence[Trial] | None, more: Sequence[Trial], true: Sequence[bool] | None) -> dict[str, Any]:
     if learned is None or true is None:
         return {}
-    known, outcomes = len(true), table_of([learned], "success")[0]
+    known, outcomes = len(true), table_of([[*learned, *more]], "success")[0]
     estimate = corrected_mean(outcomes[known:], outcomes[:known], np.array(true, np.float64))
     return {"corrected_success": {**asdict(estimate), "true_trials": known}}
 

@@ -1,7 +1,7 @@
 """Plays trials: episodes of a policy in a world, begun from the same cases in every world."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +57,10 @@ class Trial:
             error_probability=[round(info["error_probability"], 4) for info in infos if "error_probability" in info],
             steps=len(rewards),
         )
+
+    def outcome(self) -> "Trial":
+        """Returns the trial without what is known after each env step."""
+        return replace(self, poses=[], error_probability=[])
 
 
 SEED_STRIDE: Final = 1_000_000

@@ -121,6 +121,22 @@ def test_true_results_from_elsewhere_correct_the_learned_ones() -> None:
     assert corrected["low"] < 0.5 < corrected["high"] < policy["learned"]["success"]["low"]
 
 
+def test_further_learned_trials_correct_but_are_no_pairs() -> None:
+    true, learned = outcomes(0.2, 0.5, 0.8), outcomes(0.2, 0.5, 0.8)
+    families = {f"policy {i}": f"policy {i}" for i in range(3)}
+    pairs = finished(true, learned)
+    more = {Unit("task", name, "learned", part): outcomes(1.0)[0] for part in (1, 2) for name in families}
+    known = {"task": {"policy 1": [True] * 9 + [False] * 3}}
+    alone, together = (task_report("task", families, trials, known) for trials in (pairs, {**more, **pairs}))
+    for report, count in ((alone, 20), (together, 60)):
+        (correction,) = report["prediction_powered"]
+        assert correction["learned_trials"] == count
+    assert together["pearson"] == alone["pearson"]
+    assert together["policies"][1]["learned"] == alone["policies"][1]["learned"]
+    corrected = [report["policies"][1]["corrected_success"]["value"] for report in (alone, together)]
+    assert corrected[1] != corrected[0]
+
+
 @pytest.mark.parametrize(
     "results", [["face-target"], {"face-target": [True]}, {"task": {"one": [1, 0]}}, {"task": {"one": [True] * 5}}]
 )
@@ -187,6 +203,26 @@ def test_a_bad_policy_takes_no_other_with_it(loaded: Checkpoint, tmp_path: Path)
     kept = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()[1:]]
     assert [line["unit"]["policy"] for line in kept] == NAMES
     assert len(evaluate(loaded, CONFIG, tmp_path, command="")["tasks"]["face-target"]["policies"]) == 3
+
+
+@pytest.mark.slow
+def test_further_learned_trials_continue_an_evaluation(loaded: Checkpoint, tmp_path: Path) -> None:
+    config = replace(CONFIG, worlds=["learned"])
+    evaluate(loaded, config, tmp_path / "in turn", command="")
+    more = replace(config, learned_starts=2 * config.starts + 1)
+    evaluate(loaded, more, tmp_path / "in turn", command="")
+    evaluate(loaded, replace(config, starts=more.learned_starts), tmp_path / "at once", command="")
+    played = []
+    for directory in ("in turn", "at once"):
+        of_policy: dict[str, list[Any]] = {name: [] for name in NAMES}
+        for line in (tmp_path / directory / "trials.jsonl").read_text().splitlines()[1:]:
+            unit, trials = (content := json.loads(line))["unit"], content["trials"]
+            assert bool(trials[0]["poses"]) == (unit["part"] == 0)
+            of_policy[unit["policy"]] += [(each["case"], each["success"], each["total_reward"]) for each in trials]
+        played.append(of_policy)
+    assert played[0] == played[1]
+    with pytest.raises(InvalidInputError, match="learned_starts must be at least starts"):
+        replace(config, learned_starts=config.starts - 1)
 
 
 def test_equal_names_and_missing_readouts_are_refused(loaded: Checkpoint, tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ def test_a_few_true_trials_correct_a_biased_world(useful: float, narrower: float
     assert covered >= 0.91 * 300
 
 
+NONE = np.empty((3, 0))
+
+
 def test_without_true_trials_nothing_is_corrected() -> None:
     with pytest.raises(InvalidInputError, match="at least two true trials"):
         corrected_mean(np.ones(5), np.ones(1), np.ones(1))
@@ -63,7 +66,7 @@ def test_savings_are_those_of_repeated_corrections() -> None:
     rng = np.random.default_rng(0)
     true = (rng.random((3, 200)) < 0.5).astype(float)
     learned = np.stack([true[0], (rng.random(200) < 0.5).astype(float), np.zeros(200)])
-    (perfect, useless, constant), pooled = judge_correction(true, learned, 20)
+    (perfect, useless, constant), pooled = judge_correction(true, learned, NONE[:3], 20)
     estimates = []
     for _ in range(300):
         order = rng.permutation(200)
@@ -81,5 +84,17 @@ def test_savings_are_those_of_repeated_corrections() -> None:
 
 def test_the_known_true_trials_err_as_samples_without_replacement_do() -> None:
     true = (np.arange(100)[None] < 40).astype(float)
-    (found,), _ = judge_correction(true, np.zeros((1, 100)), 25)
+    (found,), _ = judge_correction(true, np.zeros((1, 100)), NONE[:1], 25)
     assert found.error_alone == pytest.approx(math.sqrt(0.24 / 25 * 75 / 99), rel=0.12)
+
+
+def test_further_learned_trials_save_what_they_save_in_one_correction() -> None:
+    """Of a perfect world; with many more of them than true trials, those are all that is left of the width."""
+    rng = np.random.default_rng(1)
+    true = (rng.random((1, 100)) < 0.5).astype(float)
+    more = (rng.random((1, 3000)) < 0.5).astype(float)
+    (few,), _ = judge_correction(true, true, NONE[:1], 50)
+    (many,), _ = judge_correction(true, true, more, 50)
+    estimate = corrected_mean(np.append(true[0, 50:], more), true[0, :50], true[0, :50])
+    assert many.width == pytest.approx(estimate.high - estimate.low, rel=0.1)
+    assert many.saved_trials > 4 * 50 > 2 * few.saved_trials
