@@ -62,8 +62,8 @@ class Study(CheckedFields):
     starts: Count = 100
     """Paired starts with rewards from the carried pose."""
     learned_starts: Count = 4_000
-    """Episodes of each policy in the learned world with rewards from the carried pose, which cost little, at least
-    `starts`: how many true trials they replace."""
+    """Episodes of each policy in the learned world with rewards from the carried pose, which cost little, a
+    multiple of `starts`: how many true trials they replace."""
     picture_starts: Count = 30
     """Paired starts where pictures are predicted, which takes much longer."""
     max_steps: Count = 20

@@ -84,7 +84,7 @@ def test_the_study_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         rewards=("poses", "network"),
         picture_rewards=("carried",),
         starts=3,
-        learned_starts=5,
+        learned_starts=6,
         picture_starts=2,
         max_steps=3,
         num_envs=4,

@@ -48,8 +48,8 @@ class EvaluationConfig(CheckedFields):
     starts: Count = 50
     """Paired episodes of each policy at each task, from the checkpoint's starts in turn."""
     learned_starts: Count | None = None
-    """Episodes of each policy in the learned world, if more than the paired ones: the further ones make success rates
-    that are corrected by true trials more precise."""
+    """Episodes of each policy in the learned world, if more than the paired ones, a multiple of `starts`: the further
+    ones make success rates that are corrected by true trials more precise."""
     worlds: Annotated[Sequence[WorldName], Len(1)] = WORLDS
     """Worlds that are played; "true" is the reference world."""
     max_steps: Count = 40
@@ -70,10 +70,11 @@ class EvaluationConfig(CheckedFields):
     of 10 env steps as there are starts, and whose images are compared."""
 
     def check_together(self) -> None:
-        """Raises `InvalidInputError` for fewer learned episodes than paired ones."""
-        if self.learned_starts is not None and self.learned_starts < self.starts:
+        """Raises `InvalidInputError` for learned episodes that are no multiple of the paired ones."""
+        # Parts of another size could not be told from those of an earlier run.
+        if self.learned_starts is not None and self.learned_starts % self.starts:
             raise InvalidInputError(
-                f"learned_starts must be at least starts ({self.starts}), got {self.learned_starts}"
+                f"learned_starts must be a multiple of starts ({self.starts}), got {self.learned_starts}"
             )
 
 

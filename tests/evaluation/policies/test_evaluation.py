@@ -209,7 +209,7 @@ def test_a_bad_policy_takes_no_other_with_it(loaded: Checkpoint, tmp_path: Path)
 def test_further_learned_trials_continue_an_evaluation(loaded: Checkpoint, tmp_path: Path) -> None:
     config = replace(CONFIG, worlds=["learned"])
     evaluate(loaded, config, tmp_path / "in turn", command="")
-    more = replace(config, learned_starts=2 * config.starts + 1)
+    more = replace(config, learned_starts=3 * config.starts)
     evaluate(loaded, more, tmp_path / "in turn", command="")
     evaluate(loaded, replace(config, starts=more.learned_starts), tmp_path / "at once", command="")
     played = []
@@ -221,7 +221,7 @@ def test_further_learned_trials_continue_an_evaluation(loaded: Checkpoint, tmp_p
             of_policy[unit["policy"]] += [(each["case"], each["success"], each["total_reward"]) for each in trials]
         played.append(of_policy)
     assert played[0] == played[1]
-    with pytest.raises(InvalidInputError, match="learned_starts must be at least starts"):
+    with pytest.raises(InvalidInputError, match="learned_starts must be a multiple of starts"):
         replace(config, learned_starts=config.starts - 1)
 
 
