@@ -6,7 +6,6 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -19,8 +18,6 @@ from hwm_env.arguments import parse_config
 from hwm_env.cli import main
 from hwm_env.cli.commands import COMMANDS
 from hwm_env.cli.parsing import parse
-from hwm_env.evaluation.reports import comparison_videos
-from hwm_env.evaluation.reports.comparison_videos import write_comparisons
 from hwm_env.reference.rendering import can_render
 from tests.pages import PAGES, ROOT, blocks_of, text_of
 from tests.test_arguments import CONFIGS
@@ -31,9 +28,8 @@ EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["op
 TUTORIAL = "docs/tutorials/recordings.md"
 SMALLER = {
     # Half of the steps, with a third of the layers, are enough to see that it learns.
-    "train": "--steps 24 --report-every 12 --batch-size 2 --validation-samples 4 --model.num-layers 2"
-    " --model.shared-layers-start 1",
-    "generate": "--steps 4 --samples 1",
+    "train": "--steps 24 --report-every 12 --model.num-layers 2 --model.shared-layers-start 1",
+    "generate": "--steps 4",
 }
 """Options that shorten the commands of the tutorial."""
 
@@ -109,7 +105,6 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(
     if not can_render():
         pytest.skip("MuJoCo cannot render on this machine")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparison_videos, "write_comparisons", partial(write_comparisons, samples=1, steps=4))
     *commands, play = commands_to_a_world(TUTORIAL)
     for command in ["hwm-env collect my-videos --videos --episodes 4", *commands]:
         _, *words = shlex.split(command)
@@ -121,10 +116,10 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [12, 24]
     first, second = (line["validation_next_clip_loss"] for line in log)
-    assert second < min(first, math.log(64_000)) - 0.3, "it has learned nothing: all tokens are equally likely"
+    assert second < min(first - 0.2, math.log(64_000) - 0.4), "it has learned nothing: all tokens are equally likely"
     for directory in (run / "comparisons", run / "videos"):
         videos = list(directory.glob("sample_*_comparison.mp4"))
-        assert len(videos) == 1
+        assert len(videos) == 4
         assert all(video.stat().st_size > 10_000 for video in videos)
         assert json.loads((directory / "metrics.json").read_text())["mean"]["model"]["psnr_db"] > 8
     weights = load_file(run / "checkpoint/model.safetensors")

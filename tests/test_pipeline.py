@@ -90,7 +90,7 @@ def test_the_readout_is_judged_in_closed_loops(
 def test_a_scene_makes_the_world_carry_its_pose(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene_checkpoint, "CALIBRATION_WINDOWS", 1)
+    monkeypatch.setattr(scene_checkpoint, "CALIBRATION_WINDOWS", 2)
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(directory / "run/checkpoint", checkpoint)
     (tmp_path / "robot.xml").write_text(mujoco_xml())

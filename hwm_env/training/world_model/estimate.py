@@ -58,8 +58,7 @@ def training_cost(model_config: MaskedHWMConfig, config: TrainingConfig, device_
     num_past, num_future = config.sample_clips(model_config)
     batch = config.micro_batch_size
     in_bfloat16 = resolve_precision(config.precision, device_type) == "bfloat16"
-    arguments = (batch, num_past, num_future, config.parallel_targets, in_bfloat16, device_type)
-    backbone = _backbone(model_config, *arguments)
+    backbone = _backbone(model_config, batch, num_past, num_future, config.parallel_targets, in_bfloat16, device_type)
     activation_bytes, backbone_flops = backbone.kept_bytes, backbone.flops
     if config.checkpoint_activations:
         of_block_input = batch * backbone.num_clips * (model_config.num_positions + 1) * model_config.width

@@ -20,6 +20,7 @@ from hwm_env.errors import CheckpointError, DatasetError, InvalidInputError
 from hwm_env.evaluation.policies.evaluation import EvaluationConfig, check_true_results, evaluate
 from hwm_env.evaluation.policies.loading import gather_policies
 from hwm_env.evaluation.policies.player import Player, Unit
+from hwm_env.evaluation.policies.prediction_powered import corrected_mean
 from hwm_env.evaluation.policies.summary import Pair, extremes, task_report
 from hwm_env.evaluation.policies.trials import Case, Trial, make_cases
 from hwm_env.evaluation.reports.policy_page import write_page
@@ -133,8 +134,9 @@ def test_further_learned_trials_correct_but_are_no_pairs() -> None:
         assert correction["learned_trials"] == count
     assert together["pearson"] == alone["pearson"]
     assert together["policies"][1]["learned"] == alone["policies"][1]["learned"]
-    corrected = [report["policies"][1]["corrected_success"]["value"] for report in (alone, together)]
-    assert corrected[1] != corrected[0]
+    unpaired, tried = np.repeat([0.0, 1.0], [8, 40]), np.repeat([1.0, 0.0], [10, 2])
+    expected = corrected_mean(unpaired, tried, np.repeat([1.0, 0.0], [9, 3]))
+    assert together["policies"][1]["corrected_success"]["value"] == pytest.approx(expected.value)
 
 
 @pytest.mark.parametrize(
