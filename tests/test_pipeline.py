@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -14,9 +15,11 @@ from docs.studies import ablation
 from hwm_env.cli import main
 from hwm_env.reference.mujoco_model import CAMERA_NAME, mujoco_xml
 from hwm_env.reference.rendering import can_render
+from hwm_env.scene.model import SceneConfig
 from hwm_env.scene.robot_description import links_from_mjcf
 from hwm_env.simulator import WorldSimulator
 from hwm_env.training.scene import checkpoint as scene_checkpoint
+from hwm_env.training.scene import workflow as scene_workflow
 from hwm_env.types import ANGULAR_VELOCITY
 
 pytestmark = pytest.mark.slow
@@ -91,6 +94,8 @@ def test_a_scene_makes_the_world_carry_its_pose(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scene_checkpoint, "CALIBRATION_WINDOWS", 2)
+    # The command has no option for it; a localisation with an untrained scene takes many passes.
+    monkeypatch.setattr(scene_workflow, "SceneConfig", partial(SceneConfig, width=32))
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(directory / "run/checkpoint", checkpoint)
     (tmp_path / "robot.xml").write_text(mujoco_xml())

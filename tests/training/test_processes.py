@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 FORKS = multiprocessing.get_context("forkserver")
 """Starts processes from one that has imported everything once."""
-FORKS.set_forkserver_preload([processes.__name__])
+FORKS.set_forkserver_preload(["tests.training.warm_processes"])
 MEASURED = ("loss", "accuracy", "gradient_norm", "validation_masked_loss", "validation_next_clip_loss")
 
 

@@ -139,10 +139,14 @@ def statistics(simulator: WorldSimulator) -> TokenStatistics:
     return TokenStatistics.from_tokens(simulator.checkpoint.starts.tokens.flatten(0, 1), simulator.tokenizer.fsq_levels)
 
 
+@pytest.fixture(scope="module")
+def loops(simulator: WorldSimulator, statistics: TokenStatistics, recording: Path) -> RiskLoops:
+    return run_risk_loops(simulator, statistics, recording, num_episodes=EPISODES, num_steps=STEPS, seed=0)
+
+
 def test_recorded_loops_are_played_with_what_was_recorded(
-    simulator: WorldSimulator, statistics: TokenStatistics, recording: Path
+    simulator: WorldSimulator, statistics: TokenStatistics, recording: Path, loops: RiskLoops
 ) -> None:
-    loops = run_risk_loops(simulator, statistics, recording, num_episodes=EPISODES, num_steps=STEPS, seed=0)
     held_out = HeldOut(recording, simulator.tokenizer, clips_per_episode=HISTORY_CLIPS + STEPS, num_episodes=EPISODES)
     state = simulator.begin(held_out.tokens[:, :HISTORY_CLIPS], held_out.actions[:, :HISTORY_CLIPS], [0] * EPISODES)
     entropies = []
@@ -225,13 +229,12 @@ def test_loops_need_episodes_and_poses(
 
 
 def test_the_command_puts_trust_into_the_checkpoint(
-    tiny_checkpoint: Path, simulator: WorldSimulator, statistics: TokenStatistics, recording: Path, tmp_path: Path
+    tiny_checkpoint: Path, simulator: WorldSimulator, recording: Path, loops: RiskLoops, tmp_path: Path
 ) -> None:
     pytest.importorskip("PIL.Image")
     checkpoint, tokens = tmp_path / "mine", tmp_path / "tokens"
     shutil.copytree(tiny_checkpoint, checkpoint)
     assert main(["tokenize", str(recording), str(tokens), "--tokenizer", str(checkpoint)]) == 0
-    loops = run_risk_loops(simulator, statistics, recording, num_episodes=EPISODES, num_steps=STEPS, seed=0)
     options = {
         "--data": tokens,
         "--recording": recording,
