@@ -32,6 +32,8 @@ MAX_DURATION_S: Final = 24 * 3600.0
 """Longer videos have wrong time stamps; their states alone would take gigabytes."""
 _CRF: Final = "12"
 """x264's constant rate factor: visually lossless, since the videos are used for training and measurement."""
+_PRESET: Final = "veryfast"
+"""Half of the default's time for files of the same size, or up to 7 % larger ones."""
 _TIMESTAMP_ERROR_S: Final = 1e-3
 """Matroska and WebM round the times of frames to milliseconds."""
 
@@ -117,7 +119,7 @@ def encode_video(
         # x264's output depends on the number of threads and, with its macroblock tree, differs between processes that
         # render with OpenGL.
         stream = container.add_stream(
-            "libx264", rate=fps, options={"crf": _CRF, "threads": "1", "x264-params": "mbtree=0"}
+            "libx264", rate=fps, options={"crf": _CRF, "preset": _PRESET, "threads": "1", "x264-params": "mbtree=0"}
         )
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
