@@ -1,6 +1,7 @@
 """Builds modules whose weights are loaded afterwards, and checks what is loaded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import torch
@@ -42,16 +43,17 @@ class _WithoutMemory(_WithoutDraws):
         return super().__torch_function__(function, types, arguments, named)
 
 
-def built(make: Callable[[], Module]) -> Module:
-    """Builds a module; weights that are drawn at random otherwise have arbitrary values."""
+def built(make: Callable[..., Module], *configs: object) -> Module:
+    """Builds the module of some configs; weights that are drawn at random otherwise have arbitrary values."""
     with _WithoutDraws():
-        return make()
+        return make(*configs)
 
 
-def shapes_of(make: Callable[[], nn.Module]) -> dict[str, torch.Size]:
-    """Returns the shapes of a module's weights without allocating memory for them."""
+@lru_cache
+def shapes_of(make: Callable[..., nn.Module], *configs: Hashable) -> Mapping[str, torch.Size]:
+    """Returns the shapes of the weights of the module of some configs, without allocating memory for them."""
     with _WithoutMemory():
-        return {name: weight.shape for name, weight in make().state_dict().items()}
+        return {name: weight.shape for name, weight in make(*configs).state_dict().items()}
 
 
 def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> str:

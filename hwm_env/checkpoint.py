@@ -232,12 +232,12 @@ def load(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{directory / 'config.json'} is not of format {FORMAT_VERSION}: {error}") from error
     loaded_tokenizer = _load_own_tokenizer(directory, tokenizer_content, tokenizer, device)
-    model = read_module(lambda: MaskedHWM(model_config), directory / "model.safetensors").to(device)
+    model = read_module(directory / "model.safetensors", MaskedHWM, model_config).to(device)
     readout, scene, trust = None, None, None
     if readout_config is not None:
-        readout = read_module(lambda: Readout(readout_config), directory / "readout.safetensors").to(device)
+        readout = read_module(directory / "readout.safetensors", Readout, readout_config).to(device)
     if scene_parts is not None:
-        scene = read_module(lambda: Scene.build(*scene_parts), directory / "scene.safetensors").to(device)
+        scene = read_module(directory / "scene.safetensors", Scene.build, *scene_parts).to(device)
     if content.get("trust"):
         trust = Trust.from_parts(content["trust"], read_tensors(directory / "trust.safetensors"))
     starts = read_tensors(directory / "starts.safetensors")

@@ -1,6 +1,6 @@
 """Writes and reads tensors and modules as safetensors files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
 import torch
@@ -42,17 +42,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_module(make: Callable[[], Module], path: Path) -> Module:
-    """Builds a module with the weights of a file, in evaluation mode.
+def read_module(path: Path, make: Callable[..., Module], *configs: Hashable) -> Module:
+    """Builds the module of some configs with the weights of a file, in evaluation mode.
 
     Raises:
         CheckpointError: the file cannot be read, or its tensors do not fit the module.
     """
     tensors = read_tensors(path)
     # Wrong sizes are found before any memory is allocated for them.
-    wrong = misfits(tensors, shapes_of(make))
+    wrong = misfits(tensors, shapes_of(make, *configs))
     if wrong:
         raise CheckpointError(f"{path} does not fit config.json: {wrong}; copy the whole checkpoint directory again")
-    module = built(make)
+    module = built(make, *configs)
     module.load_state_dict(tensors)
     return module.eval()

@@ -46,19 +46,19 @@ def test_names_shapes_and_what_is_not_drawn_are_equal(make: Callable[[], nn.Modu
 
 def test_building_draws_nothing() -> None:
     before = torch.get_rng_state()
-    built(lambda: MaskedHWM(TINY))
+    built(MaskedHWM, TINY)
     assert torch.equal(torch.get_rng_state(), before)
-    assert built(lambda: nn.LayerNorm(3)).weight.tolist() == [1, 1, 1], "constants are set"
+    assert built(nn.LayerNorm, 3).weight.tolist() == [1, 1, 1], "constants are set"
 
 
 def test_shapes_take_no_memory() -> None:
     """Each of these matrices would need 17 GB."""
     huge = replace(TINY, width=2**16, mlp_width=2**16, num_heads=2**12)
-    assert shapes_of(lambda: MaskedHWM(huge))["blocks.0.spatial.members.0.out.weight"] == (2**16, 2**16)
+    assert shapes_of(MaskedHWM, huge)["blocks.0.spatial.members.0.out.weight"] == (2**16, 2**16)
 
 
 def test_misfits_name_each_difference() -> None:
-    shapes = shapes_of(lambda: nn.Linear(2, 3))
+    shapes = shapes_of(nn.Linear, 2, 3)
     weights = {"weight": torch.zeros(2, 3), "scale": torch.zeros(1)}
     assert misfits(weights, shapes) == (
         "missing tensors ['bias']; surplus tensors ['scale']; misshapen tensors ['weight (2, 3) instead of (3, 2)']"

@@ -205,10 +205,10 @@ class TinyTokenizer(nn.Module):
             if broken:
                 raise ValueError(f"NaN or infinity in {', '.join(broken[:5])}")
             # Wrong sizes are found before any memory is allocated for them.
-            wrong = misfits(weights, shapes_of(lambda: cls(config)))
+            wrong = misfits(weights, shapes_of(TinyTokenizer, config))
             if wrong:
                 raise ValueError(wrong)
-            tokenizer = built(lambda: cls(config, metadata.get("encoder_of")))
+            tokenizer = built(cls, config, metadata.get("encoder_of"))
             tokenizer.load_state_dict(weights)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
