@@ -57,6 +57,10 @@ RUG_HALF_SIZE: Final = (1.1, 1.6)
 
 BOXES: Final = (TABLE, SOFA, SHELF)
 PILLARS: Final = (RED_PILLAR, PURPLE_PILLAR)
+_BOX_CENTRES: Final = np.array([(box.x, box.y) for box in BOXES])
+_BOX_HALVES: Final = np.array([(box.half_x, box.half_y) for box in BOXES])
+_PILLAR_CENTRES: Final = np.array([(pillar.x, pillar.y) for pillar in PILLARS])
+_PILLAR_RADII: Final = np.array([pillar.radius for pillar in PILLARS])
 
 CUBE_HALF_SIZE_M: Final = 0.11
 """Half the side of the cubes on the table."""
@@ -99,15 +103,12 @@ def obstacle_distance(xy: Float64Array) -> Float64Array:
     Returns:
         Distances in metres, [...]; zero or less on and inside obstacles.
     """
-    x, y = xy[..., 0], xy[..., 1]
-    nearest = HALF_SIZE_M - np.maximum(np.abs(x), np.abs(y))
-    for box in BOXES:
-        outside_x = np.maximum(np.abs(x - box.x) - box.half_x, 0.0)
-        outside_y = np.maximum(np.abs(y - box.y) - box.half_y, 0.0)
-        nearest = np.minimum(nearest, np.hypot(outside_x, outside_y))
-    for pillar in PILLARS:
-        nearest = np.minimum(nearest, np.hypot(x - pillar.x, y - pillar.y) - pillar.radius)
-    return np.asarray(nearest, np.float64)
+    outside = np.maximum(np.abs(xy[..., None, :] - _BOX_CENTRES) - _BOX_HALVES, 0.0)
+    from_pillars = xy[..., None, :] - _PILLAR_CENTRES
+    of_boxes = np.hypot(outside[..., 0], outside[..., 1]).min(axis=-1)
+    of_pillars = (np.hypot(from_pillars[..., 0], from_pillars[..., 1]) - _PILLAR_RADII).min(axis=-1)
+    of_walls = HALF_SIZE_M - np.abs(xy).max(axis=-1)
+    return np.asarray(np.minimum(of_walls, np.minimum(of_boxes, of_pillars)), np.float64)
 
 
 def is_free(xy: Float64Array, margin_m: float = 0.0) -> BoolArray:
