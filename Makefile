@@ -8,11 +8,14 @@ ROOM_64 := out/room-64
 .PHONY: setup setup-demo lock rendering browser demo test test-fast test-all test-cuda test-oldest fuzz dist lint bench bench-gpu docs pictures room-64 room-128 fidelity clean
 .NOTPARALLEL:
 
+# Otherwise each process of a command would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 demo: setup-demo rendering
 	$(BIN)/python -m demos.quickstart
 
-# Two processes of one thread each take half as long as one of two threads. The tests of one file share fixtures.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes of one thread each keep two cores busy: tests also wait. The tests of one file share fixtures.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # Before each commit: options are combined so that each pair of values occurs.
 test: setup rendering browser lint
