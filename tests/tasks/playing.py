@@ -4,6 +4,7 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -118,7 +119,7 @@ class Route:
             path, (i, j) = heapq.heappop(queue)
             for di, dj in _NEIGHBOURS:
                 near, length = (i + di, j + dj), path + math.hypot(di, dj)
-                if length < self._paths.get(near, math.inf) and room.is_free(CELL_M * np.array(near), margin_m=0.03):
+                if near in _free_cells() and length < self._paths.get(near, math.inf):
                     self._paths[near] = length
                     heapq.heappush(queue, (length, near))
 
@@ -128,7 +129,9 @@ class Route:
     def drive(self, state: RobotState) -> Numbers:
         """The velocities that follow the way: turn first, then go."""
         x, y, _ = state.base_pose
-        at = min(self._paths, key=lambda cell: math.dist((x, y), _place(cell)))
+        at = _cell((x, y))
+        if at not in self._paths:
+            at = min(self._paths, key=lambda cell: math.dist((x, y), _place(cell)))
         for _ in range(4):
             if self._paths[at] > 0:
                 at = min(
@@ -141,6 +144,14 @@ class Route:
 
 
 _NEIGHBOURS = [(di, dj) for di in (-1, 0, 1) for dj in (-1, 0, 1) if (di, dj) != (0, 0)]
+
+
+@cache
+def _free_cells() -> frozenset[tuple[int, int]]:
+    most = round(room.HALF_SIZE_M / CELL_M)
+    cells = [(i, j) for i in range(-most, most + 1) for j in range(-most, most + 1)]
+    free = room.is_free(CELL_M * np.array(cells), margin_m=0.03)
+    return frozenset(cell for cell, is_free in zip(cells, free, strict=True) if is_free)
 
 
 def _cell(xy: tuple[float, float]) -> tuple[int, int]:
