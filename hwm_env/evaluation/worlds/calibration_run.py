@@ -1,9 +1,11 @@
 """`hwm-env calibrate`: teaches a checkpoint how likely its clips are wrong."""
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import numpy as np
 from annotated_types import Ge
 
 from hwm_env.arguments import CheckpointArgument
@@ -11,16 +13,22 @@ from hwm_env.checkpoint import resolve, save
 from hwm_env.data.reader import Dataset
 from hwm_env.data.robots import check_robot
 from hwm_env.decoding.config import HistoryMode
+from hwm_env.errors import InvalidInputError
 from hwm_env.evaluation.reports.reliability_plot import draw_reliability
 from hwm_env.evaluation.worlds.calibration import calibrate, statistics_split
 from hwm_env.evaluation.worlds.held_out import check_reference, record_held_out
-from hwm_env.evaluation.worlds.risk_loops import run_risk_loops
+from hwm_env.evaluation.worlds.risk_loops import RiskLoops, run_risk_loops
 from hwm_env.fields import CheckedFields, Count, Seed
 from hwm_env.reporting import PYTHON, Caller, Stamp, publish
 from hwm_env.simulator import WorldSimulator
 from hwm_env.tokenizers.checks import check_tokenizer
-from hwm_env.trust import TokenStatistics, Trust
+from hwm_env.trust import Calibration, TokenStatistics, Trust
 from hwm_env.types import HISTORY_CLIPS
+
+BOUND_PSNR_DB: Final = 13.5
+"""The usual bound of wrong clips, see `CalibrationConfig.bound_db`."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +46,10 @@ class CalibrationConfig(CheckedFields):
     """Episodes of the recording, at least 8."""
     steps: Count = 20
     """Env steps of each loop."""
-    bound_db: float = 13.5
-    """A clip is wrong if its PSNR against the truth is below this; by default, the score of the last recorded frame in
-    the reference world when it is held still for four steps."""
+    bound_db: float | None = None
+    """A clip is wrong if its PSNR against the truth is below this. By default 13.5, the score of the last recorded
+    frame in the reference world when it is held still for four steps; if all clips are below it, or none, the median of
+    their PSNR."""
     history: HistoryMode = "streaming"
     """Whether all clips of the history are encoded at each step (window), or each clip once (streaming), which is
     faster."""
@@ -71,7 +80,7 @@ def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> 
         CheckpointError: there is no such checkpoint, it is of another robot than EVE, or another tokenizer made the
             tokens.
         DatasetError: a data set cannot be read, or has no tokens or true poses.
-        InvalidInputError: all clips are wrong, or none is.
+        InvalidInputError: all clips are wrong, or none is, by the bound that is given.
         SavingError: a file cannot be written.
     """
     simulator = WorldSimulator.from_pretrained(config.checkpoint, device=config.device, history=config.history)
@@ -100,7 +109,7 @@ def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> 
         seed=config.seed,
         with_painted_offset=config.painted_offset,
     )
-    risk, report = calibrate(loops, bound_psnr_db=config.bound_db, seed=config.seed)
+    risk, report = _calibrated(loops, config)
     stamp = Stamp.of(simulator, name=config.checkpoint, episodes=config.episodes, caller=caller)
     report["checkpoint"] = {"name": config.checkpoint.name, "identity": stamp.weights}
     report["decoding"] = dict(stamp.decoding)
@@ -111,3 +120,19 @@ def calibrate_checkpoint(config: CalibrationConfig, caller: Caller = PYTHON) -> 
     if config.plot is not None:
         draw_reliability(report, config.plot)
     return report
+
+
+def _calibrated(loops: RiskLoops, config: CalibrationConfig) -> tuple[Calibration, dict[str, Any]]:
+    """Calibrates with the bound of the config, or with one that some clips are below and others are not."""
+    if config.bound_db is not None:
+        return calibrate(loops, bound_psnr_db=config.bound_db, seed=config.seed)
+    try:
+        return calibrate(loops, bound_psnr_db=BOUND_PSNR_DB, seed=config.seed)
+    except InvalidInputError:
+        median = float(np.median(loops.psnr_db))
+        logger.warning(
+            "nearly all clips are on one side of %g dB; clips below their median, %.1f dB, count as wrong instead",
+            BOUND_PSNR_DB,
+            median,
+        )
+        return calibrate(loops, bound_psnr_db=median, seed=config.seed)
