@@ -113,7 +113,7 @@ class HumanoidWorldModelEnv(HumanoidEnv[Any]):
         config = EnvConfig(**arguments)
         self.simulator = config.make_simulator()
         """The model behind the world, for planners: `simulator.step(moment.state, ...)` continues from here."""
-        super().__init__(_world_of(self.simulator, config), config)
+        super().__init__(_world_of(self.simulator, config, frames_together=False), config)
 
 
 class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[Any]):
@@ -144,8 +144,13 @@ class HumanoidWorldModelVectorEnv(HumanoidVectorEnv[Any]):
         config = vector_config(arguments)
         self.simulator: WorldSimulator = config.make_simulator()
         """The model behind the rows."""
-        super().__init__(_world_of(self.simulator, config), config, num_envs, autoreset_mode)
+        # With other observations, frames of single rows are decoded: those that a task or a user looks at.
+        observes_frames = config.obs_mode in ("pixels", "pixels_state", "clip")
+        world = _world_of(self.simulator, config, frames_together=observes_frames)
+        super().__init__(world, config, num_envs, autoreset_mode)
 
 
-def _world_of(simulator: WorldSimulator, config: EnvConfig) -> World[Any]:
-    return LearnedWorld(simulator) if config.pictures else PoseWorld(simulator)
+def _world_of(simulator: WorldSimulator, config: EnvConfig, *, frames_together: bool) -> World[Any]:
+    if not config.pictures:
+        return PoseWorld(simulator)
+    return LearnedWorld(simulator, frames_together=frames_together)

@@ -377,3 +377,32 @@ def test_a_step_in_which_a_new_episode_fails_changes_nothing(make_vec: Any, monk
             envs.step(actions)
     for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_once"),
+    [
+        ({"obs_mode": "pixels"}, [3, 3]),
+        ({"obs_mode": "pixels", "strict": True}, [1] * 6),
+        ({"obs_mode": "tokens"}, [1]),
+    ],
+    ids=["observed", "strict", "one is looked at"],
+)
+def test_frames_that_are_observed_are_decoded_together(
+    make_vec: Any, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], at_once: list[int]
+) -> None:
+    envs = make_vec(3, task=None, **arguments).unwrapped
+    tokenizer, decoded = envs.simulator.tokenizer, []
+    decode_last = tokenizer.decode_last
+
+    def noted(tokens: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(tokens))
+        return decode_last(tokens)
+
+    monkeypatch.setattr(tokenizer, "decode_last", noted)
+    envs.reset(seed=0)
+    envs.step(envs.action_space.sample())
+    frames = [envs.moments[row].last_frame for row in range(3 if arguments["obs_mode"] == "pixels" else 1)]
+    assert decoded == at_once
+    for frame, moment in zip(frames, envs.moments, strict=False):
+        assert np.array_equal(frame, decode_last(torch.from_numpy(moment.tokens)[None])[0])
