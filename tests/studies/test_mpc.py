@@ -25,6 +25,7 @@ def test_planners_are_compared_and_nothing_is_played_twice(tmp_path: Path, monke
     if not can_render():
         pytest.skip("MuJoCo cannot make an OpenGL context on this machine")
     save(make_checkpoint(), tmp_path / "checkpoint")
+    monkeypatch.setattr(mpc, "MAX_STEPS", 10)
     monkeypatch.setattr(mpc, "PLANNERS", {"oracle": (TINY,), "poses": (TINY, SMALLER), "pictures": (SMALLER,)})
     study = mpc.Study(
         out=tmp_path / "out",
