@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hwm_env.model.config import MaskedHWMConfig
 from hwm_env.model.masked_hwm import MaskedHWM
 from hwm_env.precision import resolve_precision
-from hwm_env.training.world_model.objective import ELEMENTS_AT_ONCE, SampleBatch, arrange
+from hwm_env.training.world_model.objective import ELEMENTS_AT_ONCE, SampleBatch, arrange, features_of
 from hwm_env.training.world_model.recipe import TrainingConfig
 from hwm_env.types import ACTION_DIM, FRAMES_PER_CLIP, LATENTS_PER_CLIP
 
@@ -132,16 +132,7 @@ def _backbone(
             saved_tensors_hooks(note, lambda tensor: tensor),
             torch.autocast(device_type, torch.bfloat16, enabled=in_bfloat16),
         ):
-            setting = model.prepare(
-                targets.past.shape[1],
-                targets.actions_past,
-                targets.actions_future,
-                targets.times,
-                parallel_targets=parallel_targets,
-                scene_p=targets.scene_past,
-                scene_f=targets.scene_future,
-            )
-            model.future_features(setting, targets.past, targets.future)
+            features_of(model, targets, parallel_targets=parallel_targets)
         return _Backbone(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             kept_bytes=sum(saved.values()),

@@ -174,7 +174,7 @@ class MaskedModelling(nn.Module):
         model = self.model
         if targets.own is not None:
             targets = targets._replace(past=with_own_predictions(model, targets, targets.own))
-        features_BTLSD = _features(model, targets, parallel_targets=self.parallel_targets)
+        features_BTLSD = features_of(model, targets, parallel_targets=self.parallel_targets)
         tokens, hidden = targets.tokens.flatten(3), targets.hidden.flatten(3)
         sums = []
         for latent in range(tokens.shape[2]):
@@ -189,7 +189,8 @@ class MaskedModelling(nn.Module):
         return LossSums(torch.stack(losses), torch.stack(rights))
 
 
-def _features(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> Tensor:
+def features_of(model: MaskedHWM, targets: Targets, *, parallel_targets: bool) -> Tensor:
+    """Returns the features that the model's head predicts the targets' tokens from; see `MaskedHWM.future_features`."""
     setting = model.prepare(
         targets.past.shape[1],
         targets.actions_past,
@@ -221,7 +222,7 @@ def with_own_predictions(model: MaskedHWM, targets: Targets, own_KT: Tensor) -> 
     )
     # The number of samples changes from step to step, and each would be compiled again.
     with torch.compiler.set_stance("force_eager"):
-        digit_logits = model.head(_features(model, chosen, parallel_targets=True))
+        digit_logits = model.head(features_of(model, chosen, parallel_targets=True))
     digits = torch.stack([part.argmax(dim=-1) for part in model.head.split(digit_logits)], dim=-1)
     predicted = model.head.fsq.digits_to_codes(digits).to(targets.past.dtype)
     # Targets are one clip later than the past: the prediction of past clip t is target t - 1.

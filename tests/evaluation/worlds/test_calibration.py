@@ -252,7 +252,8 @@ def test_the_command_puts_trust_into_the_checkpoint(
     assert dict(trust.calibration.weights) == report["calibration"]["weights"]
     assert trust.calibration.quality["auroc"] == report["auroc"]
     again = tmp_path / "again.json"
-    assert main([str(again) if part == str(options["--json"]) else part for part in argv]) == 0
+    bound = ["--bound-db", str(report["calibration"]["bound_psnr_db"])]
+    assert main([str(again) if part == str(options["--json"]) else part for part in (*argv, *bound)]) == 0
     repeated = json.loads(again.read_text())
     assert repeated["stamp"].pop("command") != report["stamp"].pop("command")
     assert repeated == report
