@@ -116,7 +116,7 @@ def test_from_a_directory_of_videos_to_a_world_that_plays(
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [12, 24]
     first, second = (line["validation_next_clip_loss"] for line in log)
-    assert second < min(first - 0.2, math.log(64_000) - 0.4), "it has learned nothing: all tokens are equally likely"
+    assert second < min(first - 0.3, math.log(64_000) - 0.4), "it has learned nothing: all tokens are equally likely"
     for directory in (run / "comparisons", run / "videos"):
         videos = list(directory.glob("sample_*_comparison.mp4"))
         assert len(videos) == 4
