@@ -37,7 +37,7 @@ class LocaliserConfig(CheckedFields):
 
     refined: Count = 1
     """Number of candidates that are refined: the likeliest ones, no two of them alike."""
-    coarse_steps: Count = 3
+    coarse_steps: Count = 4
     """Steps of Fisher scoring on a few clips; fewer if the search converges."""
     coarse_clips: Count = 3
     """Number of clips for the coarse steps, evenly spread, including the newest."""
@@ -90,7 +90,6 @@ def localise(
     """
     config = config or LocaliserConfig()
     few = _evenly_spread(tokens_BTLHW.shape[1], config.coarse_clips)
-    everything = list(range(tokens_BTLHW.shape[1]))
     batch, num = len(candidates_BN), config.refined
     nearest = [0] if from_starts else few[-1:]
     if candidates_BN.shape[1] == 1:
@@ -100,14 +99,14 @@ def localise(
         chosen = [spread_out(ends[loss.argsort()], num) for ends, loss in zip(candidates_BN, losses, strict=True)]
     tokens, actions = (part.repeat_interleave(num, dim=0) for part in (tokens_BTLHW, actions_BTFA))
     paths = (Paths.starting_at if from_starts else Paths.ending_at)(torch.cat(chosen), motion, actions)
-    is_one_search = few == everything
+    is_one_search = len(few) == tokens_BTLHW.shape[1]
     steps = config.coarse_steps + (config.fine_steps if is_one_search else 0)
-    coarse = _refined(scene, motion, paths, tokens, few, steps)
+    coarse = _refined(scene, motion, _begun(scene, paths, tokens, few), steps)
     likeliest = _joint(coarse.losses_by_clip).view(batch, num).argmin(dim=1)
-    best = coarse.select(torch.arange(batch, device=likeliest.device) * num + likeliest)
-    fine = best
+    fine = best = coarse.select(torch.arange(batch, device=likeliest.device) * num + likeliest)
     if not is_one_search:
-        fine = _refined(scene, motion, best.paths, tokens_BTLHW, everything, config.fine_steps)
+        others = [clip for clip in range(tokens_BTLHW.shape[1]) if clip not in few]
+        fine = _refined(scene, motion, best.joined(_begun(scene, best.paths, tokens_BTLHW, others)), config.fine_steps)
     ends = torch.cat([fine.paths.ends[:, :2], wrap_angle(fine.paths.ends[:, 2:])], dim=1)
     anywhere = ends.new_tensor(_ROOM_STD).pow(-2).diag()
     in_base_frame = torch.linalg.inv(_EVIDENCE * fine.information + anywhere)
@@ -129,10 +128,10 @@ def first_step(scene: SceneModel, path_BF: Tensor, actions_BFA: Tensor, tokens_B
     Returns:
         float [B, 3]: ahead (m), to the left (m) and in yaw (rad), at most 0.3, 0.3 and 0.2.
     """
-    paths, seen = Paths(actions_BFA[:, None], path_BF[:, 0], path_BF), tokens_BLHW[:, None]
-    logits = _logits(scene, paths, [0])
-    gradient, information = _derivatives(scene, paths, logits, seen, [0], torch.ones_like(path_BF[:, :1, 0]))
-    return _step(gradient, information, torch.full((len(seen), 1, 1), _FIRST_DAMPING, device=seen.device))
+    paths = Paths(actions_BFA[:, None], path_BF[:, 0], path_BF)
+    search = _differentiated(scene, _begun(scene, paths, tokens_BLHW[:, None], [0]))
+    gradient, information = _derivatives(scene, search)
+    return _step(gradient, information, gradient.new_full((len(gradient), 1, 1), _FIRST_DAMPING))
 
 
 @torch.no_grad()
@@ -170,42 +169,85 @@ def _alike(pose: Tensor, other: Tensor) -> bool:
     return bool(motion[:2].norm() < APART_M and motion[2].abs() < APART_RAD)
 
 
-class _Refined(NamedTuple):
-    """Results of B searches."""
+class _Search(NamedTuple):
+    """B searches on n clips each."""
 
+    clips: tuple[int, ...]
     paths: Paths
+    seen: Tensor
+    """int [B, n, 3, H, W]: tokens of the clips."""
+    logits: Tensor
+    """float [B, n, 3, H, W, levels]: the scene's logits at the paths."""
+    slopes: Tensor
+    """float [3, B, k, 3, H, W, levels]: slopes of the first k clips' logits, there or near; see `_differentiated`."""
+    moved: Tensor
+    """float [B, 3]: motion since the slopes were computed."""
     losses_by_clip: Tensor
     """float [B, n], nats per token."""
     information: Tensor
     """float [B, 3, 3]: Fisher information about a motion of the last pose in its own frame, before the last step."""
 
-    def select(self, rows: Tensor) -> "_Refined":
+    def select(self, rows: Tensor) -> "_Search":
         """Returns some of the searches, int [n] indices."""
-        return _Refined(self.paths.select(rows), self.losses_by_clip[rows], self.information[rows])
+        paths, slopes = self.paths.select(rows), self.slopes[:, rows]
+        seen, logits, moved, losses, information = (
+            part[rows] for part in (self.seen, self.logits, self.moved, self.losses_by_clip, self.information)
+        )
+        return _Search(self.clips, paths, seen, logits, slopes, moved, losses, information)
+
+    def joined(self, others: "_Search") -> "_Search":
+        """Returns the searches with further clips at the same paths."""
+        return self._replace(
+            clips=self.clips + others.clips,
+            seen=torch.cat([self.seen, others.seen], dim=1),
+            logits=torch.cat([self.logits, others.logits], dim=1),
+            losses_by_clip=torch.cat([self.losses_by_clip, others.losses_by_clip], dim=1),
+        )
 
 
-def _refined(
-    scene: SceneModel, motion: MotionModel, paths: Paths, tokens: Tensor, clips: Sequence[int], steps: int
-) -> _Refined:
+def _begun(scene: SceneModel, paths: Paths, tokens: Tensor, clips: Sequence[int]) -> _Search:
+    """Begins searches from paths on some of the clips whose tokens are given, int [B, T, 3, H, W]."""
+    logits, seen = _logits(scene, paths, clips), tokens[:, list(clips)]
+    slopes, losses = logits.new_empty(POSE_DIM, len(tokens), 0, *logits.shape[2:]), _clip_losses(scene, logits, seen)
+    unknown = paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
+    return _Search(tuple(clips), paths, seen, logits, slopes, torch.zeros_like(paths.starts), losses, unknown)
+
+
+def _differentiated(scene: SceneModel, search: _Search) -> _Search:
+    """Adds missing slopes; computes all anew if a path has moved further than the shifts of finite differences."""
+    is_far = bool((search.moved.abs() > search.moved.new_tensor(_SHIFTS)).any())
+    slopes = search.slopes[:, :, :0] if is_far else search.slopes
+    known = slopes.shape[2]
+    if known == len(search.clips):
+        return search
+    missing = _slopes(scene, search.paths, search.logits[:, known:], search.clips[known:])
+    moved = search.moved if known else torch.zeros_like(search.moved)
+    return search._replace(slopes=torch.cat([slopes, missing], dim=2), moved=moved)
+
+
+def _refined(scene: SceneModel, motion: MotionModel, search: _Search, steps: int) -> _Search:
     """Takes steps of Fisher scoring; rejects a step that makes the clips less likely, and shortens the next one."""
-    damping = torch.full((len(tokens), 1, 1), _FIRST_DAMPING, device=tokens.device)
-    smallest, seen = paths.starts.new_tensor(_SMALLEST_STEP), tokens[:, list(clips)]
-    logits = _logits(scene, paths, clips)
-    losses = _clip_losses(scene, logits, seen)
-    information = paths.starts.new_empty(len(tokens), POSE_DIM, POSE_DIM)
+    damping = search.moved.new_full((len(search.moved), 1, 1), _FIRST_DAMPING)
+    smallest = search.moved.new_tensor(_SMALLEST_STEP)
     for step in range(steps):
-        gradient, information = _derivatives(scene, paths, logits, seen, clips, _weights(losses))
+        search = _differentiated(scene, search)
+        gradient, information = _derivatives(scene, search)
+        search = search._replace(information=information)
         change = _step(gradient, information, damping)
         if step > 0 and (change.abs() < smallest).all():
             break
-        tried = paths.moved(change).replayed(motion)
-        logits_tried = _logits(scene, tried, clips)
-        losses_tried = _clip_losses(scene, logits_tried, seen)
-        better = _joint(losses_tried) < _joint(losses)
-        paths, losses = tried.where(better, paths), torch.where(better[:, None], losses_tried, losses)
-        logits = torch.where(better.view(-1, *[1] * (logits.ndim - 1)), logits_tried, logits)
+        tried = search.paths.moved(change).replayed(motion)
+        logits = _logits(scene, tried, search.clips)
+        losses = _clip_losses(scene, logits, search.seen)
+        better = _joint(losses) < _joint(search.losses_by_clip)
+        search = search._replace(
+            paths=tried.where(better, search.paths),
+            moved=torch.where(better[:, None], search.moved + change, search.moved),
+            logits=torch.where(better.view(-1, *[1] * (logits.ndim - 1)), logits, search.logits),
+            losses_by_clip=torch.where(better[:, None], losses, search.losses_by_clip),
+        )
         damping = torch.where(better[:, None, None], damping * 0.3, damping * 10)
-    return _Refined(paths, losses, information)
+    return search
 
 
 def _step(gradient: Tensor, information: Tensor, damping: Tensor) -> Tensor:
@@ -218,36 +260,38 @@ def _step(gradient: Tensor, information: Tensor, damping: Tensor) -> Tensor:
     return limited
 
 
-def _derivatives(
-    scene: SceneModel, paths: Paths, logits: Tensor, seen: Tensor, clips: Sequence[int], weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Differentiates B weighted log-likelihoods with respect to a motion of the last pose in its own frame.
-
-    Args:
-        scene: renders tokens at poses.
-        paths: paths at which to differentiate.
-        logits: the scene's logits there, [B, n, 3, H, W, levels].
-        seen: tokens of the n clips, int [B, n, 3, H, W].
-        clips: indices of the clips.
-        weights: of the clips, float [B, n].
+def _slopes(scene: SceneModel, paths: Paths, logits: Tensor, clips: Sequence[int]) -> Tensor:
+    """Differentiates the logits of n clips with respect to a motion of the last pose in its own frame.
 
     Returns:
-        Gradient [B, 3] and Fisher information [B, 3, 3] of the sum over tokens.
+        float [3, B, n, 3, H, W, levels].
     """
     shifts = paths.starts.new_tensor(_SHIFTS)
     moved = Paths.join([paths.moved(one.expand_as(paths.starts)) for one in torch.diag(shifts)])
     shifted = _logits(scene, moved, clips).unflatten(0, (POSE_DIM, len(logits)))
-    digits = scene.head.fsq.codes_to_digits(seen)
-    weights_of_tokens = weights.repeat_interleave(seen[0, 0].numel(), dim=1)
+    slopes: Tensor = (shifted - logits) / shifts.view(-1, *[1] * logits.ndim)
+    return slopes
+
+
+def _derivatives(scene: SceneModel, search: _Search) -> tuple[Tensor, Tensor]:
+    """Differentiates B log-likelihoods, weighted by clip, with respect to a motion of the last pose in its own frame.
+
+    Returns:
+        Gradient [B, 3] and Fisher information [B, 3, 3] of the sum over tokens.
+    """
+    logits = search.logits
+    digits = scene.head.fsq.codes_to_digits(search.seen)
+    weights_of_tokens = _weights(search.losses_by_clip).repeat_interleave(search.seen[0, 0].numel(), dim=1)
     gradient = logits.new_zeros(len(logits), POSE_DIM)
     information = logits.new_zeros(len(logits), POSE_DIM, POSE_DIM)
-    for index, part in enumerate(scene.head.split(torch.cat([logits[None], shifted]))):
-        probabilities = part[0].softmax(dim=-1).flatten(1, -2)
-        slopes = (part[1:] - part[0]).flatten(2, -2) / shifts.view(-1, 1, 1, 1)
-        mean = (probabilities * slopes).sum(dim=-1)
-        of_digit = slopes.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
+    for index, (part, of_part) in enumerate(
+        zip(scene.head.split(logits), scene.head.split(search.slopes), strict=True)
+    ):
+        probabilities, of_levels = part.softmax(dim=-1).flatten(1, -2), of_part.flatten(2, -2)
+        mean = (probabilities * of_levels).sum(dim=-1)
+        of_digit = of_levels.gather(-1, digits[..., index].flatten(1)[None, ..., None].expand(POSE_DIM, -1, -1, -1))
         gradient += (weights_of_tokens * (of_digit.squeeze(-1) - mean)).sum(dim=-1).t()
-        centred = slopes - mean[..., None]
+        centred = of_levels - mean[..., None]
         information += torch.einsum("ibsn,jbsn->bij", centred * probabilities * weights_of_tokens[..., None], centred)
     return gradient, information
 

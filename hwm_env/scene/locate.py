@@ -12,7 +12,7 @@ from hwm_env.scene.paths import paths_ending_at
 from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses, scattered
 from hwm_env.scene.scene import Scene
 
-THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, fine_steps=3)
+THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, coarse_clips=3, fine_steps=3)
 """Settings for histories at which the default search finds no likely pose."""
 NEARBY: Final = LocaliserConfig(coarse_clips=1)
 """Settings for a single clip whose pose is expected nearby."""
@@ -28,9 +28,9 @@ def locate(
     """Estimates the poses at the end of histories from their clips.
 
     The search ends as soon as it finds a likely pose. It begins at the expected pose, if given, with the newest clip
-    alone, then at a read-out's estimates, if given. Then it tries poses around these, then paths that begin at them and
-    stop at obstacles, where wheels may slip. At last, or without estimates, it searches the whole room, which takes
-    seconds. Histories are located one by one, so that rows do not depend on each other.
+    alone, then at a read-out's estimates, if given. Then it tries paths that begin at these and stop at obstacles,
+    where wheels may slip, then more of them around. At last, or without estimates, it searches the whole room, which
+    takes seconds. Histories are located one by one, so that rows do not depend on each other.
 
     Args:
         scene: the scene of the room.
@@ -73,10 +73,9 @@ def _searches(
     if expected is not None and expected.isfinite().all():
         yield partial(_nearby, scene, tokens, actions, expected)
     if clip_poses is not None:
-        candidates = from_clip_poses(clip_poses, actions)
-        yield partial(run, candidates)
-        yield partial(run, scattered(candidates), THOROUGH)
+        yield partial(run, from_clip_poses(clip_poses, actions))
         starts = from_clip_poses(clip_poses, actions, at_start=True)
+        yield partial(run, starts, from_starts=True)
         yield partial(run, scattered(starts), THOROUGH, from_starts=True)
     starts = coarse_search(scene, tokens, actions)
     yield partial(run, scattered(starts, centres=starts.shape[1]), THOROUGH, from_starts=True)

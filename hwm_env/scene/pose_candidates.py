@@ -17,7 +17,7 @@ SPACING_M: Final = 0.6
 """Distance between the places of a coarse search."""
 HEADINGS: Final = 16
 """Number of yaws that are tried at each place."""
-SCATTERED: Final = 256
+SCATTERED: Final = 128
 """Number of candidates that `scattered` adds."""
 SCATTER_STD: Final = (0.3, 0.3, 0.15)
 """Their standard deviations: x (m), y (m) and yaw (rad)."""

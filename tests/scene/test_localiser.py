@@ -118,11 +118,11 @@ def test_derivatives_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> N
     actions, ends = histories.actions.double(), away(histories.ends)[:, 0].double()
     paths = localiser.Paths.ending_at(ends, integrate_wheels, actions)
     clips = [0, 2, 3]
-    scene, seen = as_scene(waves), histories.tokens[:, clips]
-    drawn = localiser._logits(scene, paths, clips)
+    scene = as_scene(waves)
+    search = localiser._differentiated(scene, localiser._begun(scene, paths, histories.tokens, clips))
+    losses = search.losses_by_clip.mean(dim=1)
     weights = torch.tensor([[1.0, 0.5, 0.25], [0.3, 1.0, 0.7]], dtype=torch.float64)
-    gradient, information = localiser._derivatives(scene, paths, drawn, seen, clips, weights)
-    losses = localiser._clip_losses(scene, drawn, seen).mean(dim=1)
+    gradient, information = localiser._derivatives(scene, search._replace(losses_by_clip=1 / weights))
     origin = torch.zeros(3, dtype=torch.float64)
     for row in range(2):
         shape = integrate_wheels(origin[None], actions[row : row + 1].flatten(1, 2))[0]
@@ -187,18 +187,47 @@ def test_the_likelier_candidate_is_refined() -> None:
         torch.testing.assert_close(found.poses, expected.poses, atol=1e-4, rtol=0)
 
 
+def counted(waves: Waves, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Returns a list to which each pass of the scene appends its number of clips."""
+    rendered: list[int] = []
+    usual = waves.forward
+    monkeypatch.setattr(waves, "forward", lambda *inputs: rendered.append(len(inputs[0])) or usual(*inputs))
+    return rendered
+
+
 def test_a_search_on_one_clip_ends_when_it_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It renders the candidate, the first step's derivatives and result, and the derivatives that show it is done."""
+    """It renders the candidate, the slopes there and the first step's result; the slopes show that it is done."""
     waves = Waves()
     histories = drive(waves, 1, clips=1)
     arguments = (as_scene(waves), integrate_wheels, histories.tokens, histories.actions)
     converged = localise(*arguments, histories.ends[:, None], LocaliserConfig(coarse_steps=20)).poses
-    rendered = []
-    usual = waves.forward
-    monkeypatch.setattr(waves, "forward", lambda *inputs: rendered.append(len(inputs[0])) or usual(*inputs))
+    rendered = counted(waves, monkeypatch)
     again = localise(*arguments, converged[:, None]).poses
-    assert rendered == [1, 3, 1, 3]
+    assert rendered == [1, 3, 1]
     torch.testing.assert_close(again, converged, atol=2e-3, rtol=0)
+
+
+def test_slopes_are_computed_again_after_a_long_way_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    waves = Waves()
+    histories = drive(waves, 1, clips=2)
+    config = LocaliserConfig(coarse_clips=2, coarse_steps=20)
+    rendered = counted(waves, monkeypatch)
+
+    def found_from(start: Tensor, *off: float) -> Tensor:
+        rendered.clear()
+        candidates = compose(start, torch.tensor([off]))[:, None]
+        return localise(
+            as_scene(waves), integrate_wheels, histories.tokens, histories.actions, candidates, config
+        ).poses
+
+    # The two clips are rendered at three shifted poses each.
+    likeliest = found_from(histories.ends, 0.0, 0.0, 0.0)
+    from_near = found_from(likeliest, 0.01, 0.0, 0.0)
+    assert rendered.count(6) == 1
+    from_far = found_from(likeliest, 0.1, -0.1, 0.06)
+    assert rendered.count(6) > 1
+    torch.testing.assert_close(from_near, likeliest, atol=5e-3, rtol=0)
+    torch.testing.assert_close(from_far, likeliest, atol=5e-3, rtol=0)
 
 
 def test_several_refined_candidates_are_no_worse_than_one() -> None:

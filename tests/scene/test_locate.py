@@ -90,9 +90,9 @@ def test_a_wrong_read_out_is_searched_further(monkeypatch: pytest.MonkeyPatch) -
     assert searches == [quick]
     searches.clear()
     belief = locate(scene, histories.tokens, histories.actions, clip_poses(histories, 40.0))
-    around = CLIPS + 1 + SCATTERED
+    past_obstacles, around = (CLIPS + 1, None, True), (CLIPS + 1 + SCATTERED, THOROUGH, True)
     room = (4 + SCATTERED, THOROUGH, True)
-    assert searches == [quick, (around, THOROUGH, False), (around, THOROUGH, True), room]
+    assert searches == [quick, past_obstacles, around, room]
     assert errors(belief.poses, histories.ends)[:, :2].norm(dim=1).max() < 0.15
     searches.clear()
     locate(scene, histories.tokens, histories.actions)
