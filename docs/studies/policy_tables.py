@@ -27,6 +27,16 @@ def agreement(agreement: Content) -> Rows:
     return [head, *rows]
 
 
+def sources(rewards: Content) -> Rows:
+    """Returns how well success rates agree by source of rewards, from the starts that the sources share."""
+    rows = [["task", "rewards from", "starts", "Pearson", "MMRV", "bias"]]
+    for task, compared in rewards["side_by_side"].items():
+        for source, measures in compared["measures"].items():
+            values = (estimate(measures[name], 3) for name in ("pearson", "mmrv", "bias"))
+            rows.append([task, REWARDS[source], str(compared["starts"]), *values])
+    return rows
+
+
 def savings(agreement: Content) -> Rows:
     """Returns the share of true trials that learned ones with rewards from the carried pose replace, by task."""
     reports = {task: by_rewards["poses"] for task, by_rewards in agreement["tasks"].items() if "poses" in by_rewards}

@@ -34,6 +34,7 @@ TABLES: Final = {
     "swaps": Table(["parts"], world_tables.swaps),
     "costs": Table(["parts"], world_tables.costs),
     "agreement": Table(["agreement"], policy_tables.agreement),
+    "sources": Table(["rewards"], policy_tables.sources),
     "savings": Table(["agreement"], policy_tables.savings),
     "mpc": Table(["mpc"], policy_tables.mpc),
     "rl": Table(["rl"], policy_tables.rl),

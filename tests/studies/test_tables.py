@@ -68,3 +68,17 @@ def test_savings_are_shares_of_all_true_trials_that_would_be_needed() -> None:
     head, row = policy_tables.savings({"tasks": tasks})
     assert head == ["task", "learned trials", "10 true trials", "50 true trials"]
     assert row == ["look-at", "4000", "50 %", "80 %"]
+
+
+def test_sources_of_rewards_stand_side_by_side() -> None:
+    def measures(value: float) -> dict[str, Any]:
+        estimate = {"value": value, "over_starts": {"value": value, "low": value - 0.01, "high": value + 0.01}}
+        return dict.fromkeys(("pearson", "mmrv", "bias"), estimate)
+
+    compared = {"starts": 30, "measures": {"poses": measures(0.99), "seen": measures(0.5)}}
+    head, *rows = policy_tables.sources({"side_by_side": {"look-at": compared}})
+    assert head[3:] == ["Pearson", "MMRV", "bias"]
+    assert rows == [
+        ["look-at", "carried pose", "30", *["0.990; 0.990 (0.980 to 1.000)"] * 3],
+        ["look-at", "read-out of the true pictures", "30", *["0.500; 0.500 (0.490 to 0.510)"] * 3],
+    ]
