@@ -12,7 +12,7 @@ from hwm_env.scene.paths import paths_ending_at
 from hwm_env.scene.pose_candidates import coarse_search, from_clip_poses, scattered
 from hwm_env.scene.scene import Scene
 
-THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, coarse_clips=3, fine_steps=3)
+THOROUGH: Final = LocaliserConfig(refined=3, coarse_steps=8, fine_steps=3)
 """Settings for histories at which the default search finds no likely pose."""
 NEARBY: Final = LocaliserConfig(coarse_clips=1)
 """Settings for a single clip whose pose is expected nearby."""

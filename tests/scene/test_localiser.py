@@ -225,7 +225,7 @@ def test_slopes_are_computed_again_after_a_long_way_only(monkeypatch: pytest.Mon
     from_near = found_from(likeliest, 0.01, 0.0, 0.0)
     assert rendered.count(6) == 1
     from_far = found_from(likeliest, 0.1, -0.1, 0.06)
-    assert rendered.count(6) > 1
+    assert 1 < rendered.count(6) < rendered.count(2), "near the end, slopes are used again"
     torch.testing.assert_close(from_near, likeliest, atol=5e-3, rtol=0)
     torch.testing.assert_close(from_far, likeliest, atol=5e-3, rtol=0)
 
